@@ -1,0 +1,3 @@
+//! The binlogfs command.
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! Names and numbers: the values every other module speaks in, each parsed once into a type that cannot be wrong.
+
+pub mod digest;
+pub mod gtid;
+pub mod name;
+pub mod time;
+pub mod url;
+
+pub use digest::Sha256;
+pub use gtid::{Gtid, GtidSet, GtidSource, Tag};
+pub use name::{
+    Basename, FileName, Incarnation, MountName, ObjectKey, SegmentNumber, Seq, Timeline,
+};
+pub use time::Micros;
+pub use url::StoreUrl;

@@ -1,0 +1,119 @@
+//! Where a stream's objects live: six verbs with contracts, which every implementation keeps and one suite proves.
+//!
+//! Keys are create-only. Nothing in a stream is ever overwritten, so no verb can. Decorators (fault, recording) take a
+//! store and are one; they are composed by whoever builds the store, never switched on by a flag.
+
+mod error;
+
+pub use error::{Error, ErrorKind, Outcome};
+
+use crate::model::ObjectKey;
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A store shared by the tasks that use it.
+pub type SharedStore = Arc<dyn Store>;
+
+/// What `result` of a verb is.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a store knows of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Length in bytes.
+    pub size: u64,
+    /// CRC-32C (Castagnoli) of the whole object, where the store keeps one.
+    pub crc32c: Option<u32>,
+    /// CRC-64/NVME of the whole object, where the store keeps one.
+    pub crc64nvme: Option<u64>,
+}
+
+/// The checksums of a whole object, computed by the writer over the bytes it handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checksums {
+    /// Length in bytes.
+    pub size: u64,
+    /// CRC-32C (Castagnoli).
+    pub crc32c: u32,
+    /// CRC-64/NVME.
+    pub crc64nvme: u64,
+}
+
+/// One page of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Keys with their sizes, in ascending byte order.
+    pub objects: Vec<(ObjectKey, u64)>,
+    /// Whether keys after the last of `objects` may exist.
+    pub more: bool,
+}
+
+/// An object store, or a directory that behaves like one.
+///
+/// Every verb is safe to call from many tasks at once. A verb returns [`ErrorKind`] as the table in `error.rs` says; an
+/// error whose [`Outcome`] is unknown may have taken effect, and the caller finds out by `head` or `get`.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Creates `key` with exactly `body`, durable when this returns, **iff no object has that key**.
+    ///
+    /// Of any number of concurrent creates of one key exactly one returns `Ok`; a reader sees all of the body or no
+    /// object, never a part.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] when the key is taken; then nothing was changed.
+    async fn create(&self, key: &ObjectKey, body: Bytes) -> Result<()>;
+
+    /// Begins an object whose bytes come in pieces. Nothing is visible under `key` before [`Upload::commit`].
+    ///
+    /// `size_hint` is the expected size in bytes: it chooses part sizes, and may be wrong.
+    async fn upload(&self, key: &ObjectKey, size_hint: u64) -> Result<Box<dyn Upload>>;
+
+    /// The bytes `range` of `key`: exactly `range.end - range.start` of them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Truncated`] when the object ends before `range.end`.
+    async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes>;
+
+    /// The whole of a small object, at most `max_bytes` long.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::TooLarge`] before anything beyond `max_bytes` is held in memory.
+    async fn get_all(&self, key: &ObjectKey, max_bytes: u64) -> Result<Bytes>;
+
+    /// What the store knows of `key`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta>;
+
+    /// Keys that begin with `prefix` (such as `ledger/`) and sort after `after`, in ascending byte order, one page.
+    ///
+    /// A page may be shorter than the store's maximum, and `more` may be true before an empty page. An object created
+    /// before the call began is in it (S3, GCS and directories all promise this since 2020).
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Listing>;
+
+    /// Removes `key`, and every unfinished upload to it. Removing what is not there is `Ok`.
+    async fn delete(&self, key: &ObjectKey) -> Result<()>;
+
+    /// What messages call this store: its URL, without secrets.
+    fn describe(&self) -> String;
+}
+
+/// An object being written. Dropped without `commit`, it leaves nothing visible under its key.
+#[async_trait]
+pub trait Upload: Send {
+    /// Appends `bytes`. May return before they are sent: an error can surface in a later call.
+    async fn write(&mut self, bytes: Bytes) -> Result<()>;
+
+    /// Makes the object visible and durable under its key, iff no object has that key and its bytes have `expected`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`]; [`ErrorKind::BadDigest`] when what the store holds differs from `expected`: then
+    /// nothing is visible under the key.
+    async fn commit(self: Box<Self>, expected: Checksums) -> Result<()>;
+
+    /// Gives up, and removes what was sent.
+    async fn abort(self: Box<Self>) -> Result<()>;
+}
