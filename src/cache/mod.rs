@@ -1,1 +1,1 @@
-//! TODO-LINE
+//! (being written)

@@ -275,6 +275,18 @@ impl GtidSet {
         self.0.iter()
     }
 
+    /// The set as a position says it: MariaDB's servers tell only the last sequence number of each (domain, server), so
+    /// those sources are filled from 1 to it. MySQL's sets are exact and stay as they are.
+    #[must_use]
+    pub fn into_position_form(mut self) -> GtidSet {
+        for (source, intervals) in &mut self.0 {
+            if let (GtidSource::MariaDb { .. }, Some(last)) = (source, intervals.last()) {
+                *intervals = Intervals(vec![(last.min(1), last)]);
+            }
+        }
+        self
+    }
+
     /// Whether any GTID is MariaDB's.
     pub fn has_mariadb(&self) -> bool {
         self.0

@@ -223,6 +223,16 @@ impl MountName {
         MountName(format!("{}.0", self.0))
     }
 
+    /// Whether this is a name that [`MountName::gap_after`] makes.
+    pub fn is_gap(&self) -> bool {
+        self.0.ends_with(".0")
+    }
+
+    /// A name that sorts before every segment of a stream.
+    pub fn before_all(first_basename: &Basename) -> MountName {
+        MountName(format!("{first_basename}.000000.0"))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
