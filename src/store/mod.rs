@@ -3,9 +3,24 @@
 //! Keys are create-only. Nothing in a stream is ever overwritten, so no verb can. Decorators (fault, recording) take a
 //! store and are one; they are composed by whoever builds the store, never switched on by a flag.
 
+mod checksum;
+#[doc(hidden)]
+pub mod conformance;
 mod error;
+pub mod fault;
+pub mod file;
+mod memory;
+mod open;
+pub mod recording;
+pub mod retry;
 
+pub use checksum::ChecksumHasher;
 pub use error::{Error, ErrorKind, Outcome};
+pub use file::{FileStore, TempFiles};
+pub use memory::MemoryStore;
+pub use open::{OpenMode, open};
+pub use recording::RecordingStore;
+pub use retry::{RetryPolicy, RetryStore};
 
 use crate::model::ObjectKey;
 use async_trait::async_trait;
