@@ -22,11 +22,12 @@ pub(super) fn list(
     after: Option<&ObjectKey>,
     page: usize,
 ) -> Result<Listing> {
-    let (base, stem) = prefix.rsplit_once('/').unwrap_or(("", prefix));
-    // No valid key begins with an invalid directory, and no other may be opened.
-    if !base.is_empty() && base.parse::<ObjectKey>().is_err() {
-        return Ok(Listing::default());
-    }
+    let (base, stem) = match prefix.rsplit_once('/') {
+        None => ("", prefix),
+        Some((base, stem)) if base.parse::<ObjectKey>().is_ok() => (base, stem),
+        // No valid key begins with an invalid directory, and no other may be opened.
+        Some(_) => return Ok(Listing::default()),
+    };
     let dir = match root.open_dir(base) {
         Ok(dir) => dir,
         Err(error) if error.kind() == io::ErrorKind::NotADirectory && root.has_symlink(base) => {

@@ -157,6 +157,7 @@ fn publish(
     temp.link(dir, leaf).map_err(|error| {
         let errno = error.raw_os_error().map(Errno::from_raw_os_error);
         match errno {
+            _ if root.is_gone() => root.error(verb, key, error),
             Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::XDEV) => root
                 .error_of(ErrorKind::Unsupported, verb, key)
                 .because(format!(

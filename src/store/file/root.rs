@@ -81,10 +81,12 @@ impl Root {
         key: impl fmt::Display,
         cause: io::Error,
     ) -> Error {
-        let mut kind = kind_of(&cause);
-        if kind == ErrorKind::NotFound && self.is_gone() {
-            kind = ErrorKind::NoSuchBucket;
-        }
+        // What a removed directory answers depends on the file system: ENOENT, EPERM, ESTALE.
+        let kind = if self.is_gone() {
+            ErrorKind::NoSuchBucket
+        } else {
+            kind_of(&cause)
+        };
         self.error_of(kind, verb, key).because(cause)
     }
 
@@ -99,7 +101,7 @@ impl Root {
     }
 
     /// Whether the directory was removed while it was held open.
-    fn is_gone(&self) -> bool {
+    pub(super) fn is_gone(&self) -> bool {
         rustix::fs::fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
