@@ -65,12 +65,12 @@ need_apt() {
         die "apt-get could not install ${missing[*]}"
 }
 
-# need_rust [COMPONENT...]: checks the toolchain and installs what builds the bundled C libraries.
+# need_rust PART...: checks these parts of the toolchain, and installs what builds the bundled C libraries.
 need_rust() {
-    local component
-    command -v cargo >/dev/null || die "cargo is missing; install Rust 1.95 or later with rustup (https://rustup.rs)"
-    for component in "$@"; do
-        case "$component" in
+    local part
+    for part in "$@"; do
+        case "$part" in
+        cargo) command -v cargo >/dev/null || die "cargo is missing; install Rust 1.95 or later with rustup" ;;
         rustfmt) cargo fmt --version >/dev/null 2>&1 || die "rustfmt is missing; run 'rustup component add rustfmt'" ;;
         clippy) cargo clippy --version >/dev/null 2>&1 || die "clippy is missing; run 'rustup component add clippy'" ;;
         nextest)

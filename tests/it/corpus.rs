@@ -26,22 +26,70 @@ struct Kind {
 }
 
 const KINDS: &[Kind] = &[
-    Kind { snapshots: &["row"], make: row },
-    Kind { snapshots: &["payload"], make: payload },
-    Kind { snapshots: &["tagged"], make: tagged },
-    Kind { snapshots: &["nochecksum"], make: nochecksum },
-    Kind { snapshots: &["gtidoff"], make: gtidoff },
-    Kind { snapshots: &["statement"], make: statement },
-    Kind { snapshots: &["mixed"], make: mixed },
-    Kind { snapshots: &["xa"], make: xa },
-    Kind { snapshots: &["crash"], make: crash },
-    Kind { snapshots: &["crash-empty"], make: crash_empty },
-    Kind { snapshots: &["reset/before", "reset/after"], make: reset },
-    Kind { snapshots: &["reset-to/before", "reset-to/after"], make: reset_to },
-    Kind { snapshots: &["time-backwards"], make: time_backwards },
-    Kind { snapshots: &["blobs"], make: blobs },
-    Kind { snapshots: &["ddl"], make: ddl },
-    Kind { snapshots: &["holes"], make: holes },
+    Kind {
+        snapshots: &["row"],
+        make: row,
+    },
+    Kind {
+        snapshots: &["payload"],
+        make: payload,
+    },
+    Kind {
+        snapshots: &["tagged"],
+        make: tagged,
+    },
+    Kind {
+        snapshots: &["nochecksum"],
+        make: nochecksum,
+    },
+    Kind {
+        snapshots: &["gtidoff"],
+        make: gtidoff,
+    },
+    Kind {
+        snapshots: &["statement"],
+        make: statement,
+    },
+    Kind {
+        snapshots: &["mixed"],
+        make: mixed,
+    },
+    Kind {
+        snapshots: &["xa"],
+        make: xa,
+    },
+    Kind {
+        snapshots: &["crash"],
+        make: crash,
+    },
+    Kind {
+        snapshots: &["crash-empty"],
+        make: crash_empty,
+    },
+    Kind {
+        snapshots: &["reset/before", "reset/after"],
+        make: reset,
+    },
+    Kind {
+        snapshots: &["reset-to/before", "reset-to/after"],
+        make: reset_to,
+    },
+    Kind {
+        snapshots: &["time-backwards"],
+        make: time_backwards,
+    },
+    Kind {
+        snapshots: &["blobs"],
+        make: blobs,
+    },
+    Kind {
+        snapshots: &["ddl"],
+        make: ddl,
+    },
+    Kind {
+        snapshots: &["holes"],
+        make: holes,
+    },
 ];
 
 /// The snapshot of that name, made now if it is not in the cache. Panics if there is no such snapshot.
@@ -62,7 +110,10 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 impl Kind {
     fn snapshot(&self, name: &'static str) -> Snapshot {
         // A kind with several snapshots has a directory of its own, the first part of their names.
-        let kind = name.split('/').next().expect("split gives at least one part");
+        let kind = name
+            .split('/')
+            .next()
+            .expect("split gives at least one part");
         let corpus = tools::cache_dir().join(format!("corpus-{VERSION}"));
         tools::make_once(&corpus.join(kind), self.make);
         let dir = corpus.join(name);
@@ -165,7 +216,10 @@ fn payload(dir: &Path) {
 fn tagged(dir: &Path) {
     let server = server(Options::new());
     for tag in ["nightly", "fix_2", "_x"] {
-        server.sql(&format!("SET gtid_next = 'AUTOMATIC:{tag}'; {}", transactions_sql(20)));
+        server.sql(&format!(
+            "SET gtid_next = 'AUTOMATIC:{tag}'; {}",
+            transactions_sql(20)
+        ));
         transactions(&server, 3);
         server.flush_logs();
     }
@@ -221,10 +275,12 @@ fn mixed(dir: &Path) {
 
 fn xa(dir: &Path) {
     let server = server(Options::new());
-    server.sql("USE d; XA START 'one'; INSERT INTO t (v) VALUES ('one phase'); XA END 'one'; XA COMMIT 'one' ONE PHASE");
+    // A table of its own: prepared rows stay locked.
+    server.sql("CREATE TABLE d.x (v VARCHAR(20))");
+    server.sql("USE d; XA START 'one'; INSERT INTO x (v) VALUES ('one phase'); XA END 'one'; XA COMMIT 'one' ONE PHASE");
     // Three that are prepared, and decided in later files.
     for n in 1..=3 {
-        server.sql(&format!("USE d; XA START 'x{n}','branch',7; INSERT INTO t (v) VALUES ('{n}'); XA END 'x{n}','branch',7; XA PREPARE 'x{n}','branch',7"));
+        server.sql(&format!("USE d; XA START 'x{n}','branch',7; INSERT INTO x (v) VALUES ('{n}'); XA END 'x{n}','branch',7; XA PREPARE 'x{n}','branch',7"));
     }
     transactions(&server, 5);
     server.flush_logs();
@@ -297,8 +353,13 @@ fn reset_to(dir: &Path) {
 fn time_backwards(dir: &Path) {
     let server = server(Options::new());
     for timestamp in [1_900_000_000_u32, 1_000_000_000, 1_700_000_000, 1] {
-        server.sql(&format!("SET TIMESTAMP = {timestamp}; {}", transactions_sql(5)));
-        server.sql(&format!("SET TIMESTAMP = {timestamp}; CREATE TABLE d.c{timestamp} (id INT)"));
+        server.sql(&format!(
+            "SET TIMESTAMP = {timestamp}; {}",
+            transactions_sql(5)
+        ));
+        server.sql(&format!(
+            "SET TIMESTAMP = {timestamp}; CREATE TABLE d.c{timestamp} (id INT)"
+        ));
     }
     server.flush_logs();
     usual_files(&server, dir);
@@ -308,10 +369,14 @@ fn blobs(dir: &Path) {
     let server = server(Options::new());
     server.sql("CREATE TABLE d.b (id INT PRIMARY KEY, b LONGBLOB)");
     for mebibytes in [1, 5, 24] {
-        server.sql(&format!("INSERT INTO d.b VALUES ({mebibytes}, REPEAT(RANDOM_BYTES(1024), 1024 * {mebibytes}))"));
+        server.sql(&format!(
+            "INSERT INTO d.b VALUES ({mebibytes}, REPEAT(RANDOM_BYTES(1024), 1024 * {mebibytes}))"
+        ));
     }
     // One transaction of many row events, each far below the whole.
-    server.sql("BEGIN; UPDATE d.b SET b = REVERSE(b) WHERE id < 6; DELETE FROM d.b WHERE id = 1; COMMIT");
+    server.sql(
+        "BEGIN; UPDATE d.b SET b = REVERSE(b) WHERE id < 6; DELETE FROM d.b WHERE id = 1; COMMIT",
+    );
     server.flush_logs();
     usual_files(&server, dir);
 }
@@ -333,7 +398,9 @@ fn ddl(dir: &Path) {
          CREATE DATABASE `odd ``name```; CREATE TABLE `odd ``name```.`a.b` (id INT); INSERT INTO `odd ``name```.`a.b` VALUES (1); \
          DROP DATABASE `odd ``name```",
     );
-    let tables: String = (0..100).map(|n| format!("CREATE TABLE d.many{n} (id INT);\n")).collect();
+    let tables: String = (0..100)
+        .map(|n| format!("CREATE TABLE d.many{n} (id INT);\n"))
+        .collect();
     server.sql(&tables);
     usual_files(&server, dir);
 }
@@ -343,7 +410,9 @@ fn holes(dir: &Path) {
     let other = "11111111-2222-3333-4444-555555555555";
     // GTIDs of another server, out of order and with holes, as an applier with several workers leaves them.
     for number in [10, 3, 7, 8, 100, 9_000_000_000_000_000_000_u64, 5] {
-        server.sql(&format!("SET gtid_next = '{other}:{number}'; INSERT INTO d.t (v) VALUES ('{number}')"));
+        server.sql(&format!(
+            "SET gtid_next = '{other}:{number}'; INSERT INTO d.t (v) VALUES ('{number}')"
+        ));
     }
     // An empty transaction.
     server.sql(&format!("SET gtid_next = '{other}:4'; BEGIN; COMMIT"));
@@ -358,7 +427,9 @@ fn every_snapshot_has_closed_files_and_an_active_one() {
         let snapshot = snapshot(name);
         assert!(!snapshot.closed().is_empty(), "{name}");
         for file in snapshot.files() {
-            let length = fs::metadata(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display())).len();
+            let length = fs::metadata(&file)
+                .unwrap_or_else(|e| panic!("{}: {e}", file.display()))
+                .len();
             assert!(length > 100, "{}: {length} bytes", file.display());
         }
         assert_eq!(snapshot.server_uuid().len(), 36, "{name}");
@@ -377,6 +448,17 @@ fn a_reset_repeats_names_and_gtids_of_the_same_server() {
 #[test]
 fn numbers_roll_over_from_six_to_seven_digits() {
     let files = snapshot("reset-to/after").files();
-    let names: Vec<_> = files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
-    assert_eq!(names, ["binlog.999998", "binlog.999999", "binlog.1000000", "binlog.1000001"]);
+    let names: Vec<_> = files
+        .iter()
+        .map(|file| file.file_name().unwrap().to_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "binlog.999998",
+            "binlog.999999",
+            "binlog.1000000",
+            "binlog.1000001"
+        ]
+    );
 }

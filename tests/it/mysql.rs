@@ -330,7 +330,10 @@ impl Server {
 
     fn launch(&mut self) {
         for attempt in 1..=START_TRIES {
-            self.port = free_port();
+            // A restarted server keeps its port: its clients know it.
+            if self.port == 0 || attempt > 1 {
+                self.port = free_port();
+            }
             let mut child = self.spawn();
             match self.wait_until_ready(&mut child) {
                 Ok(()) => {
@@ -507,6 +510,11 @@ fn base_arguments(datadir: &Path) -> Vec<String> {
         "--innodb-flush-method=nosync",
         "--innodb-doublewrite=OFF",
         "--innodb-use-native-aio=OFF",
+        "--innodb-log-writer-threads=OFF",
+        "--innodb-page-cleaners=1",
+        "--innodb-purge-threads=1",
+        "--innodb-read-io-threads=1",
+        "--innodb-write-io-threads=1",
         "--sync-binlog=0",
         "--performance-schema=OFF",
         "--event-scheduler=OFF",

@@ -128,17 +128,17 @@ impl Sysbench {
     /// Creates database `sbtest` and its tables.
     pub fn prepare(&self, server: &crate::mysql::Server) {
         server.sql("CREATE DATABASE IF NOT EXISTS sbtest");
-        run(self.command(server.socket()).arg("prepare"));
+        run(self.command(&server.socket()).arg("prepare"));
     }
 
     /// Runs the load to its end.
     pub fn run(&self, server: &crate::mysql::Server) {
-        run(self.command(server.socket()).arg("run"));
+        run(self.command(&server.socket()).arg("run"));
     }
 
     /// Starts the load and returns: the caller waits for it, or kills it.
     pub fn spawn(&self, server: &crate::mysql::Server) -> std::process::Child {
-        let mut command = self.command(server.socket());
+        let mut command = self.command(&server.socket());
         command
             .arg("run")
             .stdout(Stdio::null())
