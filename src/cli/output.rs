@@ -28,7 +28,7 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 /// A plain table: a header, aligned columns, no lines, so that `awk` and `column` can take it.
 pub fn table(header: &[&str], right: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
     table.add_rows(rows);
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));

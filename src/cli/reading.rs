@@ -5,7 +5,7 @@ use crate::cache::{ArchivedSegment, CacheOptions, SegmentReader};
 use crate::index::{Index, Opened};
 use crate::ledger::{Entry, LedgerState};
 use crate::model::{Sha256, StoreUrl, Timeline};
-use crate::segment::Identities;
+use crate::segment::{IDENTITY_FILE_MAX_BYTES, Identities};
 use crate::store::{self, OpenMode, SharedStore};
 use crate::stream::{Followed, Stream, StreamError};
 use anyhow::{Context as _, Result, bail};
@@ -84,7 +84,7 @@ fn explain(error: StreamError) -> anyhow::Error {
 
 /// Reads the identity files.
 pub fn identities(files: &[PathBuf]) -> Result<Identities> {
-    let mut all = Identities::default();
+    let mut all = Identities::none();
     for path in files {
         let text = read_identity(path).with_context(|| format!("cannot read the identity file {}", path.display()))?;
         all = all.and(Identities::parse(&path.display().to_string(), &text)?);
@@ -94,10 +94,8 @@ pub fn identities(files: &[PathBuf]) -> Result<Identities> {
 
 fn read_identity(path: &Path) -> std::io::Result<String> {
     use std::io::Read as _;
-    /// A key file holds a few keys and comments.
-    const IDENTITY_FILE_MAX_BYTES: u64 = 1 << 20;
     let mut text = String::new();
-    std::fs::File::open(path)?.take(IDENTITY_FILE_MAX_BYTES).read_to_string(&mut text)?;
+    std::fs::File::open(path)?.take(IDENTITY_FILE_MAX_BYTES as u64 + 1).read_to_string(&mut text)?;
     Ok(text)
 }
 

@@ -32,7 +32,7 @@ mod tests;
 pub use cipher::ContentKey;
 pub use error::SegmentError;
 pub use frame::{FrameCompressor, StoredFrame};
-pub use identity::{Identities, IdentityError, KeyPair, keygen};
+pub use identity::{IDENTITY_FILE_MAX_BYTES, Identities, IdentityError, KeyPair, keygen};
 pub use layout::{CheckedLayout, ObjectLayout};
 pub use reader::OpenSegment;
 pub use recipient::{RecipientError, Recipients};
