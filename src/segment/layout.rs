@@ -330,4 +330,25 @@ mod tests {
             layout.check().expect_err(&format!("{layout:?}"));
         }
     }
+
+    #[test]
+    fn a_binlog_of_100_gb_fits_and_its_last_byte_is_found() {
+        let plain_size = 100_000_000_000;
+        let inner = 37_000_000_000_u64 + 95_368 * 40 + 200;
+        let layout = ObjectLayout {
+            plain_size,
+            size: 300 + inner + 16 * inner.div_ceil(CHUNK_BYTES),
+            header_size: 300,
+            tail_offset: 37_000_000_000,
+            ..plain(0)
+        }
+        .check()
+        .expect("fits");
+        assert_eq!((layout.frames(), layout.inner_len()), (95_368, inner));
+        assert_eq!(layout.frame_of(plain_size - 1), Some(95_367));
+        assert_eq!(layout.plain_range(95_367).end, plain_size);
+        let tail = layout.tail_range();
+        assert!(tail.end - tail.start < 4 << 20);
+        assert_eq!(tail.end, layout.recorded().size);
+    }
 }

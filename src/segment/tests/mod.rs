@@ -1,6 +1,7 @@
 //! The object as a whole: round trips, hostile input, second opinions.
 
 mod cost;
+mod golden;
 mod hostile;
 mod round_trip;
 mod second_opinion;
