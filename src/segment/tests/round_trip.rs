@@ -206,3 +206,16 @@ proptest! {
         prop_assert_eq!(object.read_all(Some(&keys.identities)).expect("reads"), plain);
     }
 }
+
+#[test]
+fn writers_move_between_threads_and_open_segments_are_shared() {
+    fn send<T: Send>() {}
+    fn share<T: Send + Sync>() {}
+    send::<FrameCompressor>();
+    send::<ObjectWriter>();
+    share::<StoredFrame>();
+    share::<OpenSegment>();
+    share::<ContentKey>();
+    share::<Identities>();
+    share::<Recipients>();
+}
