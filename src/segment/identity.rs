@@ -162,10 +162,9 @@ mod tests {
     fn errors_name_file_and_line_and_nothing_secret() {
         let pair = keygen();
         let secret = pair.secret.expose_secret();
-        let damaged = secret.replace(
-            &secret[30..31],
-            if &secret[30..31] == "Q" { "P" } else { "Q" },
-        );
+        let mut damaged = secret.to_owned();
+        let other = if damaged.ends_with('Q') { "P" } else { "Q" };
+        damaged.replace_range(damaged.len() - 1.., other);
         for (content, expected) in [
             (
                 format!("# x\n{damaged}"),

@@ -40,7 +40,7 @@ fn thin(index: &mut SegmentIndex) {
         let mut place = 0_usize;
         index.points.retain(|_| {
             place += 1;
-            place % 2 == 1
+            !place.is_multiple_of(2)
         });
     } else if ddl_bytes >= table_bytes {
         index.ddl.truncate(index.ddl.len() / 2);

@@ -58,7 +58,7 @@ impl ObjectLayout {
         {
             return Err(contradiction("the tail is too short for so many frames"));
         }
-        let frames_max = u64::from(frames) * stored_frame_max_bytes(frame_size);
+        let frames_max = self.frames_max_bytes(frames);
         if self.tail_offset > frames_max || self.tail_offset < u64::from(frames) {
             return Err(contradiction(
                 "the frames cannot have the size that the tail's offset gives them",
@@ -69,6 +69,16 @@ impl ObjectLayout {
             frames,
             inner_len,
         })
+    }
+
+    /// The most that zstd makes of the file in so many frames.
+    fn frames_max_bytes(&self, frames: u32) -> u64 {
+        let Some(full) = frames.checked_sub(1).map(u64::from) else {
+            return 0;
+        };
+        let last = self.plain_size - full * u64::from(self.frame_size);
+        full * stored_frame_max_bytes(self.frame_size)
+            + stored_frame_max_bytes(u32::try_from(last).expect("at most a frame"))
     }
 
     /// Length of the zstd file inside.
@@ -107,9 +117,9 @@ pub(super) fn check_frame_size(frame_size: u32) -> Result<u32, SegmentError> {
     Ok(frame_size)
 }
 
-/// The largest size that zstd gives a frame of `frame_size` plain bytes.
-pub(super) fn stored_frame_max_bytes(frame_size: u32) -> u64 {
-    zstd::zstd_safe::compress_bound(frame_size as usize) as u64
+/// The largest size that zstd gives a frame of `plain_len` plain bytes.
+pub(super) fn stored_frame_max_bytes(plain_len: u32) -> u64 {
+    zstd::zstd_safe::compress_bound(plain_len as usize) as u64
 }
 
 fn limit(what: &'static str, value: u64, max: u64) -> Result<(), SegmentError> {
@@ -319,5 +329,26 @@ mod tests {
         for layout in bad {
             layout.check().expect_err(&format!("{layout:?}"));
         }
+    }
+
+    #[test]
+    fn a_binlog_of_100_gb_fits_and_its_last_byte_is_found() {
+        let plain_size = 100_000_000_000;
+        let inner = 37_000_000_000_u64 + 95_368 * 40 + 200;
+        let layout = ObjectLayout {
+            plain_size,
+            size: 300 + inner + 16 * inner.div_ceil(CHUNK_BYTES),
+            header_size: 300,
+            tail_offset: 37_000_000_000,
+            ..plain(0)
+        }
+        .check()
+        .expect("fits");
+        assert_eq!((layout.frames(), layout.inner_len()), (95_368, inner));
+        assert_eq!(layout.frame_of(plain_size - 1), Some(95_367));
+        assert_eq!(layout.plain_range(95_367).end, plain_size);
+        let tail = layout.tail_range();
+        assert!(tail.end - tail.start < 4 << 20);
+        assert_eq!(tail.end, layout.recorded().size);
     }
 }

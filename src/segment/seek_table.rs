@@ -78,13 +78,13 @@ pub(super) fn parse(
     {
         return Err(corrupt("its footer does not fit".to_owned()));
     }
-    let stored_max = stored_frame_max_bytes(layout.recorded().frame_size);
     let mut offsets = Vec::with_capacity(entries);
     let mut offset = 0_u64;
     for frame in 0..layout.frames() {
         let stored = u64::from(table.get_u32_le());
         let plain = table.get_u32_le();
-        if stored == 0 || stored > stored_max || plain != layout.plain_len(frame) {
+        if stored == 0 || stored > stored_frame_max_bytes(plain) || plain != layout.plain_len(frame)
+        {
             return Err(corrupt(format!("impossible sizes for frame {frame}")));
         }
         offsets.push(offset);

@@ -153,7 +153,7 @@ impl ObjectWriter {
                 u64::from(FRAMES_MAX),
             );
         }
-        if self.plain_size % u64::from(self.frame_size) != 0 {
+        if !self.plain_size.is_multiple_of(u64::from(self.frame_size)) {
             return limit("number of frames after a short one", 1, 0);
         }
         if frame.plain_len() > self.frame_size {

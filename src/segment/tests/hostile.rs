@@ -430,10 +430,10 @@ fn bytes_that_do_not_cover_what_is_needed_are_an_error() {
         for (bytes, start) in [
             (&bytes[..bytes.len() - 1], range.start),
             (&bytes[1..], range.start + 1),
-            (&bytes[..], range.start + 1),
-            (&bytes[..], range.start - 1),
-            (&bytes[..], 0),
-            (&bytes[..], u64::MAX),
+            (bytes, range.start + 1),
+            (bytes, range.start - 1),
+            (bytes, 0),
+            (bytes, u64::MAX),
             (&[][..], range.start),
         ] {
             let error = segment.decode(1, bytes, start).expect_err("not covered");

@@ -1,6 +1,7 @@
 //! The object as a whole: round trips, hostile input, second opinions.
 
 mod cost;
+mod golden;
 mod hostile;
 mod round_trip;
 mod second_opinion;
@@ -83,7 +84,7 @@ fn write(plain: &[u8], recipients: &Recipients, frame_size: u32) -> Object {
     for (number, frame) in plain.chunks(frame_size as usize).enumerate() {
         let frame = compressor.compress(frame).expect("compresses");
         writer.frame(&frame).expect("takes the frame");
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             bytes.extend_from_slice(&writer.take_output());
         }
     }

@@ -50,7 +50,7 @@ fn inner_files_that_end_on_and_beside_a_chunk_border_round_trip() {
             let plain = noise(len, 1);
             let object = write(&plain, &keys.recipients, 1 << 20);
             let payload = object.facts.size - object.facts.header_size;
-            hits += u32::from(payload % 65_552 == 0);
+            hits += u32::from(payload.is_multiple_of(65_552));
             assert_eq!(
                 object.read_all(Some(&keys.identities)).expect("reads"),
                 plain
@@ -205,4 +205,17 @@ proptest! {
         prop_assert_eq!(segment.frame_of(len as u64), None);
         prop_assert_eq!(object.read_all(Some(&keys.identities)).expect("reads"), plain);
     }
+}
+
+#[test]
+fn writers_move_between_threads_and_open_segments_are_shared() {
+    fn send<T: Send>() {}
+    fn share<T: Send + Sync>() {}
+    send::<FrameCompressor>();
+    send::<ObjectWriter>();
+    share::<StoredFrame>();
+    share::<OpenSegment>();
+    share::<ContentKey>();
+    share::<Identities>();
+    share::<Recipients>();
 }
