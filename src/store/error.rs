@@ -94,6 +94,17 @@ impl Error {
         self
     }
 
+    /// The same error once more, for a later call on something that has failed.
+    #[must_use]
+    pub fn again(&self) -> Error {
+        Error {
+            source: self.source.as_ref().map(|cause| cause.to_string().into()),
+            key: self.key.clone(),
+            store: self.store.clone(),
+            ..*self
+        }
+    }
+
     /// Whether the key was not there.
     pub fn is_not_found(&self) -> bool {
         self.kind == ErrorKind::NotFound

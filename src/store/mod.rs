@@ -1,11 +1,27 @@
 //! Where a stream's objects live: six verbs with contracts, which every implementation keeps and one suite proves.
 //!
-//! Keys are create-only. Nothing in a stream is ever overwritten, so no verb can. Decorators (fault, recording) take a
-//! store and are one; they are composed by whoever builds the store, never switched on by a flag.
+//! Keys are create-only. Nothing in a stream is ever overwritten, so no verb can. Decorators (retry, fault, recording)
+//! take a store and are one; they are composed by whoever builds the store ([`open`], or a test), never switched on by a
+//! flag. What the contracts below say is proved by `conformance`, which every store and every decorator passes.
 
+mod checksum;
+#[doc(hidden)]
+pub mod conformance;
 mod error;
+pub mod fault;
+pub mod file;
+mod memory;
+mod open;
+pub mod recording;
+pub mod retry;
 
+pub use checksum::ChecksumHasher;
 pub use error::{Error, ErrorKind, Outcome};
+pub use file::{FileStore, TempFiles};
+pub use memory::MemoryStore;
+pub use open::{OpenMode, open};
+pub use recording::RecordingStore;
+pub use retry::{RetryPolicy, RetryStore};
 
 use crate::model::ObjectKey;
 use async_trait::async_trait;
@@ -72,6 +88,8 @@ pub trait Store: Send + Sync {
 
     /// The bytes `range` of `key`: exactly `range.end - range.start` of them.
     ///
+    /// An empty range is empty; whether the object exists or is long enough need not be asked for that.
+    ///
     /// # Errors
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Truncated`] when the object ends before `range.end`.
     async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes>;
@@ -90,11 +108,17 @@ pub trait Store: Send + Sync {
 
     /// Keys that begin with `prefix` (such as `ledger/`) and sort after `after`, in ascending byte order, one page.
     ///
-    /// A page may be shorter than the store's maximum, and `more` may be true before an empty page. An object created
-    /// before the call began is in it (S3, GCS and directories all promise this since 2020).
+    /// A page may be shorter than the store's maximum. `more` may be true although nothing follows, but an empty page
+    /// never has it: there would be no key to go on from. An object created before the call began is in it (S3, GCS and
+    /// directories all promise this since 2020).
+    ///
+    /// The price of a page differs: one request on S3 and GCS, one reading of the whole directory in a [`FileStore`].
+    /// Whoever follows a ledger asks for the next record by name, which costs the same everywhere.
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Listing>;
 
-    /// Removes `key`, and every unfinished upload to it. Removing what is not there is `Ok`.
+    /// Removes `key`, durably, and what unfinished uploads to it left. Removing what is not there is `Ok`.
+    ///
+    /// An upload to it that is still going on may be removed too: then its commit fails.
     async fn delete(&self, key: &ObjectKey) -> Result<()>;
 
     /// What messages call this store: its URL, without secrets.
@@ -104,7 +128,8 @@ pub trait Store: Send + Sync {
 /// An object being written. Dropped without `commit`, it leaves nothing visible under its key.
 #[async_trait]
 pub trait Upload: Send {
-    /// Appends `bytes`. May return before they are sent: an error can surface in a later call.
+    /// Appends `bytes`. May return before they are sent: an error can surface in a later call, and every call after it
+    /// fails alike.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 
     /// Makes the object visible and durable under its key, iff no object has that key and its bytes have `expected`.

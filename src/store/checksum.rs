@@ -1,0 +1,77 @@
+//! The checksums of an object, computed while its bytes pass.
+
+use super::{Checksums, ObjectMeta};
+use crc_fast::{CrcAlgorithm, Digest};
+
+impl Checksums {
+    /// The checksums of `bytes`.
+    pub fn of(bytes: &[u8]) -> Checksums {
+        let mut hasher = ChecksumHasher::default();
+        hasher.update(bytes);
+        hasher.finish()
+    }
+}
+
+impl ObjectMeta {
+    /// Whether size and those checksums that the store keeps are `expected`'s.
+    pub fn agrees_with(&self, expected: &Checksums) -> bool {
+        self.size == expected.size
+            && self.crc32c.is_none_or(|sum| sum == expected.crc32c)
+            && self.crc64nvme.is_none_or(|sum| sum == expected.crc64nvme)
+    }
+}
+
+/// Computes [`Checksums`] over bytes that arrive in pieces.
+pub struct ChecksumHasher {
+    size: u64,
+    crc32c: Digest,
+    crc64nvme: Digest,
+}
+
+impl Default for ChecksumHasher {
+    fn default() -> ChecksumHasher {
+        ChecksumHasher {
+            size: 0,
+            // CRC-32C goes by "iSCSI" in the catalogue of CRC algorithms.
+            crc32c: Digest::new(CrcAlgorithm::Crc32Iscsi),
+            crc64nvme: Digest::new(CrcAlgorithm::Crc64Nvme),
+        }
+    }
+}
+
+impl ChecksumHasher {
+    /// Adds `bytes`.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.size += bytes.len() as u64;
+        self.crc32c.update(bytes);
+        self.crc64nvme.update(bytes);
+    }
+
+    /// The checksums of all bytes added.
+    pub fn finish(&self) -> Checksums {
+        Checksums {
+            size: self.size,
+            crc32c: self.crc32c.finalize() as u32,
+            crc64nvme: self.crc64nvme.finalize(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogued_check_values_come_out_whatever_the_pieces() {
+        // "123456789" is the check input of the catalogue of parametrised CRC algorithms.
+        let whole = Checksums::of(b"123456789");
+        assert_eq!(whole.size, 9);
+        assert_eq!(whole.crc32c, 0xE306_9283);
+        assert_eq!(whole.crc64nvme, 0xAE8B_1486_0A79_9888);
+        let mut pieces = ChecksumHasher::default();
+        pieces.update(b"1234");
+        pieces.update(b"");
+        pieces.update(b"56789");
+        assert_eq!(pieces.finish(), whole);
+    }
+}
