@@ -12,6 +12,7 @@ pub mod history;
 pub mod mountinfo;
 pub mod mounting;
 pub mod source;
+pub mod stream_source;
 pub mod tree;
 pub mod view;
 pub mod xattr;
