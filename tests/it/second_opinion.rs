@@ -2,9 +2,11 @@
 
 mod mysql_common;
 mod mysqlbinlog;
+mod ours;
 
 use crate::corpus;
-use binlogfs::model::GtidSet;
+use binlogfs::binlog::{Ending, Summary};
+use binlogfs::model::{GtidSet, Micros};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -34,6 +36,15 @@ struct Opinion {
     previous_gtids: Option<GtidSet>,
     /// Of the Table_map events; mysql_common does not look into payloads.
     tables: BTreeSet<String>,
+    /// Smallest and largest header or commit time, in microseconds; mysql_common does not tell.
+    times: Option<(i64, i64)>,
+}
+
+impl Opinion {
+    fn saw_time(&mut self, micros: i64) {
+        let (min, max) = self.times.unwrap_or((micros, micros));
+        self.times = Some((min.min(micros), max.max(micros)));
+    }
 }
 
 /// Compares item by item, so that a failure shows the first difference and not two long lists.
@@ -100,6 +111,96 @@ fn the_corpus_has_every_kind_of_event_a_server_writes() {
         "Xid",
     ];
     assert_eq!(kinds, BTreeSet::from(expected));
+}
+
+#[test]
+fn our_scanner_sees_the_events_and_transactions_that_mysqlbinlog_sees() {
+    for file in corpus_files() {
+        let (ours, summary) = ours::opinion(&file);
+        let theirs = mysqlbinlog::opinion(&file);
+        assert_same("event", &file, &ours.events, &theirs.events);
+        assert_same(
+            "transaction",
+            &file,
+            &ours.transactions,
+            &theirs.transactions,
+        );
+        assert_eq!(
+            ours.previous_gtids,
+            theirs.previous_gtids,
+            "{}",
+            file.display()
+        );
+        assert_eq!(ours.tables, theirs.tables, "{}", file.display());
+        assert_eq!(ours.times, theirs.times, "{}", file.display());
+        assert_summary_fits(&file, &summary, &theirs);
+    }
+}
+
+#[test]
+fn our_scanner_sees_the_events_and_transactions_that_mysql_common_sees() {
+    for file in corpus_files() {
+        let (ours, _) = ours::opinion(&file);
+        let theirs = mysql_common::opinion(&file);
+        assert_same("event", &file, &ours.events, &theirs.events);
+        assert_same(
+            "transaction",
+            &file,
+            &ours.transactions,
+            &theirs.transactions,
+        );
+        assert_eq!(
+            ours.previous_gtids,
+            theirs.previous_gtids,
+            "{}",
+            file.display()
+        );
+    }
+}
+
+/// What the summary says in numbers follows from what another reader lists.
+fn assert_summary_fits(file: &Path, summary: &Summary, theirs: &Opinion) {
+    let at = file.display();
+    let size = std::fs::metadata(file)
+        .expect("the corpus is readable")
+        .len();
+    assert_eq!(summary.damage, None, "{at}");
+    assert_eq!(summary.size, size, "{at}");
+    assert_eq!(summary.last_whole_event_end, size, "{at}");
+    assert_eq!(summary.events, theirs.events.len() as u64, "{at}");
+    assert_eq!(
+        summary.transactions,
+        theirs.transactions.len() as u64,
+        "{at}"
+    );
+    let named = theirs
+        .transactions
+        .iter()
+        .filter_map(|start| start.gtid.as_deref());
+    let gtids: GtidSet = named.collect::<Vec<_>>().join(",").parse().expect("GTIDs");
+    assert_eq!(summary.gtids, gtids, "{at}");
+    let first = theirs
+        .transactions
+        .first()
+        .and_then(|start| start.commit_micros);
+    if first.is_some() {
+        assert_eq!(summary.first_time, first.map(Micros), "{at}");
+    }
+    let last = theirs.events.last().expect("a file has events");
+    match &summary.ending {
+        Ending::Rotate { next_file, time } => {
+            assert_eq!(last.kind, "Rotate", "{at}");
+            assert_eq!(*time, Micros::from_seconds(last.timestamp), "{at}");
+            let next = file.with_file_name(next_file);
+            assert!(
+                next.exists(),
+                "{at} names {} as its successor",
+                next.display()
+            );
+        }
+        Ending::Stop => assert_eq!(last.kind, "Stop", "{at}"),
+        Ending::Open => assert!(!["Rotate", "Stop"].contains(&last.kind), "{at}"),
+    }
 }
 
 /// Every file of the corpus, the active ones too.

@@ -2,7 +2,6 @@
 
 use super::{Event, Opinion, TransactionStart};
 use crate::mysql;
-use binlogfs::model::GtidSet;
 use std::path::Path;
 
 /// The text of one event's comment line before its type: `#261122 10:40:30 server id 1  end_log_pos 127 CRC32 0x7d7cde32`.
@@ -15,11 +14,16 @@ struct HeaderLine<'a> {
 
 /// Reads `file` with `mysqlbinlog --verify-binlog-checksum`, which must succeed.
 pub fn opinion(file: &Path) -> Opinion {
+    // Without -vv it leaves out the Rows_query events.
     // LOAD DATA makes it write files: into a directory that goes away.
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let mut command = mysql::mysqlbinlog();
     command
-        .args(["--verify-binlog-checksum", "--base64-output=decode-rows"])
+        .args([
+            "--verify-binlog-checksum",
+            "--base64-output=decode-rows",
+            "-vv",
+        ])
         .arg(format!("--local-load={}", scratch.path().display()))
         .arg(file);
     let bytes = crate::tools::run(&mut command);
@@ -28,85 +32,124 @@ pub fn opinion(file: &Path) -> Opinion {
 }
 
 /// Reads mysqlbinlog's text.
+fn parse(text: &str) -> Opinion {
+    let mut reading = Reading::default();
+    for line in text.lines() {
+        reading.line(line);
+    }
+    reading.finish()
+}
+
+/// What was read so far.
 ///
 /// Positions and header lines are collected apart: before a statement's INTVAR, RAND and USER_VAR events mysqlbinlog
 /// prints all their `# at` lines first. In the order of the file they belong together again.
-fn parse(text: &str) -> Opinion {
-    let mut positions: Vec<u64> = Vec::new();
-    let mut headers: Vec<HeaderLine<'_>> = Vec::new();
-    let mut opinion = Opinion::default();
-    let mut inside_payload = false;
-    let mut previous_gtids: Option<String> = None;
-    for line in text.lines() {
-        if let Some(gtids) = &mut previous_gtids {
-            match line
-                .strip_prefix("# ")
-                .filter(|rest| !rest.starts_with("at "))
-            {
-                Some(part) if part != "[empty]" => *gtids += part,
-                Some(_) => {}
-                None => {
-                    opinion.previous_gtids = previous_gtids.take().map(|text| gtid_set(&text));
-                }
-            }
-        }
+#[derive(Default)]
+struct Reading<'a> {
+    positions: Vec<u64>,
+    headers: Vec<HeaderLine<'a>>,
+    inside_payload: bool,
+    /// The text of the set, while its lines come.
+    previous_gtids: Option<String>,
+    opinion: Opinion,
+}
+
+impl<'a> Reading<'a> {
+    fn line(&mut self, line: &'a str) {
         match line {
-            "# Start of compressed events." => inside_payload = true,
-            "# End of compressed events." => inside_payload = false,
+            "# Start of compressed events." => self.inside_payload = true,
+            "# End of compressed events." => self.inside_payload = false,
             _ => {}
         }
-        let header = header_line(line);
-        if let Some(table) = header.as_ref().and_then(|header| table(header.rest)) {
-            opinion.tables.insert(table);
-        }
+        self.previous_gtids_line(line);
         if let Some(gtid) = session_gtid(line) {
-            let start = opinion.transactions.last_mut();
+            let start = self.opinion.transactions.last_mut();
             start.expect("a GTID event comes before").gtid = Some(gtid);
         }
-        if inside_payload {
-            continue;
+        if let Some(position) = position(line).filter(|_| !self.inside_payload) {
+            self.positions.push(position);
         }
-        if let Some(position) = line
-            .strip_prefix("# at ")
-            .and_then(|text| text.parse().ok())
-        {
-            positions.push(position);
+        if let Some(header) = header_line(line) {
+            self.header(header);
         }
-        let Some(header) = header else { continue };
+    }
+
+    fn header(&mut self, header: HeaderLine<'a>) {
+        self.opinion
+            .saw_time(i64::from(header.timestamp) * 1_000_000);
+        self.opinion.tables.extend(table(header.rest));
+        if self.inside_payload {
+            return;
+        }
         if header.rest.starts_with("Previous-GTIDs") {
-            previous_gtids = Some(String::new());
+            self.previous_gtids = Some(String::new());
         }
         if let Some(commit_micros) = field(header.rest, "immediate_commit_timestamp=") {
-            opinion.transactions.push(TransactionStart {
-                position: *positions.last().expect("`# at` comes before the header"),
+            self.opinion.saw_time(commit_micros);
+            self.opinion.transactions.push(TransactionStart {
+                position: *self
+                    .positions
+                    .last()
+                    .expect("`# at` comes before the header"),
                 commit_micros: Some(commit_micros),
                 gtid: None,
             });
         }
-        headers.push(header);
+        self.headers.push(header);
     }
-    opinion.events = join(positions, headers);
-    opinion
+
+    /// The set follows its header as comment lines.
+    fn previous_gtids_line(&mut self, line: &str) {
+        let Some(text) = &mut self.previous_gtids else {
+            return;
+        };
+        match line.strip_prefix("# ").filter(|_| position(line).is_none()) {
+            Some("[empty]") => {}
+            Some(part) => text.push_str(part),
+            None => self.end_previous_gtids(),
+        }
+    }
+
+    fn end_previous_gtids(&mut self) {
+        if let Some(text) = self.previous_gtids.take() {
+            let set = text
+                .parse()
+                .unwrap_or_else(|e| panic!("mysqlbinlog's set: {e}"));
+            self.opinion.previous_gtids = Some(set);
+        }
+    }
+
+    fn finish(mut self) -> Opinion {
+        self.end_previous_gtids();
+        assert_eq!(
+            self.positions.len(),
+            self.headers.len(),
+            "`# at` and header lines"
+        );
+        self.positions.sort_unstable();
+        self.headers.sort_by_key(|header| header.end);
+        let pairs = self.positions.into_iter().zip(self.headers);
+        self.opinion.events = pairs
+            .map(|(position, header)| Event {
+                position,
+                end: header.end,
+                kind: kind(header.rest),
+                timestamp: header.timestamp,
+                server_id: header.server_id,
+            })
+            .collect();
+        self.opinion
+    }
 }
 
-fn join(mut positions: Vec<u64>, mut headers: Vec<HeaderLine<'_>>) -> Vec<Event> {
-    assert_eq!(positions.len(), headers.len(), "positions and header lines");
-    positions.sort_unstable();
-    headers.sort_by_key(|header| header.end);
-    let pairs = positions.into_iter().zip(headers);
-    pairs
-        .map(|(position, header)| Event {
-            position,
-            end: header.end,
-            kind: kind(header.rest),
-            timestamp: header.timestamp,
-            server_id: header.server_id,
-        })
-        .collect()
+fn position(line: &str) -> Option<u64> {
+    line.strip_prefix("# at ")?.parse().ok()
 }
 
 fn header_line(line: &str) -> Option<HeaderLine<'_>> {
-    let (head, rest) = line.strip_prefix('#')?.split_once(" \t")?;
+    let line = line.strip_prefix('#')?;
+    // Begin_load_query alone is named on a line of its own.
+    let (head, rest) = line.split_once(" \t").unwrap_or((line, "Begin_load_query"));
     let mut words = head.split_whitespace();
     let timestamp = timestamp(words.next()?, words.next()?)?;
     let mut word_after = |expected: &[&str]| {
@@ -198,9 +241,4 @@ fn session_gtid(line: &str) -> Option<String> {
 fn field(rest: &str, name: &str) -> Option<i64> {
     let (_, value) = rest.split_once(name)?;
     value.split_whitespace().next()?.parse().ok()
-}
-
-fn gtid_set(text: &str) -> GtidSet {
-    text.parse()
-        .unwrap_or_else(|e| panic!("mysqlbinlog's set: {e}"))
 }
