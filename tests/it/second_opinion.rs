@@ -77,6 +77,18 @@ fn the_two_other_readers_agree_with_each_other() {
 }
 
 #[test]
+fn only_a_crash_leaves_a_file_with_a_successor_and_neither_rotate_nor_stop() {
+    for name in corpus::names() {
+        let open = corpus::snapshot(name).closed().into_iter().filter(|file| {
+            let (_, summary) = ours::opinion(file);
+            summary.ending == Ending::Open
+        });
+        let expected = if name.starts_with("crash") { 2 } else { 0 };
+        assert_eq!(open.count(), expected, "{name}");
+    }
+}
+
+#[test]
 fn the_corpus_has_every_kind_of_event_a_server_writes() {
     let mut kinds = BTreeSet::new();
     for file in corpus_files() {
