@@ -35,6 +35,8 @@ mod scanner;
 mod summary;
 #[doc(hidden)]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 mod times;
 mod varint;
 

@@ -74,15 +74,17 @@ impl BinlogBuilder {
         body.extend_from_slice(&version);
         body.extend_from_slice(&self.time_seconds.to_le_bytes());
         body.push(HEADER_BYTES as u8);
-        let kinds = match self.flavour {
-            Flavour::MySql => kind::GTID_TAGGED,
-            Flavour::MariaDb => kind::MARIA_DELETE_ROWS_COMPRESSED,
-        };
-        body.extend((1..=kinds).map(post_header_bytes));
         let aware = !["4.", "5.0", "5.1", "5.5."]
             .iter()
             .any(|old| server_version.starts_with(old))
             || self.flavour == Flavour::MariaDb;
+        let kinds = match self.flavour {
+            Flavour::MySql if aware => kind::GTID_TAGGED,
+            // MySQL 5.5 knows no later one but HEARTBEAT.
+            Flavour::MySql => kind::INCIDENT + 1,
+            Flavour::MariaDb => kind::MARIA_DELETE_ROWS_COMPRESSED,
+        };
+        body.extend((1..=kinds).map(post_header_bytes));
         if aware {
             body.push(u8::from(self.checksum == ChecksumAlgorithm::Crc32));
         }
