@@ -27,6 +27,7 @@ mod gtid_list;
 mod head;
 mod header;
 mod index_builder;
+mod interpret;
 pub mod kind;
 mod payload;
 mod query;
