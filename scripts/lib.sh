@@ -132,7 +132,7 @@ mysql_root() {
     (
         flock 9 # two scripts at once: the second waits, then finds it made
         mysql_root_works && exit 0
-        say "fetching MySQL from Debian unstable into $BINLOGFS_MYSQL_ROOT (650 MB, a minute)"
+        say "fetching MySQL from Debian unstable into $BINLOGFS_MYSQL_ROOT (500 MB, a minute)"
         mkdir -p "$(dirname "$BINLOGFS_MYSQL_ROOT")"
         # What an earlier run left when it was killed; the lock says that nobody is at it.
         rm -rf "$BINLOGFS_MYSQL_ROOT".tmp.*

@@ -10,6 +10,9 @@ const LENGTHS_OFFSET: usize = HEADER_BYTES + 2 + SERVER_VERSION_BYTES + 4 + 1;
 const SERVER_VERSION_BYTES: usize = 50;
 /// The longest format description accepted: there are 256 type codes at most, each with one byte.
 pub(super) const MAX_BYTES: usize = LENGTHS_OFFSET + 256 + 1 + CHECKSUM_BYTES;
+/// Most event types that a server without checksums knows (MySQL 5.6.0). Without this a changed version text would make
+/// a checksum look like part of the format description.
+const OLD_TYPES_MAX: usize = 35;
 /// The first MySQL whose events may have checksums (MySQL Reference Manual, `binlog_checksum`).
 const MYSQL_CHECKSUMS: (u32, u32, u32) = (5, 6, 1);
 /// The first MariaDB whose events may have checksums.
@@ -57,6 +60,10 @@ impl FormatDescription {
         };
         if description.knows_checksums() {
             description.take_checksum(event)?;
+        } else if description.lengths.len() > OLD_TYPES_MAX {
+            return Err(
+                "the format description is too long for the server version it names".to_owned(),
+            );
         }
         let header_bytes = fixed[LENGTHS_OFFSET - 1];
         if binlog_version == 4 && usize::from(header_bytes) != HEADER_BYTES {

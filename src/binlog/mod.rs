@@ -27,6 +27,7 @@ mod gtid_list;
 mod head;
 mod header;
 mod index_builder;
+mod interpret;
 pub mod kind;
 mod payload;
 mod query;
@@ -35,6 +36,8 @@ mod scanner;
 mod summary;
 #[doc(hidden)]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 mod times;
 mod varint;
 

@@ -10,6 +10,7 @@ mod corpus;
     reason = "a harness offers more than the tests of one day use"
 )]
 mod mysql;
+mod second_opinion;
 #[allow(
     dead_code,
     reason = "a harness offers more than the tests of one day use"

@@ -8,14 +8,21 @@
 //! A server ends with its `Server`; with the thread that started it if the test is killed (`setpriv --pdeathsig`), so a
 //! server must not be started on a thread that ends before it; and with the process group, which nextest ends.
 
+mod options;
+mod root;
+mod template;
+
+pub use options::Options;
+pub use root::{mysqlbinlog, program};
+
 use crate::tools;
+use root::{base_arguments, loader, mysql_root, share};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A start takes one to three seconds on an idle machine; a loaded one gets much longer.
@@ -28,92 +35,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const START_TRIES: u32 = 3;
 /// Below this a memory file system is left alone: a server with a test's binlogs stays under half of it.
 const MEMORY_MIN_BYTES: u64 = 2 << 30;
-/// Change when the template's making changes.
-const TEMPLATE_VERSION: u32 = 1;
-
-/// How a server is to be started.
-#[derive(Clone, Debug)]
-pub struct Options {
-    gtid: bool,
-    log_bin: String,
-    server_id: u32,
-    extra: Vec<String>,
-    parent: Option<PathBuf>,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            gtid: true,
-            log_bin: "binlog".to_owned(),
-            server_id: 1,
-            extra: Vec::new(),
-            parent: None,
-        }
-    }
-}
-
-impl Options {
-    /// GTIDs on, row format, CRC-32 checksums, no compression, basename `binlog`, server id 1.
-    pub fn new() -> Options {
-        Options::default()
-    }
-
-    /// `gtid_mode` OFF: transactions are anonymous.
-    pub fn no_gtids(mut self) -> Options {
-        self.gtid = false;
-        self
-    }
-
-    /// `binlog_checksum`: `NONE` or `CRC32`.
-    pub fn checksum(self, algorithm: &str) -> Options {
-        self.extra(format!("--binlog-checksum={algorithm}"))
-    }
-
-    /// `binlog_transaction_compression` ON: transactions are payload events.
-    pub fn compressed(self) -> Options {
-        self.extra("--binlog-transaction-compression=ON")
-    }
-
-    /// `binlog_format`: `ROW`, `STATEMENT` or `MIXED`.
-    pub fn format(self, format: &str) -> Options {
-        self.extra(format!("--binlog-format={format}"))
-    }
-
-    /// `max_binlog_size` in bytes, at least 4096.
-    pub fn max_binlog_size(self, bytes: u64) -> Options {
-        self.extra(format!("--max-binlog-size={bytes}"))
-    }
-
-    /// `log_bin`: a basename in the data directory, or an absolute path.
-    pub fn log_bin(mut self, basename: &str) -> Options {
-        basename.clone_into(&mut self.log_bin);
-        self
-    }
-
-    /// `server_id`.
-    pub fn server_id(mut self, id: u32) -> Options {
-        self.server_id = id;
-        self
-    }
-
-    /// Any other option of mysqld; the last of a kind wins.
-    pub fn extra(mut self, option: impl Into<String>) -> Options {
-        self.extra.push(option.into());
-        self
-    }
-
-    /// Makes the server's directory in `parent` instead of memory.
-    pub fn in_dir(mut self, parent: &Path) -> Options {
-        self.parent = Some(parent.to_owned());
-        self
-    }
-
-    /// Starts the server. Panics, with the end of its error log, if it does not come up.
-    pub fn start(self) -> Server {
-        Server::start(self)
-    }
-}
 
 /// A running (or stopped) server and its directory.
 pub struct Server {
@@ -136,7 +57,7 @@ impl Server {
             .tempdir_in(&parent)
             .unwrap_or_else(|e| panic!("no directory for a server in {}: {e}", parent.display()));
         fs::create_dir(dir.path().join("tmp")).expect("the directory is ours");
-        copy_tree(template(), &dir.path().join("data"));
+        template::copy_to(&dir.path().join("data"));
         let mut server = Server {
             options,
             dir,
@@ -423,33 +344,6 @@ impl Drop for Server {
     }
 }
 
-/// `mysqlbinlog` of the same version as the server, reading no option files, in UTC.
-pub fn mysqlbinlog() -> Command {
-    let mut command = program("mysqlbinlog");
-    command
-        .arg("--no-defaults")
-        .arg(format!("--character-sets-dir={}", share("charsets")))
-        .env("TZ", "UTC");
-    command
-}
-
-/// Runs `mysqlbinlog` with `arguments`; its output, whatever its exit code.
-pub fn run_mysqlbinlog<I: AsRef<std::ffi::OsStr>>(
-    arguments: impl IntoIterator<Item = I>,
-) -> Output {
-    tools::output(mysqlbinlog().args(arguments))
-}
-
-/// A client program of the MySQL root (`mysql`, `mysqldump`, ...), run through its loader.
-pub fn program(name: &str) -> Command {
-    let mut loader = loader().into_iter();
-    let mut command = Command::new(loader.next().expect("the loader is the first word"));
-    command
-        .args(loader)
-        .arg(mysql_root().join("usr/bin").join(name));
-    command
-}
-
 /// The files a binlog index file lists, in order; relative names belong to `base`.
 pub fn listed_in(index_file: &Path, base: &Path) -> Vec<PathBuf> {
     let text =
@@ -470,122 +364,12 @@ pub fn server_uuid(auto_cnf: &Path) -> String {
     uuid.unwrap_or_else(|| panic!("no server-uuid in {}", auto_cnf.display()))
 }
 
-/// The root directory with MySQL 9.
-pub fn mysql_root() -> &'static Path {
-    static ROOT: OnceLock<PathBuf> = OnceLock::new();
-    ROOT.get_or_init(|| {
-        let root = std::env::var_os("BINLOGFS_MYSQL_ROOT")
-            .map_or_else(|| tools::cache_dir().join("mysql-root"), PathBuf::from);
-        assert!(
-            root.join("usr/sbin/mysqld").exists(),
-            "no MySQL server in {}: run the tests by 'scripts/test', which fetches one",
-            root.display()
-        );
-        root
-    })
-}
-
-fn loader() -> [std::ffi::OsString; 3] {
-    let root = mysql_root().display();
-    [
-        format!("{root}/lib64/ld-linux-x86-64.so.2").into(),
-        "--library-path".into(),
-        format!("{root}/usr/lib/x86_64-linux-gnu:{root}/usr/lib/mysql/private").into(),
-    ]
-}
-
-fn share(part: &str) -> String {
-    format!("{}/usr/share/mysql/{part}", mysql_root().display())
-}
-
-/// What every mysqld of ours is told: where its parts are, and to be small and quick.
-fn base_arguments(datadir: &Path) -> Vec<String> {
-    let root = mysql_root().display();
-    let mut arguments: Vec<String> = [
-        "--no-defaults",
-        "--user=root",
-        "--innodb-buffer-pool-size=48M",
-        "--innodb-redo-log-capacity=8M",
-        "--innodb-flush-log-at-trx-commit=0",
-        "--innodb-flush-method=nosync",
-        "--innodb-doublewrite=OFF",
-        "--innodb-use-native-aio=OFF",
-        "--innodb-log-writer-threads=OFF",
-        "--innodb-page-cleaners=1",
-        "--innodb-purge-threads=1",
-        "--innodb-read-io-threads=1",
-        "--innodb-write-io-threads=1",
-        "--sync-binlog=0",
-        "--performance-schema=OFF",
-        "--event-scheduler=OFF",
-        "--max-allowed-packet=256M",
-        // The default is refused because the compiled-in directory is not there.
-        "--secure-file-priv=",
-    ]
-    .map(str::to_owned)
-    .into();
-    arguments.push(format!("--basedir={root}/usr"));
-    arguments.push(format!("--datadir={}", datadir.display()));
-    arguments.push(format!(
-        "--lc-messages-dir={}",
-        share("").trim_end_matches('/')
-    ));
-    arguments.push(format!("--character-sets-dir={}", share("charsets")));
-    arguments.push(format!("--plugin-dir={root}/usr/lib/mysql/plugin"));
-    arguments
-}
-
-/// The initialised data directory that servers start from, made by whoever needs it first.
-fn template() -> &'static Path {
-    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
-    TEMPLATE.get_or_init(|| {
-        let version = tools::run_text(
-            Command::new(&loader()[0])
-                .args(&loader()[1..])
-                .arg(mysql_root().join("usr/sbin/mysqld"))
-                .args(["--no-defaults", "--version"]),
-        );
-        let version = version
-            .split_whitespace()
-            .skip_while(|word| *word != "Ver")
-            .nth(1);
-        let version = version.expect("mysqld tells its version");
-        let name = format!("mysql-template-{version}-{TEMPLATE_VERSION}");
-        tools::make_once(&tools::cache_dir().join(name), make_template)
-    })
-}
-
-fn make_template(datadir: &Path) {
-    tools::run(
-        Command::new(&loader()[0])
-            .args(&loader()[1..])
-            .arg(mysql_root().join("usr/sbin/mysqld"))
-            .args(base_arguments(datadir))
-            .args(["--initialize-insecure", "--skip-log-bin"]),
-    );
-    // Each copy is a server of its own: it draws a UUID at its first start.
-    let _ = fs::remove_file(datadir.join("auto.cnf"));
-}
-
 /// Where servers live: in memory if there is room.
 fn scratch_parent() -> PathBuf {
     let memory = Path::new("/dev/shm");
     match rustix::fs::statvfs(memory) {
         Ok(stat) if stat.f_bavail * stat.f_frsize >= MEMORY_MIN_BYTES => memory.to_owned(),
         _ => std::env::temp_dir(),
-    }
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
-    for entry in fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
-        let entry = entry.expect("the template can be read");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("an entry has a type").is_dir() {
-            copy_tree(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), &target).unwrap_or_else(|e| panic!("{}: {e}", target.display()));
-        }
     }
 }
 
@@ -615,4 +399,54 @@ fn unescape(field: &str) -> String {
         });
     }
     text
+}
+
+#[test]
+fn a_killed_server_comes_back_with_what_was_committed() {
+    let mut server = Server::new();
+    server.sql("CREATE DATABASE d; CREATE TABLE d.t (v VARCHAR(20)); INSERT INTO d.t VALUES ('tab\\tline\\n')");
+    let (port, uuid) = (server.port(), server.uuid());
+    server.kill9();
+    assert!(server.try_sql("SELECT 1").is_err());
+    server.restart();
+    assert_eq!(server.sql_value("SELECT v FROM d.t"), "tab\tline\n");
+    assert_eq!(
+        server.sql("SELECT @@port, @@server_uuid"),
+        [[port.to_string(), uuid]]
+    );
+    assert_eq!(server.binlogs().len(), 2, "a restart begins a file");
+}
+
+#[test]
+fn a_server_ends_with_its_test_and_leaves_nothing() {
+    let server = Server::new();
+    let directory = server.dir.path().to_owned();
+    let process = PathBuf::from(format!("/proc/{}", server.pid().expect("it runs")));
+    assert!(process.exists());
+    let test = std::thread::spawn(move || {
+        let _server = server;
+        panic!("a test fails");
+    });
+    assert!(test.join().is_err());
+    assert!(!process.exists() && !directory.exists());
+}
+
+#[test]
+fn two_servers_have_different_identities_and_the_options_they_were_given() {
+    let one = Options::new()
+        .server_id(7)
+        .checksum("NONE")
+        .log_bin("other")
+        .start();
+    let two = Options::new()
+        .no_gtids()
+        .format("MIXED")
+        .compressed()
+        .start();
+    assert_ne!(one.uuid(), two.uuid());
+    let query = "SELECT @@server_id, @@binlog_checksum, @@gtid_mode, @@binlog_format, @@binlog_transaction_compression";
+    assert_eq!(one.sql(query), [["7", "NONE", "ON", "ROW", "0"]]);
+    assert_eq!(two.sql(query), [["1", "CRC32", "OFF", "MIXED", "1"]]);
+    one.flush_logs();
+    assert!(one.binlogs()[1].ends_with("data/other.000002"));
 }
