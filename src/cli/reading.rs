@@ -118,6 +118,12 @@ impl Reading {
         &self.followed.state
     }
 
+    /// The entry of the newest segment.
+    pub fn newest_segment(&self) -> Result<Option<Entry>> {
+        let Some(seq) = self.state().newest_segment() else { return Ok(None) };
+        Ok(self.index.entry_by_seq(seq)?)
+    }
+
     /// The timeline asked for, or the newest.
     pub fn timeline(&self, wanted: Option<u32>) -> Result<Timeline> {
         let newest = self.state().newest_timeline().map(|(id, _)| id);

@@ -53,7 +53,7 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
     }
     let exit = if findings.is_empty() { Exit::Done } else { Exit::Findings };
     let file = reading.stream.file();
-    let newest = reading.index.newest_segment()?;
+    let newest = reading.newest_segment()?;
     let archived_at = newest.as_ref().and_then(|entry| Some(entry.segment.as_ref()?.archived_at));
     if global.json {
         output::print_json(&serde_json::json!({

@@ -72,7 +72,7 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
 /// A host that once saw a longer ledger knows that this one lost records; a fresh host cannot.
 fn check_rollback(global: &Global, args: &VerifyArgs, reading: &Reading, report: &mut Report) {
     let seen = reading::index_path(global, &args.url).ok().filter(|path| path.exists());
-    let seen = seen.and_then(|path| Index::open(&path).ok()).and_then(|(index, _)| index.state());
+    let seen = seen.and_then(|path| Index::open(&path).ok()).and_then(|(index, _)| index.state().ok().flatten());
     if let Some(seen) = seen.filter(|seen| seen.last_seq > reading.state().last_seq) {
         report.findings.push(format!(
             "the ledger ends at record {} and this host has seen record {}: records were removed from the bucket; restore them from a copy",

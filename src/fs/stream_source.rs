@@ -44,10 +44,12 @@ impl From<EntryRow> for HistoryRow {
 impl HistorySource for StreamSource {
     async fn refresh(&self) -> Result<Refreshed, SourceError> {
         let followed = self.stream.follow().await?;
-        Ok(match (followed.new_records, followed.rewritten) {
-            (0, _) => Refreshed::Unchanged,
-            (_, false) => Refreshed::Appended,
-            (_, true) => Refreshed::Rewritten,
+        Ok(if followed.look_again || !followed.replaced.is_empty() {
+            Refreshed::Rewritten
+        } else if followed.new_records > 0 {
+            Refreshed::Appended
+        } else {
+            Refreshed::Unchanged
         })
     }
 

@@ -15,7 +15,7 @@ use crate::model::{GtidSet, Incarnation, Micros, ObjectKey};
 use crate::segment::{FRAME_SIZE_DEFAULT, Recipients};
 use crate::source::{Listing, Source, SourceError, SourceFile};
 use crate::store::SharedStore;
-use crate::stream::{Stream, StreamError};
+use crate::stream::{self, Stream, StreamError};
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 use std::path::PathBuf;
@@ -197,7 +197,7 @@ async fn open_stream(store: SharedStore, settings: &Settings, first: &HeadOfFile
                 basename: first_basename(&first.0.file),
                 created_at: Micros::now(),
             };
-            Stream::create(&store, &file).await?;
+            stream::create(&store, &file).await?;
             Stream::open(Arc::clone(&store), Arc::clone(&index)).await?
         }
         opened => opened?,
@@ -402,16 +402,19 @@ async fn discard(committer: &Committer, key: &ObjectKey) -> Result<()> {
 
 /// Writes `state.json` from the index: the newest segment, whoever archived it.
 fn write_manifest(committer: &Committer, settings: &Settings) -> Result<()> {
-    let last_archived = match committer.index.newest_segment()? {
-        None => None,
-        Some(entry) => entry.segment.as_ref().map(|segment| LastArchived {
+    let state = committer.index.state()?;
+    let newest = state.as_deref().and_then(LedgerState::newest_segment);
+    let entry = newest.map(|seq| committer.index.entry_by_seq(seq)).transpose()?.flatten();
+    let last_archived = entry.and_then(|entry| {
+        let segment = entry.segment?;
+        Some(LastArchived {
             file: segment.file.clone(),
             incarnation: entry.incarnation,
-            gtid_set: committer.index.state().and_then(|state| state.incarnation(entry.incarnation)?.executed.clone()),
+            gtid_set: state?.incarnation(entry.incarnation)?.executed.clone(),
             sha256: segment.sha256,
             seq: entry.seq,
-        }),
-    };
+        })
+    });
     let manifest = Manifest { last_archived, updated_at: Micros::now() };
     around(&*settings.interrupt, "manifest.write", || manifest::write(&settings.state_dir, &manifest))
         .with_context(|| format!("cannot write {}", manifest::path(&settings.state_dir).display()))

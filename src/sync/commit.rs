@@ -52,7 +52,7 @@ impl Committer {
     ///
     /// # Errors
     /// When the ledger cannot be followed, went backwards, or ends in a damaged record.
-    pub async fn state(&self) -> Result<LedgerState> {
+    pub async fn state(&self) -> Result<Arc<LedgerState>> {
         self.interrupt.before("index.follow")?;
         let followed = self.stream.follow().await?;
         self.interrupt.after("index.follow")?;

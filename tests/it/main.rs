@@ -1,18 +1,12 @@
 //! The integration tests: one binary, because linking is what costs.
 
-#[allow(
-    dead_code,
-    reason = "a harness offers more than the tests of one day use"
-)]
+mod archive;
 mod corpus;
-#[allow(
-    dead_code,
-    reason = "a harness offers more than the tests of one day use"
-)]
+mod house;
 mod mysql;
+mod refusals;
 mod second_opinion;
-#[allow(
-    dead_code,
-    reason = "a harness offers more than the tests of one day use"
-)]
+mod sweep;
+mod synthetic;
 mod tools;
+mod whole_path;
