@@ -126,3 +126,158 @@ fn check_self(bytes: &[u8]) -> Result<(), LineError> {
         Err(LineError::SelfMismatch)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::{Body, SupersedeReason};
+    use super::super::testing::{self, Writer};
+    use super::*;
+
+    fn every_kind() -> Vec<Line> {
+        let mut writer = Writer::default();
+        let mut segment = testing::segment(1);
+        segment.damaged = Some(super::super::record::DamagedRecord {
+            first_bad_position: 7,
+            reason: "a torn \u{1F4A5} \"event\"\n\0".to_owned(),
+        });
+        segment.whole_until = Some(4);
+        [
+            Body::Segment(Box::new(segment)),
+            Body::Hole(testing::hole(2)),
+            Body::Gap(testing::gap(2, 2)),
+            Body::Supersede(Box::new(testing::supersede(
+                2,
+                2,
+                SupersedeReason::HoleFilled,
+            ))),
+            Body::Fence(testing::fence(1, u64::MAX)),
+            Body::Prune(testing::prune(1)),
+        ]
+        .map(|body| writer.write(body))
+        .into()
+    }
+
+    /// A line with `self` of its own for any JSON object.
+    fn seal(json: &str) -> Vec<u8> {
+        let digest = Sha256::of(json.as_bytes());
+        let body = json.strip_suffix('}').expect("an object");
+        format!(r#"{body},"self":"{digest}"}}"#).into_bytes()
+    }
+
+    /// The JSON of a line without its `self`.
+    fn unseal(line: &Line) -> String {
+        let text = line.text();
+        format!("{}}}", &text[..text.len() - SELF_BYTES])
+    }
+
+    #[test]
+    fn every_kind_round_trips_and_is_one_line() {
+        for line in every_kind() {
+            assert!(!line.text().contains('\n'));
+            let with_newline = format!("{}\n", line.text());
+            assert_eq!(Line::read(line.text().as_bytes()).expect("reads"), line);
+            assert_eq!(Line::read(with_newline.as_bytes()).expect("reads"), line);
+            assert_eq!(seal(&unseal(&line)), line.text().as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_in_any_byte_is_detected() {
+        for line in every_kind() {
+            let bytes = line.text().as_bytes();
+            for at in 0..bytes.len() {
+                for bit in 0..8 {
+                    let mut flipped = bytes.to_vec();
+                    flipped[at] ^= 1 << bit;
+                    assert!(Line::read(&flipped).is_err(), "byte {at} bit {bit}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_or_lengthened_line_is_detected() {
+        let line = &every_kind()[0];
+        for len in 0..line.text().len() {
+            assert!(Line::read(&line.text().as_bytes()[..len]).is_err(), "{len}");
+        }
+        for more in [" ", "\n\n", "}", "\0"] {
+            assert!(Line::read(format!("{}{more}", line.text()).as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_tolerated_and_still_protected() {
+        let line = &every_kind()[0];
+        let json = unseal(line).replacen('{', r#"{"colour":{"of":["any","kind"]},"#, 1);
+        let sealed = seal(&json);
+        let read = Line::read(&sealed).expect("reads");
+        assert_eq!(read.record(), line.record());
+        assert_ne!(read.hash(), line.hash());
+        let changed = String::from_utf8(sealed)
+            .expect("text")
+            .replace("colour", "color");
+        assert_eq!(Line::read(changed.as_bytes()), Err(LineError::SelfMismatch));
+    }
+
+    #[test]
+    fn a_newer_format_is_told_apart_from_damage_whatever_its_shape() {
+        let sealed = seal(r#"{"format":2,"shape":"unknown"}"#);
+        assert_eq!(Line::read(&sealed), Err(LineError::NewerFormat(2)));
+    }
+
+    #[test]
+    fn hostile_values_with_a_right_hash_are_refused() {
+        let json = unseal(&every_kind()[0]);
+        let name = r#""mount_name":"binlog.000001""#;
+        assert!(json.contains(name));
+        let long = format!(r#""mount_name":"{}""#, "x".repeat(300));
+        for (from, to) in [
+            (name, r#""mount_name":"../../etc/passwd""#),
+            (name, r#""mount_name":"binlog\u0000.000001""#),
+            (name, r#""mount_name":".""#),
+            (name, r#""mount_name":"a/b""#),
+            (name, r#""mount_name":"binlog\n.000001""#),
+            (name, r#""mount_name":"""#),
+            (name, long.as_str()),
+            (r#""file":"binlog.000001""#, r#""file":"../x.000001""#),
+            (r#""key":"segments/"#, r#""key":"../"#),
+            (r#""key":"segments/"#, r#""key":"/etc/"#),
+            (r#""size":4113"#, r#""size":-1"#),
+            (r#""size":4113"#, r#""size":1e99"#),
+            (r#""kind":"segment""#, r#""kind":"other""#),
+            (r#""timeline":1"#, r#""timeline":4294967296"#),
+            (r#""crc32c":"00000001""#, r#""crc32c":"+0000001""#),
+            (r#""transactions":1000"#, r#""transactions":"many""#),
+        ] {
+            assert!(json.contains(from), "{from}");
+            let read = Line::read(&seal(&json.replace(from, to)));
+            assert!(
+                matches!(read, Err(LineError::Malformed(_))),
+                "{to}: {read:?}"
+            );
+        }
+        for json in ["{}", r#"{"format":1}"#, r#"{"format":-1}"#] {
+            assert!(Line::read(&seal(json)).is_err(), "{json}");
+        }
+        let deep = format!(r#"{{"format":1,"x":{}}}"#, "[".repeat(100_000));
+        assert!(Line::read(&seal(&deep)).is_err());
+    }
+
+    #[test]
+    fn a_huge_gtid_set_fits_and_one_beyond_the_limit_is_refused_when_written() {
+        let mut segment = testing::segment(1);
+        for n in 0..20_000 {
+            segment
+                .gtids
+                .insert_run(testing::source(), 10_000 + 2 * n, 10_000 + 2 * n);
+        }
+        let line = Writer::default().write(Body::Segment(Box::new(segment.clone())));
+        assert!(line.text().len() > 100_000);
+        assert_eq!(Line::read(line.text().as_bytes()).expect("reads"), line);
+        segment.archiver = "x".repeat(RECORD_MAX_BYTES as usize);
+        let mut record = line.record().clone();
+        record.body = Body::Segment(Box::new(segment));
+        assert!(matches!(Line::write(record), Err(LineError::Malformed(_))));
+    }
+}

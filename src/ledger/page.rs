@@ -95,3 +95,66 @@ pub fn read_page(first: Seq, bytes: &[u8]) -> Result<Vec<Line>, PageError> {
     }
     Ok(lines)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    #[test]
+    fn a_page_round_trips_and_only_under_its_own_name() {
+        let lines: Vec<Line> = testing::chain(2 * PAGE_RECORDS).collect();
+        let (first, second) = lines.split_at(PAGE_RECORDS as usize);
+        let bytes = write_page(first).expect("a page");
+        assert_eq!(read_page(Seq(1), &bytes).expect("reads"), first);
+        assert!(read_page(Seq(1001), &bytes).is_err());
+        let bytes = write_page(second).expect("a page");
+        assert_eq!(read_page(Seq(1001), &bytes).expect("reads"), second);
+    }
+
+    #[test]
+    fn what_is_not_exactly_one_page_is_not_written() {
+        let lines: Vec<Line> = testing::chain(1001).collect();
+        assert!(write_page(&lines).is_err());
+        assert!(write_page(&lines[1..]).is_err());
+        assert!(write_page(&lines[..999]).is_err());
+        assert!(write_page(&[]).is_err());
+        let mut swapped = lines[..1000].to_vec();
+        swapped.swap(3, 4);
+        assert!(write_page(&swapped).is_err());
+    }
+
+    #[test]
+    fn a_damaged_page_is_refused_and_never_larger_than_the_limit() {
+        let lines: Vec<Line> = testing::chain(PAGE_RECORDS).collect();
+        let bytes = write_page(&lines).expect("a page");
+        for at in (0..bytes.len()).step_by(19_997) {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x10;
+            // A flip in what zstd does not use changes nothing; any other is found.
+            assert!(
+                read_page(Seq(1), &flipped).is_ok_and(|read| read == lines)
+                    || read_page(Seq(1), &flipped).is_err()
+            );
+        }
+        for len in [0, 1, 4, 100, bytes.len() - 1] {
+            assert!(read_page(Seq(1), &bytes[..len]).is_err(), "{len}");
+        }
+        let bomb = vec![b'\n'; PAGE_MAX_BYTES as usize + 1];
+        let bomb = zstd::bulk::compress(&bomb, 1).expect("compresses");
+        assert!(read_page(Seq(1), &bomb).is_err());
+        let newlines = zstd::bulk::compress(&vec![b'\n'; 100_000], 1).expect("compresses");
+        assert!(read_page(Seq(1), &newlines).is_err());
+    }
+
+    #[test]
+    fn keys_of_pages_follow_their_first_record() {
+        assert_eq!(
+            page_key(Seq(1)).as_str(),
+            "pages/00000000000000000001-00000000000000001000.jsonl.zst"
+        );
+        for (seq, start) in [(0, 1), (1, 1), (1000, 1), (1001, 1001), (2000, 1001)] {
+            assert_eq!(page_start(Seq(seq)), Seq(start));
+        }
+    }
+}

@@ -620,3 +620,7 @@ pub fn check_supersede(old: &Entry, new: &SegmentRecord) -> Result<(), String> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -66,3 +66,44 @@ impl StreamFile {
         Sha256::of(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    #[test]
+    fn it_round_trips_and_tolerates_unknown_fields() {
+        let file = testing::stream_file();
+        let bytes = file.write();
+        assert!((bytes.len() as u64) < STREAM_FILE_MAX_BYTES);
+        assert_eq!(StreamFile::read(&bytes).expect("reads"), file);
+        let text = String::from_utf8(bytes).expect("text");
+        let more = text.replacen('{', r#"{"note":"kept for later","#, 1);
+        assert_eq!(StreamFile::read(more.as_bytes()).expect("reads"), file);
+        assert_ne!(
+            StreamFile::hash(more.as_bytes()),
+            StreamFile::hash(text.as_bytes())
+        );
+    }
+
+    #[test]
+    fn what_is_no_stream_file_is_refused_with_the_reason() {
+        let text = String::from_utf8(testing::stream_file().write()).expect("text");
+        let newer = text.replace(r#""format":1"#, r#""format":2"#);
+        assert_eq!(
+            StreamFile::read(newer.as_bytes()),
+            Err(StreamFileError::NewerFormat(2))
+        );
+        for bad in [
+            String::new(),
+            "<Error>NoSuchKey</Error>".to_owned(),
+            text[..text.len() / 2].to_owned(),
+            text.replace(r#""basename":"binlog""#, r#""basename":"../x""#),
+            text.replace(r#""basename":"binlog""#, r#""basename":"""#),
+        ] {
+            let read = StreamFile::read(bad.as_bytes());
+            assert!(matches!(read, Err(StreamFileError::Malformed(_))), "{bad}");
+        }
+    }
+}

@@ -1,7 +1,10 @@
 //! A made-up ledger of any length, for tests and measurements.
 
 use super::line::Line;
-use super::record::{Body, ClosedBy, ObjectRecord, Record, SegmentRecord};
+use super::record::{
+    Body, ClosedBy, FenceRecord, GapRecord, HoleRecord, ObjectRecord, PruneRecord, Record,
+    SegmentRecord, SupersedeReason, SupersedeRecord,
+};
 use super::stream_file::StreamFile;
 use crate::binlog::Flavour;
 use crate::model::{
@@ -141,4 +144,92 @@ pub fn segment(number: u64) -> SegmentRecord {
 pub fn chain(n: u64) -> impl Iterator<Item = Line> {
     let mut writer = Writer::default();
     (1..=n).map(move |number| writer.write(Body::Segment(Box::new(segment(number)))))
+}
+
+/// The server's file `number` of incarnation 1.
+pub fn file(number: u64) -> FileName {
+    FileName::new("binlog".parse().expect("a basename"), SegmentNumber(number))
+}
+
+/// A hole in place of the made-up segment `number`.
+pub fn hole(number: u64) -> HoleRecord {
+    let segment = segment(number);
+    HoleRecord {
+        timeline: segment.timeline,
+        incarnation: segment.incarnation,
+        file: segment.file,
+        number: segment.number,
+        mount_name: segment.mount_name,
+        reason: "the server no longer lists it".to_owned(),
+        archived_at: segment.archived_at,
+        archiver: segment.archiver,
+    }
+}
+
+/// A gap right after the made-up segment `number`, whose record is `after`.
+pub fn gap(number: u64, after: u64) -> GapRecord {
+    let segment = segment(number);
+    GapRecord {
+        timeline: segment.timeline,
+        after: Seq(after),
+        mount_name: segment.mount_name.gap_after(),
+        missing: GtidSet::new(),
+        reason: "the archiver was down".to_owned(),
+        archived_at: segment.archived_at,
+        archiver: segment.archiver,
+    }
+}
+
+/// The same segment in another incarnation and timeline, in another object.
+pub fn moved(number: u64, incarnation: u32, timeline: u32) -> SegmentRecord {
+    let mut moved = segment(number);
+    moved.incarnation = Incarnation(incarnation);
+    moved.timeline = Timeline(timeline);
+    let basename = moved.file.basename().clone();
+    let first = incarnation == 1 || timeline > 1;
+    moved.mount_name = MountName::of(&moved.file, moved.incarnation, first, &basename);
+    let what = format!("{number} of {incarnation}");
+    moved.head = Sha256::of(what.as_bytes());
+    moved.object.key = format!("segments/{}-{incarnation}.zst", moved.file)
+        .parse()
+        .expect("a key");
+    moved.previous_gtids = Some(executed(number - 1));
+    moved.previous_gtids_sha256 = None;
+    moved
+}
+
+/// Says that record `supersedes` is replaced by the made-up segment `number` in an object of its own.
+pub fn supersede(supersedes: u64, number: u64, reason: SupersedeReason) -> SupersedeRecord {
+    let mut segment = segment(number);
+    segment.object.key = format!("segments/{}-again-{supersedes}.zst", segment.file)
+        .parse()
+        .expect("a key");
+    SupersedeRecord {
+        supersedes: Seq(supersedes),
+        reason,
+        segment,
+    }
+}
+
+/// A fence in timeline 1.
+pub fn fence(segment: u64, position: u64) -> FenceRecord {
+    FenceRecord {
+        timeline: Timeline(1),
+        segment: Seq(segment),
+        position,
+        reason: "failover".to_owned(),
+        archived_at: BEGINNING,
+        archiver: "db1".to_owned(),
+    }
+}
+
+/// A prune of timeline 1.
+pub fn prune(through: u64) -> PruneRecord {
+    PruneRecord {
+        timeline: Timeline(1),
+        through: Seq(through),
+        reason: "older than 90 days".to_owned(),
+        archived_at: BEGINNING,
+        archiver: "db1".to_owned(),
+    }
 }
