@@ -34,6 +34,11 @@ pub const IDENTITY_FILE_MAX_BYTES: usize = 64 << 10;
 const IDENTITIES_MAX: usize = 64;
 
 impl Identities {
+    /// No key at all: only what is not encrypted can be read.
+    pub fn none() -> Identities {
+        Identities(Vec::new())
+    }
+
     /// Parses the content of identity file `file`: private keys one a line, `#` comments, as `age-keygen` writes it.
     ///
     /// # Errors
