@@ -1,1 +1,225 @@
-//! (being written)
+//! The index: what a stream's ledger says, in a SQLite database that answers in milliseconds at a million segments.
+//!
+//! **Derived and disposable.** Everything in it comes from the ledger (and cached object tails from the objects); it may
+//! be deleted at any time, and is rebuilt by following the ledger again. What does not come from the bucket has no place
+//! here.
+//!
+//! **One writer at a time, any number of processes.** [`Index::apply`] takes SQLite's write lock before it reads the
+//! ledger state, so records that another process applied meanwhile are skipped, and each record is applied once. Records
+//! and the state after them are in one transaction: a crash leaves the database as it was before or after a batch.
+//!
+//! **What a listing leaves out.** A fence ends a timeline inside a segment, a prune removes its front. Entries outside
+//! the two are not in [`Index::rows`], [`Index::entries`], [`Index::entry`], [`Index::overlapping`],
+//! [`Index::following`], [`Index::holding`] and [`Index::continuity`]. [`Index::entry_by_seq`], [`Index::find`] and
+//! [`Index::line`] know them still: they were archived. A superseded entry is replaced in place.
+//!
+//! **Records that cannot be read** have a place ([`EntryState::Lost`](crate::ledger::EntryState)): it is a name that
+//! cannot be read, so that no replay crosses it unseen. Several in a row share one name.
+
+mod apply;
+mod bounds;
+mod build;
+mod continuity;
+mod error;
+mod intervals;
+mod opens;
+mod query;
+mod repair;
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+pub use apply::{Applied, Step};
+pub use bounds::Fence;
+pub use continuity::Finding;
+pub use error::IndexError;
+pub use query::TimelineInfo;
+pub use rows::EntryRow;
+pub use schema::Opened;
+
+use crate::ledger::{LedgerState, StreamFile};
+use error::Fault;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// One stream's index. Safe to share between threads; calls wait for each other.
+pub struct Index {
+    inner: Mutex<Inner>,
+    /// `None` in memory.
+    path: Option<PathBuf>,
+}
+
+struct Inner {
+    conn: Connection,
+    /// The state as of `data_version`.
+    state: Option<Arc<LedgerState>>,
+    /// SQLite's counter of commits by other connections.
+    data_version: i64,
+}
+
+impl Inner {
+    /// The ledger state, read again if another process has written.
+    fn state(&mut self) -> Result<Option<Arc<LedgerState>>, Fault> {
+        let version = self
+            .conn
+            .query_row("PRAGMA data_version", [], |row| row.get(0))?;
+        if self.state.is_none() || self.data_version != version {
+            self.state = read_state(&self.conn)?.map(Arc::new);
+            self.data_version = version;
+        }
+        Ok(self.state.clone())
+    }
+}
+
+/// The ledger state as stored.
+fn read_state(conn: &Connection) -> Result<Option<LedgerState>, Fault> {
+    let Some(json) = meta(conn, "state")? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&json)
+        .map(Some)
+        .map_err(|e| Fault::Corrupt(format!("its ledger state cannot be read: {e}")))
+}
+
+fn write_state(conn: &Connection, state: &LedgerState) -> Result<(), Fault> {
+    let json = serde_json::to_vec(state).expect("a ledger state is plain values");
+    set_meta(conn, "state", &json)
+}
+
+fn meta(conn: &Connection, name: &str) -> Result<Option<Vec<u8>>, Fault> {
+    let value = conn
+        .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()?;
+    Ok(value)
+}
+
+fn set_meta(conn: &Connection, name: &str, value: &[u8]) -> Result<(), Fault> {
+    conn.prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)")?
+        .execute(params![name, value])?;
+    Ok(())
+}
+
+impl Index {
+    /// Opens the index at `path`, and makes it and its directory if they are not there.
+    ///
+    /// An index of another schema version, or one that is damaged, is deleted and begun anew; [`Opened`] tells.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or written, or is another program's database.
+    pub fn open(path: &Path) -> Result<(Index, Opened), IndexError> {
+        let (conn, opened) = schema::open(path)?;
+        Ok((Index::over(conn, Some(path.to_owned())), opened))
+    }
+
+    /// An index that lives as long as this value.
+    ///
+    /// # Errors
+    /// When SQLite has no memory for it.
+    pub fn in_memory() -> Result<Index, IndexError> {
+        Ok(Index::over(schema::open_in_memory()?, None))
+    }
+
+    fn over(conn: Connection, path: Option<PathBuf>) -> Index {
+        let inner = Inner {
+            conn,
+            state: None,
+            data_version: -1,
+        };
+        Index {
+            inner: Mutex::new(inner),
+            path,
+        }
+    }
+
+    /// Ties the index to the stream whose `stream.json` has the bytes `stream_bytes`. Again for the same stream: nothing
+    /// happens.
+    ///
+    /// # Errors
+    /// [`IndexError::OtherStream`] when it holds another stream, or this one's `stream.json` was replaced.
+    pub fn begin(&self, stream: &StreamFile, stream_bytes: &[u8]) -> Result<(), IndexError> {
+        self.with(|inner| {
+            let tx = inner
+                .conn
+                .transaction_with_behavior(TransactionBehavior::Immediate)?;
+            match meta(&tx, "stream")? {
+                Some(bytes) if bytes == stream_bytes => return Ok(()),
+                Some(bytes) => return Err(Fault::OtherStream(other_stream(stream, &bytes))),
+                None => set_meta(&tx, "stream", stream_bytes)?,
+            }
+            write_state(&tx, &LedgerState::new(stream, stream_bytes))?;
+            tx.commit()?;
+            inner.state = None;
+            Ok(())
+        })
+    }
+
+    /// The bytes of `stream.json` that [`Index::begin`] was given.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn stream_bytes(&self) -> Result<Option<Vec<u8>>, IndexError> {
+        self.with(|inner| meta(&inner.conn, "stream"))
+    }
+
+    /// What the ledger says up to the last record applied; `None` before [`Index::begin`].
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn state(&self) -> Result<Option<Arc<LedgerState>>, IndexError> {
+        self.with(Inner::state)
+    }
+
+    /// Forgets all records, so that the ledger is followed from its beginning again. Cached tails stay.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn reset(&self) -> Result<(), IndexError> {
+        self.with(|inner| {
+            let tx = inner
+                .conn
+                .transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if let Some(bytes) = meta(&tx, "stream")? {
+                let stream = StreamFile::read(&bytes)
+                    .map_err(|e| Fault::Corrupt(format!("its copy of stream.json: {e}")))?;
+                schema::clear_records(&tx)?;
+                write_state(&tx, &LedgerState::new(&stream, &bytes))?;
+            }
+            tx.commit()?;
+            inner.state = None;
+            Ok(())
+        })
+    }
+
+    /// Runs `f` alone on the connection, and says of an error which index it was.
+    fn with<T>(&self, f: impl FnOnce(&mut Inner) -> Result<T, Fault>) -> Result<T, IndexError> {
+        f(&mut self.lock()).map_err(|fault| {
+            let error = fault.at(self.path.as_deref());
+            if let (IndexError::Corrupt { .. }, Some(path)) = (&error, &self.path) {
+                schema::mark_corrupt(path);
+            }
+            error
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic inside a transaction rolled it back, and the state is only replaced after a commit.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How the stream of an index differs from the one it is opened for.
+fn other_stream(stream: &StreamFile, indexed: &[u8]) -> String {
+    match StreamFile::read(indexed) {
+        Ok(old) if old.stream_id == stream.stream_id => {
+            format!("stream.json of {} was replaced", stream.stream_id)
+        }
+        Ok(old) => format!(
+            "it holds stream {}, and the bucket has stream {}",
+            old.stream_id, stream.stream_id
+        ),
+        Err(_) => format!("the bucket has stream {}", stream.stream_id),
+    }
+}

@@ -5,6 +5,8 @@ pub mod page;
 pub mod record;
 pub mod state;
 pub mod stream_file;
+#[doc(hidden)]
+pub mod testing;
 
 pub use line::{Line, LineError};
 pub use record::{Body, Record, SegmentRecord};

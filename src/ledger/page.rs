@@ -1,6 +1,5 @@
 //! Ledger pages: a thousand records in one object, so that a long history loads in few requests.
 
-use super::RECORD_MAX_BYTES;
 use super::line::{Line, LineError};
 use crate::model::{ObjectKey, Seq};
 
@@ -8,8 +7,9 @@ use crate::model::{ObjectKey, Seq};
 pub const PAGE_RECORDS: u64 = 1000;
 /// Level of the page's one zstd frame: pages are written once and read by every first mount.
 const PAGE_LEVEL: i32 = 9;
-/// Largest page accepted, uncompressed, in bytes. A page of larger records is not written; its records are read singly.
-pub const PAGE_MAX_BYTES: u64 = 2 * RECORD_MAX_BYTES;
+/// Largest page accepted, uncompressed, in bytes: ten times an ordinary one, and readers hold several. A page of larger
+/// records is not written; its records are read singly.
+pub const PAGE_MAX_BYTES: u64 = 16 << 20;
 
 /// Bytes that are no page, or a page that cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,7 +21,7 @@ pub struct PageError {
 
 /// The key of the page that begins with record `first`.
 pub fn page_key(first: Seq) -> ObjectKey {
-    let last = first.0 + PAGE_RECORDS - 1;
+    let last = first.0.saturating_add(PAGE_RECORDS - 1);
     format!("pages/{:020}-{last:020}.jsonl.zst", first.0)
         .parse()
         .expect("digits make a valid key")

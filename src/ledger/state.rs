@@ -20,7 +20,7 @@ pub struct LedgerState {
     pub last_seq: Seq,
     /// What the next record's `prev` must say; `None` after a record that cannot be read.
     pub last_hash: Option<Sha256>,
-    /// Records that cannot be read since the last one that can.
+    /// Records that could not be read, all told: what they said explains numbers that are missing.
     lost: u32,
     incarnations: BTreeMap<Incarnation, IncarnationState>,
     timelines: BTreeMap<Timeline, TimelineState>,
@@ -43,6 +43,8 @@ pub struct IncarnationState {
     pub last_head: Option<Sha256>,
     /// What was executed at the end of its last segment; `None` after a hole, or where the files do not tell.
     pub executed: Option<GtidSet>,
+    /// Records lost, all told, when its last segment or hole was accepted.
+    lost_before: u32,
 }
 
 /// What is known of one timeline.
@@ -175,39 +177,51 @@ impl LedgerState {
             seq: record.seq,
             reason,
         };
-        if record.seq != self.next_seq() {
-            return Err(fail(format!(
-                "stands at the place of record {}",
-                self.next_seq()
-            )));
-        }
-        if self.last_hash.is_some_and(|hash| hash != record.prev) {
-            return Err(fail(format!(
-                "does not continue record {}: one of the two was replaced",
-                self.last_seq
-            )));
-        }
+        self.check_link(line)?;
         let change = match &record.body {
             Body::Segment(segment) => self.segment(record.seq, segment).map_err(fail)?,
             Body::Hole(hole) => self.hole(record.seq, hole).map_err(fail)?,
             Body::Gap(gap) => self.gap(record.seq, gap).map_err(fail)?,
             Body::Supersede(supersede) => self.supersede(record.seq, supersede).map_err(fail)?,
             Body::Fence(fence) => {
-                self.known_timeline(fence.timeline).map_err(fail)?;
+                self.check_timeline(fence.timeline).map_err(fail)?;
                 Change::Fence(fence.clone())
             }
             Body::Prune(prune) => {
-                self.known_timeline(prune.timeline).map_err(fail)?;
+                self.check_timeline(prune.timeline).map_err(fail)?;
                 Change::Prune(prune.clone())
             }
         };
         self.last_seq = record.seq;
         self.last_hash = Some(line.hash());
-        self.lost = 0;
         Ok(change)
     }
 
+    /// Checks that `line` stands at the next place and names the record before it.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_link(&self, line: &Line) -> Result<(), ChainError> {
+        let record = line.record();
+        let reason = if record.seq != self.next_seq() {
+            format!("stands at the place of record {}", self.next_seq())
+        } else if self.last_hash.is_some_and(|hash| hash != record.prev) {
+            format!(
+                "does not continue record {}: one of the two was replaced",
+                self.last_seq
+            )
+        } else {
+            return Ok(());
+        };
+        Err(ChainError {
+            seq: record.seq,
+            reason,
+        })
+    }
+
     /// Goes on past a record that cannot be read: what it said is unknown, and the history shows that at its place.
+    ///
+    /// Several in a row, and one right after a gap, have one place: their entries have the same name.
     pub fn accept_lost(&mut self, reason: &str) -> Change {
         let seq = self.next_seq();
         let before = self
@@ -219,14 +233,12 @@ impl LedgerState {
             .map_or((Incarnation(1), SegmentNumber(0)), |(id, state)| {
                 (id, state.last_number)
             });
-        let (timeline, mount_name) = match self.timelines.iter_mut().next_back() {
-            Some((id, timeline)) if timeline.last_mount_name.is_gap() => {
-                (*id, timeline.last_mount_name.clone())
+        // The last name stays what it is: the next record may be the gap that has the same name as this place.
+        let (timeline, mount_name) = match self.newest_timeline() {
+            Some((id, known)) if known.last_mount_name.is_gap() => {
+                (id, known.last_mount_name.clone())
             }
-            Some((id, timeline)) => {
-                timeline.last_mount_name = timeline.last_mount_name.gap_after();
-                (*id, timeline.last_mount_name.clone())
-            }
+            Some((id, known)) => (id, known.last_mount_name.gap_after()),
             None => (Timeline(1), MountName::before_all(&self.basename)),
         };
         for state in self.incarnations.values_mut() {
@@ -234,7 +246,7 @@ impl LedgerState {
         }
         self.last_seq = seq;
         self.last_hash = None;
-        self.lost += 1;
+        self.lost = self.lost.saturating_add(1);
         let state = EntryState::Lost;
         let reason = format!("ledger record {seq} cannot be read: {reason}");
         Change::Add(Box::new(Entry {
@@ -250,10 +262,13 @@ impl LedgerState {
         }))
     }
 
-    fn known_timeline(&self, timeline: Timeline) -> Result<&TimelineState, String> {
-        self.timelines
-            .get(&timeline)
-            .ok_or_else(|| format!("names timeline {timeline}, which does not exist"))
+    /// Checks that a timeline exists, or may have begun in a record that was lost.
+    fn check_timeline(&self, timeline: Timeline) -> Result<(), String> {
+        if self.timelines.contains_key(&timeline) || (self.lost > 0 && timeline.0 > 0) {
+            Ok(())
+        } else {
+            Err(format!("names timeline {timeline}, which does not exist"))
+        }
     }
 
     /// Checks that an entry of `incarnation` may come next in `timeline` under `name`.
@@ -264,7 +279,10 @@ impl LedgerState {
         number: SegmentNumber,
         name: &MountName,
     ) -> Result<(), String> {
-        let slack = self.lost;
+        self.check_name(name)?;
+        if name.is_gap() {
+            return Err(format!("is named {name}, which is a gap's name"));
+        }
         match self.incarnations.get(&incarnation) {
             Some(known) if known.timeline != timeline => {
                 return Err(format!(
@@ -272,8 +290,9 @@ impl LedgerState {
                 ));
             }
             Some(known) => {
+                let lost_since = self.lost.saturating_sub(known.lost_before);
                 let ahead = number.0.checked_sub(known.last_number.0 + 1);
-                if ahead.is_none_or(|n| n > u64::from(slack)) {
+                if ahead.is_none_or(|n| n > u64::from(lost_since)) {
                     return Err(format!(
                         "has number {number} after number {} of incarnation {incarnation}",
                         known.last_number
@@ -281,14 +300,10 @@ impl LedgerState {
                 }
             }
             None => {
-                let next = self
-                    .incarnations
-                    .keys()
-                    .next_back()
-                    .map_or(1, |last| last.0 + 1);
-                if incarnation.0 < next || incarnation.0 - next > slack {
+                let newest = self.incarnations.keys().next_back().map_or(0, |id| id.0);
+                if self.skips(incarnation.0, newest, self.incarnations.len()) {
                     return Err(format!(
-                        "begins incarnation {incarnation}, and the next is {next}"
+                        "begins incarnation {incarnation}, and the last is {newest}"
                     ));
                 }
             }
@@ -300,18 +315,37 @@ impl LedgerState {
             )),
             Some(_) => Ok(()),
             None => {
-                let next = self
-                    .timelines
-                    .keys()
-                    .next_back()
-                    .map_or(1, |last| last.0 + 1);
-                if timeline.0 < next || timeline.0 - next > slack {
+                let newest = self.timelines.keys().next_back().map_or(0, |id| id.0);
+                if self.skips(timeline.0, newest, self.timelines.len()) {
                     return Err(format!(
-                        "begins timeline {timeline}, and the next is {next}"
+                        "begins timeline {timeline}, and the last is {newest}"
                     ));
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Whether the new id `id` would leave more ids without a first record than records were lost.
+    fn skips(&self, id: u32, newest: u32, known: usize) -> bool {
+        let unknown = u64::from(id.max(newest)).saturating_sub(known as u64 + 1);
+        unknown > u64::from(self.lost)
+    }
+
+    /// Checks that `name` sorts as every mount name must: the stream's basename, then dots and digits only, because
+    /// locales disagree on how other characters sort.
+    fn check_name(&self, name: &MountName) -> Result<(), String> {
+        let digits = name.as_str().strip_prefix(self.basename.as_str());
+        let plain = digits.is_some_and(|rest| {
+            rest.starts_with('.') && rest.bytes().all(|b| b == b'.' || b.is_ascii_digit())
+        });
+        if plain {
+            Ok(())
+        } else {
+            Err(format!(
+                "is named {name:?}, which is not {:?} with numbers after it",
+                self.basename
+            ))
         }
     }
 
@@ -378,6 +412,7 @@ impl LedgerState {
             last_seq: seq,
             last_head: Some(segment.head),
             executed: executed.clone(),
+            lost_before: self.lost,
         };
         let timeline = self.place(
             segment.timeline,
@@ -410,6 +445,9 @@ impl LedgerState {
         if hole.file.number() != hole.number {
             return Err(format!("says number {} of {}", hole.number, hole.file));
         }
+        if hole.incarnation.0 == 0 || hole.timeline.0 == 0 {
+            return Err("has incarnation or timeline 0".to_owned());
+        }
         self.check_place(
             hole.timeline,
             hole.incarnation,
@@ -428,6 +466,7 @@ impl LedgerState {
             last_seq: seq,
             last_head: None,
             executed: None,
+            lost_before: self.lost,
         };
         self.place(hole.timeline, &hole.mount_name, hole.incarnation, state);
         Ok(Change::Add(Box::new(Entry {
@@ -450,26 +489,35 @@ impl LedgerState {
                 gap.after
             ));
         }
-        let known = self.known_timeline(gap.timeline)?;
-        if gap.mount_name <= known.last_mount_name {
+        self.check_name(&gap.mount_name)?;
+        self.check_timeline(gap.timeline)?;
+        if !gap.mount_name.is_gap() {
             return Err(format!(
-                "is named {}, which does not sort after {}",
-                gap.mount_name, known.last_mount_name
+                "is named {}, which is no gap's name",
+                gap.mount_name
             ));
+        }
+        if let Some(known) = self.timelines.get_mut(&gap.timeline) {
+            if gap.mount_name <= known.last_mount_name {
+                return Err(format!(
+                    "is named {}, which does not sort after {}",
+                    gap.mount_name, known.last_mount_name
+                ));
+            }
+            known.last_mount_name = gap.mount_name.clone();
         }
         let last = self
             .incarnations
-            .iter()
+            .iter_mut()
             .rfind(|(_, state)| state.timeline == gap.timeline);
-        let (incarnation, number) = last
-            .map(|(id, state)| (*id, state.last_number))
-            .ok_or("has no incarnation before it")?;
-        if let Some(timeline) = self.timelines.get_mut(&gap.timeline) {
-            timeline.last_mount_name = gap.mount_name.clone();
-        }
-        if let Some(state) = self.incarnations.get_mut(&incarnation) {
-            state.executed = None;
-        }
+        let (incarnation, number) = match last {
+            Some((id, state)) => {
+                state.executed = None;
+                (*id, state.last_number)
+            }
+            // All of the timeline before it was lost.
+            None => (Incarnation(1), SegmentNumber(0)),
+        };
         Ok(Change::Add(Box::new(Entry {
             seq,
             timeline: gap.timeline,
@@ -491,7 +539,7 @@ impl LedgerState {
             ));
         }
         check_segment(&supersede.segment)?;
-        self.known_timeline(supersede.segment.timeline)?;
+        self.check_timeline(supersede.segment.timeline)?;
         if let Some(timeline) = self.timelines.get_mut(&supersede.segment.timeline) {
             timeline.archived.union_with(&supersede.segment.gtids);
             timeline.executed.union_with(&supersede.segment.gtids);

@@ -1,0 +1,499 @@
+//! Records into rows: one transaction for each batch.
+
+use super::error::Fault;
+use super::repair::{self, Target};
+use super::rows::{self, EntryRow, state_code};
+use super::{Index, IndexError, Inner, bounds, intervals, read_state, write_state};
+use crate::ledger::record::{SegmentRecord, SupersedeRecord};
+use crate::ledger::state::Change;
+use crate::ledger::{Body, ChainError, Entry, EntryState, LedgerState, Line};
+use crate::model::{GtidSet, Micros, Seq, Timeline};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use std::sync::Arc;
+
+/// What stands at one place of the ledger.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A record.
+    Line(Line),
+    /// Nothing that can be read.
+    Lost {
+        /// The place.
+        seq: Seq,
+        /// Why it cannot be read.
+        reason: String,
+    },
+}
+
+impl Step {
+    /// The place.
+    pub fn seq(&self) -> Seq {
+        match self {
+            Step::Line(line) => line.seq(),
+            Step::Lost { seq, .. } => *seq,
+        }
+    }
+}
+
+/// What a batch did.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The ledger state after it.
+    pub state: Arc<LedgerState>,
+    /// Records that were new to the index, lost ones included.
+    pub records: u64,
+    /// New entries among them. They sort after all entries of their timeline, save lost ones that found their place.
+    pub added: u64,
+    /// Entries that now stand for something else: filled holes, better copies, lost records that found their place.
+    pub replaced: Vec<Seq>,
+    /// A fence or prune changed what is visible.
+    pub bounds_changed: bool,
+}
+
+/// Longest reason kept in an entry, in bytes: many lost records in a row share one.
+const REASON_MAX_BYTES: usize = 1000;
+
+impl Index {
+    /// Takes the next records in. Steps that were applied before, by this or another process, are skipped.
+    ///
+    /// # Errors
+    /// [`IndexError::Chain`] when a record breaks a rule, or differs from the one applied at its place: all before it
+    /// are applied. On any other error nothing is.
+    pub fn apply(&self, steps: &[Step]) -> Result<Applied, IndexError> {
+        self.with(|inner| inner.apply(steps))
+    }
+}
+
+impl Inner {
+    fn apply(&mut self, steps: &[Step]) -> Result<Applied, Fault> {
+        let cached = self.state()?;
+        let tx = self
+            .conn
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Under the write lock nobody else commits: what is read now stays true.
+        let version: i64 = tx.query_row("PRAGMA data_version", [], |row| row.get(0))?;
+        let mut state = match cached {
+            Some(state) if version == self.data_version => (*state).clone(),
+            _ => read_state(&tx)?.ok_or(Fault::NotBegun)?,
+        };
+        let mut batch = Batch {
+            conn: &tx,
+            state: &mut state,
+            records: 0,
+            added: 0,
+            replaced: Vec::new(),
+            bounds_changed: false,
+        };
+        let mut broken = None;
+        for step in steps {
+            match batch.step(step) {
+                Ok(()) => {}
+                Err(Fault::Chain(error)) => {
+                    broken = Some(error);
+                    break;
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        let Batch {
+            records,
+            added,
+            replaced,
+            bounds_changed,
+            ..
+        } = batch;
+        if records > 0 {
+            write_state(&tx, &state)?;
+        }
+        tx.commit()?;
+        let state = Arc::new(state);
+        self.state = Some(Arc::clone(&state));
+        self.data_version = version;
+        match broken {
+            Some(error) => Err(Fault::Chain(error)),
+            None => Ok(Applied {
+                state,
+                records,
+                added,
+                replaced,
+                bounds_changed,
+            }),
+        }
+    }
+}
+
+struct Batch<'a> {
+    conn: &'a Connection,
+    state: &'a mut LedgerState,
+    records: u64,
+    added: u64,
+    replaced: Vec<Seq>,
+    bounds_changed: bool,
+}
+
+impl Batch<'_> {
+    /// Everything is checked before anything is written: on [`Fault::Chain`] the step left no trace.
+    fn step(&mut self, step: &Step) -> Result<(), Fault> {
+        if step.seq() <= self.state.last_seq {
+            return self.seen(step);
+        }
+        match step {
+            Step::Line(line) => self.line(line)?,
+            Step::Lost { seq, reason } => {
+                if *seq != self.state.next_seq() {
+                    let reason = format!("stands at the place of record {}", self.state.next_seq());
+                    return Err(ChainError { seq: *seq, reason }.into());
+                }
+                if let Change::Add(entry) = self.state.accept_lost(reason) {
+                    self.add_lost(&entry)?;
+                }
+            }
+        }
+        self.records += 1;
+        Ok(())
+    }
+
+    /// A step that was applied before: it must be the same record.
+    fn seen(&self, step: &Step) -> Result<(), Fault> {
+        let Step::Line(line) = step else {
+            return Ok(());
+        };
+        match super::build::line_text(self.conn, line.seq())? {
+            Some(text) if text != line.text() => Err(ChainError {
+                seq: line.seq(),
+                reason: "is not the record that was there before: it was replaced".to_owned(),
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn line(&mut self, line: &Line) -> Result<(), Fault> {
+        self.state.check_link(line)?;
+        let body = &line.record().body;
+        let target = match body {
+            Body::Segment(segment) => {
+                self.check_object(line.seq(), segment)?;
+                None
+            }
+            Body::Supersede(supersede) => {
+                self.check_object(line.seq(), &supersede.segment)?;
+                Some(repair::target(self.conn, line.seq(), supersede)?)
+            }
+            Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => None,
+        };
+        bounds::check(self.conn, line.seq(), body)?;
+        let before = Before::of(self.state, body);
+        let missing_name = |state: &LedgerState, entry: &Entry| {
+            repair::missing_before(state, entry.segment.as_deref(), entry)
+        };
+        // What the record shows of lost ones is told by the state before it.
+        let earlier = before.may_follow_lost.then(|| self.state.clone());
+        let change = self.state.accept(line)?;
+        self.keep_line(line)?;
+        match (change, body) {
+            (Change::Add(entry), _) => {
+                if let Some(name) = earlier.and_then(|state| missing_name(&state, &entry)) {
+                    repair::claim(self.conn, &entry, before.last_seq, &name)?;
+                }
+                before.note_break(self.conn, &entry)?;
+                self.add(&entry)
+            }
+            (Change::Replace(_, segment), Body::Supersede(supersede)) => match target {
+                Some(target) => self.replace(line.seq(), target, supersede, &segment),
+                None => Ok(()),
+            },
+            (Change::Replace(..), _) => Ok(()),
+            (Change::Fence(fence), _) => {
+                self.bounds_changed = true;
+                bounds::fence(self.conn, line.seq(), &fence)
+            }
+            (Change::Prune(prune), _) => {
+                self.bounds_changed = true;
+                bounds::prune(self.conn, line.seq(), &prune)
+            }
+        }
+    }
+
+    fn keep_line(&self, line: &Line) -> Result<(), Fault> {
+        self.conn
+            .prepare_cached("INSERT INTO lines (seq, text) VALUES (?1, ?2)")?
+            .execute(params![line.seq().0 as i64, line.text()])?;
+        Ok(())
+    }
+
+    /// An object belongs to one record: keys are used once.
+    fn check_object(&self, seq: Seq, segment: &SegmentRecord) -> Result<(), Fault> {
+        let key = &segment.object.key;
+        let other: Option<u64> = self
+            .conn
+            .prepare_cached("SELECT seq FROM objects WHERE key = ?1")?
+            .query_row([key.as_str()], |row| rows::unsigned(row, 0))
+            .optional()?;
+        match other {
+            Some(other) => Err(ChainError {
+                seq,
+                reason: format!("names the object {key}, which record {other} names already"),
+            }
+            .into()),
+            None => Ok(()),
+        }
+    }
+
+    fn add(&mut self, entry: &Entry) -> Result<(), Fault> {
+        if let Some(lost) = self.lost_at(entry)? {
+            // A gap where a lost record stands: one name, and the gap says more.
+            self.conn.execute(
+                "UPDATE entries SET state = ?1, line = ?2, reason = ?3 WHERE seq = ?4",
+                params![
+                    state_code(entry.state),
+                    entry.seq.0 as i64,
+                    joined(&lost.reason, &entry.reason),
+                    lost.seq.0 as i64
+                ],
+            )?;
+            self.replaced.push(lost.seq);
+            return alias(self.conn, entry.seq, lost.seq);
+        }
+        let segment = entry.segment.as_deref();
+        insert_row(self.conn, &EntryRow::of(entry, Some(entry.seq)), segment)?;
+        self.added += 1;
+        match segment {
+            Some(segment) => {
+                self.add_object(entry.seq, segment)?;
+                file(self.conn, entry.timeline, segment, entry.seq)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn lost_at(&self, entry: &Entry) -> Result<Option<EntryRow>, Fault> {
+        if entry.state != EntryState::Gap {
+            return Ok(None);
+        }
+        let row = rows::named(self.conn, entry.timeline, &entry.mount_name)?;
+        Ok(row.filter(|row| row.state == EntryState::Lost))
+    }
+
+    fn add_lost(&mut self, entry: &Entry) -> Result<(), Fault> {
+        match rows::named(self.conn, entry.timeline, &entry.mount_name)? {
+            Some(there) => {
+                self.conn.execute(
+                    "UPDATE entries SET reason = ?1 WHERE seq = ?2",
+                    params![joined(&there.reason, &entry.reason), there.seq.0 as i64],
+                )?;
+                self.replaced.push(there.seq);
+                alias(self.conn, entry.seq, there.seq)
+            }
+            None => {
+                self.added += 1;
+                insert_row(self.conn, &EntryRow::of(entry, None), None)
+            }
+        }
+    }
+
+    fn add_object(&self, seq: Seq, segment: &SegmentRecord) -> Result<(), Fault> {
+        self.conn
+            .prepare_cached("INSERT INTO objects (key, seq) VALUES (?1, ?2)")?
+            .execute(params![segment.object.key.as_str(), seq.0 as i64])?;
+        Ok(())
+    }
+
+    fn replace(
+        &mut self,
+        seq: Seq,
+        target: Target,
+        supersede: &SupersedeRecord,
+        segment: &SegmentRecord,
+    ) -> Result<(), Fault> {
+        self.add_object(seq, segment)?;
+        let row = match target {
+            Target::Nothing(row) => return alias(self.conn, seq, row.seq),
+            Target::Replace(row) | Target::Restore(row) => row,
+        };
+        tracing::debug!(%seq, entry = %row.mount_name, reason = ?supersede.reason, "segment superseded");
+        if let Some(old) = super::build::segment(self.conn, &row)? {
+            unfile(self.conn, row.timeline, &old, row.seq)?;
+        }
+        self.conn
+            .execute("DELETE FROM entries WHERE seq = ?1", [row.seq.0 as i64])?;
+        let entry = Entry {
+            seq: row.seq,
+            timeline: segment.timeline,
+            incarnation: segment.incarnation,
+            number: segment.number,
+            mount_name: segment.mount_name.clone(),
+            state: segment.entry_state(),
+            reason: segment
+                .damaged
+                .as_ref()
+                .map(|d| d.reason.clone())
+                .unwrap_or_default(),
+            previous_gtids: None,
+            segment: Some(Box::new(segment.clone())),
+        };
+        insert_row(self.conn, &EntryRow::of(&entry, Some(seq)), Some(segment))?;
+        file(self.conn, row.timeline, segment, row.seq)?;
+        self.replaced.push(row.seq);
+        alias(self.conn, seq, row.seq)
+    }
+}
+
+/// What the state before a record says of its place.
+struct Before {
+    /// What should have been executed before it.
+    expected: Option<GtidSet>,
+    /// The last record of its incarnation.
+    last_seq: Seq,
+    /// Numbers, or the timeline's beginning, are missing before it.
+    may_follow_lost: bool,
+}
+
+impl Before {
+    fn of(state: &LedgerState, body: &Body) -> Before {
+        let (timeline, incarnation, number, full) = match body {
+            Body::Segment(s) => (
+                s.timeline,
+                s.incarnation,
+                s.number,
+                s.previous_gtids.is_some(),
+            ),
+            Body::Hole(h) => (h.timeline, h.incarnation, h.number, false),
+            Body::Gap(_) | Body::Fence(_) | Body::Supersede(_) | Body::Prune(_) => {
+                return Before {
+                    expected: None,
+                    last_seq: Seq(0),
+                    may_follow_lost: false,
+                };
+            }
+        };
+        let known = state.incarnation(incarnation);
+        // A hash has been compared by the chain rules; only a set in full can tell something new.
+        let expected = match known {
+            Some(known) if full => known.executed.clone(),
+            None if full => state.timeline(timeline).map(|t| t.executed.clone()),
+            _ => None,
+        };
+        let may_follow_lost = match known {
+            Some(known) => number.0 > known.last_number.0 + 1,
+            None => timeline.0 > 1 && state.timeline(timeline).is_none(),
+        };
+        Before {
+            expected,
+            last_seq: known.map_or(Seq(0), |k| k.last_seq),
+            may_follow_lost,
+        }
+    }
+
+    /// Keeps what does not continue: GTIDs that appeared from nowhere, or vanished.
+    fn note_break(&self, conn: &Connection, entry: &Entry) -> Result<(), Fault> {
+        let (Some(expected), Some(previous)) = (&self.expected, &entry.previous_gtids) else {
+            return Ok(());
+        };
+        if expected == previous {
+            return Ok(());
+        }
+        let (appeared, vanished) = (previous.minus(expected), expected.minus(previous));
+        conn.execute(
+            "INSERT INTO breaks (entry, appeared, vanished) VALUES (?1, ?2, ?3)",
+            params![
+                entry.seq.0 as i64,
+                appeared.to_string(),
+                vanished.to_string()
+            ],
+        )?;
+        Ok(())
+    }
+}
+
+/// Two reasons as one, cut at [`REASON_MAX_BYTES`].
+fn joined(first: &str, second: &str) -> String {
+    let mut text = first.to_owned();
+    if text.len() + second.len() + 2 <= REASON_MAX_BYTES {
+        text.push_str("; ");
+        text.push_str(second);
+    } else if !text.ends_with("...") {
+        text.push_str("; ...");
+    }
+    text
+}
+
+fn alias(conn: &Connection, seq: Seq, entry: Seq) -> Result<(), Fault> {
+    conn.prepare_cached("INSERT INTO aliases (seq, entry) VALUES (?1, ?2)")?
+        .execute(params![seq.0 as i64, entry.0 as i64])?;
+    Ok(())
+}
+
+/// The first eight bytes of a head: with the number, enough to find its few candidates.
+pub(super) fn head_code(head: &crate::model::Sha256) -> i64 {
+    let [a, b, c, d, e, f, g, h, ..] = head.0;
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// SQLite's integers end at 2^63 - 1, beyond any size in bytes.
+fn size(bytes: u64) -> i64 {
+    bytes.min(i64::MAX as u64) as i64
+}
+
+pub(super) fn insert_row(
+    conn: &Connection,
+    row: &EntryRow,
+    segment: Option<&SegmentRecord>,
+) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "INSERT INTO entries (seq, line, timeline, incarnation, number, mount_name, state, reason, size,
+             stored_size, first_time, last_time, head, server_uuid)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?
+    .execute(params![
+        row.seq.0 as i64,
+        row.line.map(|seq| seq.0 as i64),
+        row.timeline.0,
+        row.incarnation.0,
+        row.number.0 as i64,
+        row.mount_name.as_str(),
+        state_code(row.state),
+        row.reason,
+        size(row.size),
+        size(row.stored_size),
+        row.first_time.map(|t| t.0),
+        row.last_time.map(|t| t.0),
+        segment.map(|s| head_code(&s.head)),
+        row.server_uuid.as_ref().map(|u| u.as_bytes().as_slice()),
+    ])?;
+    Ok(())
+}
+
+/// The times a segment covers.
+fn times(segment: &SegmentRecord) -> Option<(Micros, Micros)> {
+    let from = segment.min_time.or(segment.first_time)?;
+    let to = segment.max_time.or(segment.last_time)?;
+    Some((from.min(to), from.max(to)))
+}
+
+/// Files what a segment is looked up by.
+fn file(
+    conn: &Connection,
+    timeline: Timeline,
+    segment: &SegmentRecord,
+    entry: Seq,
+) -> Result<(), Fault> {
+    intervals::add_gtids(conn, &segment.gtids, entry)?;
+    match times(segment) {
+        Some(times) => intervals::add_time(conn, timeline, times, entry),
+        None => Ok(()),
+    }
+}
+
+fn unfile(
+    conn: &Connection,
+    timeline: Timeline,
+    segment: &SegmentRecord,
+    entry: Seq,
+) -> Result<(), Fault> {
+    intervals::remove_gtids(conn, &segment.gtids, entry)?;
+    match times(segment) {
+        Some(times) => intervals::remove_time(conn, timeline, times, entry),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,107 @@
+//! What can go wrong with an index.
+
+use crate::ledger::ChainError;
+use rusqlite::ErrorCode;
+use std::path::Path;
+
+/// A failed operation on an index.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// SQLite or the file system refused.
+    #[error("index {path}: {reason}")]
+    Database {
+        /// The database file, or `(in memory)`.
+        path: String,
+        /// As SQLite told it.
+        reason: String,
+    },
+    /// The file is damaged. The next [`super::Index::open`] begins it anew.
+    #[error(
+        "index {path} is damaged: {reason}; it is derived from the ledger and will be rebuilt when it is opened again"
+    )]
+    Corrupt {
+        /// The database file, or `(in memory)`.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It belongs to another stream than the bucket now has.
+    #[error(
+        "index {path}: {reason}; if the bucket is the right one, delete the index and run again, else correct the URL"
+    )]
+    OtherStream {
+        /// The database file, or `(in memory)`.
+        path: String,
+        /// What differs.
+        reason: String,
+    },
+    /// [`super::Index::begin`] was not called.
+    #[error("index {path} belongs to no stream yet")]
+    NotBegun {
+        /// The database file, or `(in memory)`.
+        path: String,
+    },
+    /// A record breaks a rule; all before it are applied.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+}
+
+/// An error before it is known which index it was.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Sql(rusqlite::Error),
+    Corrupt(String),
+    OtherStream(String),
+    NotBegun,
+    Chain(ChainError),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Fault {
+        Fault::Sql(error)
+    }
+}
+
+impl From<ChainError> for Fault {
+    fn from(error: ChainError) -> Fault {
+        Fault::Chain(error)
+    }
+}
+
+/// Whether SQLite says that the file's content is wrong, as opposed to its surroundings.
+pub(super) fn is_corruption(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error as E;
+    match error {
+        E::SqliteFailure(failure, _) => matches!(
+            failure.code,
+            // A constraint is ours to keep: what we write breaks one only if what is there is wrong.
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation
+        ),
+        // A value of another type or range than was written.
+        E::FromSqlConversionFailure(..)
+        | E::IntegralValueOutOfRange(..)
+        | E::Utf8Error(..)
+        | E::InvalidColumnType(..) => true,
+        _ => false,
+    }
+}
+
+impl Fault {
+    pub(super) fn at(self, path: Option<&Path>) -> IndexError {
+        let path = path.map_or_else(|| "(in memory)".to_owned(), |p| p.display().to_string());
+        match self {
+            Fault::Sql(error) if is_corruption(&error) => IndexError::Corrupt {
+                path,
+                reason: error.to_string(),
+            },
+            Fault::Sql(error) => IndexError::Database {
+                path,
+                reason: error.to_string(),
+            },
+            Fault::Corrupt(reason) => IndexError::Corrupt { path, reason },
+            Fault::OtherStream(reason) => IndexError::OtherStream { path, reason },
+            Fault::NotBegun => IndexError::NotBegun { path },
+            Fault::Chain(error) => IndexError::Chain(error),
+        }
+    }
+}

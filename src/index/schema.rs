@@ -1,0 +1,286 @@
+//! The tables of an index, and how its file is opened, judged and begun anew.
+
+use super::error::{Fault, IndexError, is_corruption};
+use rusqlite::{Connection, TransactionBehavior};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Version of the tables below. Another version's index is rebuilt, never converted.
+const SCHEMA_VERSION: i32 = 1;
+/// `application_id` of our databases ("blfs"): another program's is never deleted.
+const APPLICATION_ID: i32 = 0x626c_6673;
+/// How long to wait for another process's transaction: a batch takes milliseconds, a checkpoint on a slow disk longer.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Up to this size, in bytes, the whole file is checked when it is opened (about 0.1 s). Larger ones would make every
+/// start slow: damage there is found when it is met.
+const CHECK_MAX_BYTES: u64 = 32 << 20;
+/// Page cache of the connection, in KiB: holds the upper levels of all indexes at a million segments.
+const CACHE_KIB: i64 = 16 << 10;
+/// The log of writes is cut back to this size, in bytes, after a checkpoint.
+const JOURNAL_MAX_BYTES: i64 = 16 << 20;
+
+/// How an index was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// There was none.
+    Fresh,
+    /// As it was left.
+    Existing,
+    /// It could not be used, was deleted, and is empty now.
+    Rebuilt {
+        /// What was wrong with it.
+        why: String,
+    },
+}
+
+/// `runs` holds intervals of GTID numbers and of time alike: see `intervals.rs` for `level`.
+const TABLES: &str = "
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+
+-- Every record that can be read, as it stands in the bucket.
+CREATE TABLE lines (seq INTEGER PRIMARY KEY, text TEXT NOT NULL);
+
+-- seq introduced the entry; line is the record that describes it now, NULL if that cannot be read.
+CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY, line INTEGER, timeline INTEGER NOT NULL, incarnation INTEGER NOT NULL,
+    number INTEGER NOT NULL, mount_name TEXT NOT NULL, state INTEGER NOT NULL, reason TEXT NOT NULL,
+    size INTEGER NOT NULL, stored_size INTEGER NOT NULL, first_time INTEGER, last_time INTEGER,
+    head INTEGER, server_uuid BLOB);
+CREATE UNIQUE INDEX entries_name ON entries (timeline, mount_name);
+CREATE INDEX entries_head ON entries (number, head);
+-- The few that are not plainly archived.
+CREATE INDEX entries_bad ON entries (timeline, mount_name) WHERE state <> 0;
+
+-- Records that speak of an entry that another record introduced.
+CREATE TABLE aliases (seq INTEGER PRIMARY KEY, entry INTEGER NOT NULL);
+
+-- Every object that any record names.
+CREATE TABLE objects (key TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE sources (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE runs (
+    source INTEGER NOT NULL, level INTEGER NOT NULL, first INTEGER NOT NULL, entry INTEGER NOT NULL,
+    last INTEGER NOT NULL, PRIMARY KEY (source, level, first, entry)) WITHOUT ROWID;
+
+-- What is visible of a timeline: names after `after` up to `through`.
+CREATE TABLE bounds (
+    timeline INTEGER PRIMARY KEY, after TEXT, through TEXT, fence_line INTEGER, fence_position INTEGER);
+
+-- Breaks in the continuity of GTIDs, by the entry that follows the break.
+CREATE TABLE breaks (entry INTEGER PRIMARY KEY, appeared TEXT NOT NULL, vanished TEXT NOT NULL);
+
+-- Heads and tails of objects, as stored.
+CREATE TABLE opens (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL,
+    header BLOB NOT NULL, tail BLOB NOT NULL);
+CREATE INDEX opens_bytes ON opens (id, bytes);
+";
+
+/// Why a file is not opened: to be rebuilt, or to be told.
+enum Refusal {
+    Unusable(String),
+    Fatal(Fault),
+}
+
+impl From<rusqlite::Error> for Refusal {
+    fn from(error: rusqlite::Error) -> Refusal {
+        if is_corruption(&error) {
+            Refusal::Unusable(error.to_string())
+        } else {
+            Refusal::Fatal(Fault::Sql(error))
+        }
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Refusal {
+        match fault {
+            Fault::Sql(error) => error.into(),
+            Fault::Corrupt(why) => Refusal::Unusable(why),
+            other => Refusal::Fatal(other),
+        }
+    }
+}
+
+pub(super) fn open(path: &Path) -> Result<(Connection, Opened), IndexError> {
+    let io_error = |what: &str, e: io::Error| IndexError::Database {
+        path: path.display().to_string(),
+        reason: format!("cannot {what}: {e}"),
+    };
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(|e| io_error("make its directory", e))?;
+    }
+    let why = match try_open(path) {
+        Ok((conn, opened)) => return Ok((conn, opened)),
+        Err(Refusal::Fatal(fault)) => return Err(fault.at(Some(path))),
+        Err(Refusal::Unusable(why)) => why,
+    };
+    // The marker goes last: after a crash in between, the rest is deleted again.
+    for file in [
+        path.to_owned(),
+        beside(path, "-wal"),
+        beside(path, "-shm"),
+        marker(path),
+    ] {
+        match std::fs::remove_file(&file) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("delete the damaged file", e));
+            }
+            _ => {}
+        }
+    }
+    match try_open(path) {
+        Ok((conn, _)) => Ok((conn, Opened::Rebuilt { why })),
+        Err(Refusal::Fatal(fault)) => Err(fault.at(Some(path))),
+        Err(Refusal::Unusable(why)) => Err(Fault::Corrupt(why).at(Some(path))),
+    }
+}
+
+pub(super) fn open_in_memory() -> Result<Connection, IndexError> {
+    let make = || -> Result<Connection, Fault> {
+        let mut conn = Connection::open_in_memory()?;
+        settings(&conn)?;
+        create(&mut conn)?;
+        Ok(conn)
+    };
+    make().map_err(|fault| fault.at(None))
+}
+
+fn try_open(path: &Path) -> Result<(Connection, Opened), Refusal> {
+    if marker(path).exists() {
+        return Err(Refusal::Unusable(
+            "damage was found while it was in use".to_owned(),
+        ));
+    }
+    let mut conn = Connection::open(path)?;
+    settings(&conn)?;
+    let fresh = create(&mut conn)?;
+    if pragma::<i32>(&conn, "application_id")? != APPLICATION_ID {
+        return Err(Refusal::Fatal(Fault::Sql(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_AUTH),
+            Some("the file is another program's database; give another path".to_owned()),
+        ))));
+    }
+    use_wal(&conn)?;
+    if fresh {
+        return Ok((conn, Opened::Fresh));
+    }
+    let version: i32 = pragma(&conn, "user_version")?;
+    if version != SCHEMA_VERSION {
+        return Err(Refusal::Unusable(format!(
+            "it has schema version {version}, and this build uses {SCHEMA_VERSION}"
+        )));
+    }
+    check(&conn, path)?;
+    Ok((conn, Opened::Existing))
+}
+
+/// Turns on the write-ahead log. SQLite does not wait for other connections here, so this does.
+fn use_wal(conn: &Connection) -> rusqlite::Result<()> {
+    let end = std::time::Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match conn.pragma_update(None, "journal_mode", "wal") {
+            Err(e)
+                if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+                    && std::time::Instant::now() < end =>
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(e) => return Err(e),
+            Ok(()) => break,
+        }
+    }
+    conn.pragma_update(None, "journal_size_limit", JOURNAL_MAX_BYTES)
+}
+
+fn settings(conn: &Connection) -> rusqlite::Result<()> {
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    // Derived data: after a power cut an older state is as good as the newest.
+    conn.pragma_update(None, "synchronous", "normal")?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    conn.pragma_update(None, "cell_size_check", true)?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+fn pragma<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> rusqlite::Result<T> {
+    conn.pragma_query_value(None, name, |row| row.get(0))
+}
+
+/// Makes the tables if the database is empty, and tells whether it was.
+fn create(conn: &mut Connection) -> rusqlite::Result<bool> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let tables: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables > 0 {
+        return Ok(false);
+    }
+    tx.execute_batch(TABLES)?;
+    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    tx.commit()?;
+    Ok(true)
+}
+
+/// Removes all that came from records.
+pub(super) fn clear_records(conn: &Connection) -> Result<(), Fault> {
+    for table in [
+        "lines", "entries", "aliases", "objects", "sources", "runs", "bounds", "breaks",
+    ] {
+        conn.execute(&format!("DELETE FROM {table}"), [])?;
+    }
+    Ok(())
+}
+
+/// What can be checked of an index that was there: cheaply if it is large, all of it if it is small.
+fn check(conn: &Connection, path: &Path) -> Result<(), Refusal> {
+    let unusable = |why: &str| Err(Refusal::Unusable(why.to_owned()));
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
+    let pages: u64 = pragma::<i64>(conn, "page_count")?.unsigned_abs();
+    let page_size: u64 = pragma::<i64>(conn, "page_size")?.unsigned_abs();
+    // Pages of an unfinished checkpoint are in the -wal file still.
+    if length(&beside(path, "-wal")) == 0 && length(path) < pages.saturating_mul(page_size) {
+        return unusable("it is shorter than it says");
+    }
+    if length(path) <= CHECK_MAX_BYTES {
+        let verdict: String = conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        if verdict != "ok" {
+            return Err(Refusal::Unusable(verdict));
+        }
+    }
+    for table in [
+        "meta", "lines", "entries", "aliases", "objects", "sources", "runs", "bounds", "breaks",
+        "opens",
+    ] {
+        let there: bool = conn.query_row(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)",
+            [table],
+            |row| row.get(0),
+        )?;
+        if !there {
+            return Err(Refusal::Unusable(format!("it has no table {table}")));
+        }
+    }
+    if let Some(state) = super::read_state(conn)? {
+        super::query::check_last_line(conn, &state)?;
+    }
+    Ok(())
+}
+
+/// Notes that the index must be rebuilt when it is opened next.
+pub(super) fn mark_corrupt(path: &Path) {
+    if let Err(error) = std::fs::write(marker(path), b"") {
+        tracing::warn!(path = %path.display(), %error, "cannot mark the damaged index; delete it by hand");
+    }
+}
+
+fn marker(path: &Path) -> PathBuf {
+    beside(path, "-corrupt")
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

@@ -1,0 +1,195 @@
+//! Records from the bucket: one, or a chunk of them, in order and within bounds.
+
+use super::plan::Chunk;
+use crate::ledger::page::{PAGE_MAX_BYTES, page_key, page_start, read_page};
+use crate::ledger::{Line, LineError, RECORD_MAX_BYTES, record_key};
+use crate::model::Seq;
+use crate::store::{self, ErrorKind, SharedStore};
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Requests under way: enough that a store 100 ms away delivers hundreds of records a second.
+const REQUESTS: usize = 16;
+/// Compressed pages held at once, in bytes.
+const PAGES_HELD_BYTES: u64 = 16 << 20;
+/// Pages are decoded this many ahead of the index, so that both cores work and few are in memory.
+const DECODED_AHEAD: usize = 2;
+/// Records fetched concurrently are at most this large, in bytes; a larger one is fetched again, alone.
+const SMALL_RECORD_BYTES: u64 = 1 << 20;
+
+/// What was found at a record's place.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The record.
+    Line(Line),
+    /// Nothing.
+    Missing,
+    /// Bytes that are no record, twice.
+    Bad(String),
+    /// A record of a newer format.
+    Newer(u64),
+}
+
+/// Fetches record `seq`. What cannot be read is fetched once more: a proxy or a worn cable may have changed it.
+pub(super) async fn record(store: &SharedStore, seq: Seq) -> store::Result<Found> {
+    single(store, seq, RECORD_MAX_BYTES).await
+}
+
+async fn single(store: &SharedStore, seq: Seq, max_bytes: u64) -> store::Result<Found> {
+    let found = once(store, seq, max_bytes).await?;
+    match found {
+        Found::Bad(_) => once(store, seq, max_bytes).await,
+        Found::Line(_) | Found::Missing | Found::Newer(_) => Ok(found),
+    }
+}
+
+async fn once(store: &SharedStore, seq: Seq, max_bytes: u64) -> store::Result<Found> {
+    match store.get_all(&record_key(seq), max_bytes).await {
+        Ok(bytes) => Ok(read(seq, &bytes)),
+        Err(error) if error.is_not_found() => Ok(Found::Missing),
+        // Over the limit of all records it is none; over a smaller one the caller asks again.
+        Err(error) if error.kind == ErrorKind::TooLarge && max_bytes == RECORD_MAX_BYTES => Ok(
+            Found::Bad(format!("it is larger than {RECORD_MAX_BYTES} bytes")),
+        ),
+        // A directory's entry is cut short: damage, not a fault of the store.
+        Err(error) if error.kind == ErrorKind::Truncated => Ok(Found::Bad(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+fn read(seq: Seq, bytes: &[u8]) -> Found {
+    match Line::read(bytes) {
+        Ok(line) if line.seq() == seq => Found::Line(line),
+        Ok(line) => Found::Bad(format!("it holds record {}", line.seq())),
+        Err(LineError::NewerFormat(format)) => Found::Newer(format),
+        Err(error) => Found::Bad(error.to_string()),
+    }
+}
+
+/// Record `seq` out of its page, if the page is there and whole.
+pub(super) async fn from_page(store: &SharedStore, seq: Seq) -> Option<Line> {
+    let first = page_start(seq);
+    let bytes = store.get_all(&page_key(first), PAGE_MAX_BYTES).await.ok()?;
+    let lines = tokio::task::spawn_blocking(move || read_page(first, &bytes))
+        .await
+        .ok()?
+        .ok()?;
+    let at = usize::try_from(seq.0 - first.0).ok()?;
+    lines.into_iter().nth(at).filter(|line| line.seq() == seq)
+}
+
+/// A page under way to being decoded; its share of [`PAGES_HELD_BYTES`] goes with it.
+struct Fetched {
+    chunk: Chunk,
+    page: Option<(Bytes, OwnedSemaphorePermit)>,
+}
+
+/// A chunk, as far as its page gave it.
+pub(super) enum Decoded {
+    /// Its records.
+    Lines(Vec<Line>),
+    /// There is no good page: its records are to be fetched with [`singles`].
+    NoPage(Chunk),
+}
+
+/// All `chunks` in order, out of their pages.
+pub(super) fn pages(
+    store: SharedStore,
+    chunks: Vec<Chunk>,
+) -> impl futures::Stream<Item = Decoded> {
+    let held = Arc::new(Semaphore::new(kib(PAGES_HELD_BYTES) as usize));
+    futures::stream::iter(chunks)
+        .map(move |chunk| fetch_page(Arc::clone(&store), chunk, Arc::clone(&held)))
+        .buffered(REQUESTS)
+        .map(decode)
+        .buffered(DECODED_AHEAD)
+}
+
+/// Bytes as permits: a semaphore counts to 2^32 at most.
+fn kib(bytes: u64) -> u32 {
+    u32::try_from((bytes >> 10) + 1).unwrap_or(u32::MAX)
+}
+
+/// Fetches the page of a chunk, if it has one. Any failure means that there is none: the records themselves are the
+/// truth, and fetching them tells what is wrong.
+async fn fetch_page(store: SharedStore, chunk: Chunk, held: Arc<Semaphore>) -> Fetched {
+    let mut fetched = Fetched { chunk, page: None };
+    let size = fetched
+        .chunk
+        .page_bytes
+        .filter(|size| *size <= PAGES_HELD_BYTES);
+    let Some(size) = size else {
+        return fetched;
+    };
+    // Asked for in the order of use (`buffered` polls so at first): the page that is awaited is never kept waiting by
+    // later ones that hold all there is.
+    let Ok(permit) = held.acquire_many_owned(kib(size)).await else {
+        return fetched;
+    };
+    let key = page_key(page_start(fetched.chunk.from));
+    // A task of its own, so that the request goes on while the index is busy.
+    let get = tokio::spawn(async move { store.get_all(&key, size).await });
+    match get.await {
+        Ok(Ok(bytes)) => fetched.page = Some((bytes, permit)),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "a ledger page cannot be fetched; its records are read one by one");
+        }
+        Err(error) => tracing::warn!(%error, "a ledger page could not be fetched"),
+    }
+    fetched
+}
+
+async fn decode(fetched: Fetched) -> Decoded {
+    let Fetched { chunk, page } = fetched;
+    let Some((bytes, permit)) = page else {
+        return Decoded::NoPage(chunk);
+    };
+    let first = page_start(chunk.from);
+    let task = tokio::task::spawn_blocking(move || {
+        let lines = read_page(first, &bytes);
+        drop(permit);
+        lines
+    });
+    match task.await {
+        Ok(Ok(mut lines)) => {
+            lines.retain(|line| (chunk.from..=chunk.to).contains(&line.seq()));
+            return Decoded::Lines(lines);
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "a bad ledger page; its records are read one by one");
+        }
+        Err(error) => tracing::warn!(%error, "a ledger page could not be decoded"),
+    }
+    Decoded::NoPage(chunk)
+}
+
+/// The records of a chunk, one by one, in order.
+pub(super) fn singles(
+    store: &SharedStore,
+    chunk: &Chunk,
+) -> impl futures::Stream<Item = store::Result<(Seq, Found)>> + use<> {
+    let (small, large) = (Arc::clone(store), Arc::clone(store));
+    futures::stream::iter(chunk.from.0..=chunk.to.0)
+        .map(move |seq| {
+            let store = Arc::clone(&small);
+            async move {
+                match single(&store, Seq(seq), SMALL_RECORD_BYTES).await {
+                    Err(error) if error.kind == ErrorKind::TooLarge => Ok((Seq(seq), None)),
+                    Ok(found) => Ok((Seq(seq), Some(found))),
+                    Err(error) => Err(error),
+                }
+            }
+        })
+        .buffered(REQUESTS)
+        .and_then(move |(seq, found)| {
+            let store = Arc::clone(&large);
+            async move {
+                match found {
+                    Some(found) => Ok((seq, found)),
+                    None => Ok((seq, record(&store, seq).await?)),
+                }
+            }
+        })
+}

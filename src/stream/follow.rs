@@ -1,0 +1,400 @@
+//! Following a ledger: from the last record that the index knows to the newest.
+
+use super::fetch::{self, Decoded, Found};
+use super::plan::{chunks, page_end, page_of_key};
+use super::{Stream, StreamError, blocking};
+use crate::index::{Applied, IndexError, Step};
+use crate::ledger::page::{PAGE_RECORDS, page_key, page_start};
+use crate::ledger::{LedgerState, RECORDS_PREFIX, record_key, seq_of_key};
+use crate::model::{ObjectKey, Seq};
+use futures::{StreamExt as _, TryStreamExt as _};
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+
+/// New records that are asked for one after another before a listing tells how many there are.
+const PROBES: u32 = 4;
+/// Every so many calls one lists, to see past a record that is missing: five minutes at a refresh every 5 s.
+const LIST_EVERY: u64 = 60;
+/// Records in one transaction of the index: its cost is shared, and others wait for some 20 ms.
+const BATCH_RECORDS: usize = 1000;
+/// Text of the records in one transaction, in bytes: what is held at once, three times over.
+const BATCH_BYTES: usize = 8 << 20;
+/// Records in a row that may be missing: more is no accident, and a stray object far off must not make the history up to
+/// it look lost.
+const MISSING_MAX: u64 = 10_000;
+/// Last pages looked at for whether their records exist, before no page is used.
+const PAGES_DOUBTED: u32 = 8;
+/// Lost records told one by one; the index has them all.
+const LOST_TOLD: usize = 1000;
+
+/// What a call of [`Stream::follow`] found.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// Records that were new to the index, lost ones included.
+    pub new_records: u64,
+    /// New entries among them.
+    pub added: u64,
+    /// Entries that now stand for something else.
+    pub replaced: Vec<Seq>,
+    /// A fence or prune changed what is visible, or the index was built anew: look at everything again.
+    pub look_again: bool,
+    /// Records among the new that cannot be read, the first thousand.
+    pub lost: Vec<Seq>,
+    /// The newest record cannot be read: what it said is unknown, and **nothing may be appended** to the ledger.
+    pub tail_damaged: Option<Seq>,
+    /// What the ledger says now.
+    pub state: Arc<LedgerState>,
+}
+
+/// How the newest record known compares with the bucket's.
+enum Newest {
+    Same,
+    /// It could not be read, and now it can, or is gone.
+    Healed,
+}
+
+/// How far the listed records go.
+struct Extent {
+    newest: Seq,
+    /// A record so far off that those between cannot all have been lost.
+    beyond: Option<Seq>,
+}
+
+impl Extent {
+    fn from(newest: Seq) -> Extent {
+        Extent {
+            newest,
+            beyond: None,
+        }
+    }
+
+    fn record(&mut self, key: &ObjectKey) {
+        match seq_of_key(key) {
+            Some(seq) if seq.0 > self.newest.0.saturating_add(MISSING_MAX) => {
+                self.beyond.get_or_insert(seq);
+            }
+            Some(seq) => self.newest = self.newest.max(seq),
+            None => {}
+        }
+    }
+}
+
+/// Steps on their way into the index.
+struct Intake<'a> {
+    stream: &'a Stream,
+    steps: Vec<Step>,
+    bytes: usize,
+    told: Followed,
+}
+
+impl Stream {
+    /// Takes in every record that the index does not know yet, and tells what is new. One call at a time; several
+    /// processes may follow into one index.
+    ///
+    /// # Errors
+    /// See [`StreamError`]. What was taken in before an error stays, and the next call goes on from there.
+    pub async fn follow(&self) -> Result<Followed, StreamError> {
+        let mut follows = self.follows.lock().await;
+        let list = *follows % LIST_EVERY == 0;
+        let healed = matches!(self.newest().await?, Newest::Healed);
+        if healed {
+            tracing::info!("a lost ledger record can be read again: the index is built anew");
+            let index = Arc::clone(&self.index);
+            blocking(move || index.reset()).await?;
+        }
+        let mut intake = Intake::new(self, healed).await?;
+        if list || healed || !intake.probe().await? {
+            match intake.listed(true).await {
+                // A page is a copy. If it breaks the chain, perhaps the records themselves do not.
+                Err(StreamError::Index(IndexError::Chain(error))) => {
+                    tracing::warn!(%error, "reading the records themselves, without pages");
+                    intake = Intake {
+                        told: intake.told,
+                        ..Intake::new(self, healed).await?
+                    };
+                    intake.listed(false).await?;
+                }
+                other => other?,
+            }
+        }
+        let told = intake.finish().await?;
+        *follows += 1;
+        Ok(told)
+    }
+
+    async fn known(&self) -> Result<Arc<LedgerState>, StreamError> {
+        let index = Arc::clone(&self.index);
+        let state = blocking(move || index.state()).await?;
+        // `open` began it.
+        Ok(state.expect("an index that belongs to a stream has a state"))
+    }
+
+    /// Checks that the newest record known is the bucket's still.
+    pub(super) async fn check_newest(&self) -> Result<(), StreamError> {
+        self.newest().await.map(drop)
+    }
+
+    async fn newest(&self) -> Result<Newest, StreamError> {
+        let state = self.known().await?;
+        let seq = state.last_seq;
+        if seq.0 == 0 {
+            return Ok(Newest::Same);
+        }
+        let found = fetch::record(&self.store, seq).await?;
+        let Some(hash) = state.last_hash else {
+            return Ok(match found {
+                Found::Line(_) | Found::Newer(_) => Newest::Healed,
+                Found::Bad(_) => Newest::Same,
+                Found::Missing => match fetch::record(&self.store, state.next_seq()).await? {
+                    Found::Missing => Newest::Healed,
+                    Found::Line(_) | Found::Bad(_) | Found::Newer(_) => Newest::Same,
+                },
+            });
+        };
+        let what = match found {
+            Found::Line(line) if line.hash() == hash => return Ok(Newest::Same),
+            Found::Line(_) | Found::Newer(_) => {
+                format!("another record stands in the place of record {seq}")
+            }
+            Found::Missing => format!("record {seq} was there, and is gone"),
+            Found::Bad(reason) => {
+                // Damaged after it was read: a successor that names it shows that the ledger goes on.
+                match fetch::record(&self.store, state.next_seq()).await? {
+                    Found::Line(next) if next.record().prev == hash => return Ok(Newest::Same),
+                    _ => format!("record {seq} was right, and is not any more ({reason})"),
+                }
+            }
+        };
+        Err(StreamError::Rollback {
+            store: self.store.describe(),
+            seq,
+            what,
+        })
+    }
+
+    /// The newest record there is, and the pages from that of record `next` on, if it takes many.
+    async fn extent(
+        &self,
+        next: Seq,
+        use_pages: bool,
+    ) -> Result<(Seq, BTreeMap<Seq, u64>), StreamError> {
+        let last_known = Seq(next.0 - 1);
+        let after = (last_known.0 > 0).then(|| record_key(last_known));
+        let first = self.store.list(RECORDS_PREFIX, after.as_ref()).await?;
+        let mut extent = Extent::from(last_known);
+        first.objects.iter().for_each(|(key, _)| extent.record(key));
+        let mut pages = BTreeMap::new();
+        if first.more {
+            if use_pages {
+                pages = self.usable_pages(next).await?;
+            }
+            let mut after = first.objects.last().map(|(key, _)| key.clone());
+            if let Some(end) = pages.keys().next_back().map(|first| page_end(*first)) {
+                // What pages hold need not be listed again.
+                extent.newest = extent.newest.max(end);
+                after = after.max(Some(record_key(end)));
+            }
+            self.list(RECORDS_PREFIX, after, |key, _| extent.record(key))
+                .await?;
+        }
+        match extent.beyond {
+            None => Ok((extent.newest, pages)),
+            Some(seq) => Err(StreamError::Scattered {
+                store: self.store.describe(),
+                newest: extent.newest,
+                beyond: seq,
+            }),
+        }
+    }
+
+    /// The pages from that of record `next` on, as far as the records of the last one exist.
+    async fn usable_pages(&self, next: Seq) -> Result<BTreeMap<Seq, u64>, StreamError> {
+        let mut pages = BTreeMap::new();
+        let before = page_start(next).0.checked_sub(PAGE_RECORDS);
+        let before = before
+            .filter(|first| *first > 0)
+            .map(|first| page_key(Seq(first)));
+        let mut end = Seq(next.0 - 1);
+        self.list("pages/", before, |key, size| {
+            // One that stands far off would have everything before it taken for lost.
+            if let Some(first) = page_of_key(key).filter(|first| first.0 - 1 <= end.0 + MISSING_MAX)
+            {
+                end = page_end(first);
+                pages.insert(first, size);
+            }
+        })
+        .await?;
+        for _ in 0..PAGES_DOUBTED {
+            let Some((first, _)) = pages.last_key_value() else {
+                break;
+            };
+            match self.store.head(&record_key(page_end(*first))).await {
+                Ok(_) => return Ok(pages),
+                Err(error) if error.is_not_found() => drop(pages.pop_last()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(BTreeMap::new())
+    }
+
+    /// Lists everything after a key.
+    async fn list(
+        &self,
+        prefix: &str,
+        mut after: Option<ObjectKey>,
+        mut each: impl FnMut(&ObjectKey, u64),
+    ) -> Result<(), StreamError> {
+        loop {
+            let listing = self.store.list(prefix, after.as_ref()).await?;
+            listing
+                .objects
+                .iter()
+                .for_each(|(key, size)| each(key, *size));
+            match listing.objects.last() {
+                Some((last, _)) if listing.more => after = Some(last.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+impl<'a> Intake<'a> {
+    async fn new(stream: &'a Stream, look_again: bool) -> Result<Intake<'a>, StreamError> {
+        let told = Followed {
+            new_records: 0,
+            added: 0,
+            replaced: Vec::new(),
+            look_again,
+            lost: Vec::new(),
+            tail_damaged: None,
+            state: stream.known().await?,
+        };
+        Ok(Intake {
+            stream,
+            steps: Vec::new(),
+            bytes: 0,
+            told,
+        })
+    }
+
+    /// The place after everything taken in so far.
+    fn next(&self) -> Seq {
+        self.steps
+            .last()
+            .map_or_else(|| self.told.state.next_seq(), |step| Seq(step.seq().0 + 1))
+    }
+
+    /// Asks for the next few records one after another. Returns whether that was all there is, as far as that tells.
+    async fn probe(&mut self) -> Result<bool, StreamError> {
+        for _ in 0..PROBES {
+            match fetch::record(&self.stream.store, self.next()).await? {
+                Found::Line(line) => self.push(Step::Line(line)).await?,
+                Found::Missing => return Ok(true),
+                // A listing tells whether later ones exist.
+                Found::Bad(_) | Found::Newer(_) => break,
+            }
+        }
+        self.flush().await?;
+        Ok(false)
+    }
+
+    /// Takes in everything that a listing shows.
+    async fn listed(&mut self, use_pages: bool) -> Result<(), StreamError> {
+        self.told.state = self.stream.known().await?;
+        let next = self.next();
+        let (newest, pages) = self.stream.extent(next, use_pages).await?;
+        let chunks = chunks(next, newest, &pages);
+        let mut decoded = pin!(fetch::pages(Arc::clone(&self.stream.store), chunks));
+        while let Some(decoded) = decoded.next().await {
+            match decoded {
+                Decoded::Lines(lines) => {
+                    for line in lines {
+                        self.push(Step::Line(line)).await?;
+                    }
+                }
+                Decoded::NoPage(chunk) => {
+                    let mut singles = pin!(fetch::singles(&self.stream.store, &chunk));
+                    while let Some((seq, found)) = singles.try_next().await? {
+                        self.single(seq, found, newest, use_pages).await?;
+                    }
+                }
+            }
+        }
+        self.flush().await
+    }
+
+    async fn single(
+        &mut self,
+        seq: Seq,
+        found: Found,
+        newest: Seq,
+        use_pages: bool,
+    ) -> Result<(), StreamError> {
+        let reason = match found {
+            Found::Line(line) => return self.push(Step::Line(line)).await,
+            Found::Newer(format) => {
+                self.flush().await?;
+                return Err(StreamError::NewerFormat {
+                    store: self.stream.store.describe(),
+                    seq,
+                    format,
+                });
+            }
+            // Listed, and gone a moment later: the next call finds out what it means.
+            Found::Missing if seq == newest => return Ok(()),
+            Found::Missing => "it is missing, and later ones exist".to_owned(),
+            Found::Bad(reason) => reason,
+        };
+        if use_pages && let Some(line) = fetch::from_page(&self.stream.store, seq).await {
+            tracing::warn!(%seq, reason, "a ledger record cannot be read; its page has it");
+            return self.push(Step::Line(line)).await;
+        }
+        tracing::error!(%seq, reason, "a ledger record cannot be read: it is passed over as lost");
+        if self.told.lost.len() < LOST_TOLD {
+            self.told.lost.push(seq);
+        }
+        self.push(Step::Lost { seq, reason }).await
+    }
+
+    async fn push(&mut self, step: Step) -> Result<(), StreamError> {
+        if let Step::Line(line) = &step {
+            self.bytes += line.text().len();
+        }
+        self.steps.push(step);
+        if self.steps.len() >= BATCH_RECORDS || self.bytes >= BATCH_BYTES {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), StreamError> {
+        self.bytes = 0;
+        let steps = std::mem::take(&mut self.steps);
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let index = Arc::clone(&self.stream.index);
+        let Applied {
+            state,
+            records,
+            added,
+            replaced,
+            bounds_changed,
+        } = blocking(move || index.apply(&steps)).await?;
+        self.told.state = state;
+        self.told.new_records += records;
+        self.told.added += added;
+        self.told.replaced.extend(replaced);
+        self.told.look_again |= bounds_changed;
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Followed, StreamError> {
+        self.flush().await?;
+        let state = &self.told.state;
+        let damaged = state.last_hash.is_none() && state.last_seq.0 > 0;
+        self.told.tail_damaged = damaged.then_some(state.last_seq);
+        Ok(self.told)
+    }
+}
