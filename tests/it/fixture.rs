@@ -85,7 +85,7 @@ impl Archive {
             format: 1,
             stream_id: uuid::Uuid::from_u128(7),
             flavour: Flavour::MySql,
-            basename: "binlog".parse().unwrap(),
+            basename: "binlog".parse().expect("valid"),
             created_at: Micros(0),
         };
         Arc::new(Archive {
@@ -123,7 +123,7 @@ impl Archive {
 
     /// Records a hole of the first timeline.
     pub fn add_hole(&self, number: u64) -> Entry {
-        let file: FileName = format!("binlog.{number:06}").parse().unwrap();
+        let file: FileName = format!("binlog.{number:06}").parse().expect("valid");
         let hole = HoleRecord {
             timeline: Timeline(1),
             incarnation: Incarnation(1),
@@ -149,11 +149,11 @@ impl Archive {
 
     /// Makes every refresh fail from now on, or no more.
     pub fn break_refresh(&self, error: Option<&str>) {
-        self.state.lock().unwrap().broken = error.map(str::to_owned);
+        self.state.lock().expect("no test panics in here").broken = error.map(str::to_owned);
     }
 
     fn append(&self, body: Body, changed: Refreshed) -> Entry {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state.lock().expect("no test panics in here");
         let record = Record {
             format: 1,
             seq: state.chain.next_seq(),
@@ -207,13 +207,13 @@ impl Archive {
             .await
             .expect("stores");
         let mut first_of_timeline = true;
-        for entry in &self.state.lock().unwrap().entries {
+        for entry in &self.state.lock().expect("no test panics in here").entries {
             if entry.timeline.0 == segment.timeline && entry.incarnation.0 < segment.incarnation {
                 first_of_timeline = false;
             }
         }
         let incarnation = Incarnation(segment.incarnation);
-        let basename = "binlog".parse().unwrap();
+        let basename = "binlog".parse().expect("valid");
         let time = Micros(1_700_000_000_000_000 + file.number().0 as i64 * 60_000_000);
         SegmentRecord {
             timeline: Timeline(segment.timeline),
@@ -282,7 +282,7 @@ pub struct ArchiveSource(pub Arc<Archive>);
 #[async_trait]
 impl HistorySource for ArchiveSource {
     async fn refresh(&self) -> Result<Refreshed, SourceError> {
-        let mut state = self.0.state.lock().unwrap();
+        let mut state = self.0.state.lock().expect("no test panics in here");
         if let Some(error) = &state.broken {
             return Err(error.clone().into());
         }
@@ -290,7 +290,7 @@ impl HistorySource for ArchiveSource {
     }
 
     fn extend(&self, history: &mut History) -> Result<(), SourceError> {
-        let state = self.0.state.lock().unwrap();
+        let state = self.0.state.lock().expect("no test panics in here");
         for entry in &state.entries {
             if history.by_seq(entry.seq).is_none() {
                 history.push(&HistoryRow::from(entry))?;
@@ -300,7 +300,7 @@ impl HistorySource for ArchiveSource {
     }
 
     fn entry(&self, seq: Seq) -> Result<Option<Entry>, SourceError> {
-        let state = self.0.state.lock().unwrap();
+        let state = self.0.state.lock().expect("no test panics in here");
         Ok(state.entries.iter().find(|e| e.seq == seq).cloned())
     }
 }

@@ -328,3 +328,35 @@ async fn a_stream_gives_the_whole_file_and_ends_only_if_its_digest_is_right() {
     let error = last.expect("something").expect_err("another digest");
     assert!(matches!(error.cause, Cause::Corrupt(_)), "{error}");
 }
+
+#[tokio::test]
+async fn an_open_remembered_by_the_index_costs_no_get_and_a_bad_memory_is_a_miss() {
+    let archive = Archive::new(true);
+    let bytes = content(13, 3 * FRAME as usize);
+    let entry = archive.add(&Segment::new(1, bytes.clone())).await;
+    let index = Arc::new(binlogfs::index::Index::in_memory().expect("opens"));
+    let recording = RecordingStore::new(archive.shared());
+    let reader = || {
+        let store: SharedStore = Arc::new(recording.clone());
+        let options = CacheOptions::default();
+        SegmentReader::new(store, archive.identities(), Some(index.clone()), options)
+    };
+    let segment = readable(&entry);
+    reader().probe(&segment).await.expect("opens");
+    assert_eq!(recording.total("get").calls, 2);
+    while index.cached_open(segment.key()).is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    recording.reset();
+    let got = reader().read(&segment, 0, 100).await.expect("reads");
+    assert_eq!(got, bytes[..100]);
+    assert_eq!(recording.total("get").calls, 1);
+    let (header, mut tail) = index.cached_open(segment.key()).expect("kept");
+    tail[20] ^= 1;
+    index
+        .cache_open(segment.key(), &header, &tail)
+        .expect("keeps");
+    recording.reset();
+    reader().probe(&segment).await.expect("opens all the same");
+    assert_eq!(recording.total("get").calls, 2);
+}
