@@ -1,13 +1,15 @@
 //! Records into rows: one transaction for each batch.
 
+use super::before::Before;
 use super::error::Fault;
 use super::repair::{self, Target};
 use super::rows::{self, EntryRow, state_code};
-use super::{Index, IndexError, Inner, bounds, intervals, read_state, write_state};
+use super::write::{alias, file, insert_row, unfile};
+use super::{Index, IndexError, Inner, bounds, read_state, write_state};
 use crate::ledger::record::{SegmentRecord, SupersedeRecord};
 use crate::ledger::state::Change;
 use crate::ledger::{Body, ChainError, Entry, EntryState, LedgerState, Line};
-use crate::model::{GtidSet, Micros, Seq, Timeline};
+use crate::model::Seq;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use std::sync::Arc;
 
@@ -339,73 +341,6 @@ impl Batch<'_> {
     }
 }
 
-/// What the state before a record says of its place.
-struct Before {
-    /// What should have been executed before it.
-    expected: Option<GtidSet>,
-    /// The last record of its incarnation.
-    last_seq: Seq,
-    /// Numbers, or the timeline's beginning, are missing before it.
-    may_follow_lost: bool,
-}
-
-impl Before {
-    fn of(state: &LedgerState, body: &Body) -> Before {
-        let (timeline, incarnation, number, full) = match body {
-            Body::Segment(s) => (
-                s.timeline,
-                s.incarnation,
-                s.number,
-                s.previous_gtids.is_some(),
-            ),
-            Body::Hole(h) => (h.timeline, h.incarnation, h.number, false),
-            Body::Gap(_) | Body::Fence(_) | Body::Supersede(_) | Body::Prune(_) => {
-                return Before {
-                    expected: None,
-                    last_seq: Seq(0),
-                    may_follow_lost: false,
-                };
-            }
-        };
-        let known = state.incarnation(incarnation);
-        // A hash has been compared by the chain rules; only a set in full can tell something new.
-        let expected = match known {
-            Some(known) if full => known.executed.clone(),
-            None if full => state.timeline(timeline).map(|t| t.executed.clone()),
-            _ => None,
-        };
-        let may_follow_lost = match known {
-            Some(known) => number.0 > known.last_number.0 + 1,
-            None => timeline.0 > 1 && state.timeline(timeline).is_none(),
-        };
-        Before {
-            expected,
-            last_seq: known.map_or(Seq(0), |k| k.last_seq),
-            may_follow_lost,
-        }
-    }
-
-    /// Keeps what does not continue: GTIDs that appeared from nowhere, or vanished.
-    fn note_break(&self, conn: &Connection, entry: &Entry) -> Result<(), Fault> {
-        let (Some(expected), Some(previous)) = (&self.expected, &entry.previous_gtids) else {
-            return Ok(());
-        };
-        if expected == previous {
-            return Ok(());
-        }
-        let (appeared, vanished) = (previous.minus(expected), expected.minus(previous));
-        conn.execute(
-            "INSERT INTO breaks (entry, appeared, vanished) VALUES (?1, ?2, ?3)",
-            params![
-                entry.seq.0 as i64,
-                appeared.to_string(),
-                vanished.to_string()
-            ],
-        )?;
-        Ok(())
-    }
-}
-
 /// Two reasons as one, cut at [`REASON_MAX_BYTES`].
 fn joined(first: &str, second: &str) -> String {
     let mut text = first.to_owned();
@@ -416,84 +351,4 @@ fn joined(first: &str, second: &str) -> String {
         text.push_str("; ...");
     }
     text
-}
-
-fn alias(conn: &Connection, seq: Seq, entry: Seq) -> Result<(), Fault> {
-    conn.prepare_cached("INSERT INTO aliases (seq, entry) VALUES (?1, ?2)")?
-        .execute(params![seq.0 as i64, entry.0 as i64])?;
-    Ok(())
-}
-
-/// The first eight bytes of a head: with the number, enough to find its few candidates.
-pub(super) fn head_code(head: &crate::model::Sha256) -> i64 {
-    let [a, b, c, d, e, f, g, h, ..] = head.0;
-    i64::from_be_bytes([a, b, c, d, e, f, g, h])
-}
-
-/// SQLite's integers end at 2^63 - 1, beyond any size in bytes.
-fn size(bytes: u64) -> i64 {
-    bytes.min(i64::MAX as u64) as i64
-}
-
-pub(super) fn insert_row(
-    conn: &Connection,
-    row: &EntryRow,
-    segment: Option<&SegmentRecord>,
-) -> Result<(), Fault> {
-    conn.prepare_cached(
-        "INSERT INTO entries (seq, line, timeline, incarnation, number, mount_name, state, reason, size,
-             stored_size, first_time, last_time, head, server_uuid)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-    )?
-    .execute(params![
-        row.seq.0 as i64,
-        row.line.map(|seq| seq.0 as i64),
-        row.timeline.0,
-        row.incarnation.0,
-        row.number.0 as i64,
-        row.mount_name.as_str(),
-        state_code(row.state),
-        row.reason,
-        size(row.size),
-        size(row.stored_size),
-        row.first_time.map(|t| t.0),
-        row.last_time.map(|t| t.0),
-        segment.map(|s| head_code(&s.head)),
-        row.server_uuid.as_ref().map(|u| u.as_bytes().as_slice()),
-    ])?;
-    Ok(())
-}
-
-/// The times a segment covers.
-fn times(segment: &SegmentRecord) -> Option<(Micros, Micros)> {
-    let from = segment.min_time.or(segment.first_time)?;
-    let to = segment.max_time.or(segment.last_time)?;
-    Some((from.min(to), from.max(to)))
-}
-
-/// Files what a segment is looked up by.
-fn file(
-    conn: &Connection,
-    timeline: Timeline,
-    segment: &SegmentRecord,
-    entry: Seq,
-) -> Result<(), Fault> {
-    intervals::add_gtids(conn, &segment.gtids, entry)?;
-    match times(segment) {
-        Some(times) => intervals::add_time(conn, timeline, times, entry),
-        None => Ok(()),
-    }
-}
-
-fn unfile(
-    conn: &Connection,
-    timeline: Timeline,
-    segment: &SegmentRecord,
-    entry: Seq,
-) -> Result<(), Fault> {
-    intervals::remove_gtids(conn, &segment.gtids, entry)?;
-    match times(segment) {
-        Some(times) => intervals::remove_time(conn, timeline, times, entry),
-        None => Ok(()),
-    }
 }

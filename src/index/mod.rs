@@ -17,6 +17,7 @@
 //! cannot be read, so that no replay crosses it unseen. Several in a row share one name.
 
 mod apply;
+mod before;
 mod bounds;
 mod build;
 mod continuity;
@@ -29,6 +30,7 @@ mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use apply::{Applied, Step};
 pub use bounds::Fence;

@@ -1,8 +1,8 @@
 //! The questions an index answers.
 
-use super::apply::head_code;
 use super::error::Fault;
 use super::rows::{self, EntryRow};
+use super::write::head_code;
 use super::{Index, IndexError, bounds, build, intervals};
 use crate::ledger::{Entry, EntryState, LedgerState};
 use crate::model::{Gtid, Micros, MountName, ObjectKey, SegmentNumber, Seq, Sha256, Timeline};

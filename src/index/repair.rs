@@ -149,7 +149,7 @@ pub(super) fn claim(
                 None,
             )
         };
-        return super::apply::insert_row(conn, &row, None);
+        return super::write::insert_row(conn, &row, None);
     }
     conn.execute(
         "UPDATE entries SET timeline = ?1, incarnation = ?2, mount_name = ?3 WHERE seq =

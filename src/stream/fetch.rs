@@ -21,6 +21,7 @@ const SMALL_RECORD_BYTES: u64 = 1 << 20;
 
 /// What was found at a record's place.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every one is a line")]
 pub(super) enum Found {
     /// The record.
     Line(Line),

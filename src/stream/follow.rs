@@ -1,14 +1,13 @@
 //! Following a ledger: from the last record that the index knows to the newest.
 
+use super::extent::Extent;
 use super::fetch::{self, Decoded, Found};
-use super::plan::{chunks, page_end, page_of_key};
+use super::plan::chunks;
 use super::{Stream, StreamError, blocking};
 use crate::index::{Applied, IndexError, Step};
-use crate::ledger::page::{PAGE_RECORDS, page_key, page_start};
-use crate::ledger::{LedgerState, RECORDS_PREFIX, record_key, seq_of_key};
-use crate::model::{ObjectKey, Seq};
+use crate::ledger::LedgerState;
+use crate::model::Seq;
 use futures::{StreamExt as _, TryStreamExt as _};
-use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -20,11 +19,6 @@ const LIST_EVERY: u64 = 60;
 const BATCH_RECORDS: usize = 1000;
 /// Text of the records in one transaction, in bytes: what is held at once, three times over.
 const BATCH_BYTES: usize = 8 << 20;
-/// Records in a row that may be missing: more is no accident, and a stray object far off must not make the history up to
-/// it look lost.
-const MISSING_MAX: u64 = 10_000;
-/// Last pages looked at for whether their records exist, before no page is used.
-const PAGES_DOUBTED: u32 = 8;
 /// Lost records told one by one; the index has them all.
 const LOST_TOLD: usize = 1000;
 
@@ -52,32 +46,6 @@ enum Newest {
     Same,
     /// It could not be read, and now it can, or is gone.
     Healed,
-}
-
-/// How far the listed records go.
-struct Extent {
-    newest: Seq,
-    /// A record so far off that those between cannot all have been lost.
-    beyond: Option<Seq>,
-}
-
-impl Extent {
-    fn from(newest: Seq) -> Extent {
-        Extent {
-            newest,
-            beyond: None,
-        }
-    }
-
-    fn record(&mut self, key: &ObjectKey) {
-        match seq_of_key(key) {
-            Some(seq) if seq.0 > self.newest.0.saturating_add(MISSING_MAX) => {
-                self.beyond.get_or_insert(seq);
-            }
-            Some(seq) => self.newest = self.newest.max(seq),
-            None => {}
-        }
-    }
 }
 
 /// Steps on their way into the index.
@@ -172,91 +140,6 @@ impl Stream {
             what,
         })
     }
-
-    /// The newest record there is, and the pages from that of record `next` on, if it takes many.
-    async fn extent(
-        &self,
-        next: Seq,
-        use_pages: bool,
-    ) -> Result<(Seq, BTreeMap<Seq, u64>), StreamError> {
-        let last_known = Seq(next.0 - 1);
-        let after = (last_known.0 > 0).then(|| record_key(last_known));
-        let first = self.store.list(RECORDS_PREFIX, after.as_ref()).await?;
-        let mut extent = Extent::from(last_known);
-        first.objects.iter().for_each(|(key, _)| extent.record(key));
-        let mut pages = BTreeMap::new();
-        if first.more {
-            if use_pages {
-                pages = self.usable_pages(next).await?;
-            }
-            let mut after = first.objects.last().map(|(key, _)| key.clone());
-            if let Some(end) = pages.keys().next_back().map(|first| page_end(*first)) {
-                // What pages hold need not be listed again.
-                extent.newest = extent.newest.max(end);
-                after = after.max(Some(record_key(end)));
-            }
-            self.list(RECORDS_PREFIX, after, |key, _| extent.record(key))
-                .await?;
-        }
-        match extent.beyond {
-            None => Ok((extent.newest, pages)),
-            Some(seq) => Err(StreamError::Scattered {
-                store: self.store.describe(),
-                newest: extent.newest,
-                beyond: seq,
-            }),
-        }
-    }
-
-    /// The pages from that of record `next` on, as far as the records of the last one exist.
-    async fn usable_pages(&self, next: Seq) -> Result<BTreeMap<Seq, u64>, StreamError> {
-        let mut pages = BTreeMap::new();
-        let before = page_start(next).0.checked_sub(PAGE_RECORDS);
-        let before = before
-            .filter(|first| *first > 0)
-            .map(|first| page_key(Seq(first)));
-        let mut end = Seq(next.0 - 1);
-        self.list("pages/", before, |key, size| {
-            // One that stands far off would have everything before it taken for lost.
-            if let Some(first) = page_of_key(key).filter(|first| first.0 - 1 <= end.0 + MISSING_MAX)
-            {
-                end = page_end(first);
-                pages.insert(first, size);
-            }
-        })
-        .await?;
-        for _ in 0..PAGES_DOUBTED {
-            let Some((first, _)) = pages.last_key_value() else {
-                break;
-            };
-            match self.store.head(&record_key(page_end(*first))).await {
-                Ok(_) => return Ok(pages),
-                Err(error) if error.is_not_found() => drop(pages.pop_last()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(BTreeMap::new())
-    }
-
-    /// Lists everything after a key.
-    async fn list(
-        &self,
-        prefix: &str,
-        mut after: Option<ObjectKey>,
-        mut each: impl FnMut(&ObjectKey, u64),
-    ) -> Result<(), StreamError> {
-        loop {
-            let listing = self.store.list(prefix, after.as_ref()).await?;
-            listing
-                .objects
-                .iter()
-                .for_each(|(key, size)| each(key, *size));
-            match listing.objects.last() {
-                Some((last, _)) if listing.more => after = Some(last.clone()),
-                _ => return Ok(()),
-            }
-        }
-    }
 }
 
 impl<'a> Intake<'a> {
@@ -303,7 +186,11 @@ impl<'a> Intake<'a> {
     async fn listed(&mut self, use_pages: bool) -> Result<(), StreamError> {
         self.told.state = self.stream.known().await?;
         let next = self.next();
-        let (newest, pages) = self.stream.extent(next, use_pages).await?;
+        let Extent {
+            newest,
+            beyond,
+            pages,
+        } = self.stream.extent(next, use_pages).await?;
         let chunks = chunks(next, newest, &pages);
         let mut decoded = pin!(fetch::pages(Arc::clone(&self.stream.store), chunks));
         while let Some(decoded) = decoded.next().await {
@@ -321,7 +208,15 @@ impl<'a> Intake<'a> {
                 }
             }
         }
-        self.flush().await
+        self.flush().await?;
+        match beyond {
+            None => Ok(()),
+            Some(beyond) => Err(StreamError::Scattered {
+                store: self.stream.store.describe(),
+                newest,
+                beyond,
+            }),
+        }
     }
 
     async fn single(

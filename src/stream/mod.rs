@@ -20,6 +20,7 @@
 
 mod create;
 mod error;
+mod extent;
 mod fetch;
 mod follow;
 mod plan;

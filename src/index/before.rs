@@ -1,0 +1,73 @@
+//! What the ledger said before a record, where the record shows more.
+
+use super::error::Fault;
+use crate::ledger::{Body, Entry, LedgerState};
+use crate::model::{GtidSet, Seq};
+use rusqlite::{Connection, params};
+
+/// What the state before a record says of its place.
+pub(super) struct Before {
+    /// What should have been executed before it.
+    expected: Option<GtidSet>,
+    /// The last record of its incarnation.
+    pub(super) last_seq: Seq,
+    /// Numbers, or the timeline's beginning, are missing before it.
+    pub(super) may_follow_lost: bool,
+}
+
+impl Before {
+    pub(super) fn of(state: &LedgerState, body: &Body) -> Before {
+        let (timeline, incarnation, number, full) = match body {
+            Body::Segment(s) => (
+                s.timeline,
+                s.incarnation,
+                s.number,
+                s.previous_gtids.is_some(),
+            ),
+            Body::Hole(h) => (h.timeline, h.incarnation, h.number, false),
+            Body::Gap(_) | Body::Fence(_) | Body::Supersede(_) | Body::Prune(_) => {
+                return Before {
+                    expected: None,
+                    last_seq: Seq(0),
+                    may_follow_lost: false,
+                };
+            }
+        };
+        let known = state.incarnation(incarnation);
+        // A hash has been compared by the chain rules; only a set in full can tell something new.
+        let expected = match known {
+            Some(known) if full => known.executed.clone(),
+            None if full => state.timeline(timeline).map(|t| t.executed.clone()),
+            _ => None,
+        };
+        let may_follow_lost = match known {
+            Some(known) => number.0 > known.last_number.0 + 1,
+            None => timeline.0 > 1 && state.timeline(timeline).is_none(),
+        };
+        Before {
+            expected,
+            last_seq: known.map_or(Seq(0), |k| k.last_seq),
+            may_follow_lost,
+        }
+    }
+
+    /// Keeps what does not continue: GTIDs that appeared from nowhere, or vanished.
+    pub(super) fn note_break(&self, conn: &Connection, entry: &Entry) -> Result<(), Fault> {
+        let (Some(expected), Some(previous)) = (&self.expected, &entry.previous_gtids) else {
+            return Ok(());
+        };
+        if expected == previous {
+            return Ok(());
+        }
+        let (appeared, vanished) = (previous.minus(expected), expected.minus(previous));
+        conn.execute(
+            "INSERT INTO breaks (entry, appeared, vanished) VALUES (?1, ?2, ?3)",
+            params![
+                entry.seq.0 as i64,
+                appeared.to_string(),
+                vanished.to_string()
+            ],
+        )?;
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! Rows as they are written.
+
+use super::error::Fault;
+use super::intervals;
+use super::rows::{EntryRow, state_code};
+use crate::ledger::record::SegmentRecord;
+use crate::model::{Micros, Seq, Timeline};
+use rusqlite::{Connection, params};
+
+/// Has record `seq` found under the entry that it speaks of.
+pub(super) fn alias(conn: &Connection, seq: Seq, entry: Seq) -> Result<(), Fault> {
+    conn.prepare_cached("INSERT INTO aliases (seq, entry) VALUES (?1, ?2)")?
+        .execute(params![seq.0 as i64, entry.0 as i64])?;
+    Ok(())
+}
+
+/// The first eight bytes of a head: with the number, enough to find its few candidates.
+pub(super) fn head_code(head: &crate::model::Sha256) -> i64 {
+    let [a, b, c, d, e, f, g, h, ..] = head.0;
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// SQLite's integers end at 2^63 - 1, beyond any size in bytes.
+fn size(bytes: u64) -> i64 {
+    bytes.min(i64::MAX as u64) as i64
+}
+
+/// Writes an entry.
+pub(super) fn insert_row(
+    conn: &Connection,
+    row: &EntryRow,
+    segment: Option<&SegmentRecord>,
+) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "INSERT INTO entries (seq, line, timeline, incarnation, number, mount_name, state, reason, size,
+             stored_size, first_time, last_time, head, server_uuid)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?
+    .execute(params![
+        row.seq.0 as i64,
+        row.line.map(|seq| seq.0 as i64),
+        row.timeline.0,
+        row.incarnation.0,
+        row.number.0 as i64,
+        row.mount_name.as_str(),
+        state_code(row.state),
+        row.reason,
+        size(row.size),
+        size(row.stored_size),
+        row.first_time.map(|t| t.0),
+        row.last_time.map(|t| t.0),
+        segment.map(|s| head_code(&s.head)),
+        row.server_uuid.as_ref().map(|u| u.as_bytes().as_slice()),
+    ])?;
+    Ok(())
+}
+
+/// The times a segment covers.
+fn times(segment: &SegmentRecord) -> Option<(Micros, Micros)> {
+    let from = segment.min_time.or(segment.first_time)?;
+    let to = segment.max_time.or(segment.last_time)?;
+    Some((from.min(to), from.max(to)))
+}
+
+/// Files what a segment is looked up by.
+pub(super) fn file(
+    conn: &Connection,
+    timeline: Timeline,
+    segment: &SegmentRecord,
+    entry: Seq,
+) -> Result<(), Fault> {
+    intervals::add_gtids(conn, &segment.gtids, entry)?;
+    match times(segment) {
+        Some(times) => intervals::add_time(conn, timeline, times, entry),
+        None => Ok(()),
+    }
+}
+
+/// Takes out what [`file`] filed.
+pub(super) fn unfile(
+    conn: &Connection,
+    timeline: Timeline,
+    segment: &SegmentRecord,
+    entry: Seq,
+) -> Result<(), Fault> {
+    intervals::remove_gtids(conn, &segment.gtids, entry)?;
+    match times(segment) {
+        Some(times) => intervals::remove_time(conn, timeline, times, entry),
+        None => Ok(()),
+    }
+}
