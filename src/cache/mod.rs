@@ -23,6 +23,7 @@ mod error;
 pub mod fetch;
 pub mod flight;
 pub mod frames;
+mod index_tails;
 pub mod opening;
 mod reader;
 mod segment;

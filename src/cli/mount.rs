@@ -5,6 +5,7 @@
 
 use super::exit::Exit;
 use super::{Global, reading};
+use crate::cache::opening::TailCache;
 use crate::cache::{CacheOptions, SegmentReader};
 use crate::fs::stream_source::StreamSource;
 use crate::fs::{self, MountOptions, Ownership};
@@ -94,7 +95,7 @@ async fn serve(global: &Global, args: MountArgs, detached: bool) -> Result<Exit>
         ..CacheOptions::default()
     };
     let identities = reading::identities(&global.identity)?;
-    let tails = Arc::new(reading::IndexTails(Arc::clone(&opened.index)));
+    let tails: Arc<dyn TailCache> = Arc::clone(&opened.index) as _;
     let reader = SegmentReader::new(Arc::clone(&opened.store), identities, Some(tails), options);
     let older: Vec<_> = opened.state().timelines().map(|(id, _)| id).rev().skip(1).collect();
     let source = Arc::new(StreamSource::new(Arc::clone(&opened.stream)));

@@ -5,12 +5,11 @@ use crate::cache::opening::TailCache;
 use crate::cache::{ArchivedSegment, CacheOptions, SegmentReader};
 use crate::index::{Index, Opened};
 use crate::ledger::{Entry, LedgerState};
-use crate::model::{ObjectKey, Sha256, StoreUrl, Timeline};
+use crate::model::{Sha256, StoreUrl, Timeline};
 use crate::segment::{IDENTITY_FILE_MAX_BYTES, Identities};
 use crate::store::{self, OpenMode, SharedStore};
 use crate::stream::{Followed, Stream, StreamError};
 use anyhow::{Context as _, Result, bail};
-use bytes::Bytes;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -108,7 +107,7 @@ impl Reading {
         Ok(SegmentReader::new(
             Arc::clone(&self.store),
             identities,
-            Some(Arc::new(IndexTails(Arc::clone(&self.index)))),
+            Some(Arc::clone(&self.index) as Arc<dyn TailCache>),
             CacheOptions::default(),
         ))
     }
@@ -156,22 +155,6 @@ impl Reading {
             Ok(())
         })?;
         Ok(all)
-    }
-}
-
-/// Tails kept in the index, as stored.
-pub struct IndexTails(pub Arc<Index>);
-
-impl TailCache for IndexTails {
-    fn load(&self, key: &ObjectKey) -> Option<(Bytes, Bytes)> {
-        let (header, tail) = self.0.cached_open(key)?;
-        Some((header.into(), tail.into()))
-    }
-
-    fn keep(&self, key: &ObjectKey, header: &[u8], tail: &[u8]) {
-        if let Err(e) = self.0.cache_open(key, header, tail) {
-            tracing::debug!("a tail was not kept: {e}");
-        }
     }
 }
 

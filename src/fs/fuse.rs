@@ -29,7 +29,7 @@ const SETTLED_TTL: Duration = Duration::from_secs(3600);
 const UNSETTLED_TTL: Duration = Duration::from_secs(1);
 /// How long it may take a name for the same file. Short although a segment is for ever: the root shows the newest timeline,
 /// and after a RESET the same names are other files. Asking again costs a look into memory.
-const NAME_TTL: Duration = Duration::from_secs(5);
+const NAME_TTL: Duration = Duration::from_secs(1);
 /// Requests the kernel may send ahead of answers: read-ahead of several readers, 1 MiB each at most.
 const MAX_BACKGROUND: u16 = 64;
 /// Threads that take requests: each only starts tasks and looks into memory.

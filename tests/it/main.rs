@@ -2,8 +2,11 @@
 
 mod archive;
 mod corpus;
+mod fixture;
 mod house;
+mod mount;
 mod mysql;
+mod read_path;
 mod refusals;
 mod second_opinion;
 mod sweep;
