@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub const OPEN_SEGMENTS_BYTES: usize = 32 << 20;
 /// What an open segment costs beside its tail.
 const OPEN_OVERHEAD_BYTES: usize = 512;
-/// Gets before a header or tail counts as corrupt: a reply can be damaged on its way.
+/// Gets before a header or tail counts as bad: a reply can be damaged on its way.
 const ATTEMPTS: usize = 2;
 
 /// Keeps headers and tails **as stored** (encrypted ones stay so) across restarts, to save the two gets of an open.
@@ -139,7 +139,8 @@ impl Opening {
                     self.keep(key, header, tail);
                     return Ok(opened);
                 }
-                Err(error) if error.is_corrupt() && attempt < ATTEMPTS => {
+                // Any error: a flipped bit makes an age header one of a newer version, or one for another key.
+                Err(error) if attempt < ATTEMPTS => {
                     tracing::warn!(object = %key, %error, "fetching a tail again");
                     attempt += 1;
                 }

@@ -1,18 +1,19 @@
-//! The kernel's side of the mount: every handler calls the [`View`] and replies. The only file that knows fuser.
+//! The kernel's side of the mount: every handler calls the [`View`] and replies. Nothing else knows fuser.
 //!
 //! No handler blocks its loop thread: what may wait is done in a tokio task, which has the reply. A reply that is dropped,
 //! by a panic too, is an EIO.
 
+mod reply;
+
 use super::tree::{Attr, Listed};
-use super::view::{Caching, Errno as RawErrno, OpenedFile, View};
-use super::xattr::Answer;
-use crate::model::Micros;
+use super::view::View;
 use fuser::{
-    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
+use reply::{attr_ttl, errno, file_attr, kind, reply_open, reply_xattr};
 use std::ffi::OsStr;
 use std::future::Future;
 use std::io;
@@ -23,19 +24,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 
-/// How long the kernel may keep the attributes of an archived segment: they never change.
-const SETTLED_TTL: Duration = Duration::from_secs(3600);
-/// How long it may keep those of directories and holes: a new segment or a better copy may come.
-const UNSETTLED_TTL: Duration = Duration::from_secs(1);
-/// How long it may take a name for the same file. Short although a segment is for ever: the root shows the newest timeline,
+/// How long the kernel may take a name for the same file. Short although a segment is for ever: the root shows the newest timeline,
 /// and after a RESET the same names are other files. Asking again costs a look into memory.
 const NAME_TTL: Duration = Duration::from_secs(1);
 /// Requests the kernel may send ahead of answers: read-ahead of several readers, 1 MiB each at most.
 const MAX_BACKGROUND: u16 = 64;
 /// Threads that take requests: each only starts tasks and looks into memory.
 const LOOP_THREADS: usize = 2;
-/// `st_blksize`: tools copy in units of this.
-const IO_BYTES: u32 = 1 << 20;
 /// Block size of statfs(2).
 const STATFS_BLOCK_BYTES: u32 = 4096;
 /// NAME_MAX.
@@ -66,10 +61,6 @@ pub fn serve(
     Ok(move || session.run())
 }
 
-fn errno(errno: RawErrno) -> Errno {
-    Errno::from_i32(errno)
-}
-
 /// Runs a handler; one that panics drops its reply (EIO) and leaves its loop thread alive.
 fn guarded(handler: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(handler)).is_err() {
@@ -77,79 +68,10 @@ fn guarded(handler: impl FnOnce()) {
     }
 }
 
-fn system_time(time: Micros) -> SystemTime {
-    let micros = Duration::from_micros(time.0.unsigned_abs());
-    let found = match time.0 >= 0 {
-        true => SystemTime::UNIX_EPOCH.checked_add(micros),
-        false => SystemTime::UNIX_EPOCH.checked_sub(micros),
-    };
-    found.unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-fn file_attr(attr: &Attr) -> FileAttr {
-    let time = system_time(attr.mtime);
-    FileAttr {
-        ino: INodeNo(attr.ino),
-        size: attr.size,
-        blocks: attr.blocks,
-        atime: time,
-        mtime: time,
-        ctime: time,
-        crtime: time,
-        kind: kind(attr.directory),
-        perm: attr.mode,
-        nlink: attr.nlink,
-        uid: attr.uid,
-        gid: attr.gid,
-        rdev: 0,
-        blksize: IO_BYTES,
-        flags: 0,
-    }
-}
-
-fn kind(directory: bool) -> FileType {
-    match directory {
-        true => FileType::Directory,
-        false => FileType::RegularFile,
-    }
-}
-
-fn attr_ttl(attr: &Attr) -> Duration {
-    match attr.settled {
-        true => SETTLED_TTL,
-        false => UNSETTLED_TTL,
-    }
-}
-
 impl Frontend {
     /// Answers from a task.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(task);
-    }
-}
-
-fn reply_xattr(reply: ReplyXattr, answer: Result<Answer, RawErrno>) {
-    match answer {
-        Ok(Answer::Size(size)) => reply.size(size),
-        Ok(Answer::Data(data)) => reply.data(&data),
-        Ok(Answer::Absent) => reply.error(Errno::NO_XATTR),
-        Ok(Answer::BufferTooSmall) => reply.error(Errno::ERANGE),
-        Ok(Answer::TooLong) => reply.error(Errno::E2BIG),
-        Err(error) => reply.error(errno(error)),
-    }
-}
-
-fn reply_open(reply: ReplyOpen, opened: Result<OpenedFile, RawErrno>) {
-    match opened {
-        Ok(OpenedFile { handle, caching }) => {
-            let caching = match caching {
-                Caching::Keep => FopenFlags::FOPEN_KEEP_CACHE,
-                Caching::UntilClosed => FopenFlags::empty(),
-                Caching::Never => FopenFlags::FOPEN_DIRECT_IO,
-            };
-            reply.opened(FileHandle(handle), caching | FopenFlags::FOPEN_NOFLUSH);
-        }
-        Err(error) => reply.error(errno(error)),
     }
 }
 

@@ -12,7 +12,11 @@ pub mod history;
 pub mod mountinfo;
 pub mod mounting;
 pub mod source;
+<<<<<<< HEAD
 pub mod stream_source;
+=======
+mod stream_source;
+>>>>>>> mount
 pub mod tree;
 pub mod view;
 pub mod xattr;
@@ -21,4 +25,5 @@ pub use handle::{MountHandle, MountStatus, Options, mount};
 pub use history::{History, HistoryRow};
 pub use mounting::{MountError, MountOptions};
 pub use source::{HistorySource, Refreshed, SourceError};
+pub use stream_source::StreamSource;
 pub use tree::Ownership;

@@ -1,37 +1,40 @@
-//! A mount's history out of a followed stream and its index.
+//! A stream as the mount's source: follows the ledger into the index, and reads the index.
 
 use super::history::{History, HistoryRow};
 use super::source::{HistorySource, Refreshed, SourceError};
-use crate::index::{EntryRow, Index};
+use crate::index::EntryRow;
 use crate::ledger::Entry;
 use crate::model::{MountName, Seq};
 use crate::stream::Stream;
 use async_trait::async_trait;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Rows fetched from the index at a time: the index is free for others between two pages.
-const PAGE_ROWS: usize = 4096;
+/// Rows read at a time: a listing of a million needs no more memory than its snapshot.
+const ROWS_AT_ONCE: usize = 10_000;
 
-/// A stream as a mount's history.
+/// A stream as the mount's source.
 pub struct StreamSource {
     stream: Arc<Stream>,
-    index: Arc<Index>,
+    /// The last record that a refresh told of.
+    told: Mutex<Option<Seq>>,
 }
 
 impl StreamSource {
-    /// The history of `stream`.
+    /// The source that `stream` is.
     pub fn new(stream: Arc<Stream>) -> StreamSource {
-        let index = Arc::clone(stream.index());
-        StreamSource { stream, index }
+        StreamSource {
+            stream,
+            told: Mutex::new(None),
+        }
     }
 }
 
-impl From<EntryRow> for HistoryRow {
-    fn from(row: EntryRow) -> HistoryRow {
+impl From<&EntryRow> for HistoryRow {
+    fn from(row: &EntryRow) -> HistoryRow {
         HistoryRow {
             timeline: row.timeline,
             seq: row.seq,
-            name: row.mount_name.to_string(),
+            name: row.mount_name.as_str().to_owned(),
             state: row.state,
             size: row.size,
             stored_size: row.stored_size,
@@ -44,25 +47,41 @@ impl From<EntryRow> for HistoryRow {
 impl HistorySource for StreamSource {
     async fn refresh(&self) -> Result<Refreshed, SourceError> {
         let followed = self.stream.follow().await?;
-        Ok(if followed.look_again || !followed.replaced.is_empty() {
-            Refreshed::Rewritten
-        } else if followed.new_records > 0 {
-            Refreshed::Appended
-        } else {
-            Refreshed::Unchanged
+        let now = followed.state.last_seq;
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = told.replace(now);
+        // Another process may have taken records into the same index: of those nothing is told here.
+        let all_told = before.is_some_and(|before| before.0 + followed.new_records == now.0);
+        let rewritten = followed.look_again || !followed.replaced.is_empty();
+        Ok(match (all_told, before == Some(now)) {
+            _ if rewritten => Refreshed::Rewritten,
+            (_, true) => Refreshed::Unchanged,
+            // Lost records may stand in the middle.
+            (true, false) if followed.lost.is_empty() => Refreshed::Appended,
+            (_, false) => Refreshed::Rewritten,
         })
     }
 
     fn extend(&self, history: &mut History) -> Result<(), SourceError> {
-        for info in self.index.timelines()? {
-            let last = history.timeline(info.timeline).and_then(|known| known.last());
-            let mut after: Option<MountName> = last.map(|entry| entry.name.parse()).transpose()?;
+        let index = self.stream.index();
+        for info in index.timelines()? {
+            let last = history
+                .timeline(info.timeline)
+                .and_then(|entries| entries.last());
+            let mut after: Option<MountName> = match last {
+                Some(last) => Some(last.name.parse()?),
+                None => None,
+            };
             loop {
-                let page = self.index.rows(info.timeline, after.as_ref(), PAGE_ROWS)?;
-                let Some(last) = page.last() else { break };
-                after = Some(last.mount_name.clone());
-                for row in page {
-                    history.push(&row.into())?;
+                let rows = index.rows(info.timeline, after.as_ref(), ROWS_AT_ONCE)?;
+                for row in &rows {
+                    history.push(&HistoryRow::from(row))?;
+                }
+                match rows.last() {
+                    Some(last) if rows.len() == ROWS_AT_ONCE => {
+                        after = Some(last.mount_name.clone());
+                    }
+                    _ => break,
                 }
             }
         }
@@ -70,6 +89,6 @@ impl HistorySource for StreamSource {
     }
 
     fn entry(&self, seq: Seq) -> Result<Option<Entry>, SourceError> {
-        Ok(self.index.entry_by_seq(seq)?)
+        Ok(self.stream.index().entry_by_seq(seq)?)
     }
 }

@@ -9,7 +9,9 @@ use binlogfs::ledger::record::{
     ClosedBy, DamagedRecord, HoleRecord, ObjectRecord, SupersedeReason, SupersedeRecord,
 };
 use binlogfs::ledger::state::Change;
-use binlogfs::ledger::{Body, Entry, LedgerState, Line, Record, SegmentRecord, StreamFile};
+use binlogfs::ledger::{
+    Body, Entry, LedgerState, Line, Record, SegmentRecord, StreamFile, record_key,
+};
 use binlogfs::model::{
     FileName, GtidSet, Incarnation, Micros, MountName, ObjectKey, Seq, Sha256, Timeline,
 };
@@ -88,8 +90,10 @@ impl Archive {
             basename: "binlog".parse().expect("valid"),
             created_at: Micros(0),
         };
+        let store = MemoryStore::new();
+        store.tamper(&StreamFile::key(), stream.write());
         Arc::new(Archive {
-            store: MemoryStore::new(),
+            store,
             state: Mutex::new(State {
                 chain: LedgerState::new(&stream, &stream.write()),
                 entries: Vec::new(),
@@ -161,6 +165,8 @@ impl Archive {
             body,
         };
         let line = Line::write(record).expect("a record");
+        self.store
+            .tamper(&record_key(line.seq()), format!("{}\n", line.text()));
         let entry = match state.chain.accept(&line).expect("follows") {
             Change::Add(entry) => {
                 state.entries.push((*entry).clone());
@@ -201,7 +207,7 @@ impl Archive {
         let attempt = self.store.keys().len();
         let key: ObjectKey = format!("segments/{file}-{attempt:032x}.zst")
             .parse()
-            .unwrap();
+            .expect("a key");
         self.store
             .create(&key, Bytes::from(object))
             .await

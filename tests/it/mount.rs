@@ -3,10 +3,14 @@
 use crate::fixture::{Archive, ArchiveSource, FRAME, Segment, content, key_of};
 use binlogfs::cache::{CacheOptions, SegmentReader};
 use binlogfs::fs::mountinfo;
-use binlogfs::fs::{MountError, MountHandle, MountOptions, Options, Ownership, mount};
+use binlogfs::fs::{
+    MountError, MountHandle, MountOptions, Options, Ownership, StreamSource, mount,
+};
+use binlogfs::index::Index;
 use binlogfs::segment::Identities;
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
 use binlogfs::store::{SharedStore, Store as _};
+use binlogfs::stream::Stream;
 use proptest::test_runner::{Config, TestRunner};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -46,7 +50,12 @@ async fn try_mount_at(
         decode_threads: 2,
     };
     let reader = Arc::new(SegmentReader::new(store, identities, None, cache));
-    let options = Options {
+    let source = Arc::new(ArchiveSource(archive.clone()));
+    mount(source, reader, options(dir)).await
+}
+
+fn options(dir: &Path) -> Options {
+    Options {
         mount: MountOptions {
             target: dir.to_owned(),
             source: "memory://a,b c".to_owned(),
@@ -58,8 +67,7 @@ async fn try_mount_at(
             mode: 0o440,
         },
         refresh: REFRESH,
-    };
-    mount(Arc::new(ArchiveSource(archive.clone())), reader, options).await
+    }
 }
 
 async fn mounted_with(archive: &Arc<Archive>, store: SharedStore, ids: Identities) -> Mounted {
@@ -540,6 +548,42 @@ async fn mounting_twice_on_one_directory_is_refused_and_a_dropped_mount_is_gone(
     let Mounted { handle, dir } = mounted;
     drop(handle);
     assert!(mounts_at(dir.path()).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_in_a_bucket_is_mounted_and_followed() {
+    let archive = Archive::new(true);
+    let bytes = content(1, 50_000);
+    archive.add(&Segment::new(1, bytes.clone())).await;
+    let hole = archive.add_hole(2);
+    let index = Arc::new(Index::in_memory().expect("opens"));
+    let stream = Stream::open(archive.shared(), index.clone()).await;
+    let source = Arc::new(StreamSource::new(Arc::new(stream.expect("a stream"))));
+    let cache = CacheOptions::default();
+    let tails = Some(index as Arc<_>);
+    let reader = SegmentReader::new(archive.shared(), archive.identities(), tails, cache);
+    let dir = tempfile::tempdir().expect("a directory");
+    let handle = mount(source, Arc::new(reader), options(dir.path()))
+        .await
+        .expect("mounts");
+    let read = |name: &str| std::fs::read(dir.path().join(name));
+    assert!(read("binlog.000001").expect("reads") == bytes);
+    assert_eq!(errno(read("binlog.000002")), libc::EIO);
+    archive.add(&Segment::new(3, content(3, 100))).await;
+    eventually("the new segment", || read("binlog.000003").is_ok()).await;
+    archive
+        .supersede(&hole, &Segment::new(2, bytes.clone()))
+        .await;
+    eventually("the filled hole", || {
+        read("binlog.000002").is_ok_and(|got| got == bytes)
+    })
+    .await;
+    assert_eq!(names(dir.path()).len(), 3);
+    let mut value = [0; 16];
+    let path = dir.path().join("binlog.000002");
+    let len = rustix::fs::getxattr(path, "user.binlogfs.state", &mut value).expect("there");
+    assert_eq!(&value[..len], b"archived");
+    handle.unmount().await.expect("unmounts");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
