@@ -7,7 +7,7 @@ use super::exit::Exit;
 use super::{Global, reading};
 use crate::cache::opening::TailCache;
 use crate::cache::{CacheOptions, SegmentReader};
-use crate::fs::stream_source::StreamSource;
+use crate::fs::StreamSource;
 use crate::fs::{self, MountOptions, Ownership};
 use crate::model::StoreUrl;
 use crate::telemetry;

@@ -12,11 +12,7 @@ pub mod history;
 pub mod mountinfo;
 pub mod mounting;
 pub mod source;
-<<<<<<< HEAD
-pub mod stream_source;
-=======
 mod stream_source;
->>>>>>> mount
 pub mod tree;
 pub mod view;
 pub mod xattr;
