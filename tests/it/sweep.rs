@@ -137,7 +137,7 @@ async fn a_run_that_fails_anywhere_converges_when_it_is_run_again() {
     let data = tempfile::tempdir().expect("a directory");
     let server = server_in(data.path());
     let calm = FaultClock::calm();
-    let state = tempfile::tempdir().expect("a directory");
+    let state = memory_dir();
     let store = MemoryStore::new();
     run(&server, &store, state.path(), &calm)
         .await
@@ -159,7 +159,7 @@ async fn a_run_that_fails_anywhere_converges_when_it_is_run_again() {
     for fault in faults {
         for n in 0..operations {
             let what = format!("{fault:?} at operation {n}");
-            let state = tempfile::tempdir().expect("a directory");
+            let state = memory_dir();
             let store = MemoryStore::new();
             let first = run(&server, &store, state.path(), &FaultClock::nth(n, fault)).await;
             let again = run(&server, &store, state.path(), &FaultClock::calm()).await;
@@ -181,7 +181,7 @@ async fn a_lost_reply_to_every_create_is_no_second_record() {
     let data = tempfile::tempdir().expect("a directory");
     let server = server_in(data.path());
     let store = MemoryStore::new();
-    let state = tempfile::tempdir().expect("a directory");
+    let state = memory_dir();
     // The first try of every create takes effect and its reply is lost.
     let clock = FaultClock::new(|op| {
         if op.what == "create" {
@@ -202,7 +202,7 @@ async fn local_state_that_is_lost_is_built_again() {
     let data = tempfile::tempdir().expect("a directory");
     let mut server = server_in(data.path());
     let store = MemoryStore::new();
-    let state = tempfile::tempdir().expect("a directory");
+    let state = memory_dir();
     run(&server, &store, state.path(), &FaultClock::calm())
         .await
         .expect("archives");
