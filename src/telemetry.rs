@@ -1,5 +1,6 @@
 //! Logs: on stderr, as text for people or as JSON for collectors.
 
+use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
@@ -24,6 +25,8 @@ pub fn start(format: LogFormat, verbosity: u8) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A journal or a file would keep the escape sequences.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     // A second start (tests) keeps the first.
     let _ = match format {

@@ -141,7 +141,12 @@ impl Opening {
                 }
                 // Any error: a flipped bit makes an age header one of a newer version, or one for another key.
                 Err(error) if attempt < ATTEMPTS => {
-                    tracing::warn!(object = %key, %error, "fetching a tail again");
+                    if matches!(error, SegmentError::NoKey { .. }) {
+                        // Nearly always just the wrong key, of which the caller is told.
+                        tracing::debug!(object = %key, %error, "fetching a header again");
+                    } else {
+                        tracing::warn!(object = %key, %error, "fetching a tail again");
+                    }
                     attempt += 1;
                 }
                 Err(error) => return Err(error.into()),

@@ -9,7 +9,7 @@ use crate::store::{self, OpenMode};
 use crate::sync::archive::Progress;
 use crate::sync::place::Consent;
 use crate::sync::{Outcome, Settings, archive_once, read_batch};
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,16 +21,16 @@ pub struct ArchiveArgs {
     /// The server's data directory, or its binlog index file (BASENAME.index).
     #[arg(long, value_name = "DATADIR|BASENAME.index")]
     source: PathBuf,
-    /// Where to archive to: s3://bucket/prefix, gs://bucket/prefix or file:///directory.
+    /// The stream to archive to, such as file:///srv/binlogs/orders; made if it does not exist.
     #[arg(long, value_name = "URL")]
     to: StoreUrl,
-    /// Archive what is closed now, and end.
+    /// Archive what is closed now, and end. Needed: this version has no daemon.
     #[arg(long)]
     once: bool,
     /// Public key (age1...) to encrypt to; may be repeated. Without one, segments are stored unencrypted.
     #[arg(long, value_name = "age1...", value_parser = recipient)]
     recipient: Vec<String>,
-    /// zstd level.
+    /// zstd level, 1 to 19.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=LEVEL_MAX))]
     level: i32,
     /// Compression threads.
@@ -55,7 +55,10 @@ fn recipient(text: &str) -> Result<String, String> {
 
 pub async fn run(global: &Global, args: ArchiveArgs) -> Result<Exit> {
     if !args.once {
-        bail!("this version archives once and ends: pass --once, and run it from a timer");
+        let error =
+            anyhow!("this version archives once and ends: pass --once, and run it from a timer");
+        output::print_error(&error, global.json);
+        return Ok(Exit::Usage);
     }
     let source = Source::open(&args.source)?;
     let recipients = Recipients::parse(&args.recipient)?;
@@ -100,6 +103,11 @@ impl Progress for Bar {
 }
 
 fn print(global: &Global, outcome: &Outcome, unencrypted: bool) -> Result<Exit> {
+    let exit = if outcome.damaged.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Findings
+    };
     if global.json {
         output::print_json(&serde_json::json!({
             "archived": outcome.archived.iter().map(|(file, seq)| serde_json::json!({ "file": file, "seq": seq })).collect::<Vec<_>>(),
@@ -120,20 +128,16 @@ fn print(global: &Global, outcome: &Outcome, unencrypted: bool) -> Result<Exit> 
             );
         }
         let names = match outcome.archived.as_slice() {
-            [] => "nothing new".to_owned(),
+            [] => return output::print("archived 0 segments: nothing new\n").map(|()| exit),
             [(only, _)] => only.clone(),
             [(first, _), .., (last, _)] => format!("{first} to {last}"),
         };
         output::print(&format!(
-            "archived {} segments ({names}): {} as {}\n",
-            outcome.archived.len(),
+            "archived {} ({names}): {} as {}\n",
+            output::count(outcome.archived.len() as u64, "segment"),
             output::size(outcome.bytes),
             output::size(outcome.stored_bytes)
         ))?;
     }
-    Ok(if outcome.damaged.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Findings
-    })
+    Ok(exit)
 }

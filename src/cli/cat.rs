@@ -1,16 +1,16 @@
 //! `binlogfs cat`: archived segments on standard output, in replay order.
 
 use super::exit::Exit;
-use super::{Global, reading};
+use super::{Global, output, reading};
 use crate::cache::{ArchivedSegment, SegmentReader};
 use crate::ledger::Entry;
 use crate::model::StoreUrl;
 use anyhow::{Context as _, Result, bail};
-use std::io::Write as _;
+use std::io::IsTerminal as _;
 
 #[derive(clap::Args, Debug)]
 pub struct CatArgs {
-    /// The stream.
+    /// The stream, such as file:///srv/binlogs/orders.
     url: StoreUrl,
     /// Names as 'binlogfs ls' shows them; without any, the whole timeline.
     names: Vec<String>,
@@ -23,6 +23,9 @@ pub struct CatArgs {
 }
 
 pub async fn run(global: &Global, args: &CatArgs) -> Result<Exit> {
+    if std::io::stdout().is_terminal() {
+        bail!("binlogs are binary: pipe them into 'mysqlbinlog -', or into a file");
+    }
     let reading = reading::open(global, &args.url).await?;
     let timeline = reading.timeline(args.timeline)?;
     let entries = if args.names.is_empty() {
@@ -37,7 +40,7 @@ pub async fn run(global: &Global, args: &CatArgs) -> Result<Exit> {
         args.names.iter().map(find).collect::<Result<Vec<_>>>()?
     };
     // All are looked at before the first byte goes out: what follows a hole must not be replayed over it.
-    for entry in entries.iter().filter(|entry| entry.segment.is_none()) {
+    if let Some(entry) = entries.iter().find(|entry| entry.segment.is_none()) {
         bail!(
             "{} cannot be read: {}; nothing was written",
             entry.mount_name,
@@ -61,8 +64,7 @@ async fn write_out(reader: &SegmentReader, entry: &Entry, raw: bool) -> Result<(
     while let Some(bytes) = stream.next().await {
         let bytes = bytes?;
         // Writing blocks; a slow consumer must not hold up the fetches that run meanwhile.
-        tokio::task::block_in_place(|| std::io::stdout().lock().write_all(&bytes))?;
+        tokio::task::block_in_place(|| output::print_bytes(&bytes))?;
     }
-    tokio::task::block_in_place(|| std::io::stdout().lock().flush())?;
     Ok(())
 }

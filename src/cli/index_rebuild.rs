@@ -8,7 +8,7 @@ use std::path::Path;
 
 #[derive(clap::Args, Debug)]
 pub struct RebuildArgs {
-    /// The stream.
+    /// The stream, such as file:///srv/binlogs/orders.
     url: StoreUrl,
 }
 

@@ -2,10 +2,10 @@
 
 use super::exit::Exit;
 use super::{Global, output};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args, Debug)]
 pub struct KeygenArgs {
@@ -26,12 +26,7 @@ pub fn run(global: &Global, args: &KeygenArgs) -> Result<Exit> {
                 .create_new(true)
                 .mode(0o600)
                 .open(path)
-                .with_context(|| {
-                    format!(
-                        "cannot create {} (an existing key is never overwritten)",
-                        path.display()
-                    )
-                })?;
+                .map_err(|error| refusal(path, &error))?;
             file.write_all(text.as_bytes())
                 .and_then(|()| file.sync_all())
                 .with_context(|| format!("cannot write {}", path.display()))?;
@@ -43,7 +38,18 @@ pub fn run(global: &Global, args: &KeygenArgs) -> Result<Exit> {
                 output::print(&format!("{}\n", pair.public))?;
             }
         }
+        None if global.json => {
+            output::print_json(&serde_json::json!({ "recipient": pair.public, "identity": text }))?
+        }
         None => output::print(text)?,
     }
     Ok(Exit::Done)
+}
+
+fn refusal(path: &Path, error: &std::io::Error) -> anyhow::Error {
+    let path = path.display();
+    if error.kind() == std::io::ErrorKind::AlreadyExists {
+        return anyhow!("{path} exists, and a key is never overwritten: name another file");
+    }
+    anyhow!("cannot create {path}: {error}")
 }

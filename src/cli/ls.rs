@@ -11,7 +11,7 @@ const GTID_COLUMN_CHARS: usize = 60;
 
 #[derive(clap::Args, Debug)]
 pub struct LsArgs {
-    /// The stream.
+    /// The stream, such as file:///srv/binlogs/orders.
     url: StoreUrl,
     /// Another timeline than the newest.
     #[arg(long, value_name = "N")]

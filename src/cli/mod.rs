@@ -30,11 +30,12 @@ struct Cli {
 
 /// Options that every command takes.
 #[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Options of every command")]
 struct Global {
     /// Print one JSON document instead of text.
     #[arg(long, global = true)]
     json: bool,
-    /// File with the private key (AGE-SECRET-KEY-1...) that decrypts the segments; may be repeated.
+    /// File with the private key that decrypts the segments; may be repeated.
     #[arg(
         long,
         global = true,
@@ -43,10 +44,10 @@ struct Global {
         value_delimiter = ','
     )]
     identity: Vec<PathBuf>,
-    /// Where an archiver keeps what must survive a restart [default: /var/lib/binlogfs/<stream>].
+    /// Where an archiver keeps what must survive a restart [default for root: below /var/lib/binlogfs].
     #[arg(long, global = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// Where a reader keeps its index; can be deleted [default: /var/cache/binlogfs/<stream>].
+    /// Where a reader keeps its index; can be deleted [default for root: below /var/cache/binlogfs].
     #[arg(long, global = true, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
     /// Log more; -vv and -vvv still more.

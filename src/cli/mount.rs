@@ -29,7 +29,7 @@ const WORKER_THREADS: usize = 2;
 
 #[derive(clap::Args, Debug)]
 pub struct MountArgs {
-    /// The stream.
+    /// The stream, such as file:///srv/binlogs/orders.
     url: StoreUrl,
     /// An existing directory.
     dir: PathBuf,
@@ -134,13 +134,20 @@ async fn serve(global: &Global, args: MountArgs, detached: bool) -> Result<Exit>
     )
     .await?;
     let mut message = String::new();
+    let newest = opened.newest_segment()?.and_then(|entry| entry.segment);
+    if global.identity.is_empty()
+        && newest.is_some_and(|segment| !segment.object.recipients.is_empty())
+    {
+        message += "binlogfs: note: the segments are encrypted: without --identity FILE names, sizes and times are seen, and \
+                    opening gives 'Required key not available'\n";
+    }
     if !older.is_empty() {
         let list: Vec<_> = older
             .iter()
             .rev()
             .map(|id| format!("{}/.timeline/{id}", args.dir.display()))
             .collect();
-        message = format!(
+        message += &format!(
             "binlogfs: note: this is the newest timeline; histories from before a RESET or failover are apart, and must not be replayed \
              together with it: {}\n",
             list.join(", ")

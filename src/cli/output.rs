@@ -1,6 +1,7 @@
 //! How results look: JSON documents, tables, sizes, times, progress bars, errors.
 
 use crate::model::Micros;
+use anyhow::Context as _;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 use std::io::Write as _;
@@ -20,9 +21,23 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
 /// # Errors
 /// When stdout cannot be written.
 pub fn print(text: &str) -> anyhow::Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+/// Writes `bytes` to stdout, now.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    out.write_all(bytes)
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
+}
+
+/// `1 segment`, `2 segments`.
+pub fn count(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 /// A plain table: a header, aligned columns, no lines, so that `awk` and `column` can take it.
@@ -77,13 +92,24 @@ pub fn short(text: &str, max_chars: usize) -> String {
         .collect()
 }
 
+/// An error with its causes, each said once: many of ours repeat theirs, with the next step after it.
+pub fn message(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    text
+}
+
 /// Prints an error with its causes, in the form the caller asked for.
 pub fn print_error(error: &anyhow::Error, json: bool) {
     if json {
         // Results are on stdout and this is none: it goes where errors go, in the same form.
-        eprintln!("{}", serde_json::json!({ "error": format!("{error:#}") }));
+        eprintln!("{}", serde_json::json!({ "error": message(error) }));
     } else {
-        eprintln!("binlogfs: {error:#}");
+        eprintln!("binlogfs: {}", message(error));
     }
 }
 

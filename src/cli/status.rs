@@ -12,7 +12,7 @@ const FINDINGS_SHOWN: usize = 20;
 
 #[derive(clap::Args, Debug)]
 pub struct StatusArgs {
-    /// The stream.
+    /// The stream, such as file:///srv/binlogs/orders.
     url: StoreUrl,
 }
 
@@ -42,6 +42,7 @@ struct Finding {
 pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
     let reading = reading::open(global, &args.url).await?;
     let (mut timelines, mut findings) = (Vec::new(), Vec::new());
+    let mut newest: Option<Entry> = None;
     for (id, known) in reading.state().timelines() {
         let mut status = TimelineStatus {
             timeline: id.0,
@@ -51,6 +52,10 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
         reading.each_entry(id, |entry| {
             status.add(&entry);
             findings.extend(finding(&entry));
+            if entry.segment.is_some() && newest.as_ref().is_none_or(|known| known.seq < entry.seq)
+            {
+                newest = Some(entry);
+            }
             Ok(())
         })?;
         timelines.push(status);
@@ -61,7 +66,6 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
         Exit::Findings
     };
     let file = reading.stream.file();
-    let newest = reading.newest_segment()?;
     let archived_at = newest
         .as_ref()
         .and_then(|entry| Some(entry.segment.as_ref()?.archived_at));
@@ -164,7 +168,7 @@ fn print_findings(findings: &[Finding]) -> String {
     if findings.is_empty() {
         return "\nno holes, gaps or damage\n".to_owned();
     }
-    let mut text = format!("\n{} findings\n", findings.len());
+    let mut text = format!("\n{}\n", output::count(findings.len() as u64, "finding"));
     for finding in findings.iter().take(FINDINGS_SHOWN) {
         text += &format!(
             "  {} ({}, timeline {}): {}\n",

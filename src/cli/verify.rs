@@ -4,12 +4,12 @@ use super::exit::Exit;
 use super::reading::Reading;
 use super::{Global, output, reading};
 use crate::binlog::{Scanner, Summary};
-use crate::cache::SegmentReader;
+use crate::cache::{ReadError, SegmentReader};
 use crate::index::Index;
 use crate::ledger::{Entry, SEGMENTS_PREFIX, SegmentRecord};
 use crate::model::{ObjectKey, StoreUrl};
 use crate::store::{self, OpenMode};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use futures::StreamExt as _;
 use serde::Serialize;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const HEADS_IN_FLIGHT: usize = 16;
 
 #[derive(clap::Args, Debug)]
 pub struct VerifyArgs {
-    /// The stream.
+    /// The stream, such as file:///srv/binlogs/orders.
     url: StoreUrl,
     /// Read every segment: decrypt, decompress, hash, and scan it again. Needs --identity where segments are encrypted.
     #[arg(long)]
@@ -65,6 +65,7 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
     report.segments = entries.len() as u64;
     check_objects(&reading, &entries, &mut report).await;
     if args.deep {
+        check_keys(global, &entries)?;
         read_all(&reading.reader(global)?, &entries, &mut report).await;
     }
     if args.orphans {
@@ -76,6 +77,24 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
     } else {
         Exit::Findings
     })
+}
+
+/// Without a key nothing is wrong with the archive, only with the call.
+fn check_keys(global: &Global, entries: &[Entry]) -> Result<()> {
+    let segments = entries.iter().filter_map(|entry| entry.segment.as_deref());
+    let encrypted = segments.filter(|segment| !segment.object.recipients.is_empty());
+    let encrypted = encrypted.count() as u64;
+    if encrypted > 0 && global.identity.is_empty() {
+        bail!(
+            "{} encrypted: --deep needs the private key, --identity FILE",
+            if encrypted == 1 {
+                "1 segment is".to_owned()
+            } else {
+                format!("{encrypted} segments are")
+            }
+        );
+    }
+    Ok(())
 }
 
 /// A host that once saw a longer ledger knows that this one lost records; a fresh host cannot.
@@ -141,6 +160,8 @@ async fn read_all(reader: &SegmentReader, entries: &[Entry], report: &mut Report
             Ok(Some(difference)) => report
                 .findings
                 .push(format!("{}: {difference}", entry.mount_name)),
+            // Errors of reading name the segment themselves.
+            Err(e) if e.is::<ReadError>() => report.findings.push(output::message(&e)),
             Err(e) => report.findings.push(format!("{}: {e:#}", entry.mount_name)),
         }
         report.segments_read += 1;
@@ -238,7 +259,12 @@ fn print(global: &Global, args: &VerifyArgs, report: &Report) -> Result<()> {
         .map(|finding| format!("{finding}\n"))
         .collect();
     text.extend(report.orphans.iter().map(|key| format!("orphan: {key}\n")));
-    text += &format!("{} records, {} segments", report.records, report.segments);
+    let (records, segments) = (report.records, report.segments);
+    text += &format!(
+        "{}, {}",
+        output::count(records, "record"),
+        output::count(segments, "segment")
+    );
     if args.deep {
         text += &format!(
             ", {} read ({})",
@@ -247,11 +273,11 @@ fn print(global: &Global, args: &VerifyArgs, report: &Report) -> Result<()> {
         );
     }
     if args.orphans {
-        text += &format!(", {} orphans", report.orphans.len());
+        text += &format!(", {}", output::count(report.orphans.len() as u64, "orphan"));
     }
     text += &match report.findings.len() {
         0 => ": all as recorded\n".to_owned(),
-        n => format!(": {n} findings\n"),
+        n => format!(": {}\n", output::count(n as u64, "finding")),
     };
     output::print(&text)
 }

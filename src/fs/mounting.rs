@@ -42,7 +42,7 @@ pub enum MountError {
         reason: String,
     },
     /// Only root can.
-    #[error("mounting needs root: run it with sudo, or from /etc/fstab")]
+    #[error("mounting needs root: run it with sudo")]
     NotRoot,
     /// A system call failed.
     #[error("{what}: {source}")]

@@ -146,7 +146,7 @@ fn entries_come_back_as_the_ledger_said_them() {
         let segment = entry.segment.as_ref().expect("a segment");
         assert_eq!(
             index.find(&segment.head, segment.number).expect("reads"),
-            [entry.clone()]
+            std::slice::from_ref(entry)
         );
         assert!(index.names_object(&segment.object.key).expect("reads"));
         assert_eq!(

@@ -109,7 +109,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<IndexLine>, SourceError> {
 /// directory was moved.
 pub fn locate(index_path: &Path, line: &IndexLine) -> PathBuf {
     let dir = index_path.parent().unwrap_or(Path::new("."));
-    let as_written = dir.join(&line.written);
+    // Through its components, which leaves out the "./" that the server writes.
+    let as_written: PathBuf = dir.join(&line.written).components().collect();
     let beside = dir.join(line.file.to_string());
     let readable = |path: &Path| path.try_exists().unwrap_or(true);
     if !readable(&as_written) && readable(&beside) {

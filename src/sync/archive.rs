@@ -531,6 +531,8 @@ async fn commit_one(
     };
     let successor = seen.get(n + 1).map(|next| &next.listed.file);
     let (closed_by, notice): (ClosedBy, _) = closed_by(&uploaded.summary.ending, file, successor);
+    // Behind damage no end is looked for: that none was seen says nothing of the server.
+    let notice = notice.filter(|_| uploaded.summary.damage.is_none());
     let mut committed = committer.commit(&arrival, uploaded, closed_by).await?;
     committed.notices.extend(notice);
     Ok(committed)

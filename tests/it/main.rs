@@ -1,6 +1,7 @@
 //! The integration tests: one binary, because linking is what costs.
 
 mod archive;
+mod commands;
 mod corpus;
 mod fixture;
 mod house;

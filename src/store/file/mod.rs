@@ -69,7 +69,7 @@ impl FileStore {
                 other => other,
             };
             let store = format!("file://{}", dir.display());
-            Error::new(kind, "create_dir_all", "the root", store).because(error)
+            Error::new(kind, "create", "the root", store).because(error)
         })?;
         FileStore::open(dir)
     }
