@@ -21,7 +21,10 @@ pub fn start(format: LogFormat, verbosity: u8) {
         _ => "debug,binlogfs=trace",
     };
     let filter = EnvFilter::try_from_env("BINLOGFS_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
     // A second start (tests) keeps the first.
     let _ = match format {
         LogFormat::Text => builder.try_init(),

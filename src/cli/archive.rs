@@ -48,7 +48,9 @@ pub struct ArchiveArgs {
 }
 
 fn recipient(text: &str) -> Result<String, String> {
-    Recipients::parse([text]).map(|_| text.to_owned()).map_err(|e| e.to_string())
+    Recipients::parse([text])
+        .map(|_| text.to_owned())
+        .map_err(|e| e.to_string())
 }
 
 pub async fn run(global: &Global, args: ArchiveArgs) -> Result<Exit> {
@@ -63,7 +65,10 @@ pub async fn run(global: &Global, args: ArchiveArgs) -> Result<Exit> {
     settings.level = args.level;
     settings.threads = args.threads.into();
     settings.transfers = args.transfers.into();
-    settings.consent = Consent { holes: args.accept_holes, server: args.accept_server };
+    settings.consent = Consent {
+        holes: args.accept_holes,
+        server: args.accept_server,
+    };
     settings.archiver = format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name());
     settings.progress = Arc::new(Bar(bar.clone()));
     let batch = read_batch(&source)?;
@@ -74,7 +79,10 @@ pub async fn run(global: &Global, args: ArchiveArgs) -> Result<Exit> {
 }
 
 fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
 
 struct Bar(indicatif::ProgressBar);
@@ -107,7 +115,9 @@ fn print(global: &Global, outcome: &Outcome, unencrypted: bool) -> Result<Exit> 
             eprintln!("binlogfs: note: {notice}");
         }
         if unencrypted && !outcome.archived.is_empty() {
-            eprintln!("binlogfs: note: stored without encryption; 'binlogfs keygen' makes a key for --recipient");
+            eprintln!(
+                "binlogfs: note: stored without encryption; 'binlogfs keygen' makes a key for --recipient"
+            );
         }
         let names = match outcome.archived.as_slice() {
             [] => "nothing new".to_owned(),
@@ -121,5 +131,9 @@ fn print(global: &Global, outcome: &Outcome, unencrypted: bool) -> Result<Exit> 
             output::size(outcome.stored_bytes)
         ))?;
     }
-    Ok(if outcome.damaged.is_empty() { Exit::Done } else { Exit::Findings })
+    Ok(if outcome.damaged.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Findings
+    })
 }

@@ -30,13 +30,19 @@ pub async fn run(global: &Global, args: &CatArgs) -> Result<Exit> {
     } else {
         let find = |name: &String| {
             let entry = reading.index.entry(timeline, &name.parse()?)?;
-            entry.with_context(|| format!("timeline {timeline} has no {name}; 'binlogfs ls' shows what there is"))
+            entry.with_context(|| {
+                format!("timeline {timeline} has no {name}; 'binlogfs ls' shows what there is")
+            })
         };
         args.names.iter().map(find).collect::<Result<Vec<_>>>()?
     };
     // All are looked at before the first byte goes out: what follows a hole must not be replayed over it.
     for entry in entries.iter().filter(|entry| entry.segment.is_none()) {
-        bail!("{} cannot be read: {}; nothing was written", entry.mount_name, entry.reason);
+        bail!(
+            "{} cannot be read: {}; nothing was written",
+            entry.mount_name,
+            entry.reason
+        );
     }
     let reader = reading.reader(global)?;
     for entry in &entries {
@@ -46,7 +52,11 @@ pub async fn run(global: &Global, args: &CatArgs) -> Result<Exit> {
 }
 
 async fn write_out(reader: &SegmentReader, entry: &Entry, raw: bool) -> Result<()> {
-    let segment = if raw { reading::raw(entry)? } else { ArchivedSegment::of_entry(entry)? };
+    let segment = if raw {
+        reading::raw(entry)?
+    } else {
+        ArchivedSegment::of_entry(entry)?
+    };
     let mut stream = reader.stream(&segment).await?;
     while let Some(bytes) = stream.next().await {
         let bytes = bytes?;

@@ -26,10 +26,19 @@ pub fn run(global: &Global, args: &KeygenArgs) -> Result<Exit> {
                 .create_new(true)
                 .mode(0o600)
                 .open(path)
-                .with_context(|| format!("cannot create {} (an existing key is never overwritten)", path.display()))?;
-            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(|| format!("cannot write {}", path.display()))?;
+                .with_context(|| {
+                    format!(
+                        "cannot create {} (an existing key is never overwritten)",
+                        path.display()
+                    )
+                })?;
+            file.write_all(text.as_bytes())
+                .and_then(|()| file.sync_all())
+                .with_context(|| format!("cannot write {}", path.display()))?;
             if global.json {
-                output::print_json(&serde_json::json!({ "recipient": pair.public, "identity_file": path }))?;
+                output::print_json(
+                    &serde_json::json!({ "recipient": pair.public, "identity_file": path }),
+                )?;
             } else {
                 output::print(&format!("{}\n", pair.public))?;
             }

@@ -33,7 +33,9 @@ pub async fn run(global: &Global, args: &LsArgs) -> Result<Exit> {
 fn row(entry: &Entry) -> Vec<String> {
     let segment = entry.segment.as_deref();
     let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
-    let gtids = segment.map(|s| s.gtids.to_string()).filter(|text| !text.is_empty());
+    let gtids = segment
+        .map(|s| s.gtids.to_string())
+        .filter(|text| !text.is_empty());
     vec![
         entry.mount_name.to_string(),
         number(segment.map(|s| s.size)),
@@ -47,7 +49,10 @@ fn row(entry: &Entry) -> Vec<String> {
 
 /// The state as `ls` and the mount's xattr say it.
 pub fn state(entry: &Entry) -> String {
-    serde_json::to_value(entry.state).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(entry.state)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 fn json(entry: &Entry) -> serde_json::Value {

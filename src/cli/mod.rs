@@ -35,7 +35,13 @@ struct Global {
     #[arg(long, global = true)]
     json: bool,
     /// File with the private key (AGE-SECRET-KEY-1...) that decrypts the segments; may be repeated.
-    #[arg(long, global = true, value_name = "FILE", env = "BINLOGFS_IDENTITY", value_delimiter = ',')]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "BINLOGFS_IDENTITY",
+        value_delimiter = ','
+    )]
     identity: Vec<PathBuf>,
     /// Where an archiver keeps what must survive a restart [default: /var/lib/binlogfs/<stream>].
     #[arg(long, global = true, value_name = "DIR")]
@@ -85,7 +91,11 @@ pub fn main() -> ExitCode {
         Err(e) => {
             // Help and version go to stdout with 0; errors to stderr with 2, as the exit table says.
             let _ = e.print();
-            return if e.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+            return if e.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Done.into()
+            };
         }
     };
     let json = cli.global.json;
@@ -109,7 +119,9 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     if let Command::Keygen(args) = cli.command {
         return keygen::run(&global, &args);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let exit = runtime.block_on(async {
         match cli.command {
             Command::Archive(args) => archive::run(&global, args).await,

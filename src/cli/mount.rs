@@ -80,7 +80,10 @@ pub fn run(global: &Global, args: MountArgs) -> Result<Exit> {
         rustix::process::setsid()?;
     }
     telemetry::start(global.log_format, global.verbose);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(serve(global, args, detached));
     // A fetch from a store that hangs must not keep the process alive after its mount is gone.
     runtime.shutdown_background();
@@ -97,19 +100,46 @@ async fn serve(global: &Global, args: MountArgs, detached: bool) -> Result<Exit>
     let identities = reading::identities(&global.identity)?;
     let tails: Arc<dyn TailCache> = Arc::clone(&opened.index) as _;
     let reader = SegmentReader::new(Arc::clone(&opened.store), identities, Some(tails), options);
-    let older: Vec<_> = opened.state().timelines().map(|(id, _)| id).rev().skip(1).collect();
+    let older: Vec<_> = opened
+        .state()
+        .timelines()
+        .map(|(id, _)| id)
+        .rev()
+        .skip(1)
+        .collect();
     let source = Arc::new(StreamSource::new(Arc::clone(&opened.stream)));
-    let mount = MountOptions { target: args.dir.clone(), source: args.url.to_string(), allow_other: args.allow_other };
+    let mount = MountOptions {
+        target: args.dir.clone(),
+        source: args.url.to_string(),
+        allow_other: args.allow_other,
+    };
     let ownership = Ownership {
-        uid: args.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
-        gid: args.gid.unwrap_or_else(|| rustix::process::getegid().as_raw()),
+        uid: args
+            .uid
+            .unwrap_or_else(|| rustix::process::geteuid().as_raw()),
+        gid: args
+            .gid
+            .unwrap_or_else(|| rustix::process::getegid().as_raw()),
         mode: args.mode,
     };
     let refresh = Duration::from_secs(args.refresh);
-    let handle = fs::mount(source, Arc::new(reader), fs::Options { mount, ownership, refresh }).await?;
+    let handle = fs::mount(
+        source,
+        Arc::new(reader),
+        fs::Options {
+            mount,
+            ownership,
+            refresh,
+        },
+    )
+    .await?;
     let mut message = String::new();
     if !older.is_empty() {
-        let list: Vec<_> = older.iter().rev().map(|id| format!("{}/.timeline/{id}", args.dir.display())).collect();
+        let list: Vec<_> = older
+            .iter()
+            .rev()
+            .map(|id| format!("{}/.timeline/{id}", args.dir.display()))
+            .collect();
         message = format!(
             "binlogfs: note: this is the newest timeline; histories from before a RESET or failover are apart, and must not be replayed \
              together with it: {}\n",
@@ -143,21 +173,25 @@ fn leave_terminal(has_log: bool) -> Result<()> {
 fn detach(global: &Global, args: &MountArgs) -> Result<Exit> {
     let log = match &args.log_file {
         Some(path) => {
-            let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+            let file = std::fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(path);
             Some(file.with_context(|| format!("cannot open the log file {}", path.display()))?)
         }
         None => None,
     };
     let has_log = log.is_some();
-    let mut child = Command::new(std::env::current_exe().context("cannot find this program's own file")?)
-        .args(absolute_arguments(global, args)?)
-        .env(DETACHED, if has_log { LOGS } else { "quiet" })
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(log.map_or_else(Stdio::piped, Stdio::from))
-        .spawn()
-        .context("cannot start the mount's process")?;
+    let mut child =
+        Command::new(std::env::current_exe().context("cannot find this program's own file")?)
+            .args(absolute_arguments(global, args)?)
+            .env(DETACHED, if has_log { LOGS } else { "quiet" })
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log.map_or_else(Stdio::piped, Stdio::from))
+            .spawn()
+            .context("cannot start the mount's process")?;
     let mut said = String::new();
     if let Some(stdout) = child.stdout.as_mut() {
         stdout.read_to_string(&mut said)?;
@@ -184,11 +218,18 @@ fn detach(global: &Global, args: &MountArgs) -> Result<Exit> {
 fn absolute_arguments(global: &Global, args: &MountArgs) -> Result<Vec<std::ffi::OsString>> {
     // Not canonicalised: that would stat the mount point, which may be a dead mount.
     let absolute = |path: &Path| std::path::absolute(path).map(PathBuf::into_os_string);
-    let mut list: Vec<std::ffi::OsString> = vec!["mount".into(), args.url.to_string().into(), absolute(&args.dir)?];
+    let mut list: Vec<std::ffi::OsString> = vec![
+        "mount".into(),
+        args.url.to_string().into(),
+        absolute(&args.dir)?,
+    ];
     for identity in &global.identity {
         list.extend(["--identity".into(), absolute(identity)?]);
     }
-    for (option, dir) in [("--state-dir", &global.state_dir), ("--cache-dir", &global.cache_dir)] {
+    for (option, dir) in [
+        ("--state-dir", &global.state_dir),
+        ("--cache-dir", &global.cache_dir),
+    ] {
         if let Some(dir) = dir {
             list.extend([option.into(), absolute(dir)?]);
         }
@@ -201,7 +242,11 @@ fn absolute_arguments(global: &Global, args: &MountArgs) -> Result<Vec<std::ffi:
         ("--gid", args.gid.map(u64::from)),
     ];
     for (option, number) in numbers {
-        list.extend(number.into_iter().flat_map(|n| [option.into(), n.to_string().into()]));
+        list.extend(
+            number
+                .into_iter()
+                .flat_map(|n| [option.into(), n.to_string().into()]),
+        );
     }
     list.extend(["--mode".into(), format!("{:o}", args.mode).into()]);
     list.extend(args.allow_other.then(|| "--allow-other".into()));

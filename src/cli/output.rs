@@ -26,9 +26,16 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 }
 
 /// A plain table: a header, aligned columns, no lines, so that `awk` and `column` can take it.
-pub fn table(header: &[&str], right: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub fn table(
+    header: &[&str],
+    right: &[usize],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header);
     table.add_rows(rows);
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
@@ -36,7 +43,10 @@ pub fn table(header: &[&str], right: &[usize], rows: impl IntoIterator<Item = Ve
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let mut text: String = table
+        .lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect();
     if text.is_empty() {
         text.push('\n');
     }
@@ -50,7 +60,10 @@ pub fn size(bytes: u64) -> String {
 
 /// A time in UTC to the second, as `ls --time-style=full-iso` sorts it.
 pub fn time(time: Option<Micros>) -> String {
-    time.map_or_else(|| "-".to_owned(), |time| Micros(time.0 - time.0.rem_euclid(1_000_000)).to_string())
+    time.map_or_else(
+        || "-".to_owned(),
+        |time| Micros(time.0 - time.0.rem_euclid(1_000_000)).to_string(),
+    )
 }
 
 /// A set cut to what a table can hold.
@@ -58,7 +71,10 @@ pub fn short(text: &str, max_chars: usize) -> String {
     if text.chars().count() <= max_chars {
         return text.to_owned();
     }
-    text.chars().take(max_chars.saturating_sub(1)).chain(['…']).collect()
+    text.chars()
+        .take(max_chars.saturating_sub(1))
+        .chain(['…'])
+        .collect()
 }
 
 /// Prints an error with its causes, in the form the caller asked for.
@@ -73,14 +89,21 @@ pub fn print_error(error: &anyhow::Error, json: bool) {
 
 /// Whether the reader of our output went away, as `head` does: no failure of ours.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
 }
 
 /// A progress bar over bytes, on terminals only.
 pub fn byte_bar(total_bytes: u64) -> indicatif::ProgressBar {
     let bar = indicatif::ProgressBar::new(total_bytes);
-    let template = "{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} {msg}";
-    bar.set_style(indicatif::ProgressStyle::with_template(template).expect("the template is valid"));
+    let template =
+        "{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} {msg}";
+    bar.set_style(
+        indicatif::ProgressStyle::with_template(template).expect("the template is valid"),
+    );
     // Nothing shows for work under a second.
     bar.enable_steady_tick(std::time::Duration::from_secs(1));
     bar

@@ -31,34 +31,58 @@ pub struct Reading {
 /// The name of a stream's local directories: readable, and its own for each URL.
 fn stream_dir_name(url: &StoreUrl) -> String {
     let text = url.to_string();
-    let readable: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(80).collect();
-    format!("{}-{}", readable.trim_end_matches('-'), &Sha256::of(text.as_bytes()).to_string()[..8])
+    let readable: String = text
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(80)
+        .collect();
+    format!(
+        "{}-{}",
+        readable.trim_end_matches('-'),
+        &Sha256::of(text.as_bytes()).to_string()[..8]
+    )
 }
 
 fn default_dir(system: &str, home_variable: &str, below_home: &str) -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from(system);
     }
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/tmp".into())).join(below_home);
-    std::env::var_os(home_variable).map_or_else(home, PathBuf::from).join("binlogfs")
+    let home = || {
+        PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/tmp".into())).join(below_home)
+    };
+    std::env::var_os(home_variable)
+        .map_or_else(home, PathBuf::from)
+        .join("binlogfs")
 }
 
 /// Where the archiver of `url` keeps its state.
 pub fn state_dir(global: &Global, url: &StoreUrl) -> PathBuf {
-    let base = || default_dir("/var/lib/binlogfs", "XDG_STATE_HOME", ".local/state").join(stream_dir_name(url));
+    let base = || {
+        default_dir("/var/lib/binlogfs", "XDG_STATE_HOME", ".local/state")
+            .join(stream_dir_name(url))
+    };
     global.state_dir.clone().unwrap_or_else(base)
 }
 
 /// Where readers of `url` keep their index.
 pub fn cache_dir(global: &Global, url: &StoreUrl) -> PathBuf {
-    let base = || default_dir("/var/cache/binlogfs", "XDG_CACHE_HOME", ".cache").join("streams").join(stream_dir_name(url));
+    let base = || {
+        default_dir("/var/cache/binlogfs", "XDG_CACHE_HOME", ".cache")
+            .join("streams")
+            .join(stream_dir_name(url))
+    };
     global.cache_dir.clone().unwrap_or_else(base)
 }
 
 /// The reader's index file.
 pub fn index_path(global: &Global, url: &StoreUrl) -> Result<PathBuf> {
     let dir = cache_dir(global, url);
-    std::fs::create_dir_all(&dir).with_context(|| format!("cannot create the cache directory {}; pass --cache-dir", dir.display()))?;
+    std::fs::create_dir_all(&dir).with_context(|| {
+        format!(
+            "cannot create the cache directory {}; pass --cache-dir",
+            dir.display()
+        )
+    })?;
     Ok(dir.join(crate::sync::archive::INDEX_NAME))
 }
 
@@ -74,9 +98,16 @@ pub async fn open(global: &Global, url: &StoreUrl) -> Result<Reading> {
 
 /// Opens the stream in `store` with `index`.
 pub async fn open_with(store: SharedStore, index: Arc<Index>) -> Result<Reading, anyhow::Error> {
-    let stream = Stream::open(Arc::clone(&store), Arc::clone(&index)).await.map_err(explain)?;
+    let stream = Stream::open(Arc::clone(&store), Arc::clone(&index))
+        .await
+        .map_err(explain)?;
     let followed = stream.follow().await.map_err(explain)?;
-    Ok(Reading { store, stream: Arc::new(stream), index, followed })
+    Ok(Reading {
+        store,
+        stream: Arc::new(stream),
+        index,
+        followed,
+    })
 }
 
 fn explain(error: StreamError) -> anyhow::Error {
@@ -87,7 +118,8 @@ fn explain(error: StreamError) -> anyhow::Error {
 pub fn identities(files: &[PathBuf]) -> Result<Identities> {
     let mut all = Identities::none();
     for path in files {
-        let text = read_identity(path).with_context(|| format!("cannot read the identity file {}", path.display()))?;
+        let text = read_identity(path)
+            .with_context(|| format!("cannot read the identity file {}", path.display()))?;
         all = all.and(Identities::parse(&path.display().to_string(), &text)?);
     }
     Ok(all)
@@ -96,7 +128,9 @@ pub fn identities(files: &[PathBuf]) -> Result<Identities> {
 fn read_identity(path: &Path) -> std::io::Result<String> {
     use std::io::Read as _;
     let mut text = String::new();
-    std::fs::File::open(path)?.take(IDENTITY_FILE_MAX_BYTES as u64 + 1).read_to_string(&mut text)?;
+    std::fs::File::open(path)?
+        .take(IDENTITY_FILE_MAX_BYTES as u64 + 1)
+        .read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -119,7 +153,9 @@ impl Reading {
 
     /// The entry of the newest segment.
     pub fn newest_segment(&self) -> Result<Option<Entry>> {
-        let Some(seq) = self.state().newest_segment() else { return Ok(None) };
+        let Some(seq) = self.state().newest_segment() else {
+            return Ok(None);
+        };
         Ok(self.index.entry_by_seq(seq)?)
     }
 
@@ -128,8 +164,15 @@ impl Reading {
         let newest = self.state().newest_timeline().map(|(id, _)| id);
         match wanted.map(Timeline) {
             Some(timeline) if self.state().timeline(timeline).is_none() => {
-                let known: Vec<_> = self.state().timelines().map(|(id, _)| id.to_string()).collect();
-                bail!("there is no timeline {timeline}; this stream has {}", known.join(", "))
+                let known: Vec<_> = self
+                    .state()
+                    .timelines()
+                    .map(|(id, _)| id.to_string())
+                    .collect();
+                bail!(
+                    "there is no timeline {timeline}; this stream has {}",
+                    known.join(", ")
+                )
             }
             Some(timeline) => Ok(timeline),
             None => newest.context("the stream has no segment yet"),
@@ -137,11 +180,17 @@ impl Reading {
     }
 
     /// Calls `each` with every entry of `timeline`, in replay order.
-    pub fn each_entry(&self, timeline: Timeline, mut each: impl FnMut(Entry) -> Result<()>) -> Result<()> {
+    pub fn each_entry(
+        &self,
+        timeline: Timeline,
+        mut each: impl FnMut(Entry) -> Result<()>,
+    ) -> Result<()> {
         let mut after = None;
         loop {
             let page = self.index.entries(timeline, after.as_ref(), PAGE_ENTRIES)?;
-            let Some(last) = page.last() else { return Ok(()) };
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
             after = Some(last.mount_name.clone());
             page.into_iter().try_for_each(&mut each)?;
         }

@@ -43,7 +43,11 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
     let reading = reading::open(global, &args.url).await?;
     let (mut timelines, mut findings) = (Vec::new(), Vec::new());
     for (id, known) in reading.state().timelines() {
-        let mut status = TimelineStatus { timeline: id.0, gtids: known.archived.to_string(), ..TimelineStatus::default() };
+        let mut status = TimelineStatus {
+            timeline: id.0,
+            gtids: known.archived.to_string(),
+            ..TimelineStatus::default()
+        };
         reading.each_entry(id, |entry| {
             status.add(&entry);
             findings.extend(finding(&entry));
@@ -51,10 +55,16 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
         })?;
         timelines.push(status);
     }
-    let exit = if findings.is_empty() { Exit::Done } else { Exit::Findings };
+    let exit = if findings.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Findings
+    };
     let file = reading.stream.file();
     let newest = reading.newest_segment()?;
-    let archived_at = newest.as_ref().and_then(|entry| Some(entry.segment.as_ref()?.archived_at));
+    let archived_at = newest
+        .as_ref()
+        .and_then(|entry| Some(entry.segment.as_ref()?.archived_at));
     if global.json {
         output::print_json(&serde_json::json!({
             "url": args.url.to_string(),
@@ -68,10 +78,19 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
         }))?;
         return Ok(exit);
     }
-    let mut text = format!("stream   {}\nid       {}\nrecords  {}\n", args.url, file.stream_id, reading.state().last_seq);
+    let mut text = format!(
+        "stream   {}\nid       {}\nrecords  {}\n",
+        args.url,
+        file.stream_id,
+        reading.state().last_seq
+    );
     if let (Some(entry), Some(at)) = (&newest, archived_at) {
         let ago = (Micros::now().0 - at.0).max(0) / 1_000_000;
-        text += &format!("newest   {}, archived {} ({ago} s ago)\n", entry.mount_name, output::time(Some(at)));
+        text += &format!(
+            "newest   {}, archived {} ({ago} s ago)\n",
+            entry.mount_name,
+            output::time(Some(at))
+        );
     }
     for status in &timelines {
         text += &status.print();
@@ -83,7 +102,9 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
 
 impl TimelineStatus {
     fn add(&mut self, entry: &Entry) {
-        let Some(segment) = &entry.segment else { return };
+        let Some(segment) = &entry.segment else {
+            return;
+        };
         self.segments += 1;
         self.bytes += segment.size;
         self.stored_bytes += segment.object.size;
@@ -95,7 +116,10 @@ impl TimelineStatus {
         if self.first_time.is_none() {
             self.first_time = segment.first_time.map(|time| time.to_string());
         }
-        self.last_time = segment.last_time.map(|time| time.to_string()).or(self.last_time.take());
+        self.last_time = segment
+            .last_time
+            .map(|time| time.to_string())
+            .or(self.last_time.take());
     }
 
     fn print(&self) -> String {
@@ -116,7 +140,11 @@ impl TimelineStatus {
             self.transactions,
             dash(&self.first_time),
             dash(&self.last_time),
-            if self.gtids.is_empty() { "-" } else { &self.gtids },
+            if self.gtids.is_empty() {
+                "-"
+            } else {
+                &self.gtids
+            },
         )
     }
 }
@@ -138,10 +166,16 @@ fn print_findings(findings: &[Finding]) -> String {
     }
     let mut text = format!("\n{} findings\n", findings.len());
     for finding in findings.iter().take(FINDINGS_SHOWN) {
-        text += &format!("  {} ({}, timeline {}): {}\n", finding.name, finding.state, finding.timeline, finding.reason);
+        text += &format!(
+            "  {} ({}, timeline {}): {}\n",
+            finding.name, finding.state, finding.timeline, finding.reason
+        );
     }
     if findings.len() > FINDINGS_SHOWN {
-        text += &format!("  and {} more: --json shows all\n", findings.len() - FINDINGS_SHOWN);
+        text += &format!(
+            "  and {} more: --json shows all\n",
+            findings.len() - FINDINGS_SHOWN
+        );
     }
     text
 }

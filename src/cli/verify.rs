@@ -43,7 +43,10 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
     // An index of its own, in memory: nothing that an earlier run believed is taken for granted.
     let store = store::open(&args.url, OpenMode::Existing).await?;
     let reading = reading::open_with(store, Arc::new(Index::in_memory()?)).await?;
-    let mut report = Report { records: reading.state().last_seq.0, ..Report::default() };
+    let mut report = Report {
+        records: reading.state().last_seq.0,
+        ..Report::default()
+    };
     check_rollback(global, args, &reading, &mut report);
     let timelines: Vec<_> = reading.state().timelines().map(|(id, _)| id).collect();
     let mut entries = Vec::new();
@@ -54,7 +57,9 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
         })?;
     }
     for entry in entries.iter().filter(|entry| !entry.reason.is_empty()) {
-        report.findings.push(format!("{}: {}", entry.mount_name, entry.reason));
+        report
+            .findings
+            .push(format!("{}: {}", entry.mount_name, entry.reason));
     }
     entries.retain(|entry| entry.segment.is_some());
     report.segments = entries.len() as u64;
@@ -66,13 +71,21 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
         report.orphans = orphans(&reading).await?;
     }
     print(global, args, &report)?;
-    Ok(if report.findings.is_empty() { Exit::Done } else { Exit::Findings })
+    Ok(if report.findings.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Findings
+    })
 }
 
 /// A host that once saw a longer ledger knows that this one lost records; a fresh host cannot.
 fn check_rollback(global: &Global, args: &VerifyArgs, reading: &Reading, report: &mut Report) {
-    let seen = reading::index_path(global, &args.url).ok().filter(|path| path.exists());
-    let seen = seen.and_then(|path| Index::open(&path).ok()).and_then(|(index, _)| index.state().ok().flatten());
+    let seen = reading::index_path(global, &args.url)
+        .ok()
+        .filter(|path| path.exists());
+    let seen = seen
+        .and_then(|path| Index::open(&path).ok())
+        .and_then(|(index, _)| index.state().ok().flatten());
     if let Some(seen) = seen.filter(|seen| seen.last_seq > reading.state().last_seq) {
         report.findings.push(format!(
             "the ledger ends at record {} and this host has seen record {}: records were removed from the bucket; restore them from a copy",
@@ -91,25 +104,43 @@ async fn check_objects(reading: &Reading, entries: &[Entry], report: &mut Report
             let object = &segment?.object;
             let wrong = match store.head(&object.key).await {
                 Err(e) => e.to_string(),
-                Ok(meta) if meta.size != object.size => format!("has {} bytes and {} were recorded", meta.size, object.size),
-                Ok(meta) if meta.crc32c.is_some_and(|crc| crc != object.crc32c) => "has another CRC-32C than recorded".to_owned(),
-                Ok(meta) if meta.crc64nvme.is_some_and(|crc| crc != object.crc64nvme) => "has another CRC-64/NVME than recorded".to_owned(),
+                Ok(meta) if meta.size != object.size => {
+                    format!("has {} bytes and {} were recorded", meta.size, object.size)
+                }
+                Ok(meta) if meta.crc32c.is_some_and(|crc| crc != object.crc32c) => {
+                    "has another CRC-32C than recorded".to_owned()
+                }
+                Ok(meta) if meta.crc64nvme.is_some_and(|crc| crc != object.crc64nvme) => {
+                    "has another CRC-64/NVME than recorded".to_owned()
+                }
                 Ok(_) => return None,
             };
             Some(format!("{name}: object {} {wrong}", object.key))
         }
     };
-    let found: Vec<_> = futures::stream::iter(entries).map(check).buffered(HEADS_IN_FLIGHT).collect().await;
+    let found: Vec<_> = futures::stream::iter(entries)
+        .map(check)
+        .buffered(HEADS_IN_FLIGHT)
+        .collect()
+        .await;
     report.findings.extend(found.into_iter().flatten());
 }
 
 async fn read_all(reader: &SegmentReader, entries: &[Entry], report: &mut Report) {
-    let bar = output::byte_bar(entries.iter().filter_map(|entry| entry.segment.as_ref()).map(|segment| segment.size).sum());
+    let bar = output::byte_bar(
+        entries
+            .iter()
+            .filter_map(|entry| entry.segment.as_ref())
+            .map(|segment| segment.size)
+            .sum(),
+    );
     for entry in entries {
         bar.set_message(entry.mount_name.to_string());
         match read_one(reader, entry, &bar).await {
             Ok(None) => {}
-            Ok(Some(difference)) => report.findings.push(format!("{}: {difference}", entry.mount_name)),
+            Ok(Some(difference)) => report
+                .findings
+                .push(format!("{}: {difference}", entry.mount_name)),
             Err(e) => report.findings.push(format!("{}: {e:#}", entry.mount_name)),
         }
         report.segments_read += 1;
@@ -119,7 +150,11 @@ async fn read_all(reader: &SegmentReader, entries: &[Entry], report: &mut Report
 }
 
 /// Reads a segment to its end (its SHA-256 is compared there), and scans it again: the record must say what it says.
-async fn read_one(reader: &SegmentReader, entry: &Entry, bar: &indicatif::ProgressBar) -> Result<Option<String>> {
+async fn read_one(
+    reader: &SegmentReader,
+    entry: &Entry,
+    bar: &indicatif::ProgressBar,
+) -> Result<Option<String>> {
     let mut stream = reader.stream(&reading::raw(entry)?).await?;
     let mut scanner = Scanner::new(());
     while let Some(bytes) = stream.next().await {
@@ -129,13 +164,18 @@ async fn read_one(reader: &SegmentReader, entry: &Entry, bar: &indicatif::Progre
     }
     let (summary, ()) = scanner.finish();
     let summary = summary?;
-    Ok(entry.segment.as_deref().and_then(|segment| difference(segment, &summary)))
+    Ok(entry
+        .segment
+        .as_deref()
+        .and_then(|segment| difference(segment, &summary)))
 }
 
 /// What a record says otherwise than the bytes.
 fn difference(segment: &SegmentRecord, summary: &Summary) -> Option<String> {
     let differs = |what: &str, recorded: &dyn std::fmt::Debug, found: &dyn std::fmt::Debug| {
-        Some(format!("its record says {what} {recorded:?}, and its bytes say {found:?}"))
+        Some(format!(
+            "its record says {what} {recorded:?}, and its bytes say {found:?}"
+        ))
     };
     if segment.head != summary.head {
         return differs("head", &segment.head, &summary.head);
@@ -146,12 +186,21 @@ fn difference(segment: &SegmentRecord, summary: &Summary) -> Option<String> {
     if segment.transactions != summary.transactions {
         return differs("transactions", &segment.transactions, &summary.transactions);
     }
-    let (recorded, found) = ((segment.min_time, segment.max_time), (summary.min_time, summary.max_time));
+    let (recorded, found) = (
+        (segment.min_time, segment.max_time),
+        (summary.min_time, summary.max_time),
+    );
     if recorded != found {
         return differs("times", &recorded, &found);
     }
-    let recorded = segment.damaged.as_ref().map(|damaged| damaged.first_bad_position);
-    let found = summary.damage.as_ref().map(|damage| damage.first_bad_position);
+    let recorded = segment
+        .damaged
+        .as_ref()
+        .map(|damaged| damaged.first_bad_position);
+    let found = summary
+        .damage
+        .as_ref()
+        .map(|damage| damage.first_bad_position);
     if recorded != found {
         return differs("first bad position", &recorded, &found);
     }
@@ -167,7 +216,12 @@ async fn orphans(reading: &Reading) -> Result<Vec<String>> {
                 found.push(key.to_string());
             }
         }
-        after = page.objects.into_iter().next_back().map(|(key, _)| key).or(after);
+        after = page
+            .objects
+            .into_iter()
+            .next_back()
+            .map(|(key, _)| key)
+            .or(after);
         if !page.more {
             return Ok(found);
         }
@@ -178,11 +232,19 @@ fn print(global: &Global, args: &VerifyArgs, report: &Report) -> Result<()> {
     if global.json {
         return output::print_json(report);
     }
-    let mut text: String = report.findings.iter().map(|finding| format!("{finding}\n")).collect();
+    let mut text: String = report
+        .findings
+        .iter()
+        .map(|finding| format!("{finding}\n"))
+        .collect();
     text.extend(report.orphans.iter().map(|key| format!("orphan: {key}\n")));
     text += &format!("{} records, {} segments", report.records, report.segments);
     if args.deep {
-        text += &format!(", {} read ({})", report.segments_read, output::size(report.bytes_read));
+        text += &format!(
+            ", {} read ({})",
+            report.segments_read,
+            output::size(report.bytes_read)
+        );
     }
     if args.orphans {
         text += &format!(", {} orphans", report.orphans.len());

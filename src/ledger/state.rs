@@ -169,7 +169,10 @@ impl LedgerState {
 
     /// The record of the newest segment, if an incarnation ends in one.
     pub fn newest_segment(&self) -> Option<Seq> {
-        let ends = self.incarnations.values().filter(|known| known.last_head.is_some());
+        let ends = self
+            .incarnations
+            .values()
+            .filter(|known| known.last_head.is_some());
         ends.map(|known| known.last_seq).max()
     }
 

@@ -27,11 +27,21 @@ impl SourceFile {
     /// [`SourceError::Io`]; also for what is not a regular file.
     pub fn open(path: &Path) -> Result<SourceFile, SourceError> {
         let file = File::open(path).map_err(|e| SourceError::io("open", path, e))?;
-        let at_open = file.metadata().map_err(|e| SourceError::io("stat", path, e))?;
+        let at_open = file
+            .metadata()
+            .map_err(|e| SourceError::io("stat", path, e))?;
         if !at_open.is_file() {
-            return Err(SourceError::io("open", path, std::io::Error::other("not a regular file")));
+            return Err(SourceError::io(
+                "open",
+                path,
+                std::io::Error::other("not a regular file"),
+            ));
         }
-        Ok(SourceFile { file, path: path.to_owned(), at_open })
+        Ok(SourceFile {
+            file,
+            path: path.to_owned(),
+            at_open,
+        })
     }
 
     /// Its path.
@@ -53,14 +63,29 @@ impl SourceFile {
         loop {
             let take = want.min(self.size());
             let mut prefix = vec![0; take as usize];
-            self.file.read_exact_at(&mut prefix, 0).map_err(|e| SourceError::io("read", &self.path, e))?;
-            let refused = |source| SourceError::Refused { path: self.path.clone(), source };
+            self.file
+                .read_exact_at(&mut prefix, 0)
+                .map_err(|e| SourceError::io("read", &self.path, e))?;
+            let refused = |source| SourceError::Refused {
+                path: self.path.clone(),
+                source,
+            };
             match probe_head(&prefix, take == self.size()).map_err(refused)? {
                 HeadProbe::Head(head) => return Ok(*head),
-                HeadProbe::NeedMore(bytes) if bytes > want && bytes <= HEAD_MAX_BYTES && take < self.size() => want = bytes,
+                HeadProbe::NeedMore(bytes)
+                    if bytes > want && bytes <= HEAD_MAX_BYTES && take < self.size() =>
+                {
+                    want = bytes
+                }
                 HeadProbe::NeedMore(bytes) => {
-                    let reason = format!("its first events need {bytes} bytes, over the limit of {HEAD_MAX_BYTES}");
-                    return Err(SourceError::io("read", &self.path, std::io::Error::other(reason)));
+                    let reason = format!(
+                        "its first events need {bytes} bytes, over the limit of {HEAD_MAX_BYTES}"
+                    );
+                    return Err(SourceError::io(
+                        "read",
+                        &self.path,
+                        std::io::Error::other(reason),
+                    ));
                 }
             }
         }
@@ -72,10 +97,15 @@ impl SourceFile {
     /// [`SourceError::Io`].
     pub fn read_at_most(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, SourceError> {
         let left = self.size().saturating_sub(offset);
-        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let want = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         let mut filled = 0;
         while filled < want {
-            match self.file.read_at(&mut buffer[filled..want], offset + filled as u64) {
+            match self
+                .file
+                .read_at(&mut buffer[filled..want], offset + filled as u64)
+            {
                 Ok(0) => break,
                 Ok(n) => filled += n,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
@@ -91,10 +121,20 @@ impl SourceFile {
     /// # Errors
     /// [`SourceError::Changed`] with what changed.
     pub fn unchanged(&self) -> Result<(), SourceError> {
-        let now = self.file.metadata().map_err(|e| SourceError::io("stat", &self.path, e))?;
-        let changed = |what: String| SourceError::Changed { path: self.path.clone(), what };
+        let now = self
+            .file
+            .metadata()
+            .map_err(|e| SourceError::io("stat", &self.path, e))?;
+        let changed = |what: String| SourceError::Changed {
+            path: self.path.clone(),
+            what,
+        };
         if now.len() != self.at_open.len() {
-            return Err(changed(format!("its size went from {} to {} bytes", self.at_open.len(), now.len())));
+            return Err(changed(format!(
+                "its size went from {} to {} bytes",
+                self.at_open.len(),
+                now.len()
+            )));
         }
         if (now.mtime(), now.mtime_nsec()) != (self.at_open.mtime(), self.at_open.mtime_nsec()) {
             return Err(changed("its modification time changed".to_owned()));
@@ -113,7 +153,11 @@ impl SourceFile {
 pub fn server_uuid(datadir: &Path) -> Option<uuid::Uuid> {
     let mut text = String::new();
     // auto.cnf is two lines; more than a page of it is something else.
-    File::open(datadir.join("auto.cnf")).ok()?.take(4096).read_to_string(&mut text).ok()?;
+    File::open(datadir.join("auto.cnf"))
+        .ok()?
+        .take(4096)
+        .read_to_string(&mut text)
+        .ok()?;
     text.lines().find_map(|line| {
         let (name, value) = line.split_once('=')?;
         (name.trim().replace('-', "_") == "server_uuid").then(|| value.trim().parse().ok())?

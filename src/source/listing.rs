@@ -43,7 +43,9 @@ impl Source {
         let kind = std::fs::metadata(path).map_err(|e| SourceError::io("open", path, e))?;
         if !kind.is_dir() {
             index_file::parse(path, &index_file::read(path)?)?;
-            return Ok(Source { index_path: path.to_owned() });
+            return Ok(Source {
+                index_path: path.to_owned(),
+            });
         }
         let mut found = candidates(path)?;
         match (found.pop(), found.is_empty()) {
@@ -51,8 +53,15 @@ impl Source {
             (Some(index_path), true) => Ok(Source { index_path }),
             (Some(last), false) => {
                 found.push(last);
-                let names: Vec<_> = found.iter().filter_map(|p| p.file_name()).map(|n| n.to_string_lossy()).collect();
-                Err(SourceError::ManyIndexes { dir: path.to_owned(), found: names.join(", ") })
+                let names: Vec<_> = found
+                    .iter()
+                    .filter_map(|p| p.file_name())
+                    .map(|n| n.to_string_lossy())
+                    .collect();
+                Err(SourceError::ManyIndexes {
+                    dir: path.to_owned(),
+                    found: names.join(", "),
+                })
             }
         }
     }
@@ -75,7 +84,10 @@ impl Source {
             closed: n + 1 < count,
         };
         let datadir = self.index_path.parent().unwrap_or(Path::new("."));
-        Ok(Listing { files: lines.iter().enumerate().map(listed).collect(), server_uuid: super::file::server_uuid(datadir) })
+        Ok(Listing {
+            files: lines.iter().enumerate().map(listed).collect(),
+            server_uuid: super::file::server_uuid(datadir),
+        })
     }
 
     /// Opens a listed file. `None` when it was purged since: it is gone, and the index no longer lists it.
@@ -85,9 +97,14 @@ impl Source {
     pub fn open_listed(&self, listed: &Listed) -> Result<Option<SourceFile>, SourceError> {
         match SourceFile::open(&listed.path) {
             Ok(file) => Ok(Some(file)),
-            Err(SourceError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(SourceError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
                 if self.list()?.files.iter().any(|now| now.file == listed.file) {
-                    return Err(SourceError::ListedButMissing { path: listed.path.clone(), index: self.index_path.clone() });
+                    return Err(SourceError::ListedButMissing {
+                        path: listed.path.clone(),
+                        index: self.index_path.clone(),
+                    });
                 }
                 Ok(None)
             }
@@ -102,7 +119,11 @@ fn candidates(dir: &Path) -> Result<Vec<PathBuf>, SourceError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(fail)? {
         let path = entry.map_err(fail)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if name.ends_with(INDEX_SUFFIX) && !is_relay_index(&path, &name) {
             found.push(path);
         }
@@ -113,10 +134,17 @@ fn candidates(dir: &Path) -> Result<Vec<PathBuf>, SourceError> {
 
 /// Whether an index file lists relay logs. By what its first file holds where that can be read, else by its name.
 fn is_relay_index(path: &Path, name: &str) -> bool {
-    let first = index_file::read(path).ok().and_then(|text| index_file::parse(path, &text).ok()?.into_iter().next());
-    let head = first.map(|line| SourceFile::open(&index_file::locate(path, &line)).and_then(|file| file.head()));
+    let first = index_file::read(path)
+        .ok()
+        .and_then(|text| index_file::parse(path, &text).ok()?.into_iter().next());
+    let head = first.map(|line| {
+        SourceFile::open(&index_file::locate(path, &line)).and_then(|file| file.head())
+    });
     match head {
-        Some(Err(SourceError::Refused { source: crate::binlog::Refusal::RelayLog, .. })) => true,
+        Some(Err(SourceError::Refused {
+            source: crate::binlog::Refusal::RelayLog,
+            ..
+        })) => true,
         Some(Ok(_)) => false,
         _ => name.contains("relay"),
     }

@@ -101,10 +101,17 @@ impl SourceError {
     /// An [`SourceError::Io`] with the advice that fits its kind.
     pub fn io(verb: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> SourceError {
         let hint = match source.kind() {
-            std::io::ErrorKind::PermissionDenied => "; run as a user that may read the server's files (root, or the group mysql)",
+            std::io::ErrorKind::PermissionDenied => {
+                "; run as a user that may read the server's files (root, or the group mysql)"
+            }
             std::io::ErrorKind::NotFound => "; check the path",
             _ => "",
         };
-        SourceError::Io { verb, path: path.into(), source, hint }
+        SourceError::Io {
+            verb,
+            path: path.into(),
+            source,
+            hint,
+        }
     }
 }

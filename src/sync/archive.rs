@@ -3,15 +3,17 @@
 use super::commit::{Committed, Committer, closed_by};
 use super::compress::CompressPool;
 use super::journal::{Interrupt, Journal, Uninterrupted, around};
+use super::likeness::{Likeness, likeness};
 use super::manifest::{self, LastArchived, Manifest};
 use super::pipeline::{self, Format, OnRead, Uploaded};
 use super::place::{Arrival, Consent, Refusal, first_basename, flavour_name};
-use super::plan::{ArchivedAs, Plan, Seen, plan};
-use crate::binlog::Head;
+use super::plan::{ArchivedAs, Conflict, Plan, Seen, plan, suspects};
+use crate::binlog::{Head, Scanner, Summary};
 use crate::index::Index;
 use crate::ledger::record::ClosedBy;
 use crate::ledger::{FORMAT, LedgerState, SEGMENTS_PREFIX, StreamFile};
-use crate::model::{GtidSet, Incarnation, Micros, ObjectKey};
+use crate::model::digest::Hasher;
+use crate::model::{GtidSet, Incarnation, Micros, ObjectKey, Sha256};
 use crate::segment::{FRAME_SIZE_DEFAULT, Recipients};
 use crate::source::{Listing, Source, SourceError, SourceFile};
 use crate::store::SharedStore;
@@ -124,30 +126,51 @@ pub fn read_batch(source: &Source) -> Result<Batch> {
 ///
 /// # Errors
 /// When anything cannot be archived; what was archived before it stays archived.
-pub async fn archive_once(source: &Source, batch: Batch, store: SharedStore, settings: &Settings) -> Result<Outcome> {
+pub async fn archive_once(
+    source: &Source,
+    batch: Batch,
+    store: SharedStore,
+    settings: &Settings,
+) -> Result<Outcome> {
     let Some(first) = batch.heads.iter().find(|file| file.0.closed) else {
-        return Ok(Outcome { notices: vec!["no file is closed yet: nothing to archive".to_owned()], ..Outcome::default() });
+        return Ok(Outcome {
+            notices: vec!["no file is closed yet: nothing to archive".to_owned()],
+            ..Outcome::default()
+        });
     };
-    std::fs::create_dir_all(&settings.state_dir)
-        .with_context(|| format!("cannot create the state directory {}; pass --state-dir", settings.state_dir.display()))?;
+    std::fs::create_dir_all(&settings.state_dir).with_context(|| {
+        format!(
+            "cannot create the state directory {}; pass --state-dir",
+            settings.state_dir.display()
+        )
+    })?;
     let _lock = lock(settings)?;
     let committer = open_stream(store, settings, first).await?;
-    let orphans_removed = committer.tidy_up().await?;
     let state = committer.state().await?;
     check_not_behind(settings, &state)?;
-    let seen = look_up(&committer.index, batch.heads)?;
-    let plan = plan(&seen)?;
+    let orphans_removed = committer.tidy_up().await?;
+    let mut seen = look_up(&committer.index, &state, batch.heads)?;
+    clear_suspects(&committer.index, &mut seen)?;
+    let plan = plan(&seen);
     let mut run = Run {
         source,
         settings,
         committer,
         pool: CompressPool::start(settings.threads, settings.level, settings.frame_size)?,
-        format: Format { frame_size: settings.frame_size, recipients: settings.recipients.clone() },
+        format: Format {
+            frame_size: settings.frame_size,
+            recipients: settings.recipients.clone(),
+        },
         listing: batch.listing,
-        outcome: Outcome { orphans_removed, ..Outcome::default() },
+        outcome: Outcome {
+            orphans_removed,
+            ..Outcome::default()
+        },
     };
     run.note_older(&seen, &plan);
     run.archive(&seen, &plan).await?;
+    // Objects whose record had an unknown outcome could not go before another record stood at its place.
+    run.outcome.orphans_removed += run.committer.tidy_up().await?;
     run.write_manifest()?;
     Ok(run.outcome)
 }
@@ -155,14 +178,17 @@ pub async fn archive_once(source: &Source, batch: Batch, store: SharedStore, set
 /// Takes the lock of the state directory; it is released when the file is closed, whatever ends the process.
 fn lock(settings: &Settings) -> Result<std::fs::File> {
     let path = settings.state_dir.join(LOCK_NAME);
-    let file = std::fs::File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    let file = std::fs::File::create(&path)
+        .with_context(|| format!("cannot create {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => bail!(
             "another binlogfs archives with the state directory {}; wait for it, or give this one its own --state-dir",
             settings.state_dir.display()
         ),
-        Err(std::fs::TryLockError::Error(e)) => Err(e).with_context(|| format!("cannot lock {}", path.display())),
+        Err(std::fs::TryLockError::Error(e)) => {
+            Err(e).with_context(|| format!("cannot lock {}", path.display()))
+        }
     }
 }
 
@@ -172,7 +198,9 @@ type HeadOfFile = (crate::source::Listed, Head, u64);
 fn read_heads(source: &Source, listing: &Listing) -> Result<Vec<HeadOfFile>> {
     let mut heads = Vec::with_capacity(listing.files.len());
     for listed in &listing.files {
-        let Some(file) = source.open_listed(listed)? else { continue };
+        let Some(file) = source.open_listed(listed)? else {
+            continue;
+        };
         match file.head() {
             Ok(head) => heads.push((listed.clone(), head, file.size())),
             // The active file may be in the making: nothing is taken from it but its PREVIOUS_GTIDS.
@@ -184,7 +212,11 @@ fn read_heads(source: &Source, listing: &Listing) -> Result<Vec<HeadOfFile>> {
 }
 
 /// Opens the stream, or begins it, with index and journal.
-async fn open_stream(store: SharedStore, settings: &Settings, first: &HeadOfFile) -> Result<Committer> {
+async fn open_stream(
+    store: SharedStore,
+    settings: &Settings,
+    first: &HeadOfFile,
+) -> Result<Committer> {
     let (index, _) = Index::open(&settings.state_dir.join(INDEX_NAME))?;
     let index = Arc::new(index);
     let flavour = first.1.flavour;
@@ -208,13 +240,27 @@ async fn open_stream(store: SharedStore, settings: &Settings, first: &HeadOfFile
     };
     let stream_flavour = stream.file().flavour;
     if let Some(file_flavour) = flavour.filter(|flavour| *flavour != stream_flavour) {
-        let (file_flavour, stream_flavour) = (flavour_name(file_flavour), flavour_name(stream_flavour));
-        return Err(Refusal::OtherFlavour { file: first.0.file.clone(), file_flavour, stream_flavour }.into());
+        let (file_flavour, stream_flavour) =
+            (flavour_name(file_flavour), flavour_name(stream_flavour));
+        return Err(Refusal::OtherFlavour {
+            file: first.0.file.clone(),
+            file_flavour,
+            stream_flavour,
+        }
+        .into());
     }
     let interrupt = Arc::clone(&settings.interrupt);
     let journal = Journal::open(&settings.state_dir, Arc::clone(&interrupt))?;
     let (consent, archiver) = (settings.consent.clone(), settings.archiver.clone());
-    Ok(Committer { store, stream, index, journal, consent, archiver, interrupt })
+    Ok(Committer {
+        store,
+        stream,
+        index,
+        journal,
+        consent,
+        archiver,
+        interrupt,
+    })
 }
 
 /// A ledger that ends before what this host archived has lost records: the index may be gone, the manifest remembers.
@@ -233,15 +279,74 @@ fn check_not_behind(settings: &Settings, state: &LedgerState) -> Result<()> {
     }
 }
 
-fn look_up(index: &Index, heads: Vec<HeadOfFile>) -> Result<Vec<Seen>> {
+fn look_up(index: &Index, state: &LedgerState, heads: Vec<HeadOfFile>) -> Result<Vec<Seen>> {
     let look_up = |(listed, head, size): HeadOfFile| {
-        let found = index.find(&head.head, listed.file.number())?.into_iter().next_back();
+        let found = index
+            .find(&head.head, listed.file.number())?
+            .into_iter()
+            .next_back();
         let archived = found.and_then(|entry| {
-            entry.segment.map(|segment| ArchivedAs { seq: entry.seq, incarnation: entry.incarnation, size: segment.size })
+            let succeeded = state
+                .incarnation(entry.incarnation)
+                .is_some_and(|known| known.last_number > entry.number);
+            Some(ArchivedAs {
+                seq: entry.seq,
+                incarnation: entry.incarnation,
+                size: entry.segment?.size,
+                succeeded,
+            })
         });
-        Ok(Seen { listed, head, size, archived })
+        Ok(Seen {
+            listed,
+            head,
+            size,
+            archived,
+        })
     };
     heads.into_iter().map(look_up).collect()
+}
+
+/// Reads the files that may be others than those archived, and forgets the match of those that are.
+fn clear_suspects(index: &Index, seen: &mut [Seen]) -> Result<()> {
+    for n in suspects(seen) {
+        let Some(archived) = seen[n].archived else {
+            continue;
+        };
+        let record = index
+            .entry_by_seq(archived.seq)?
+            .and_then(|entry| entry.segment);
+        let record = record
+            .with_context(|| format!("ledger record {} is not in the index", archived.seq))?;
+        let (summary, sha256) = read_through(&seen[n])?;
+        match likeness(&record, &summary, sha256) {
+            Likeness::Same => {}
+            Likeness::Another => seen[n].archived = None,
+            Likeness::Changed => return Err(Conflict::of(&seen[n], &archived).into()),
+        }
+    }
+    Ok(())
+}
+
+/// Scans and hashes a whole file.
+fn read_through(file: &Seen) -> Result<(Summary, Sha256)> {
+    let opened = SourceFile::open(&file.listed.path)?;
+    let (mut scanner, mut hasher) = (Scanner::new(()), Hasher::default());
+    let mut buffer = vec![0; FRAME_SIZE_DEFAULT as usize];
+    let mut offset = 0;
+    loop {
+        let n = opened.read_at_most(offset, &mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        let refused = |source| SourceError::Refused {
+            path: file.listed.path.clone(),
+            source,
+        };
+        scanner.push(&buffer[..n]).map_err(refused)?;
+        hasher.update(&buffer[..n]);
+        offset += n as u64;
+    }
+    Ok((scanner.finish().0?, hasher.finish()))
 }
 
 struct Run<'a> {
@@ -257,7 +362,10 @@ struct Run<'a> {
 impl Run<'_> {
     fn note_older(&mut self, seen: &[Seen], plan: &Plan) {
         for file in plan.older.iter().filter_map(|n| seen.get(*n)) {
-            self.outcome.notices.push(format!("{} is older than what this stream begins with, or a hole in it: left alone", file.listed.file));
+            self.outcome.notices.push(format!(
+                "{} is older than what this stream begins with, or a hole in it: left alone",
+                file.listed.file
+            ));
         }
     }
 
@@ -265,9 +373,17 @@ impl Run<'_> {
     /// and what was in flight is waited for and removed: an upload that is merely dropped might still land.
     async fn archive(&mut self, seen: &[Seen], plan: &Plan) -> Result<()> {
         let progress = Arc::clone(&self.settings.progress);
-        progress.planned(plan.next.len(), plan.next.iter().filter_map(|n| seen.get(*n)).map(|file| file.size).sum());
+        progress.planned(
+            plan.next.len(),
+            plan.next
+                .iter()
+                .filter_map(|n| seen.get(*n))
+                .map(|file| file.size)
+                .sum(),
+        );
         let on_read: OnRead = Arc::new(move |bytes| progress.read(bytes));
-        let (committer, pool, format, source) = (&self.committer, &self.pool, &self.format, self.source);
+        let (committer, pool, format, source) =
+            (&self.committer, &self.pool, &self.format, self.source);
         let stop = &AtomicBool::new(false);
         let upload = |n: usize| {
             let on_read = Arc::clone(&on_read);
@@ -275,29 +391,42 @@ impl Run<'_> {
                 if stop.load(Ordering::Relaxed) {
                     return (n, Ok(None));
                 }
-                (n, upload_one(committer, source, pool, format, &seen[n], on_read).await)
+                (
+                    n,
+                    upload_one(committer, source, pool, format, &seen[n], on_read).await,
+                )
             }
         };
-        let mut uploads = futures::stream::iter(plan.next.iter().copied()).map(upload).buffered(self.settings.transfers.max(1));
+        let mut uploads = futures::stream::iter(plan.next.iter().copied())
+            .map(upload)
+            .buffered(self.settings.transfers.max(1));
         let mut failed: Option<anyhow::Error> = None;
         while let Some((n, uploaded)) = uploads.next().await {
             let result = match uploaded {
                 Ok(None) => continue,
                 Ok(Some(uploaded)) if failed.is_some() => {
-                    discard(committer, &uploaded.key).await.unwrap_or_else(|e| tracing::warn!("removed by the next run: {e:#}"));
+                    discard(committer, &uploaded.key)
+                        .await
+                        .unwrap_or_else(|e| tracing::warn!("removed by the next run: {e:#}"));
                     continue;
                 }
                 Ok(Some(uploaded)) => {
-                    let committed = commit_one(committer, &self.listing, seen, plan, n, &uploaded).await;
+                    let committed =
+                        commit_one(committer, &self.listing, seen, plan, n, &uploaded).await;
                     committed.map(|committed| self.outcome.add(&seen[n], &uploaded, committed))
                 }
                 Err(e) => Err(e),
             };
             match result.and_then(|()| write_manifest(committer, self.settings)) {
-                Ok(()) => self.settings.progress.archived(&seen[n].listed.file.to_string()),
+                Ok(()) => self
+                    .settings
+                    .progress
+                    .archived(&seen[n].listed.file.to_string()),
                 Err(e) => {
                     stop.store(true, Ordering::Relaxed);
-                    failed.get_or_insert(e.context(format!("archiving {}", seen[n].listed.path.display())));
+                    failed.get_or_insert(
+                        e.context(format!("archiving {}", seen[n].listed.path.display())),
+                    );
                 }
             }
         }
@@ -322,7 +451,10 @@ impl Outcome {
             return;
         }
         if let Some(damage) = &uploaded.summary.damage {
-            self.notices.push(format!("{name} is damaged at {}: {}; archived as it is", damage.first_bad_position, damage.reason));
+            self.notices.push(format!(
+                "{name} is damaged at {}: {}; archived as it is",
+                damage.first_bad_position, damage.reason
+            ));
             self.damaged.push(name.clone());
         }
         self.archived.push((name, committed.seq.0));
@@ -345,7 +477,9 @@ async fn upload_one(
     };
     check_same_head(&opened, file)?;
     let key = fresh_key(&file.listed.file.to_string(), !format.recipients.is_empty())?;
-    committer.journal.begin(&key, &file.listed.file.to_string(), Micros::now())?;
+    committer
+        .journal
+        .begin(&key, &file.listed.file.to_string(), Micros::now())?;
     let uploaded = pipeline::upload(&committer.store, opened, key, format, pool, on_read).await?;
     Ok(Some(uploaded))
 }
@@ -354,7 +488,11 @@ async fn upload_one(
 fn check_same_head(opened: &SourceFile, file: &Seen) -> Result<()> {
     if opened.head()?.head != file.head.head {
         let what = "another file has its name now; run again".to_owned();
-        return Err(SourceError::Changed { path: file.listed.path.clone(), what }.into());
+        return Err(SourceError::Changed {
+            path: file.listed.path.clone(),
+            what,
+        }
+        .into());
     }
     Ok(())
 }
@@ -362,9 +500,14 @@ fn check_same_head(opened: &SourceFile, file: &Seen) -> Result<()> {
 /// A key that nobody else draws: 128 random bits.
 fn fresh_key(file: &str, encrypted: bool) -> Result<ObjectKey> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|e| anyhow::anyhow!("the system has no random numbers: {e}"))?;
+    getrandom::fill(&mut random)
+        .map_err(|e| anyhow::anyhow!("the system has no random numbers: {e}"))?;
     let suffix = if encrypted { ".age" } else { "" };
-    Ok(format!("{SEGMENTS_PREFIX}{file}-{}.zst{suffix}", hex::encode(random)).parse()?)
+    Ok(format!(
+        "{SEGMENTS_PREFIX}{file}-{}.zst{suffix}",
+        hex::encode(random)
+    )
+    .parse()?)
 }
 
 async fn commit_one(
@@ -377,7 +520,10 @@ async fn commit_one(
 ) -> Result<Committed> {
     let file = &seen[n].listed.file;
     let before = n.checked_sub(1).and_then(|before| seen.get(before));
-    let follows = before.map(|before| incarnation_of(committer, before)).transpose()?.flatten();
+    let follows = before
+        .map(|before| incarnation_of(committer, before))
+        .transpose()?
+        .flatten();
     let mut history: GtidSet = plan.history.clone();
     history.union_with(&uploaded.summary.gtids);
     let arrival = Arrival {
@@ -395,7 +541,9 @@ async fn commit_one(
 }
 
 fn incarnation_of(committer: &Committer, file: &Seen) -> Result<Option<Incarnation>> {
-    let found = committer.index.find(&file.head.head, file.listed.file.number())?;
+    let found = committer
+        .index
+        .find(&file.head.head, file.listed.file.number())?;
     Ok(found.last().map(|entry| entry.incarnation))
 }
 
@@ -408,7 +556,10 @@ async fn discard(committer: &Committer, key: &ObjectKey) -> Result<()> {
 fn write_manifest(committer: &Committer, settings: &Settings) -> Result<()> {
     let state = committer.index.state()?;
     let newest = state.as_deref().and_then(LedgerState::newest_segment);
-    let entry = newest.map(|seq| committer.index.entry_by_seq(seq)).transpose()?.flatten();
+    let entry = newest
+        .map(|seq| committer.index.entry_by_seq(seq))
+        .transpose()?
+        .flatten();
     let last_archived = entry.and_then(|entry| {
         let segment = entry.segment?;
         Some(LastArchived {
@@ -419,7 +570,17 @@ fn write_manifest(committer: &Committer, settings: &Settings) -> Result<()> {
             seq: entry.seq,
         })
     });
-    let manifest = Manifest { last_archived, updated_at: Micros::now() };
-    around(&*settings.interrupt, "manifest.write", || manifest::write(&settings.state_dir, &manifest))
-        .with_context(|| format!("cannot write {}", manifest::path(&settings.state_dir).display()))
+    let manifest = Manifest {
+        last_archived,
+        updated_at: Micros::now(),
+    };
+    around(&*settings.interrupt, "manifest.write", || {
+        manifest::write(&settings.state_dir, &manifest)
+    })
+    .with_context(|| {
+        format!(
+            "cannot write {}",
+            manifest::path(&settings.state_dir).display()
+        )
+    })
 }

@@ -38,16 +38,23 @@ impl CompressPool {
         let (jobs, queue) = sync_channel::<Job>(threads);
         let queue = Arc::new(Mutex::new(queue));
         for n in 0..threads {
-            let mut compressor = FrameCompressor::new(level, frame_size).map_err(std::io::Error::other)?;
+            let mut compressor =
+                FrameCompressor::new(level, frame_size).map_err(std::io::Error::other)?;
             let queue = Arc::clone(&queue);
             let work = move || {
                 while let Some(job) = next(&queue) {
                     let frame = compressor.compress(&job.plain);
                     // The file may have been given up: then nobody waits for this frame.
-                    let _ = job.reply.send(Compressed { number: job.number, plain: job.plain, frame });
+                    let _ = job.reply.send(Compressed {
+                        number: job.number,
+                        plain: job.plain,
+                        frame,
+                    });
                 }
             };
-            std::thread::Builder::new().name(format!("compress-{n}")).spawn(work)?;
+            std::thread::Builder::new()
+                .name(format!("compress-{n}"))
+                .spawn(work)?;
         }
         Ok(CompressPool { jobs, threads })
     }
@@ -59,11 +66,19 @@ impl CompressPool {
 
     /// Hands over a frame; waits while all threads are busy. The result arrives at `reply`.
     pub fn submit(&self, number: u64, plain: Vec<u8>, reply: &Sender<Compressed>) {
-        let sent = self.jobs.send(Job { number, plain, reply: reply.clone() });
+        let sent = self.jobs.send(Job {
+            number,
+            plain,
+            reply: reply.clone(),
+        });
         assert!(sent.is_ok(), "the threads live as long as the pool");
     }
 }
 
 fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
-    queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv().ok()
+    queue
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .recv()
+        .ok()
 }

@@ -74,7 +74,9 @@ pub enum Refusal {
         server: String,
     },
     /// MySQL and MariaDB do not mix.
-    #[error("{file} is {file_flavour}'s and this stream is {stream_flavour}'s: archive it to a prefix of its own")]
+    #[error(
+        "{file} is {file_flavour}'s and this stream is {stream_flavour}'s: archive it to a prefix of its own"
+    )]
     OtherFlavour {
         /// The file.
         file: FileName,
@@ -112,9 +114,16 @@ pub fn flavour_name(flavour: Flavour) -> &'static str {
 ///
 /// # Errors
 /// When it may not be archived here, or not without a person's consent.
-pub fn place(state: &LedgerState, arrival: &Arrival<'_>, consent: &Consent, by: &Signature<'_>) -> Result<Place, Refusal> {
+pub fn place(
+    state: &LedgerState,
+    arrival: &Arrival<'_>,
+    consent: &Consent,
+    by: &Signature<'_>,
+) -> Result<Place, Refusal> {
     match continued(state, arrival) {
-        Some((id, incarnation)) => continue_incarnation(state, arrival, id, incarnation, consent, by),
+        Some((id, incarnation)) => {
+            continue_incarnation(state, arrival, id, incarnation, consent, by)
+        }
         None => begin_incarnation(state, arrival, consent, by),
     }
 }
@@ -129,7 +138,10 @@ pub struct Signature<'a> {
 }
 
 /// The incarnation that the file continues, if any.
-fn continued<'s>(state: &'s LedgerState, arrival: &Arrival<'_>) -> Option<(Incarnation, &'s IncarnationState)> {
+fn continued<'s>(
+    state: &'s LedgerState,
+    arrival: &Arrival<'_>,
+) -> Option<(Incarnation, &'s IncarnationState)> {
     let fits = |known: &IncarnationState| {
         known.basename == *arrival.file.basename()
             && known.last_number < arrival.file.number()
@@ -139,16 +151,25 @@ fn continued<'s>(state: &'s LedgerState, arrival: &Arrival<'_>) -> Option<(Incar
     let (id, known) = match arrival.follows {
         Some(id) => (id, state.incarnation(id)?),
         // Everything archived was purged meanwhile, or nothing was: only the same server's latest numbering can go on.
-        None => state.incarnations().rfind(|(_, known)| known.server_uuid == arrival.server_uuid)?,
+        None => state
+            .incarnations()
+            .rfind(|(_, known)| known.server_uuid == arrival.server_uuid)?,
     };
-    let last_of_timeline = state.incarnations().rfind(|(_, other)| other.timeline == known.timeline)?.0;
+    let last_of_timeline = state
+        .incarnations()
+        .rfind(|(_, other)| other.timeline == known.timeline)?
+        .0;
     (fits(known) && last_of_timeline == id).then_some((id, known))
 }
 
 /// Whether a file that follows no archived one in its listing is of the server of an incarnation: by the server's UUID,
 /// or, where there is none, by GTIDs that it has in common.
 fn recognised(known: &IncarnationState, arrival: &Arrival<'_>) -> bool {
-    arrival.server_uuid.is_some() || known.executed.as_ref().is_some_and(|executed| executed.intersects(arrival.history))
+    arrival.server_uuid.is_some()
+        || known
+            .executed
+            .as_ref()
+            .is_some_and(|executed| executed.intersects(arrival.history))
 }
 
 /// Whether what was executed before a file contains what was executed before. Unknown on either side: assume so.
@@ -167,19 +188,28 @@ fn continue_incarnation(
     consent: &Consent,
     by: &Signature<'_>,
 ) -> Result<Place, Refusal> {
-    let first_of_timeline = state.timeline(known.timeline).is_some_and(|timeline| timeline.first_incarnation == id);
+    let first_of_timeline = state
+        .timeline(known.timeline)
+        .is_some_and(|timeline| timeline.first_incarnation == id);
     let name = |file: &FileName| MountName::of(file, id, first_of_timeline, &state.basename);
     let missing = arrival.file.number().0 - known.last_number.0 - 1;
     let hole_file = |number: u64| FileName::new(known.basename.clone(), SegmentNumber(number));
     if (missing > HOLES_WITHOUT_CONSENT && !consent.holes) || missing > HOLES_MAX {
         let last = SegmentNumber(arrival.file.number().0 - 1);
-        return Err(Refusal::TooManyHoles { file: arrival.file.clone(), missing, first: hole_file(known.last_number.0 + 1), last });
+        return Err(Refusal::TooManyHoles {
+            file: arrival.file.clone(),
+            missing,
+            first: hole_file(known.last_number.0 + 1),
+            last,
+        });
     }
     let mut before = Vec::new();
     let mut notices = Vec::new();
     for number in known.last_number.0 + 1..arrival.file.number().0 {
         let file = hole_file(number);
-        notices.push(format!("{file} was gone from the server before it was archived: recorded as a hole"));
+        notices.push(format!(
+            "{file} was gone from the server before it was archived: recorded as a hole"
+        ));
         before.push(Body::Hole(HoleRecord {
             timeline: known.timeline,
             incarnation: id,
@@ -208,15 +238,28 @@ fn continue_incarnation(
         incarnation: id,
         branch: None,
         mount_name: name(arrival.file),
-        previous_gtids_sha256: arrival.previous.filter(|_| derivable).map(|set| Sha256::of(set.to_string().as_bytes())),
+        previous_gtids_sha256: arrival
+            .previous
+            .filter(|_| derivable)
+            .map(|set| Sha256::of(set.to_string().as_bytes())),
         previous_gtids: arrival.previous.filter(|_| !derivable).cloned(),
         before,
         notices,
     })
 }
 
-fn begin_incarnation(state: &LedgerState, arrival: &Arrival<'_>, consent: &Consent, by: &Signature<'_>) -> Result<Place, Refusal> {
-    let incarnation = Incarnation(state.incarnations().next_back().map_or(1, |(id, _)| id.0 + 1));
+fn begin_incarnation(
+    state: &LedgerState,
+    arrival: &Arrival<'_>,
+    consent: &Consent,
+    by: &Signature<'_>,
+) -> Result<Place, Refusal> {
+    let incarnation = Incarnation(
+        state
+            .incarnations()
+            .next_back()
+            .map_or(1, |(id, _)| id.0 + 1),
+    );
     let previous_gtids = arrival.previous.cloned();
     let Some((newest, timeline)) = state.newest_timeline() else {
         let mount_name = MountName::of(arrival.file, incarnation, true, &state.basename);
@@ -231,21 +274,46 @@ fn begin_incarnation(state: &LedgerState, arrival: &Arrival<'_>, consent: &Conse
             notices: Vec::new(),
         });
     };
-    let server = arrival.server_uuid.map_or("none".to_owned(), |uuid| uuid.to_string());
-    let same_server = arrival.server_uuid.is_some() && state.incarnations().any(|(_, known)| known.server_uuid == arrival.server_uuid);
-    let shares = state.timelines().any(|(_, timeline)| timeline.executed.intersects(arrival.history));
+    let server = arrival
+        .server_uuid
+        .map_or("none".to_owned(), |uuid| uuid.to_string());
+    let same_server = arrival.server_uuid.is_some()
+        && state
+            .incarnations()
+            .any(|(_, known)| known.server_uuid == arrival.server_uuid);
+    let shares = state
+        .timelines()
+        .any(|(_, timeline)| timeline.executed.intersects(arrival.history));
     if !same_server && !shares && consent.server.as_deref() != Some(server.as_str()) {
-        return Err(Refusal::Foreign { file: arrival.file.clone(), server });
+        return Err(Refusal::Foreign {
+            file: arrival.file.clone(),
+            server,
+        });
     }
     // Without a single archived GTID nothing proves that one history continues the other.
     let joins = !timeline.archived.is_empty() && timeline.archived.is_subset(arrival.history);
     if joins {
-        let missing = arrival.previous.map(|previous| previous.minus(&timeline.executed)).filter(|missing| !missing.is_empty());
-        let mut notices = vec![format!("{} of server {server} continues timeline {newest} as incarnation {incarnation}", arrival.file)];
+        let missing = arrival
+            .previous
+            .map(|previous| previous.minus(&timeline.executed))
+            .filter(|missing| !missing.is_empty());
+        let mut notices = vec![format!(
+            "{} of server {server} continues timeline {newest} as incarnation {incarnation}",
+            arrival.file
+        )];
         let before: Vec<Body> = missing
             .map(|missing| {
-                notices.push(format!("{missing} is in no archived file: recorded as a gap"));
-                gap(state, newest, timeline, missing, "executed by the joining server before its first file here", by)
+                notices.push(format!(
+                    "{missing} is in no archived file: recorded as a gap"
+                ));
+                gap(
+                    state,
+                    newest,
+                    timeline,
+                    missing,
+                    "executed by the joining server before its first file here",
+                    by,
+                )
             })
             .into_iter()
             .collect();
@@ -270,7 +338,10 @@ fn begin_incarnation(state: &LedgerState, arrival: &Arrival<'_>, consent: &Conse
         before: Vec::new(),
         timeline: next,
         incarnation,
-        branch: Some(BranchRecord { timeline: newest, lost }),
+        branch: Some(BranchRecord {
+            timeline: newest,
+            lost,
+        }),
         mount_name: MountName::of(arrival.file, incarnation, true, &state.basename),
         previous_gtids,
         previous_gtids_sha256: None,
@@ -278,7 +349,14 @@ fn begin_incarnation(state: &LedgerState, arrival: &Arrival<'_>, consent: &Conse
     })
 }
 
-fn gap(state: &LedgerState, id: Timeline, timeline: &TimelineState, missing: GtidSet, reason: &str, by: &Signature<'_>) -> Body {
+fn gap(
+    state: &LedgerState,
+    id: Timeline,
+    timeline: &TimelineState,
+    missing: GtidSet,
+    reason: &str,
+    by: &Signature<'_>,
+) -> Body {
     Body::Gap(GapRecord {
         timeline: id,
         after: state.last_seq,

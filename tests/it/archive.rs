@@ -26,7 +26,10 @@ impl Archive {
         for name in ["state", "cache", "mnt", "data"] {
             fs::create_dir(temp.path().join(name)).expect("the temporary directory is writable");
         }
-        Archive { temp, recipient: None }
+        Archive {
+            temp,
+            recipient: None,
+        }
     }
 
     /// A path below its temporary directory.
@@ -46,7 +49,9 @@ impl Archive {
 
     /// The public key.
     pub fn recipient(&self) -> &str {
-        self.recipient.as_deref().expect("this archive is encrypted")
+        self.recipient
+            .as_deref()
+            .expect("this archive is encrypted")
     }
 
     /// The directory that is the store.
@@ -62,7 +67,12 @@ impl Archive {
     /// `binlogfs archive --once` from `source`, not run yet.
     pub fn archive_command(&self, source: &Path) -> Command {
         let mut command = tools::binlogfs();
-        command.args(["archive", "--once", "--to", &self.url()]).arg("--source").arg(source).arg("--state-dir").arg(self.path("state"));
+        command
+            .args(["archive", "--once", "--to", &self.url()])
+            .arg("--source")
+            .arg(source)
+            .arg("--state-dir")
+            .arg(self.path("state"));
         if let Some(recipient) = &self.recipient {
             command.args(["--recipient", recipient]);
         }
@@ -77,7 +87,10 @@ impl Archive {
     /// A reading command on the stream, with the key if there is one.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = tools::binlogfs();
-        command.args(arguments).arg("--cache-dir").arg(self.path("cache"));
+        command
+            .args(arguments)
+            .arg("--cache-dir")
+            .arg(self.path("cache"));
         if self.recipient.is_some() {
             command.arg("--identity").arg(self.key());
         }
@@ -92,16 +105,20 @@ impl Archive {
     /// `binlogfs ls --json`.
     pub fn ls(&self, more: &[&str]) -> Vec<serde_json::Value> {
         let url = self.url();
-        let arguments: Vec<&str> = ["ls", &url, "--json"].into_iter().chain(more.iter().copied()).collect();
+        let arguments: Vec<&str> = ["ls", &url, "--json"]
+            .into_iter()
+            .chain(more.iter().copied())
+            .collect();
         serde_json::from_slice(&tools::run(&mut self.command(&arguments))).expect("JSON")
     }
 
     /// `binlogfs verify --deep --orphans --json`, which must find nothing wrong.
     pub fn verify(&self) {
         let output = self.output(&["verify", &self.url(), "--deep", "--orphans", "--json"]);
-        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| {
-            panic!("no report ({e}): {}", tools::excerpt(&output.stderr));
-        });
+        let report: serde_json::Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|e| {
+                panic!("no report ({e}): {}", tools::excerpt(&output.stderr));
+            });
         assert_eq!(output.status.code(), Some(0), "{report:#}");
         assert_eq!(report["orphans"], serde_json::json!([]), "{report:#}");
     }
@@ -116,7 +133,10 @@ impl Archive {
         let dir = self.path("mnt");
         let url = self.url();
         let mount = dir.to_str().expect("a temporary path is text");
-        let arguments: Vec<&str> = ["mount", &url, mount].into_iter().chain(options.iter().copied()).collect();
+        let arguments: Vec<&str> = ["mount", &url, mount]
+            .into_iter()
+            .chain(options.iter().copied())
+            .collect();
         tools::run(&mut self.command(&arguments));
         Mounted { dir }
     }
@@ -124,8 +144,12 @@ impl Archive {
     /// The keys of all objects under a prefix of the bucket, sorted.
     pub fn keys(&self, prefix: &str) -> Vec<PathBuf> {
         let dir = self.bucket().join(prefix);
-        let Ok(entries) = fs::read_dir(&dir) else { return Vec::new() };
-        let mut keys: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        let Ok(entries) = fs::read_dir(&dir) else {
+            return Vec::new();
+        };
+        let mut keys: Vec<_> = entries
+            .map(|entry| entry.expect("an entry").path())
+            .collect();
         keys.sort();
         keys
     }

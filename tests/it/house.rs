@@ -18,7 +18,15 @@ const LAYERS: &[&[&str]] = &[
 const PURE: &[&str] = &["model", "binlog", "segment", "ledger"];
 
 /// What a pure module never names outside its tests.
-const IMPURE: &[&str] = &["std::fs", "std::net", "tokio::", "std::process", "rusqlite", "std::thread", "std::env"];
+const IMPURE: &[&str] = &[
+    "std::fs",
+    "std::net",
+    "tokio::",
+    "std::process",
+    "rusqlite",
+    "std::thread",
+    "std::env",
+];
 
 /// Lines of a file before its tests.
 const LINES_MAX: usize = 400;
@@ -43,8 +51,16 @@ fn sources() -> Vec<(PathBuf, String)> {
 
 /// The module a file belongs to: `store` for `src/store/file.rs`.
 fn module_of(path: &Path) -> String {
-    let below = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("in src");
-    let first = below.components().next().expect("a component").as_os_str().to_string_lossy().into_owned();
+    let below = path
+        .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+        .expect("in src");
+    let first = below
+        .components()
+        .next()
+        .expect("a component")
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned();
     first.trim_end_matches(".rs").to_owned()
 }
 
@@ -53,8 +69,15 @@ fn code(path: &Path, text: &str) -> String {
     if path.components().any(|c| c.as_os_str() == "tests") || path.ends_with("tests.rs") {
         return String::new();
     }
-    let before_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
-    before_tests.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    let before_tests = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or(text);
+    before_tests
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn layer(module: &str) -> Option<usize> {
@@ -68,10 +91,16 @@ fn uses_go_downward_only() {
         let module = module_of(&path);
         let Some(own) = layer(&module) else { continue };
         for (n, used) in code(&path, &text).split("crate::").skip(1).enumerate() {
-            let used: String = used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            let used: String = used
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect();
             let Some(other) = layer(&used) else { continue };
             if used != module && other <= own {
-                broken.push(format!("{} (use {n}): {module} uses {used}", path.display()));
+                broken.push(format!(
+                    "{} (use {n}): {module} uses {used}",
+                    path.display()
+                ));
             }
         }
     }
@@ -103,23 +132,41 @@ fn pure_modules_do_no_io() {
             continue;
         }
         let code = code(&path, &text);
-        broken.extend(IMPURE.iter().filter(|name| code.contains(**name)).map(|name| format!("{}: {name}", path.display())));
+        broken.extend(
+            IMPURE
+                .iter()
+                .filter(|name| code.contains(**name))
+                .map(|name| format!("{}: {name}", path.display())),
+        );
     }
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
 #[test]
 fn only_one_file_knows_fuser() {
-    let knows: Vec<_> = sources().into_iter().filter(|(path, text)| code(path, text).contains("fuser::")).map(|(path, _)| path).collect();
-    assert!(knows.iter().all(|path| path.ends_with("fs/fuse.rs")), "{knows:?}");
+    let knows: Vec<_> = sources()
+        .into_iter()
+        .filter(|(path, text)| code(path, text).contains("fuser::"))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(
+        knows.iter().all(|path| path.ends_with("fs/fuse.rs")),
+        "{knows:?}"
+    );
 }
 
 #[test]
 fn files_are_short_and_say_what_they_are() {
     let mut broken = Vec::new();
     for (path, text) in sources() {
-        let lines = text.split("#[cfg(test)]").next().unwrap_or(&text).lines().count();
-        let is_test = path.components().any(|c| c.as_os_str() == "tests") || path.ends_with("tests.rs");
+        let lines = text
+            .split("#[cfg(test)]")
+            .next()
+            .unwrap_or(&text)
+            .lines()
+            .count();
+        let is_test =
+            path.components().any(|c| c.as_os_str() == "tests") || path.ends_with("tests.rs");
         if lines > LINES_MAX && !is_test {
             broken.push(format!("{}: {lines} lines", path.display()));
         }

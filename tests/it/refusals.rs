@@ -32,7 +32,10 @@ fn with_second_file(bytes: &[u8], says: &[&str]) {
 
 #[test]
 fn a_binlog_encrypted_by_the_server_is_refused() {
-    with_second_file(b"\xfdbin\x01\x01\x00\x00\x00\x00\x00\x00", &["encrypted", "binlog_encryption"]);
+    with_second_file(
+        b"\xfdbin\x01\x01\x00\x00\x00\x00\x00\x00",
+        &["encrypted", "binlog_encryption"],
+    );
 }
 
 #[test]
@@ -83,14 +86,29 @@ fn an_empty_index_file_and_a_binlog_given_as_source_are_refused() {
     let empty = archive.path("empty.index");
     fs::write(&empty, b"").expect("writable");
     refused(&archive, &empty, 1, &["empty.index", "is empty"]);
-    refused(&archive, &archive.data().join("binlog.000001"), 1, &["binlog.000001", "is a binlog, not"]);
+    refused(
+        &archive,
+        &archive.data().join("binlog.000001"),
+        1,
+        &["binlog.000001", "is a binlog, not"],
+    );
 }
 
 #[test]
 fn a_directory_that_is_none_or_cannot_be_read_is_refused() {
     let archive = Archive::plain();
-    refused(&archive, &archive.path("nowhere"), 1, &["nowhere", "check the path"]);
-    refused(&archive, &archive.data(), 1, &["no binlog index file", "--source"]);
+    refused(
+        &archive,
+        &archive.path("nowhere"),
+        1,
+        &["nowhere", "check the path"],
+    );
+    refused(
+        &archive,
+        &archive.data(),
+        1,
+        &["no binlog index file", "--source"],
+    );
     // As a user without rights: root may read everything.
     let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
     server.rotate(1, 100);
@@ -100,12 +118,29 @@ fn a_directory_that_is_none_or_cannot_be_read_is_refused() {
     let program = archive.path("binlogfs");
     fs::copy(tools::binlogfs().get_program(), &program).expect("copied");
     let mut command = std::process::Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
-    command.args(["archive", "--once", "--to", &archive.url(), "--state-dir", "/tmp/never", "--source"]).arg(archive.data());
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&program);
+    command
+        .args([
+            "archive",
+            "--once",
+            "--to",
+            &archive.url(),
+            "--state-dir",
+            "/tmp/never",
+            "--source",
+        ])
+        .arg(archive.data());
     let output = tools::output(&mut command);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("ermission denied") && said.contains("data") && said.contains("run as a user"), "{said}");
+    assert!(
+        said.contains("ermission denied")
+            && said.contains("data")
+            && said.contains("run as a user"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -115,7 +150,12 @@ fn a_listed_file_that_is_missing_stops_everything() {
     server.rotate(1, 100);
     server.rotate(1, 100);
     fs::remove_file(archive.data().join("binlog.000001")).expect("removable");
-    refused(&archive, server.dir(), 1, &["binlog.000001", "listed in", "does not exist"]);
+    refused(
+        &archive,
+        server.dir(),
+        1,
+        &["binlog.000001", "listed in", "does not exist"],
+    );
 }
 
 #[test]
@@ -129,8 +169,30 @@ fn wrong_words_on_the_command_line_are_wrong_usage() {
     };
     let data = archive.data();
     let source = data.to_str().expect("text");
-    usage(&["archive", "--once", "--source", source, "--to", "ftp://host/dir"], "unknown scheme");
-    usage(&["archive", "--once", "--source", source, "--to", &archive.url(), "--recipient", "age1nonsense"], "age1nonsense");
+    usage(
+        &[
+            "archive",
+            "--once",
+            "--source",
+            source,
+            "--to",
+            "ftp://host/dir",
+        ],
+        "unknown scheme",
+    );
+    usage(
+        &[
+            "archive",
+            "--once",
+            "--source",
+            source,
+            "--to",
+            &archive.url(),
+            "--recipient",
+            "age1nonsense",
+        ],
+        "age1nonsense",
+    );
     usage(&["ls", "relative/dir"], "no scheme");
     usage(&["mount", "file:///x"], "<DIR>");
     usage(&["frobnicate"], "frobnicate");
@@ -147,7 +209,10 @@ fn a_wrong_a_missing_and_a_broken_identity_are_told_apart() {
     let cache = archive.path("cache");
     let cat = |identity: Option<&Path>, says: &[&str]| {
         let mut command = tools::binlogfs();
-        command.args(["cat", &archive.url()]).arg("--cache-dir").arg(&cache);
+        command
+            .args(["cat", &archive.url()])
+            .arg("--cache-dir")
+            .arg(&cache);
         if let Some(path) = identity {
             command.arg("--identity").arg(path);
         }
@@ -158,7 +223,10 @@ fn a_wrong_a_missing_and_a_broken_identity_are_told_apart() {
         for words in says {
             assert!(said.contains(words), "{words:?} is not in: {said}");
         }
-        assert!(!said.contains("NOTAKEY"), "a secret, even a broken one, is not printed: {said}");
+        assert!(
+            !said.contains("NOTAKEY"),
+            "a secret, even a broken one, is not printed: {said}"
+        );
     };
     cat(None, &["--identity"]);
     cat(Some(&other), &["binlog.000001"]);
@@ -184,19 +252,38 @@ fn a_mariadb_server_cannot_join_a_mysql_stream_nor_a_foreign_server_any() {
     let output = tools::output(&mut archive.archive_command(&foreign_dir));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("shares no history") && said.contains("--accept-server"), "{said}");
+    assert!(
+        said.contains("shares no history") && said.contains("--accept-server"),
+        "{said}"
+    );
 
     let maria_dir = archive.path("maria");
     fs::create_dir(&maria_dir).expect("writable");
-    let mut builder = BinlogBuilder::new(Flavour::MariaDb, "10.11.14-MariaDB-log", ChecksumAlgorithm::Crc32, 1_700_000_000);
+    let mut builder = BinlogBuilder::new(
+        Flavour::MariaDb,
+        "10.11.14-MariaDB-log",
+        ChecksumAlgorithm::Crc32,
+        1_700_000_000,
+    );
     builder.rotate("binlog.000002");
     fs::write(maria_dir.join("binlog.000001"), builder.finish()).expect("writable");
-    fs::write(maria_dir.join("binlog.000002"), BinlogBuilder::mariadb().finish()).expect("writable");
-    fs::write(maria_dir.join("binlog.index"), "./binlog.000001\n./binlog.000002\n").expect("writable");
+    fs::write(
+        maria_dir.join("binlog.000002"),
+        BinlogBuilder::mariadb().finish(),
+    )
+    .expect("writable");
+    fs::write(
+        maria_dir.join("binlog.index"),
+        "./binlog.000001\n./binlog.000002\n",
+    )
+    .expect("writable");
     let output = tools::output(&mut archive.archive_command(&maria_dir));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("MariaDB's and this stream is MySQL's"), "{said}");
+    assert!(
+        said.contains("MariaDB's and this stream is MySQL's"),
+        "{said}"
+    );
 
     assert_eq!(archive.keys("ledger"), ledger, "no record was added");
     assert_eq!(archive.keys("segments").len(), 1, "no object was left");

@@ -28,13 +28,36 @@ impl SyntheticServer {
     }
 
     /// A server that begins with file `number`, having executed `executed`.
-    pub fn starting_at(dir: &Path, server: u8, basename: &str, number: u64, executed: GtidSet) -> SyntheticServer {
+    pub fn starting_at(
+        dir: &Path,
+        server: u8,
+        basename: &str,
+        number: u64,
+        executed: GtidSet,
+    ) -> SyntheticServer {
         let uuid = uuid_of(server);
-        fs::write(dir.join("auto.cnf"), format!("[auto]\nserver-uuid={uuid}\n")).expect("the directory is writable");
-        let transaction = executed.iter().filter_map(|(_, runs)| runs.last()).max().unwrap_or(0);
+        fs::write(
+            dir.join("auto.cnf"),
+            format!("[auto]\nserver-uuid={uuid}\n"),
+        )
+        .expect("the directory is writable");
+        let transaction = executed
+            .iter()
+            .filter_map(|(_, runs)| runs.last())
+            .max()
+            .unwrap_or(0);
         let basename = basename.to_owned();
         let (dir, files, seconds) = (dir.to_owned(), Vec::new(), BORN_SECONDS + u32::from(server));
-        let mut server = SyntheticServer { dir, server, basename, files, number, executed, transaction, seconds };
+        let mut server = SyntheticServer {
+            dir,
+            server,
+            basename,
+            files,
+            number,
+            executed,
+            transaction,
+            seconds,
+        };
         server.begin();
         server
     }
@@ -56,7 +79,10 @@ impl SyntheticServer {
 
     /// Paths of the closed files, oldest first.
     pub fn closed(&self) -> Vec<PathBuf> {
-        self.files[..self.files.len() - 1].iter().map(|name| self.dir.join(name)).collect()
+        self.files[..self.files.len() - 1]
+            .iter()
+            .map(|name| self.dir.join(name))
+            .collect()
     }
 
     /// Writes `transactions` transactions of `body_bytes` into the active file, and goes on in the next.
@@ -67,7 +93,9 @@ impl SyntheticServer {
             self.seconds += 1;
             let gtid = mysql_gtid(self.server, self.transaction);
             let commit = Micros::from_seconds(self.seconds);
-            builder.time(self.seconds).transaction(&gtid, Some(Micros(commit.0 + 123)), body_bytes);
+            builder
+                .time(self.seconds)
+                .transaction(&gtid, Some(Micros(commit.0 + 123)), body_bytes);
             self.executed.insert(&gtid);
         }
         self.number += 1;
@@ -101,7 +129,12 @@ impl SyntheticServer {
     pub fn rename(&mut self, basename: &str) {
         let mut builder = self.builder();
         builder.stop();
-        fs::write(self.dir.join(self.files.last().expect("there is an active file")), builder.finish()).expect("writable");
+        fs::write(
+            self.dir
+                .join(self.files.last().expect("there is an active file")),
+            builder.finish(),
+        )
+        .expect("writable");
         self.basename = basename.to_owned();
         self.number = 1;
         self.begin();
@@ -112,7 +145,12 @@ impl SyntheticServer {
     }
 
     fn builder(&self) -> BinlogBuilder {
-        let mut builder = BinlogBuilder::new(Flavour::MySql, "9.7.4", ChecksumAlgorithm::Crc32, self.seconds);
+        let mut builder = BinlogBuilder::new(
+            Flavour::MySql,
+            "9.7.4",
+            ChecksumAlgorithm::Crc32,
+            self.seconds,
+        );
         builder.previous_gtids(&self.executed);
         builder
     }
@@ -120,13 +158,18 @@ impl SyntheticServer {
     /// Begins the file `number`, as the server does: format description and PREVIOUS_GTIDS.
     fn begin(&mut self) {
         let name = self.name();
-        fs::write(self.dir.join(&name), self.builder().finish()).expect("the directory is writable");
+        fs::write(self.dir.join(&name), self.builder().finish())
+            .expect("the directory is writable");
         self.files.push(name);
         self.write_index();
     }
 
     fn write_index(&self) {
-        let text: String = self.files.iter().map(|name| format!("./{name}\n")).collect();
+        let text: String = self
+            .files
+            .iter()
+            .map(|name| format!("./{name}\n"))
+            .collect();
         let beside = self.dir.join("binlog.index.new");
         fs::write(&beside, text).expect("the directory is writable");
         fs::rename(&beside, self.index_file()).expect("the directory is writable");
@@ -135,7 +178,12 @@ impl SyntheticServer {
 
 /// The UUID of a synthetic server.
 pub fn uuid_of(server: u8) -> String {
-    format!("{0}-{1}-{1}-{1}-{2}", hex(server, 4), hex(server, 2), hex(server, 6))
+    format!(
+        "{0}-{1}-{1}-{1}-{2}",
+        hex(server, 4),
+        hex(server, 2),
+        hex(server, 6)
+    )
 }
 
 fn hex(byte: u8, count: usize) -> String {

@@ -6,21 +6,49 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// mysqlbinlog's whole output over `files`, checksums verified, and whether it ended well.
-fn replay(files: &[PathBuf]) -> (Option<i32>, String) {
-    let output = tools::output(mysql::mysqlbinlog().args(["--verify-binlog-checksum", "-vv"]).args(files));
-    // Byte offsets and names of the files are in no line; temporary names of LOAD DATA would be, and no corpus has any.
-    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+fn replay(files: &[PathBuf], local_load: &Path) -> (Option<i32>, String) {
+    // LOAD DATA files get names that no other run may have taken, and those names are in the output.
+    let _ = fs::remove_dir_all(local_load);
+    fs::create_dir(local_load).expect("the temporary directory is writable");
+    let mut command = mysql::mysqlbinlog();
+    command
+        .args(["--verify-binlog-checksum", "-vv"])
+        .arg(format!("--local-load={}", local_load.display()))
+        .args(files);
+    let output = tools::output(&mut command);
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
 }
 
 /// Every closed file of a snapshot against its copy in `mount`.
-fn compare(closed: &[PathBuf], names: &[String], mount: &Path) {
-    assert_eq!(closed.len(), names.len(), "every closed file is archived, and no other");
+fn compare(archive: &Archive, closed: &[PathBuf], names: &[String], mount: &Path) {
+    let replay = |files: &[PathBuf]| replay(files, &archive.path("load"));
+    assert_eq!(
+        closed.len(),
+        names.len(),
+        "every closed file is archived, and no other"
+    );
     let mounted: Vec<PathBuf> = names.iter().map(|name| mount.join(name)).collect();
     for (server, mounted) in closed.iter().zip(&mounted) {
-        let (want, got) = (fs::read(server).expect("readable"), fs::read(mounted).expect("readable"));
+        let (want, got) = (
+            fs::read(server).expect("readable"),
+            fs::read(mounted).expect("readable"),
+        );
         assert_eq!(want.len(), got.len(), "{}", mounted.display());
-        assert!(want == got, "{} differs from {}", mounted.display(), server.display());
-        assert_eq!(replay(std::slice::from_ref(server)), replay(std::slice::from_ref(mounted)), "{}", mounted.display());
+        assert!(
+            want == got,
+            "{} differs from {}",
+            mounted.display(),
+            server.display()
+        );
+        assert_eq!(
+            replay(std::slice::from_ref(server)),
+            replay(std::slice::from_ref(mounted)),
+            "{}",
+            mounted.display()
+        );
     }
     let (code, text) = replay(&mounted);
     assert_eq!(code, Some(0), "mysqlbinlog reads the whole history");
@@ -29,7 +57,11 @@ fn compare(closed: &[PathBuf], names: &[String], mount: &Path) {
 }
 
 fn names_of(archive: &Archive, more: &[&str]) -> Vec<String> {
-    archive.ls(more).iter().map(|entry| entry["name"].as_str().expect("a name").to_owned()).collect()
+    archive
+        .ls(more)
+        .iter()
+        .map(|entry| entry["name"].as_str().expect("a name").to_owned())
+        .collect()
 }
 
 fn round_trip(snapshot: &str) {
@@ -37,10 +69,19 @@ fn round_trip(snapshot: &str) {
     let archive = Archive::encrypted();
     archive.archive(&snapshot.dir);
     let mounted = archive.mount();
-    compare(&snapshot.closed(), &names_of(&archive, &[]), mounted.dir());
+    compare(
+        &archive,
+        &snapshot.closed(),
+        &names_of(&archive, &[]),
+        mounted.dir(),
+    );
     archive.verify();
     // A second run finds nothing to do.
-    assert!(archive.archive(&snapshot.dir).contains("archived 0 segments"));
+    assert!(
+        archive
+            .archive(&snapshot.dir)
+            .contains("archived 0 segments")
+    );
 }
 
 macro_rules! round_trips {
@@ -74,7 +115,11 @@ fn a_crash_is_recorded_as_one() {
     for name in ["crash", "crash-empty"] {
         let archive = Archive::plain();
         archive.archive(&corpus::snapshot(name).dir);
-        let closed_by: Vec<_> = archive.ls(&[]).iter().map(|entry| entry["closed_by"].clone()).collect();
+        let closed_by: Vec<_> = archive
+            .ls(&[])
+            .iter()
+            .map(|entry| entry["closed_by"].clone())
+            .collect();
         assert!(closed_by.contains(&"crash".into()), "{name}: {closed_by:?}");
     }
 }
@@ -99,10 +144,22 @@ fn a_reset_begins_a_timeline_and_the_old_one_stays_readable() {
     let mounted = archive.mount();
     let names = names_of(&archive, &[]);
     assert_eq!(names[0], "binlog.000001", "the same names again");
-    compare(&after.closed(), &names, mounted.dir());
-    compare(&before.closed(), &names_of(&archive, &["--timeline", "1"]), &mounted.dir().join(".timeline/1"));
-    let listed: Vec<_> = fs::read_dir(mounted.dir()).expect("readable").map(|e| e.expect("an entry").file_name()).collect();
-    assert_eq!(listed.len(), names.len(), "only binlogs are listed: {listed:?}");
+    compare(&archive, &after.closed(), &names, mounted.dir());
+    compare(
+        &archive,
+        &before.closed(),
+        &names_of(&archive, &["--timeline", "1"]),
+        &mounted.dir().join(".timeline/1"),
+    );
+    let listed: Vec<_> = fs::read_dir(mounted.dir())
+        .expect("readable")
+        .map(|e| e.expect("an entry").file_name())
+        .collect();
+    assert_eq!(
+        listed.len(),
+        names.len(),
+        "only binlogs are listed: {listed:?}"
+    );
     archive.verify();
 }
 
@@ -112,9 +169,12 @@ fn numbers_roll_over_after_a_reset_to_999998() {
     let mounted = archive.mount();
     let names = names_of(&archive, &[]);
     assert!(names.contains(&"binlog.999998".to_owned()), "{names:?}");
-    assert!(names.iter().any(|name| name.ends_with(".0001000000")), "{names:?}");
+    assert!(
+        names.iter().any(|name| name.ends_with(".0001000000")),
+        "{names:?}"
+    );
     assert!(names.is_sorted(), "{names:?}");
-    compare(&after.closed(), &names, mounted.dir());
+    compare(&archive, &after.closed(), &names, mounted.dir());
     archive.verify();
 }
 
@@ -124,12 +184,32 @@ fn stock_age_and_zstd_give_the_servers_file_back() {
     let archive = Archive::encrypted();
     archive.archive(&snapshot.dir);
     for (entry, server) in archive.ls(&[]).iter().zip(snapshot.closed()) {
-        let object = archive.bucket().join(entry["object"].as_str().expect("a key"));
+        let object = archive
+            .bucket()
+            .join(entry["object"].as_str().expect("a key"));
         let decrypted = archive.path("object.zst");
         let plain = archive.path("plain");
-        tools::run(std::process::Command::new("age").arg("-d").arg("-i").arg(archive.key()).arg("-o").arg(&decrypted).arg(&object));
-        tools::run(std::process::Command::new("zstd").args(["-q", "-f", "-d"]).arg(&decrypted).arg("-o").arg(&plain));
-        assert!(fs::read(&plain).expect("readable") == fs::read(&server).expect("readable"), "{}", server.display());
+        tools::run(
+            std::process::Command::new("age")
+                .arg("-d")
+                .arg("-i")
+                .arg(archive.key())
+                .arg("-o")
+                .arg(&decrypted)
+                .arg(&object),
+        );
+        tools::run(
+            std::process::Command::new("zstd")
+                .args(["-q", "-f", "-d"])
+                .arg(&decrypted)
+                .arg("-o")
+                .arg(&plain),
+        );
+        assert!(
+            fs::read(&plain).expect("readable") == fs::read(&server).expect("readable"),
+            "{}",
+            server.display()
+        );
     }
 }
 
@@ -139,7 +219,16 @@ fn cat_streams_into_mysqlbinlog_what_the_files_say() {
     let archive = Archive::encrypted();
     archive.archive(&snapshot.dir);
     let bytes = archive.output(&["cat", &archive.url()]);
-    assert_eq!(bytes.status.code(), Some(0), "{}", tools::excerpt(&bytes.stderr));
-    let whole: Vec<u8> = snapshot.closed().iter().flat_map(|path| fs::read(path).expect("readable")).collect();
+    assert_eq!(
+        bytes.status.code(),
+        Some(0),
+        "{}",
+        tools::excerpt(&bytes.stderr)
+    );
+    let whole: Vec<u8> = snapshot
+        .closed()
+        .iter()
+        .flat_map(|path| fs::read(path).expect("readable"))
+        .collect();
     assert!(bytes.stdout == whole);
 }
