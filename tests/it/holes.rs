@@ -162,6 +162,22 @@ fn five_missing_files_are_recorded_only_if_a_person_says_so() {
 }
 
 #[test]
+fn a_thousand_and_more_missing_files_are_recorded_too() {
+    const MISSING: u64 = 1100;
+    let archive = Archive::plain();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    server.rotate(2, 100);
+    archive.archive(server.dir());
+    let executed = server.executed().clone();
+    let mut later =
+        SyntheticServer::starting_at(&archive.data(), 1, "binlog", 2 + MISSING, executed);
+    later.rotate(2, 100);
+    tools::run(archive.archive_command(later.dir()).arg("--accept-holes"));
+    assert_eq!(archive.keys("ledger").len() as u64, MISSING + 2);
+    assert_eq!(states(&archive).len() as u64, MISSING + 2);
+}
+
+#[test]
 fn a_damaged_source_file_is_archived_as_it_is_and_read_up_to_the_damage() {
     let archive = Archive::encrypted();
     let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
