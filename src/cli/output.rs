@@ -77,7 +77,10 @@ pub fn size(bytes: u64) -> String {
 pub fn time(time: Option<Micros>) -> String {
     time.map_or_else(
         || "-".to_owned(),
-        |time| Micros(time.0 - time.0.rem_euclid(1_000_000)).to_string(),
+        |time| {
+            // A hostile record may have the smallest time there is.
+            Micros(time.0.saturating_sub(time.0.rem_euclid(1_000_000))).to_string()
+        },
     )
 }
 

@@ -89,7 +89,7 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
         reading.state().last_seq
     );
     if let (Some(entry), Some(at)) = (&newest, archived_at) {
-        let ago = (Micros::now().0 - at.0).max(0) / 1_000_000;
+        let ago = Micros::now().0.saturating_sub(at.0).max(0) / 1_000_000;
         text += &format!(
             "newest   {}, archived {} ({ago} s ago)\n",
             entry.mount_name,
@@ -110,9 +110,10 @@ impl TimelineStatus {
             return;
         };
         self.segments += 1;
-        self.bytes += segment.size;
-        self.stored_bytes += segment.object.size;
-        self.transactions += segment.transactions;
+        // Saturating: these are a record's numbers, and whoever can write to the bucket can make them up.
+        self.bytes = self.bytes.saturating_add(segment.size);
+        self.stored_bytes = self.stored_bytes.saturating_add(segment.object.size);
+        self.transactions = self.transactions.saturating_add(segment.transactions);
         self.unencrypted += u64::from(segment.object.recipients.is_empty());
         let name = entry.mount_name.to_string();
         self.first.get_or_insert_with(|| name.clone());

@@ -151,7 +151,7 @@ async fn read_all(reader: &SegmentReader, entries: &[Entry], report: &mut Report
             .iter()
             .filter_map(|entry| entry.segment.as_ref())
             .map(|segment| segment.size)
-            .sum(),
+            .fold(0, u64::saturating_add),
     );
     for entry in entries {
         bar.set_message(entry.mount_name.to_string());
@@ -207,10 +207,18 @@ fn difference(segment: &SegmentRecord, summary: &Summary) -> Option<String> {
     if segment.transactions != summary.transactions {
         return differs("transactions", &segment.transactions, &summary.transactions);
     }
-    let (recorded, found) = (
-        (segment.min_time, segment.max_time),
-        (summary.min_time, summary.max_time),
-    );
+    let recorded = [
+        segment.first_time,
+        segment.last_time,
+        segment.min_time,
+        segment.max_time,
+    ];
+    let found = [
+        summary.first_time,
+        summary.last_time,
+        summary.min_time,
+        summary.max_time,
+    ];
     if recorded != found {
         return differs("times", &recorded, &found);
     }

@@ -514,6 +514,8 @@ impl LedgerState {
                 ));
             }
             known.last_mount_name = gap.mount_name.clone();
+            // Known to be before what comes next: the one that comes next must not record the same gap again.
+            known.executed.union_with(&gap.missing);
         }
         let last = self
             .incarnations

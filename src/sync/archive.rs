@@ -229,7 +229,11 @@ async fn open_stream(
                 basename: first_basename(&first.0.file),
                 created_at: Micros::now(),
             };
-            stream::create(&store, &file).await?;
+            match stream::create(&store, &file).await {
+                // Another archiver began it at the same moment: then that is the stream.
+                Ok(()) | Err(StreamError::Exists { .. }) => {}
+                Err(e) => return Err(e.into()),
+            }
             Stream::open(Arc::clone(&store), Arc::clone(&index)).await?
         }
         opened => opened?,

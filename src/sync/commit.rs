@@ -3,7 +3,7 @@
 use super::journal::{Interrupt, Journal, around};
 use super::likeness::{Likeness, likeness};
 use super::pipeline::Uploaded;
-use super::place::{Arrival, Consent, Place, Signature, place};
+use super::place::{Arrival, Consent, HOLES_MAX, Place, Signature, place};
 use crate::binlog::Ending;
 use crate::index::{Index, Step};
 use crate::ledger::record::{Body, ClosedBy, DamagedRecord, ObjectRecord, Record};
@@ -79,9 +79,16 @@ impl Committer {
     ) -> Result<Committed> {
         let mut state = self.state().await?;
         let mut notices = Vec::new();
-        for _ in 0..RACES_MAX {
+        let (mut races_lost, mut appended) = (0, 0);
+        while races_lost < RACES_MAX {
             if let Some(done) = self.already_there(uploaded, arrival.file).await? {
                 return Ok(Committed { notices, ..done });
+            }
+            if appended > HOLES_MAX {
+                bail!(
+                    "{appended} records went before that of {}, and it still has no place: this is a bug; nothing more is written",
+                    arrival.file
+                );
             }
             let now = Micros::now();
             let by = Signature {
@@ -96,7 +103,10 @@ impl Committer {
                 ))),
             };
             self.journal.recording(&uploaded.key, state.next_seq())?;
-            if self.append(&state, body).await? {
+            if !self.append(&state, body).await? {
+                races_lost += 1;
+            } else {
+                (races_lost, appended) = (0, appended + 1);
                 // A hole or gap in front is placed again with what now holds: its notices stand with the last placement.
                 if placed.before.is_empty() {
                     notices.extend(placed.notices);

@@ -3,10 +3,16 @@
 mod archive;
 mod commands;
 mod corpus;
+mod damage;
 mod fixture;
+mod glob_order;
+mod holes;
+mod hostile;
 mod house;
+mod kill;
 mod mount;
 mod mysql;
+mod race;
 mod read_path;
 mod refusals;
 mod second_opinion;

@@ -1,0 +1,257 @@
+//! Files that were purged before they were archived, and files that are damaged: recorded, shown, and never replayed over.
+
+use crate::archive::Archive;
+use crate::synthetic::SyntheticServer;
+use crate::{mysql, tools};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// A stream of two segments, whose server then closed `missing` files and one more, and purged all but the last.
+fn purged(missing: usize) -> (Archive, SyntheticServer) {
+    let archive = Archive::encrypted();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    server.rotate(2, 1000);
+    server.rotate(2, 1000);
+    archive.archive(server.dir());
+    (0..=missing).for_each(|_| server.rotate(2, 1000));
+    server.purge(2 + missing);
+    (archive, server)
+}
+
+fn states(archive: &Archive) -> Vec<(String, String)> {
+    let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+    archive
+        .ls(&[])
+        .iter()
+        .map(|entry| (text(&entry["name"]), text(&entry["state"])))
+        .collect()
+}
+
+/// A command that must end with `code`; what it said on stderr and stdout together.
+fn ends(archive: &Archive, arguments: &[&str], code: i32) -> String {
+    let output = archive.output(arguments);
+    let said = tools::excerpt(&output.stderr) + &tools::excerpt(&output.stdout);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    said
+}
+
+/// Whether mysqlbinlog reads all of what the mount shows.
+fn replays(dir: &Path) -> bool {
+    let mut files: Vec<PathBuf> = fs::read_dir(dir)
+        .expect("lists")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    files.sort();
+    tools::output(
+        mysql::mysqlbinlog()
+            .arg("--verify-binlog-checksum")
+            .args(files),
+    )
+    .status
+    .success()
+}
+
+/// What can be read of a file, and the error that ended it.
+fn read_some(path: &Path) -> (Vec<u8>, Option<io::Error>) {
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+        Ok(_) => (bytes, None),
+        Err(error) => (bytes, Some(error)),
+    }
+}
+
+#[test]
+fn two_files_purged_too_early_are_holes_that_nothing_reads_over() {
+    let (archive, server) = purged(2);
+    let output = tools::output(&mut archive.archive_command(server.dir()));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        tools::excerpt(&output.stderr)
+    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("binlog.000003") && said.contains("binlog.000004") && said.contains("hole"),
+        "{said}"
+    );
+    let want = [
+        (1, "archived"),
+        (2, "archived"),
+        (3, "hole"),
+        (4, "hole"),
+        (5, "archived"),
+    ];
+    assert_eq!(
+        states(&archive),
+        want.map(|(number, state)| (format!("binlog.{number:06}"), state.to_owned()))
+    );
+
+    let cat = archive.output(&["cat", &archive.url()]);
+    assert_eq!(cat.status.code(), Some(1));
+    assert!(
+        cat.stdout.is_empty(),
+        "nothing is written before the hole is seen"
+    );
+    let said = String::from_utf8_lossy(&cat.stderr);
+    assert!(
+        said.contains("binlog.000003") && said.contains("nothing was written"),
+        "{said}"
+    );
+    let status = ends(&archive, &["status", &archive.url()], 3);
+    assert!(
+        status.contains("binlog.000003") && status.contains("binlog.000004"),
+        "{status}"
+    );
+
+    let mounted = archive.mount();
+    let listed: Vec<_> = fs::read_dir(mounted.dir())
+        .expect("lists")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    assert_eq!(listed.len(), 5, "{listed:?}");
+    for hole in ["binlog.000003", "binlog.000004"] {
+        let error = File::open(mounted.dir().join(hole)).expect_err("a hole");
+        assert_eq!(error.raw_os_error(), Some(libc::EIO), "{error}");
+    }
+    assert!(
+        !replays(mounted.dir()),
+        "mysqlbinlog does not replay over a hole"
+    );
+    let last = mounted.dir().join("binlog.000005");
+    assert!(fs::read(last).expect("readable") == fs::read(&server.closed()[0]).expect("readable"));
+}
+
+#[test]
+fn five_missing_files_are_recorded_only_if_a_person_says_so() {
+    let (archive, server) = purged(5);
+    let before = (archive.keys("ledger"), archive.keys("segments"));
+    let output = tools::output(&mut archive.archive_command(server.dir()));
+    let said = tools::excerpt(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for words in [
+        "5 files",
+        "binlog.000008",
+        "binlog.000003",
+        "--accept-holes",
+    ] {
+        assert!(said.contains(words), "{words:?} is not in: {said}");
+    }
+    assert_eq!(
+        (archive.keys("ledger"), archive.keys("segments")),
+        before,
+        "nothing was recorded, and nothing is left"
+    );
+    tools::run(archive.archive_command(server.dir()).arg("--accept-holes"));
+    let states = states(&archive);
+    assert_eq!(
+        states.iter().filter(|(_, state)| state == "hole").count(),
+        5,
+        "{states:?}"
+    );
+    assert_eq!(
+        states.last(),
+        Some(&("binlog.000008".to_owned(), "archived".to_owned()))
+    );
+    let status = ends(&archive, &["status", &archive.url()], 3);
+    assert!(
+        (3..8).all(|number| status.contains(&format!("binlog.{number:06}"))),
+        "{status}"
+    );
+}
+
+#[test]
+fn a_thousand_and_more_missing_files_are_recorded_too() {
+    const MISSING: u64 = 1100;
+    let archive = Archive::plain();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    server.rotate(2, 100);
+    archive.archive(server.dir());
+    let executed = server.executed().clone();
+    let mut later =
+        SyntheticServer::starting_at(&archive.data(), 1, "binlog", 2 + MISSING, executed);
+    later.rotate(2, 100);
+    tools::run(archive.archive_command(later.dir()).arg("--accept-holes"));
+    assert_eq!(archive.keys("ledger").len() as u64, MISSING + 2);
+    assert_eq!(states(&archive).len() as u64, MISSING + 2);
+}
+
+#[test]
+fn a_damaged_source_file_is_archived_as_it_is_and_read_up_to_the_damage() {
+    let archive = Archive::encrypted();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    (0..3).for_each(|_| server.rotate(20, 3000));
+    let damaged = &server.closed()[1];
+    let mut bytes = fs::read(damaged).expect("readable");
+    let flipped = bytes.len() / 2;
+    bytes[flipped] ^= 0x10;
+    fs::write(damaged, &bytes).expect("writable");
+
+    let output = tools::output(&mut archive.archive_command(server.dir()));
+    let said = tools::excerpt(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(
+        said.contains("binlog.000002") && said.contains("damaged"),
+        "{said}"
+    );
+    let states = states(&archive);
+    assert!(
+        states.contains(&("binlog.000002".to_owned(), "damaged".to_owned())),
+        "{states:?}"
+    );
+    assert_eq!(
+        states.last(),
+        Some(&("binlog.000003".to_owned(), "archived".to_owned())),
+        "what comes after it is archived"
+    );
+    assert!(ends(&archive, &["status", &archive.url()], 3).contains("binlog.000002"));
+
+    let mounted = archive.mount();
+    let (read, error) = read_some(&mounted.dir().join("binlog.000002"));
+    assert_eq!(
+        error.and_then(|error| error.raw_os_error()),
+        Some(libc::EIO)
+    );
+    assert!(
+        read.len() > flipped / 2 && read.len() <= flipped,
+        "{} bytes of {flipped}",
+        read.len()
+    );
+    assert!(
+        bytes.starts_with(&read),
+        "what is read is what the server has"
+    );
+    assert_eq!(
+        fs::metadata(mounted.dir().join("binlog.000002"))
+            .expect("there")
+            .len(),
+        bytes.len() as u64
+    );
+    assert!(fs::read(mounted.dir().join(".raw/binlog.000002")).expect("readable") == bytes);
+    for (name, path) in [
+        ("binlog.000001", &server.closed()[0]),
+        ("binlog.000003", &server.closed()[2]),
+    ] {
+        assert!(
+            fs::read(mounted.dir().join(name)).expect("readable")
+                == fs::read(path).expect("readable"),
+            "{name}"
+        );
+    }
+    assert!(
+        !replays(mounted.dir()),
+        "mysqlbinlog does not replay over the damage"
+    );
+
+    let cat = archive.output(&["cat", &archive.url(), "binlog.000002"]);
+    assert_eq!(cat.status.code(), Some(1));
+    assert!(
+        bytes.starts_with(&cat.stdout) && cat.stdout.len() <= read.len(),
+        "{} bytes",
+        cat.stdout.len()
+    );
+    assert!(String::from_utf8_lossy(&cat.stderr).contains("binlog.000002"));
+    let raw = archive.output(&["cat", &archive.url(), "binlog.000002", "--raw"]);
+    assert!(raw.status.success() && raw.stdout == bytes);
+}
