@@ -182,8 +182,8 @@ impl ObjectWriter {
     /// The object's next bytes, as many as are ready. May be empty; callable any time.
     pub fn take_output(&mut self) -> Bytes {
         Bytes::from(self.sink.with(|output| {
-            // The next batch will be about as long: no growing by copying.
-            let next = Vec::with_capacity(output.pending.len());
+            // The next batch will be about as long: no growing by copying. What is not filled is never touched.
+            let next = Vec::with_capacity(output.pending.capacity());
             std::mem::replace(&mut output.pending, next)
         }))
     }

@@ -6,7 +6,7 @@
 //!      ▲                                                             │
 //!      └────────────────────── emptied buffers ──────────────────────┘
 //! ```
-//! Memory is bounded by the number of buffers, which the reader waits for, and by the parts in the channel to the store.
+//! Memory is bounded by the number of buffers, which the reader waits for, and by the pieces in the channel to the store.
 //! The reader never gets further ahead of the assembler than there are buffers, so frames wait to be put in order in
 //! bounded space too.
 
@@ -23,10 +23,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Buffers beyond one per compression thread: one being filled, one on its way, one being assembled.
 const EXTRA_BUFFERS: usize = 3;
-/// Bytes handed to the store at a time. S3's smallest part is 5 MiB; larger parts only cost memory.
-const PART_BYTES: usize = 8 << 20;
-/// Parts between assembler and store.
-const PARTS_IN_FLIGHT: usize = 1;
+/// Bytes handed to the store at a time, or a frame more. A store that sends larger parts gathers them itself: whatever lies
+/// here is memory of every file in flight.
+const PIECE_BYTES: usize = 1 << 20;
+/// Pieces between assembler and store: the compression threads go on while the disk takes a moment.
+const PIECES_IN_FLIGHT: usize = 4;
 
 /// What an uploaded file turned out to be.
 #[derive(Clone, Debug)]
@@ -88,16 +89,14 @@ pub async fn upload(
     on_read: OnRead,
 ) -> Result<Uploaded, PipelineError> {
     let size_hint = file.size() / 2;
-    let (parts_in, mut parts_out) = tokio::sync::mpsc::channel::<Bytes>(PARTS_IN_FLIGHT);
+    let (pieces_in, mut pieces_out) = tokio::sync::mpsc::channel::<Bytes>(PIECES_IN_FLIGHT);
     let recipients = format.recipients.to_strings();
     let (format, pool) = (format.clone(), pool.clone());
-    let made = tokio::task::spawn_blocking(move || {
-        make_object(&file, &format, &pool, &on_read, &parts_in)
-    });
+    let made = tokio::task::spawn_blocking(move || make_object(&file, &format, &pool, &on_read, &pieces_in));
     let sent: Result<_, store::Error> = async {
         let mut upload = store.upload(&key, size_hint).await?;
-        while let Some(part) = parts_out.recv().await {
-            if let Err(e) = upload.write(part).await {
+        while let Some(piece) = pieces_out.recv().await {
+            if let Err(e) = upload.write(piece).await {
                 // The first error is the one to report.
                 let _ = upload.abort().await;
                 return Err(e);
@@ -107,7 +106,7 @@ pub async fn upload(
     }
     .await;
     // Closing the channel ends the threads of a file whose upload failed.
-    drop(parts_out);
+    drop(pieces_out);
     let made = made.await.map_err(std::io::Error::other)?;
     let upload = sent?;
     let (summary, sha256, facts) = match made {
@@ -117,20 +116,8 @@ pub async fn upload(
             return Err(e);
         }
     };
-    upload
-        .commit(Checksums {
-            size: facts.size,
-            crc32c: facts.crc32c,
-            crc64nvme: facts.crc64nvme,
-        })
-        .await?;
-    Ok(Uploaded {
-        summary,
-        sha256,
-        key,
-        facts,
-        recipients,
-    })
+    upload.commit(Checksums { size: facts.size, crc32c: facts.crc32c, crc64nvme: facts.crc64nvme }).await?;
+    Ok(Uploaded { summary, sha256, key, facts, recipients })
 }
 
 type Made = (Summary, Sha256, ObjectFacts);
@@ -141,7 +128,7 @@ fn make_object(
     format: &Format,
     pool: &CompressPool,
     on_read: &OnRead,
-    parts: &tokio::sync::mpsc::Sender<Bytes>,
+    pieces: &tokio::sync::mpsc::Sender<Bytes>,
 ) -> Result<Made, PipelineError> {
     let (buffers_in, buffers_out) = channel::<Vec<u8>>();
     for _ in 0..pool.threads() + EXTRA_BUFFERS {
@@ -151,28 +138,19 @@ fn make_object(
     let (frames_in, frames_out) = channel::<Compressed>();
     std::thread::scope(|scope| {
         let frame_size = format.frame_size as usize;
-        let read = std::thread::Builder::new()
-            .name("reader".to_owned())
-            .spawn_scoped(scope, move || {
-                read_file(file, frame_size, pool, on_read, &buffers_out, &frames_in)
-            })?;
-        let writer = assemble(
-            ObjectWriter::new(&format.recipients, format.frame_size)?,
-            &frames_out,
-            &buffers_in,
-            parts,
-        );
+        let read = std::thread::Builder::new().name("reader".to_owned()).spawn_scoped(scope, move || {
+            read_file(file, frame_size, pool, on_read, &buffers_out, &frames_in)
+        })?;
+        let writer = assemble(ObjectWriter::new(&format.recipients, format.frame_size)?, &frames_out, &buffers_in, pieces);
         // Without buffers the reader of a failed assembly ends too.
         drop(buffers_in);
         drop(frames_out);
-        let read = read
-            .join()
-            .map_err(|_| std::io::Error::other("the reader panicked"))?;
+        let read = read.join().map_err(|_| std::io::Error::other("the reader panicked"))?;
         let mut writer = writer?;
         let (summary, sha256) = read?;
-        send(parts, writer.take_output())?;
+        send(pieces, writer.take_output())?;
         let (rest, facts) = writer.finish(&summary.index)?;
-        send(parts, rest)?;
+        send(pieces, rest)?;
         Ok((summary, sha256, facts))
     })
 }
@@ -186,10 +164,7 @@ fn read_file(
     buffers: &Receiver<Vec<u8>>,
     frames: &Sender<Compressed>,
 ) -> Result<(Summary, Sha256), PipelineError> {
-    let refused = |source: Refusal| SourceError::Refused {
-        path: file.path().to_owned(),
-        source,
-    };
+    let refused = |source: Refusal| SourceError::Refused { path: file.path().to_owned(), source };
     let mut scanner = Scanner::new(());
     let mut hasher = Hasher::default();
     let mut offset = 0;
@@ -210,11 +185,7 @@ fn read_file(
     file.unchanged()?;
     if offset != file.size() {
         let what = format!("{offset} of {} bytes could be read", file.size());
-        return Err(SourceError::Changed {
-            path: file.path().to_owned(),
-            what,
-        }
-        .into());
+        return Err(SourceError::Changed { path: file.path().to_owned(), what }.into());
     }
     let (summary, ()) = scanner.finish();
     Ok((summary.map_err(refused)?, hasher.finish()))
@@ -225,7 +196,7 @@ fn assemble(
     mut writer: ObjectWriter,
     frames: &Receiver<Compressed>,
     buffers: &Sender<Vec<u8>>,
-    parts: &tokio::sync::mpsc::Sender<Bytes>,
+    pieces: &tokio::sync::mpsc::Sender<Bytes>,
 ) -> Result<ObjectWriter, PipelineError> {
     let mut early = BTreeMap::new();
     let mut next = 0;
@@ -236,19 +207,17 @@ fn assemble(
         while let Some(frame) = early.remove(&next) {
             writer.frame(&frame)?;
             next += 1;
-            if writer.pending_bytes() >= PART_BYTES {
-                send(parts, writer.take_output())?;
+            if writer.pending_bytes() >= PIECE_BYTES {
+                send(pieces, writer.take_output())?;
             }
         }
     }
     Ok(writer)
 }
 
-fn send(parts: &tokio::sync::mpsc::Sender<Bytes>, part: Bytes) -> Result<(), PipelineError> {
-    if part.is_empty() {
+fn send(pieces: &tokio::sync::mpsc::Sender<Bytes>, piece: Bytes) -> Result<(), PipelineError> {
+    if piece.is_empty() {
         return Ok(());
     }
-    parts
-        .blocking_send(part)
-        .map_err(|_| PipelineError::UploadEnded)
+    pieces.blocking_send(piece).map_err(|_| PipelineError::UploadEnded)
 }
