@@ -165,8 +165,7 @@ async fn a_store_that_overwrites_is_refused_by_name_and_with_the_way_out() {
     let store: SharedStore = Arc::new(Careless(MemoryStore::new()));
     let error = create(&store, &testing::stream_file())
         .await
-        .err()
-        .expect("refused")
+        .expect_err("refused")
         .to_string();
     assert!(
         error.contains("careless:") && error.contains("--single-writer"),
@@ -222,7 +221,7 @@ async fn few_new_records_cost_few_requests() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_ledger_is_read_by_pages() {
     let bucket = Bucket::with(3500).await;
-    [1, 1001, 2001].map(|first| bucket.page(first));
+    [1, 1001, 2001].iter().for_each(|first| bucket.page(*first));
     let recording = Arc::new(RecordingStore::new(bucket.shared()));
     let index = Arc::new(Index::in_memory().expect("opens"));
     let stream = Stream::open(recording.clone(), index).await.expect("opens");
@@ -284,10 +283,15 @@ async fn a_bad_or_lying_page_is_passed_by() {
     }
     bucket.store.tamper(&page_key(Seq(1)), lying);
     let stream = bucket.open().await;
-    assert!(
-        stream.follow().await.is_err(),
-        "what was taken in from the page does not continue"
-    );
+    let followed = stream.follow().await.expect("follows");
+    assert_eq!((followed.new_records, followed.look_again), (2300, true));
+    assert_eq!(listed(&stream), expected);
+    let entry = stream
+        .index()
+        .entry_by_seq(Seq(7))
+        .expect("reads")
+        .expect("there");
+    assert_ne!(entry.segment.expect("a segment").archiver, "a forger");
     // A page of records that do not exist, after the end and far off.
     bucket.page(1);
     for far in [2001, 3001, 9_000_001] {
@@ -655,6 +659,41 @@ async fn two_processes_follow_into_one_index() {
         assert_eq!((names, last), (700, Seq(700)));
     }
     assert_eq!(new, 700, "each record was taken in once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures: run with --release --run-ignored only --no-capture"]
+async fn a_million_records_are_followed_from_pages() {
+    let store = MemoryStore::new();
+    let shared: SharedStore = Arc::new(store.clone());
+    create(&shared, &testing::stream_file())
+        .await
+        .expect("creates");
+    let mut page = Vec::new();
+    for line in testing::chain(1_000_000) {
+        // Of most records only the key is there: their pages are read.
+        store.tamper(&record_key(line.seq()), Bytes::new());
+        page.push(line);
+        if page.len() == 1000 {
+            let last = page.last().expect("a line");
+            store.tamper(&record_key(last.seq()), last.text().to_owned());
+            store.tamper(&page_key(page[0].seq()), write_page(&page).expect("a page"));
+            page.clear();
+        }
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let (index, _) = Index::open(&dir.path().join("index.db")).expect("opens");
+    let started = std::time::Instant::now();
+    let stream = Stream::open(shared, Arc::new(index)).await.expect("opens");
+    let followed = stream.follow().await.expect("follows");
+    println!(
+        "followed {} records in {:?}",
+        followed.new_records,
+        started.elapsed()
+    );
+    let started = std::time::Instant::now();
+    stream.follow().await.expect("follows");
+    println!("followed again in {:?}", started.elapsed());
 }
 
 #[tokio::test]
