@@ -12,3 +12,4 @@ pub mod source;
 pub mod store;
 pub mod stream;
 pub mod sync;
+pub mod telemetry;

@@ -1,3 +1,7 @@
 //! The binlogfs command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    binlogfs::cli::main()
+}

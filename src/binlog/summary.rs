@@ -87,7 +87,7 @@ pub struct DdlStatement {
     pub gtid: Option<Gtid>,
     /// The session's default database.
     pub database: String,
-    /// The statement's text, cut at [`crate::binlog`]'s cap.
+    /// The statement's text, cut at [`crate::binlog::SQL_MAX_BYTES`].
     pub sql: String,
     /// The text was cut.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -116,8 +116,8 @@ pub struct SegmentIndex {
 pub struct Summary {
     /// Length of the file in bytes.
     pub size: u64,
-    /// Whose format.
-    pub flavour: Flavour,
+    /// Whose format; `None` if the file ends before its format description does, or that is damaged.
+    pub flavour: Option<Flavour>,
     /// `server_version` of the format description, such as `9.7.4` or `10.11.14-MariaDB-log`. Empty if there is none.
     pub server_version: String,
     /// `server_id` of the format description's header.

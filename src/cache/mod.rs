@@ -1,1 +1,36 @@
-//! (being written)
+//! The read path: from an archived segment and a range to proven plain bytes.
+//!
+//! # What happens to a read
+//! 1. The segment is **opened** once: age header and tail are fetched by two small ranged gets and proven against the ledger
+//!    record. The last few hundred open segments are remembered.
+//! 2. The range is mapped to frames. A frame that is in the [`frames`] cache is served from memory.
+//! 3. For every other frame there is one **flight**, however many readers want it. Whoever comes first starts it, the others
+//!    wait for it. Neighbouring frames whose flights one reader starts are fetched by one ranged get, a *run*, and each waiter
+//!    is released when its own frame is decoded, not when the run is.
+//! 4. A reader that moves forward has the next run fetched before it asks ([`sequence`]).
+//!
+//! # Failing
+//! A failed flight fails those that wait for it and is forgotten: the next reader tries again. One exception: a flight that
+//! ran into its deadline is remembered for [`flight::TIMEOUT_MEMORY`], because the kernel repeats a failed read page by
+//! page at once, and a deadline of 30 s must not become one of 60 s. Frames whose bytes are wrong are fetched once more
+//! before they count as corrupt: without TLS a reply can be damaged on its way.
+//!
+//! # Bounds
+//! Decoded frames ([`CacheOptions::frame_bytes`]), open segments ([`opening::OPEN_SEGMENTS_BYTES`]), bytes in flight
+//! ([`fetch::IN_FLIGHT_BYTES`]), one run ([`fetch::RUN_STORED_BYTES`], [`fetch::RUN_PLAIN_BYTES`]), decoding threads.
+
+mod error;
+pub mod fetch;
+pub mod flight;
+pub mod frames;
+mod index_tails;
+pub mod opening;
+mod reader;
+mod segment;
+pub mod sequence;
+mod streaming;
+
+pub use error::{Cause, ReadError};
+pub use reader::{CacheOptions, SegmentReader};
+pub use segment::ArchivedSegment;
+pub use streaming::SegmentStream;

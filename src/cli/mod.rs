@@ -1,1 +1,139 @@
-//! (being written)
+//! The commands: each parses, calls and prints.
+
+mod archive;
+mod cat;
+mod exit;
+mod index_rebuild;
+mod keygen;
+mod ls;
+mod mount;
+mod output;
+mod reading;
+mod status;
+mod verify;
+
+use crate::telemetry::{self, LogFormat};
+use clap::{Args, Parser, Subcommand};
+use exit::Exit;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Archives MySQL binary logs and mounts their whole history as a directory.
+#[derive(Parser, Debug)]
+#[command(name = "binlogfs", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Args, Debug, Clone)]
+struct Global {
+    /// Print one JSON document instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    /// File with the private key (AGE-SECRET-KEY-1...) that decrypts the segments; may be repeated.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "BINLOGFS_IDENTITY",
+        value_delimiter = ','
+    )]
+    identity: Vec<PathBuf>,
+    /// Where an archiver keeps what must survive a restart [default: /var/lib/binlogfs/<stream>].
+    #[arg(long, global = true, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Where a reader keeps its index; can be deleted [default: /var/cache/binlogfs/<stream>].
+    #[arg(long, global = true, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Log more; -vv and -vvv still more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Archive a server's closed binlogs.
+    Archive(archive::ArchiveArgs),
+    /// Show the archived history as a directory.
+    Mount(mount::MountArgs),
+    /// Write archived segments to standard output, in replay order.
+    Cat(cat::CatArgs),
+    /// List the archived history.
+    Ls(ls::LsArgs),
+    /// Tell what a stream holds, and what is wrong with it.
+    Status(status::StatusArgs),
+    /// Prove the chain, the objects and, with --deep, every byte.
+    Verify(verify::VerifyArgs),
+    /// Work on the local index.
+    #[command(subcommand)]
+    Index(IndexCommand),
+    /// Make a key pair: the public key encrypts, the private key file decrypts.
+    Keygen(keygen::KeygenArgs),
+}
+
+#[derive(Subcommand, Debug)]
+enum IndexCommand {
+    /// Delete the index and build it again from the bucket.
+    Rebuild(index_rebuild::RebuildArgs),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version go to stdout with 0; errors to stderr with 2, as the exit table says.
+            let _ = e.print();
+            return if e.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Done.into()
+            };
+        }
+    };
+    let json = cli.global.json;
+    match run(cli) {
+        Ok(exit) => exit.into(),
+        Err(e) if output::is_broken_pipe(&e) => Exit::Done.into(),
+        Err(e) => {
+            output::print_error(&e, json);
+            Exit::Failed.into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let global = cli.global;
+    if let Command::Mount(args) = cli.command {
+        // It may fork, so no thread may exist yet: it starts logging and tasks itself.
+        return mount::run(&global, args);
+    }
+    telemetry::start(global.log_format, global.verbose);
+    if let Command::Keygen(args) = cli.command {
+        return keygen::run(&global, &args);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let exit = runtime.block_on(async {
+        match cli.command {
+            Command::Archive(args) => archive::run(&global, args).await,
+            Command::Cat(args) => cat::run(&global, &args).await,
+            Command::Ls(args) => ls::run(&global, &args).await,
+            Command::Status(args) => status::run(&global, &args).await,
+            Command::Verify(args) => verify::run(&global, &args).await,
+            Command::Index(IndexCommand::Rebuild(args)) => index_rebuild::run(&global, &args).await,
+            Command::Mount(_) | Command::Keygen(_) => unreachable!("handled above"),
+        }
+    });
+    // A blocking read of a store that hangs must not keep a finished command from ending.
+    runtime.shutdown_background();
+    exit
+}

@@ -167,6 +167,15 @@ impl LedgerState {
         self.timelines().next_back()
     }
 
+    /// The record of the newest segment, if an incarnation ends in one.
+    pub fn newest_segment(&self) -> Option<Seq> {
+        let ends = self
+            .incarnations
+            .values()
+            .filter(|known| known.last_head.is_some());
+        ends.map(|known| known.last_seq).max()
+    }
+
     /// Accepts the next record and tells what it changes. On an error nothing is changed.
     ///
     /// # Errors

@@ -1,0 +1,113 @@
+//! Decoded frames in memory: least recently used go first, within a budget of bytes.
+
+use bytes::Bytes;
+use lru::LruCache;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A frame of a segment: the object's key, and the frame's number.
+pub type FrameId = (Arc<str>, u32);
+
+/// The cache. Bytes in it are proven and decoded.
+pub struct Frames {
+    budget_bytes: usize,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    frames: LruCache<FrameId, Bytes>,
+    held_bytes: usize,
+}
+
+/// What a frame costs beside its bytes: key, list links, allocation headers.
+const FRAME_OVERHEAD_BYTES: usize = 256;
+
+impl Frames {
+    /// A cache that holds at most `budget_bytes` (overhead counted).
+    pub fn new(budget_bytes: usize) -> Frames {
+        Frames {
+            budget_bytes,
+            inner: Mutex::new(Inner {
+                frames: LruCache::unbounded(),
+                held_bytes: 0,
+            }),
+        }
+    }
+
+    /// A frame, if it is here.
+    pub fn get(&self, id: &FrameId) -> Option<Bytes> {
+        self.lock().frames.get(id).cloned()
+    }
+
+    /// Whether a frame is here; does not count as a use.
+    pub fn contains(&self, id: &FrameId) -> bool {
+        self.lock().frames.contains(id)
+    }
+
+    /// Keeps a frame, and drops the least recently used ones that no longer fit. A frame larger than the whole budget is not
+    /// kept.
+    pub fn insert(&self, id: FrameId, bytes: Bytes) {
+        let cost = bytes.len() + FRAME_OVERHEAD_BYTES;
+        if cost > self.budget_bytes {
+            return;
+        }
+        let mut inner = self.lock();
+        if let Some(old) = inner.frames.put(id, bytes) {
+            inner.held_bytes -= old.len() + FRAME_OVERHEAD_BYTES;
+        }
+        inner.held_bytes += cost;
+        while inner.held_bytes > self.budget_bytes {
+            let Some((_, old)) = inner.frames.pop_lru() else {
+                break;
+            };
+            inner.held_bytes -= old.len() + FRAME_OVERHEAD_BYTES;
+        }
+    }
+
+    /// Bytes held, overhead counted.
+    pub fn held_bytes(&self) -> usize {
+        self.lock().held_bytes
+    }
+
+    /// The most it will hold.
+    pub fn budget_bytes(&self) -> usize {
+        self.budget_bytes
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every change under the lock is complete or not begun: a panic elsewhere leaves it sound.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(frame: u32) -> FrameId {
+        ("segments/x".into(), frame)
+    }
+
+    #[test]
+    fn the_budget_holds_and_the_least_recently_used_frame_goes_first() {
+        let frames = Frames::new(3 * (1000 + FRAME_OVERHEAD_BYTES));
+        for frame in 0..3 {
+            frames.insert(id(frame), Bytes::from(vec![frame as u8; 1000]));
+        }
+        assert!(frames.get(&id(0)).is_some());
+        frames.insert(id(3), Bytes::from(vec![3; 1000]));
+        assert!(!frames.contains(&id(1)));
+        assert!(frames.contains(&id(0)) && frames.contains(&id(2)) && frames.contains(&id(3)));
+        assert!(frames.held_bytes() <= frames.budget_bytes());
+    }
+
+    #[test]
+    fn the_same_frame_twice_counts_once_and_one_too_large_is_not_kept() {
+        let frames = Frames::new(2000);
+        for _ in 0..10 {
+            frames.insert(id(0), Bytes::from(vec![0; 1000]));
+        }
+        assert_eq!(frames.held_bytes(), 1000 + FRAME_OVERHEAD_BYTES);
+        frames.insert(id(1), Bytes::from(vec![0; 2000]));
+        assert!(!frames.contains(&id(1)) && frames.contains(&id(0)));
+    }
+}

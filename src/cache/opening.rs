@@ -1,0 +1,207 @@
+//! Open segments: the proven tails of those read last.
+
+use super::error::Cause;
+use super::fetch::Patience;
+use super::flight::{Flights, Joined, Landing};
+use super::segment::ArchivedSegment;
+use super::sequence::Sequence;
+use crate::model::ObjectKey;
+use crate::segment::{ContentKey, Identities, OpenSegment, SegmentError};
+use crate::store::SharedStore;
+use bytes::Bytes;
+use lru::LruCache;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Memory for the tails of open segments: ten thousand segments of a hundred frames, or one of 100 GB and many small ones.
+pub const OPEN_SEGMENTS_BYTES: usize = 32 << 20;
+/// What an open segment costs beside its tail.
+const OPEN_OVERHEAD_BYTES: usize = 512;
+/// Gets before a header or tail counts as bad: a reply can be damaged on its way.
+const ATTEMPTS: usize = 2;
+
+/// Keeps headers and tails **as stored** (encrypted ones stay so) across restarts, to save the two gets of an open.
+///
+/// What it gives is proven like what the store gives, and a wrong or missing entry costs a fetch. Calls may block.
+pub trait TailCache: Send + Sync {
+    /// Header and tail of `key`, if it has them.
+    fn load(&self, key: &ObjectKey) -> Option<(Bytes, Bytes)>;
+    /// Keeps them.
+    fn keep(&self, key: &ObjectKey, header: &[u8], tail: &[u8]);
+}
+
+/// An open segment, and where its reader is in it.
+pub struct Opened {
+    /// The segment's frames.
+    pub segment: Arc<OpenSegment>,
+    /// How it is read.
+    pub sequence: Mutex<Sequence>,
+}
+
+type OpenLanding = Landing<Arc<str>, Arc<Opened>>;
+
+/// Opens segments, each once.
+pub(super) struct Opening {
+    store: SharedStore,
+    identities: Identities,
+    tails: Option<Arc<dyn TailCache>>,
+    flights: Flights<Arc<str>, Arc<Opened>>,
+    open: Mutex<OpenSegments>,
+}
+
+struct OpenSegments {
+    by_object: LruCache<Arc<str>, Arc<Opened>>,
+    held_bytes: usize,
+}
+
+impl Opening {
+    pub(super) fn new(
+        store: SharedStore,
+        identities: Identities,
+        tails: Option<Arc<dyn TailCache>>,
+    ) -> Opening {
+        Opening {
+            store,
+            identities,
+            tails,
+            flights: Flights::default(),
+            open: Mutex::new(OpenSegments {
+                by_object: LruCache::unbounded(),
+                held_bytes: 0,
+            }),
+        }
+    }
+
+    /// The segment, opened now or before.
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        segment: &ArchivedSegment,
+        patience: Patience,
+    ) -> Result<Arc<Opened>, Cause> {
+        if let Some(opened) = self.recent(segment.id()) {
+            return Ok(opened);
+        }
+        let waiter = match self.flights.join(segment.id()) {
+            Joined::Waiting(waiter) => waiter,
+            Joined::Started(waiter, landing) => {
+                // It may have landed between the look and the join.
+                match self.recent(segment.id()) {
+                    Some(opened) => landing.land(Ok(opened)),
+                    None => {
+                        let (opening, segment) = (Arc::clone(self), segment.clone());
+                        tokio::spawn(async move { opening.fly(segment, landing, patience).await });
+                    }
+                }
+                waiter
+            }
+        };
+        waiter.wait(patience.until, patience.total).await
+    }
+
+    /// Whether there is any key, if one is needed.
+    pub(super) fn check_key(&self, segment: &ArchivedSegment) -> Result<(), SegmentError> {
+        if segment.layout().encrypted() && self.identities.public_keys().is_empty() {
+            return Err(SegmentError::NoKey {
+                reason: "the segment is encrypted and no identity was given".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn fly(&self, segment: ArchivedSegment, landing: OpenLanding, patience: Patience) {
+        let outcome = match patience.wait(self.fetch(&segment)).await {
+            Ok(outcome) => outcome,
+            Err(timeout) => Err(timeout),
+        };
+        if let Ok(opened) = &outcome {
+            self.remember(segment.id().clone(), Arc::clone(opened));
+        }
+        landing.land(outcome);
+    }
+
+    async fn fetch(&self, segment: &ArchivedSegment) -> Result<Arc<Opened>, Cause> {
+        self.check_key(segment)?;
+        if let Some((header, tail)) = self.kept(segment.key()).await {
+            match self.prove(segment, &header, &tail) {
+                Ok(opened) => return Ok(opened),
+                // A cache fault is a miss: what the store has decides.
+                Err(error) => tracing::warn!(object = %segment.key(), %error, "cached tail"),
+            }
+        }
+        let (key, layout) = (segment.key(), segment.layout());
+        let mut attempt = 1;
+        loop {
+            let (header, tail) = futures::try_join!(
+                self.store.get(key, layout.header_range()),
+                self.store.get(key, layout.tail_range())
+            )?;
+            match self.prove(segment, &header, &tail) {
+                Ok(opened) => {
+                    self.keep(key, header, tail);
+                    return Ok(opened);
+                }
+                // Any error: a flipped bit makes an age header one of a newer version, or one for another key.
+                Err(error) if attempt < ATTEMPTS => {
+                    tracing::warn!(object = %key, %error, "fetching a tail again");
+                    attempt += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn prove(
+        &self,
+        segment: &ArchivedSegment,
+        header: &Bytes,
+        tail: &Bytes,
+    ) -> Result<Arc<Opened>, SegmentError> {
+        let layout = *segment.layout();
+        let key = match layout.encrypted() {
+            true => Some(ContentKey::unwrap(header, &self.identities)?),
+            false => None,
+        };
+        let open = OpenSegment::open(layout, key, header, tail)?;
+        Ok(Arc::new(Opened {
+            segment: Arc::new(open),
+            sequence: Mutex::default(),
+        }))
+    }
+
+    async fn kept(&self, key: &ObjectKey) -> Option<(Bytes, Bytes)> {
+        let (tails, key) = (self.tails.clone()?, key.clone());
+        let load = tokio::task::spawn_blocking(move || tails.load(&key));
+        load.await.ok().flatten()
+    }
+
+    fn keep(&self, key: &ObjectKey, header: Bytes, tail: Bytes) {
+        if let Some(tails) = self.tails.clone() {
+            let key = key.clone();
+            tokio::task::spawn_blocking(move || tails.keep(&key, &header, &tail));
+        }
+    }
+
+    fn recent(&self, id: &Arc<str>) -> Option<Arc<Opened>> {
+        self.lock().by_object.get(id).cloned()
+    }
+
+    fn remember(&self, id: Arc<str>, opened: Arc<Opened>) {
+        let cost = |opened: &Opened| opened.segment.memory_bytes() + OPEN_OVERHEAD_BYTES;
+        let mut open = self.lock();
+        open.held_bytes += cost(&opened);
+        if let Some(old) = open.by_object.put(id, opened) {
+            open.held_bytes -= cost(&old);
+        }
+        // The one just opened stays, whatever its size: somebody waits for it.
+        while open.held_bytes > OPEN_SEGMENTS_BYTES && open.by_object.len() > 1 {
+            let Some((_, old)) = open.by_object.pop_lru() else {
+                break;
+            };
+            open.held_bytes -= cost(&old);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, OpenSegments> {
+        // Every change under the lock is complete or not begun: a panic elsewhere leaves it sound.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

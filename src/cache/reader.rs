@@ -1,0 +1,266 @@
+//! Reads ranges of archived segments.
+
+use super::error::{Cause, ReadError};
+use super::fetch::{Fetcher, FrameLanding, Patience};
+use super::flight::{Joined, Waiter};
+use super::opening::{Opened, Opening, TailCache};
+use super::segment::ArchivedSegment;
+use super::sequence::Shape;
+use crate::segment::Identities;
+use crate::store::SharedStore;
+use bytes::{Bytes, BytesMut};
+use std::ops::Range;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// Most plain bytes fetched ahead of one reader.
+const AHEAD_BYTES: u64 = 8 << 20;
+/// A reader ahead may fill this part of the frame cache: more would push out what others read.
+const AHEAD_SHARE: u64 = 4;
+/// Frames that one step of a long read holds: a read of any length needs the memory of this many beside its result.
+const STEP_FRAMES: u32 = 16;
+
+/// What a reader may use.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheOptions {
+    /// Bytes of decoded frames kept in memory.
+    pub frame_bytes: usize,
+    /// How long one read may take.
+    pub deadline: Duration,
+    /// Threads that decode.
+    pub decode_threads: usize,
+}
+
+impl Default for CacheOptions {
+    fn default() -> CacheOptions {
+        CacheOptions {
+            frame_bytes: 64 << 20,
+            deadline: Duration::from_secs(30),
+            decode_threads: std::thread::available_parallelism().map_or(2, |n| n.get().min(8)),
+        }
+    }
+}
+
+/// Reads ranges of archived segments: proven bytes or an error, from memory where it can.
+///
+/// Must be used inside a tokio runtime: fetches run in tasks of their own.
+pub struct SegmentReader {
+    opening: Arc<Opening>,
+    pub(super) fetcher: Arc<Fetcher>,
+    options: CacheOptions,
+}
+
+/// A frame on its way.
+enum Coming {
+    Here(Bytes),
+    Waiting(Waiter<Bytes>),
+}
+
+impl SegmentReader {
+    /// A reader of the segments in `store`.
+    pub fn new(
+        store: SharedStore,
+        identities: Identities,
+        tails: Option<Arc<dyn TailCache>>,
+        options: CacheOptions,
+    ) -> SegmentReader {
+        let opening = Opening::new(store.clone(), identities, tails);
+        SegmentReader {
+            opening: Arc::new(opening),
+            fetcher: Arc::new(Fetcher::new(
+                store,
+                options.frame_bytes,
+                options.decode_threads.max(1),
+            )),
+            options,
+        }
+    }
+
+    /// The bytes of `segment` from `offset` on: `len` of them, or as many as there are before the end of what can be read.
+    /// Empty at and after the file's end.
+    ///
+    /// # Errors
+    /// [`Cause::Damaged`] at and after the first bad event of a damaged segment; see [`Cause`] for the others.
+    pub async fn read(
+        &self,
+        segment: &ArchivedSegment,
+        offset: u64,
+        len: u64,
+    ) -> Result<Bytes, ReadError> {
+        let end = offset.saturating_add(len).min(segment.readable());
+        if offset >= end {
+            return match segment.damage() {
+                Some(damaged) if len > 0 && offset < segment.plain_size() => {
+                    Err(segment.failed(damaged))
+                }
+                _ => Ok(Bytes::new()),
+            };
+        }
+        let patience = Patience::of(self.options.deadline);
+        self.read_range(segment, offset..end, patience)
+            .await
+            .map_err(|cause| segment.failed(cause))
+    }
+
+    /// Opens `segment` and no more: tells whether its object is there, is the one recorded, and can be decrypted.
+    ///
+    /// # Errors
+    /// See [`Cause`].
+    pub async fn probe(&self, segment: &ArchivedSegment) -> Result<(), ReadError> {
+        let patience = Patience::of(self.options.deadline);
+        self.open(segment, patience).await.map(|_| ())
+    }
+
+    /// Whether `segment` can be hoped to be decrypted: without any key it cannot, and that costs no fetch to know.
+    ///
+    /// # Errors
+    /// [`Cause::NoKey`].
+    pub fn check_key(&self, segment: &ArchivedSegment) -> Result<(), ReadError> {
+        self.opening
+            .check_key(segment)
+            .map_err(|error| segment.failed(error.into()))
+    }
+
+    pub(super) async fn open(
+        &self,
+        segment: &ArchivedSegment,
+        patience: Patience,
+    ) -> Result<Arc<Opened>, ReadError> {
+        self.opening
+            .open(segment, patience)
+            .await
+            .map_err(|cause| segment.failed(cause))
+    }
+
+    /// What a read of this reader may take.
+    pub fn options(&self) -> &CacheOptions {
+        &self.options
+    }
+
+    /// Bytes of decoded frames held.
+    pub fn held_bytes(&self) -> usize {
+        self.fetcher.frames.held_bytes()
+    }
+
+    async fn read_range(
+        &self,
+        segment: &ArchivedSegment,
+        range: Range<u64>,
+        patience: Patience,
+    ) -> Result<Bytes, Cause> {
+        let opened = self.opening.open(segment, patience).await?;
+        let frame_size = u64::from(segment.layout().recorded().frame_size);
+        let step = frame_size * u64::from(STEP_FRAMES);
+        if range.end - range.start <= frame_size {
+            // The usual case: inside one frame or across one border.
+            return self.step(segment, &opened, range, patience).await;
+        }
+        let mut whole = BytesMut::new();
+        let mut at = range.start;
+        while at < range.end {
+            let to = ((at / step + 1) * step).min(range.end);
+            let part = self.step(segment, &opened, at..to, patience).await?;
+            whole.extend_from_slice(&part);
+            at = to;
+        }
+        Ok(whole.freeze())
+    }
+
+    /// A part of a read that spans at most [`STEP_FRAMES`] frames.
+    async fn step(
+        &self,
+        segment: &ArchivedSegment,
+        opened: &Arc<Opened>,
+        range: Range<u64>,
+        patience: Patience,
+    ) -> Result<Bytes, Cause> {
+        let open = &opened.segment;
+        let (Some(first), Some(last)) = (open.frame_of(range.start), open.frame_of(range.end - 1))
+        else {
+            return Err(Cause::Internal("a range outside of its file".into()));
+        };
+        let coming = self.gather(segment, opened, first..last + 1, patience);
+        self.read_ahead(segment, opened, range.clone());
+        let mut parts = Vec::with_capacity(coming.len());
+        for (frame, coming) in (first..).zip(coming) {
+            let bytes = match coming {
+                Coming::Here(bytes) => bytes,
+                Coming::Waiting(waiter) => waiter.wait(patience.until, patience.total).await?,
+            };
+            let plain = open.plain_range(frame);
+            let from = range.start.max(plain.start) - plain.start;
+            let to = range.end.min(plain.end) - plain.start;
+            if bytes.len() as u64 != plain.end - plain.start {
+                return Err(Cause::Internal("a frame of another length".into()));
+            }
+            parts.push(bytes.slice(from as usize..to as usize));
+        }
+        Ok(match <[Bytes; 1]>::try_from(parts) {
+            Ok([one]) => one,
+            Err(parts) => parts.concat().into(),
+        })
+    }
+
+    /// Looks up `frames`, and starts the flights of those that are neither here nor coming.
+    fn gather(
+        &self,
+        segment: &ArchivedSegment,
+        opened: &Opened,
+        frames: Range<u32>,
+        patience: Patience,
+    ) -> Vec<Coming> {
+        let mut coming = Vec::with_capacity(frames.len());
+        let mut landings: Vec<(u32, FrameLanding)> = Vec::new();
+        for frame in frames {
+            let id = (segment.id().clone(), frame);
+            if let Some(bytes) = self.fetcher.frames.get(&id) {
+                coming.push(Coming::Here(bytes));
+                continue;
+            }
+            let waiter = match self.fetcher.flights.join(&id) {
+                Joined::Waiting(waiter) => waiter,
+                Joined::Started(waiter, landing) => {
+                    // It may have landed between the look and the join.
+                    match self.fetcher.frames.get(&id) {
+                        Some(bytes) => landing.land(Ok(bytes)),
+                        None => landings.push((frame, landing)),
+                    }
+                    waiter
+                }
+            };
+            coming.push(Coming::Waiting(waiter));
+        }
+        self.fetcher
+            .start(segment.key(), &opened.segment, landings, patience);
+        coming
+    }
+
+    /// Fetches what a forward reader will ask for next.
+    fn read_ahead(&self, segment: &ArchivedSegment, opened: &Opened, range: Range<u64>) {
+        let frame_size = segment.layout().recorded().frame_size;
+        let budget = AHEAD_BYTES.min(self.fetcher.frames.budget_bytes() as u64 / AHEAD_SHARE);
+        let readable = segment
+            .readable()
+            .div_ceil(u64::from(frame_size))
+            .min(u64::from(u32::MAX));
+        let shape = Shape {
+            frame_size,
+            frames: readable as u32,
+            window_max: (budget / u64::from(frame_size)) as u32,
+        };
+        if shape.window_max == 0 {
+            return;
+        }
+        let ahead = {
+            let mut sequence = opened
+                .sequence
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            sequence.touch(range, shape)
+        };
+        if !ahead.is_empty() && self.fetcher.has_room_ahead() {
+            let patience = Patience::of(self.options.deadline);
+            drop(self.gather(segment, opened, ahead, patience));
+        }
+    }
+}

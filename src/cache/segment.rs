@@ -1,0 +1,142 @@
+//! A segment as the read path sees it: where its object is and how much of it may be served.
+
+use super::error::{Cause, ReadError};
+use crate::ledger::{Entry, SegmentRecord};
+use crate::model::{ObjectKey, Sha256};
+use crate::segment::{CheckedLayout, ObjectLayout};
+use std::sync::Arc;
+
+/// What reading needs of a segment record. Small: the record's GTID sets are left behind.
+#[derive(Clone, Debug)]
+pub struct ArchivedSegment {
+    name: Arc<str>,
+    id: Arc<str>,
+    key: ObjectKey,
+    layout: CheckedLayout,
+    sha256: Sha256,
+    damage: Option<(u64, Arc<str>)>,
+}
+
+impl ArchivedSegment {
+    /// The segment of an entry of the history.
+    ///
+    /// # Errors
+    /// [`Cause::Hole`] if there is no segment to read; [`Cause::Corrupt`] if its record contradicts itself.
+    pub fn of_entry(entry: &Entry) -> Result<ArchivedSegment, ReadError> {
+        match &entry.segment {
+            Some(record) => ArchivedSegment::of_record(record),
+            None => Err(ReadError {
+                segment: entry.mount_name.as_str().into(),
+                object: "".into(),
+                cause: Cause::Hole {
+                    state: entry.state,
+                    reason: entry.reason.as_str().into(),
+                },
+            }),
+        }
+    }
+
+    /// The segment of a record.
+    ///
+    /// # Errors
+    /// [`Cause::Corrupt`] if the record contradicts itself; [`Cause::Newer`] if this build cannot read it.
+    pub fn of_record(record: &SegmentRecord) -> Result<ArchivedSegment, ReadError> {
+        let object = &record.object;
+        let layout = ObjectLayout {
+            plain_size: record.size,
+            size: object.size,
+            header_size: object.header_size,
+            frame_size: object.frame_size,
+            tail_offset: object.tail_offset,
+            tail_sha256: object.tail_sha256,
+        };
+        let name: Arc<str> = record.mount_name.as_str().into();
+        let id: Arc<str> = object.key.as_str().into();
+        let layout = layout.check().map_err(|error| ReadError {
+            segment: name.clone(),
+            object: id.clone(),
+            cause: error.into(),
+        })?;
+        Ok(ArchivedSegment {
+            name,
+            id,
+            key: object.key.clone(),
+            layout,
+            sha256: record.sha256,
+            damage: record
+                .damaged
+                .as_ref()
+                .map(|damage| (damage.first_bad_position, damage.reason.as_str().into())),
+        })
+    }
+
+    /// The same segment with its damage not minded: all of its bytes as the server left them, for `.raw/`.
+    #[must_use]
+    pub fn raw(mut self) -> ArchivedSegment {
+        self.damage = None;
+        self
+    }
+
+    /// The segment's name in the mount.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What caches call it: its object's key, which is used once and never for other bytes.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// Its object's key.
+    pub fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    /// Where the parts of its object are.
+    pub fn layout(&self) -> &CheckedLayout {
+        &self.layout
+    }
+
+    /// Length of the file in bytes.
+    pub fn plain_size(&self) -> u64 {
+        self.layout.recorded().plain_size
+    }
+
+    /// SHA-256 of the file.
+    pub fn sha256(&self) -> Sha256 {
+        self.sha256
+    }
+
+    /// Whether it can be read in part only.
+    pub fn is_damaged(&self) -> bool {
+        self.damage.is_some()
+    }
+
+    /// Where serving ends: the file's end, or its first bad event.
+    pub fn readable(&self) -> u64 {
+        match &self.damage {
+            Some((first_bad, _)) => self.plain_size().min(*first_bad),
+            None => self.plain_size(),
+        }
+    }
+
+    /// What a read at or after [`ArchivedSegment::readable`] ends with, if that is not the file's end.
+    pub(super) fn damage(&self) -> Option<Cause> {
+        self.damage
+            .as_ref()
+            .filter(|(first_bad, _)| *first_bad < self.plain_size())
+            .map(|(first_bad_position, reason)| Cause::Damaged {
+                first_bad_position: *first_bad_position,
+                reason: reason.clone(),
+            })
+    }
+
+    /// `cause` as an error of this segment.
+    pub(super) fn failed(&self, cause: Cause) -> ReadError {
+        ReadError {
+            segment: self.name.clone(),
+            object: self.id.clone(),
+            cause,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A whole segment from its first byte to its last, in order, with its SHA-256 checked at the end.
+
+use super::error::{Cause, ReadError};
+use super::fetch::{Patience, runs};
+use super::reader::SegmentReader;
+use super::segment::ArchivedSegment;
+use crate::model::digest::Hasher;
+use crate::segment::{OpenSegment, SegmentError};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// Runs in the air at once: one is consumed while the next ones come.
+const RUNS_AHEAD: usize = 3;
+
+/// A segment being read from beginning to end. Leaves the frame cache alone: nobody reads a whole file twice through it.
+///
+/// A damaged segment yields what is before its first bad event, and then [`Cause::Damaged`]; of `segment.raw()` it yields all
+/// bytes. In the end the SHA-256 of all bytes is compared with the record: **only a `None` from [`SegmentStream::next`] says
+/// that they were right**.
+pub struct SegmentStream {
+    segment: ArchivedSegment,
+    open: Arc<OpenSegment>,
+    store: crate::store::SharedStore,
+    patience: std::time::Duration,
+    waiting: VecDeque<Range<u32>>,
+    flying: VecDeque<JoinHandle<Result<VecDeque<Bytes>, Cause>>>,
+    landed: VecDeque<Bytes>,
+    hasher: Option<Hasher>,
+    at: u64,
+    done: bool,
+}
+
+impl SegmentReader {
+    /// Begins to read all of `segment`.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::read`].
+    pub async fn stream(&self, segment: &ArchivedSegment) -> Result<SegmentStream, ReadError> {
+        let deadline = self.options().deadline;
+        let opened = self.open(segment, Patience::of(deadline)).await?;
+        let open = Arc::clone(&opened.segment);
+        let frame_size = u64::from(segment.layout().recorded().frame_size);
+        let frames = u32::try_from(segment.readable().div_ceil(frame_size)).unwrap_or(u32::MAX);
+        let waiting = runs(&open, 0..frames.min(open.frames())).into();
+        Ok(SegmentStream {
+            segment: segment.clone(),
+            open,
+            store: self.fetcher.store.clone(),
+            patience: deadline,
+            waiting,
+            flying: VecDeque::new(),
+            landed: VecDeque::new(),
+            hasher: Some(Hasher::default()),
+            at: 0,
+            done: false,
+        })
+    }
+}
+
+impl SegmentStream {
+    /// The next bytes; `None` when all were given and their SHA-256 is the recorded one.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::read`]. After an error, and after `None`, there is nothing more.
+    pub async fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
+        if self.done {
+            return None;
+        }
+        match self.advance().await {
+            Ok(Some(bytes)) => Some(Ok(bytes)),
+            Ok(None) => {
+                self.done = true;
+                None
+            }
+            Err(cause) => {
+                self.done = true;
+                Some(Err(self.segment.failed(cause)))
+            }
+        }
+    }
+
+    /// Offset after the last byte given.
+    pub fn position(&self) -> u64 {
+        self.at
+    }
+
+    async fn advance(&mut self) -> Result<Option<Bytes>, Cause> {
+        while self.landed.is_empty() {
+            self.launch();
+            let Some(run) = self.flying.front_mut() else {
+                return self.finish();
+            };
+            let outcome = run.await;
+            self.flying.pop_front();
+            let frames = outcome.map_err(|e| Cause::Internal(e.to_string().into()))??;
+            self.landed = self.hash(frames).await?;
+        }
+        let Some(mut bytes) = self.landed.pop_front() else {
+            return Err(Cause::Internal("a run without frames".into()));
+        };
+        let left = self.segment.readable() - self.at;
+        bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        self.at += bytes.len() as u64;
+        Ok(Some(bytes))
+    }
+
+    fn launch(&mut self) {
+        while self.flying.len() < RUNS_AHEAD {
+            let Some(run) = self.waiting.pop_front() else {
+                return;
+            };
+            let (store, key) = (self.store.clone(), self.segment.key().clone());
+            let (open, patience) = (Arc::clone(&self.open), Patience::of(self.patience));
+            self.flying.push_back(tokio::spawn(async move {
+                let range = open.object_range(run.clone());
+                let start = range.start;
+                let bytes = patience.wait(store.get(&key, range)).await??;
+                let decode = move || {
+                    run.map(|frame| open.decode(frame, &bytes, start))
+                        .collect::<Result<VecDeque<Bytes>, SegmentError>>()
+                };
+                match tokio::task::spawn_blocking(decode).await {
+                    Ok(frames) => Ok(frames?),
+                    Err(died) => Err(Cause::Internal(died.to_string().into())),
+                }
+            }));
+        }
+    }
+
+    /// Adds `frames` to the digest, off the async threads: a run takes longer than they may be held.
+    async fn hash(&mut self, frames: VecDeque<Bytes>) -> Result<VecDeque<Bytes>, Cause> {
+        let Some(mut hasher) = self.hasher.take() else {
+            return Err(Cause::Internal("a digest was lost".into()));
+        };
+        let work = tokio::task::spawn_blocking(move || {
+            for frame in &frames {
+                hasher.update(frame);
+            }
+            (hasher, frames)
+        });
+        let (hasher, frames) = work
+            .await
+            .map_err(|died| Cause::Internal(died.to_string().into()))?;
+        self.hasher = Some(hasher);
+        Ok(frames)
+    }
+
+    fn finish(&mut self) -> Result<Option<Bytes>, Cause> {
+        if let Some(damaged) = self.segment.damage() {
+            return Err(damaged);
+        }
+        let digest = self.hasher.take().map(Hasher::finish);
+        if digest == Some(self.segment.sha256()) && self.at == self.segment.plain_size() {
+            return Ok(None);
+        }
+        Err(SegmentError::Corrupt {
+            what: "the SHA-256 of the whole file is not the one recorded".to_owned(),
+            frame: None,
+            offset: None,
+        }
+        .into())
+    }
+}
+
+impl Drop for SegmentStream {
+    fn drop(&mut self) {
+        for run in &self.flying {
+            run.abort();
+        }
+    }
+}

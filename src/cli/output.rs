@@ -1,0 +1,110 @@
+//! How results look: JSON documents, tables, sizes, times, progress bars, errors.
+
+use crate::model::Micros;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+use std::io::Write as _;
+
+/// Prints `value` as one indented JSON document.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    print(&text)
+}
+
+/// Prints `text` as it is.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// A plain table: a header, aligned columns, no lines, so that `awk` and `column` can take it.
+pub fn table(
+    header: &[&str],
+    right: &[usize],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header);
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+        if right.contains(&column.index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let mut text: String = table
+        .lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect();
+    if text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// A size for people: `1.2 MiB`.
+pub fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// A time in UTC to the second, as `ls --time-style=full-iso` sorts it.
+pub fn time(time: Option<Micros>) -> String {
+    time.map_or_else(
+        || "-".to_owned(),
+        |time| Micros(time.0 - time.0.rem_euclid(1_000_000)).to_string(),
+    )
+}
+
+/// A set cut to what a table can hold.
+pub fn short(text: &str, max_chars: usize) -> String {
+    if text.chars().count() <= max_chars {
+        return text.to_owned();
+    }
+    text.chars()
+        .take(max_chars.saturating_sub(1))
+        .chain(['…'])
+        .collect()
+}
+
+/// Prints an error with its causes, in the form the caller asked for.
+pub fn print_error(error: &anyhow::Error, json: bool) {
+    if json {
+        // Results are on stdout and this is none: it goes where errors go, in the same form.
+        eprintln!("{}", serde_json::json!({ "error": format!("{error:#}") }));
+    } else {
+        eprintln!("binlogfs: {error:#}");
+    }
+}
+
+/// Whether the reader of our output went away, as `head` does: no failure of ours.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// A progress bar over bytes, on terminals only.
+pub fn byte_bar(total_bytes: u64) -> indicatif::ProgressBar {
+    let bar = indicatif::ProgressBar::new(total_bytes);
+    let template =
+        "{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} {msg}";
+    bar.set_style(
+        indicatif::ProgressStyle::with_template(template).expect("the template is valid"),
+    );
+    // Nothing shows for work under a second.
+    bar.enable_steady_tick(std::time::Duration::from_secs(1));
+    bar
+}

@@ -1,0 +1,213 @@
+//! What every reading command begins with: the store, the stream, and an index that follows it.
+
+use super::Global;
+use crate::cache::opening::TailCache;
+use crate::cache::{ArchivedSegment, CacheOptions, SegmentReader};
+use crate::index::{Index, Opened};
+use crate::ledger::{Entry, LedgerState};
+use crate::model::{Sha256, StoreUrl, Timeline};
+use crate::segment::{IDENTITY_FILE_MAX_BYTES, Identities};
+use crate::store::{self, OpenMode, SharedStore};
+use crate::stream::{Followed, Stream, StreamError};
+use anyhow::{Context as _, Result, bail};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Entries fetched from the index at a time.
+const PAGE_ENTRIES: usize = 10_000;
+
+/// A stream opened for reading, followed to its end.
+pub struct Reading {
+    /// The store.
+    pub store: SharedStore,
+    /// The stream.
+    pub stream: Arc<Stream>,
+    /// Its index.
+    pub index: Arc<Index>,
+    /// How following went.
+    pub followed: Followed,
+}
+
+/// The name of a stream's local directories: readable, and its own for each URL.
+fn stream_dir_name(url: &StoreUrl) -> String {
+    let text = url.to_string();
+    let readable: String = text
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(80)
+        .collect();
+    format!(
+        "{}-{}",
+        readable.trim_end_matches('-'),
+        &Sha256::of(text.as_bytes()).to_string()[..8]
+    )
+}
+
+fn default_dir(system: &str, home_variable: &str, below_home: &str) -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from(system);
+    }
+    let home = || {
+        PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/tmp".into())).join(below_home)
+    };
+    std::env::var_os(home_variable)
+        .map_or_else(home, PathBuf::from)
+        .join("binlogfs")
+}
+
+/// Where the archiver of `url` keeps its state.
+pub fn state_dir(global: &Global, url: &StoreUrl) -> PathBuf {
+    let base = || {
+        default_dir("/var/lib/binlogfs", "XDG_STATE_HOME", ".local/state")
+            .join(stream_dir_name(url))
+    };
+    global.state_dir.clone().unwrap_or_else(base)
+}
+
+/// Where readers of `url` keep their index.
+pub fn cache_dir(global: &Global, url: &StoreUrl) -> PathBuf {
+    let base = || {
+        default_dir("/var/cache/binlogfs", "XDG_CACHE_HOME", ".cache")
+            .join("streams")
+            .join(stream_dir_name(url))
+    };
+    global.cache_dir.clone().unwrap_or_else(base)
+}
+
+/// The reader's index file.
+pub fn index_path(global: &Global, url: &StoreUrl) -> Result<PathBuf> {
+    let dir = cache_dir(global, url);
+    std::fs::create_dir_all(&dir).with_context(|| {
+        format!(
+            "cannot create the cache directory {}; pass --cache-dir",
+            dir.display()
+        )
+    })?;
+    Ok(dir.join(crate::sync::archive::INDEX_NAME))
+}
+
+/// Opens `url` and brings the local index up to date.
+pub async fn open(global: &Global, url: &StoreUrl) -> Result<Reading> {
+    let store = store::open(url, OpenMode::Existing).await?;
+    let (index, opened) = Index::open(&index_path(global, url)?)?;
+    if let Opened::Rebuilt { why } = &opened {
+        tracing::warn!("the local index could not be used and is built again: {why}");
+    }
+    open_with(store, Arc::new(index)).await
+}
+
+/// Opens the stream in `store` with `index`.
+pub async fn open_with(store: SharedStore, index: Arc<Index>) -> Result<Reading, anyhow::Error> {
+    let stream = Stream::open(Arc::clone(&store), Arc::clone(&index))
+        .await
+        .map_err(explain)?;
+    let followed = stream.follow().await.map_err(explain)?;
+    Ok(Reading {
+        store,
+        stream: Arc::new(stream),
+        index,
+        followed,
+    })
+}
+
+fn explain(error: StreamError) -> anyhow::Error {
+    error.into()
+}
+
+/// Reads the identity files.
+pub fn identities(files: &[PathBuf]) -> Result<Identities> {
+    let mut all = Identities::none();
+    for path in files {
+        let text = read_identity(path)
+            .with_context(|| format!("cannot read the identity file {}", path.display()))?;
+        all = all.and(Identities::parse(&path.display().to_string(), &text)?);
+    }
+    Ok(all)
+}
+
+fn read_identity(path: &Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)?
+        .take(IDENTITY_FILE_MAX_BYTES as u64 + 1)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+impl Reading {
+    /// A reader of its segments.
+    pub fn reader(&self, global: &Global) -> Result<SegmentReader> {
+        let identities = identities(&global.identity)?;
+        Ok(SegmentReader::new(
+            Arc::clone(&self.store),
+            identities,
+            Some(Arc::clone(&self.index) as Arc<dyn TailCache>),
+            CacheOptions::default(),
+        ))
+    }
+
+    /// The state of the ledger.
+    pub fn state(&self) -> &LedgerState {
+        &self.followed.state
+    }
+
+    /// The entry of the newest segment.
+    pub fn newest_segment(&self) -> Result<Option<Entry>> {
+        let Some(seq) = self.state().newest_segment() else {
+            return Ok(None);
+        };
+        Ok(self.index.entry_by_seq(seq)?)
+    }
+
+    /// The timeline asked for, or the newest.
+    pub fn timeline(&self, wanted: Option<u32>) -> Result<Timeline> {
+        let newest = self.state().newest_timeline().map(|(id, _)| id);
+        match wanted.map(Timeline) {
+            Some(timeline) if self.state().timeline(timeline).is_none() => {
+                let known: Vec<_> = self
+                    .state()
+                    .timelines()
+                    .map(|(id, _)| id.to_string())
+                    .collect();
+                bail!(
+                    "there is no timeline {timeline}; this stream has {}",
+                    known.join(", ")
+                )
+            }
+            Some(timeline) => Ok(timeline),
+            None => newest.context("the stream has no segment yet"),
+        }
+    }
+
+    /// Calls `each` with every entry of `timeline`, in replay order.
+    pub fn each_entry(
+        &self,
+        timeline: Timeline,
+        mut each: impl FnMut(Entry) -> Result<()>,
+    ) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = self.index.entries(timeline, after.as_ref(), PAGE_ENTRIES)?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.mount_name.clone());
+            page.into_iter().try_for_each(&mut each)?;
+        }
+    }
+
+    /// All entries of `timeline`, in replay order.
+    pub fn entries(&self, timeline: Timeline) -> Result<Vec<Entry>> {
+        let mut all = Vec::new();
+        self.each_entry(timeline, |entry| {
+            all.push(entry);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+}
+
+/// The readable segment of an entry, all of its bytes even if it is damaged.
+pub fn raw(entry: &Entry) -> Result<ArchivedSegment> {
+    Ok(ArchivedSegment::of_entry(entry)?.raw())
+}

@@ -1,0 +1,387 @@
+//! The kernel's side of the mount: every handler calls the [`View`] and replies. Nothing else knows fuser.
+//!
+//! No handler blocks its loop thread: what may wait is done in a tokio task, which has the reply. A reply that is dropped,
+//! by a panic too, is an EIO.
+
+mod reply;
+
+use super::tree::{Attr, Listed};
+use super::view::View;
+use fuser::{
+    BsdFileFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use reply::{attr_ttl, errno, file_attr, kind, reply_open, reply_xattr};
+use std::ffi::OsStr;
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::runtime::Handle;
+
+/// How long the kernel may take a name for the same file. Short although a segment is for ever: the root shows the newest timeline,
+/// and after a RESET the same names are other files. Asking again costs a look into memory.
+const NAME_TTL: Duration = Duration::from_secs(1);
+/// Requests the kernel may send ahead of answers: read-ahead of several readers, 1 MiB each at most.
+const MAX_BACKGROUND: u16 = 64;
+/// Threads that take requests: each only starts tasks and looks into memory.
+const LOOP_THREADS: usize = 2;
+/// Block size of statfs(2).
+const STATFS_BLOCK_BYTES: u32 = 4096;
+/// NAME_MAX.
+const NAME_MAX_BYTES: u32 = 255;
+
+/// The file system that fuser serves.
+struct Frontend {
+    view: Arc<View>,
+    runtime: Handle,
+}
+
+/// Shakes hands with the kernel over `device`, on which a mount was made. Blocks until the mount works.
+///
+/// The session ends when the file system is unmounted by whoever; call the result on a thread of its own.
+///
+/// # Errors
+/// When the kernel does not shake hands.
+pub fn serve(
+    view: Arc<View>,
+    runtime: Handle,
+    device: OwnedFd,
+) -> io::Result<impl FnOnce() -> io::Result<()> + Send + 'static> {
+    let mut config = fuser::Config::default();
+    config.n_threads = Some(LOOP_THREADS);
+    // The kernel enforces who may come in (allow_other, default_permissions).
+    let acl = fuser::SessionACL::All;
+    let session = fuser::Session::from_fd(Frontend { view, runtime }, device, acl, config)?;
+    Ok(move || session.run())
+}
+
+/// Runs a handler; one that panics drops its reply (EIO) and leaves its loop thread alive.
+fn guarded(handler: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(handler)).is_err() {
+        tracing::error!("a FUSE handler panicked: this is a bug, please report it");
+    }
+}
+
+impl Frontend {
+    /// Answers from a task.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+}
+
+impl Filesystem for Frontend {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for wanted in [
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+        ] {
+            // Each only makes things faster: an old kernel goes without.
+            let _ = config.add_capabilities(wanted);
+        }
+        let _ = config.set_max_background(MAX_BACKGROUND);
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        guarded(|| match self.view.lookup(parent.0, name) {
+            Ok(attr) => reply.entry_with_ttls(
+                &attr_ttl(&attr),
+                &NAME_TTL,
+                &file_attr(&attr),
+                Generation(0),
+            ),
+            // An error is not kept by the kernel: a name that comes later is found at once.
+            Err(error) => reply.error(errno(error)),
+        });
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        guarded(|| match self.view.attr(ino.0) {
+            Ok(attr) => reply.attr(&attr_ttl(&attr), &file_attr(&attr)),
+            Err(error) => reply.error(errno(error)),
+        });
+    }
+
+    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if flags.acc_mode() != OpenAccMode::O_RDONLY {
+            return reply.error(Errno::EROFS);
+        }
+        let view = Arc::clone(&self.view);
+        self.spawn(async move { reply_open(reply, view.open(ino.0).await) });
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let view = Arc::clone(&self.view);
+        self.spawn(async move {
+            match view.read(fh.0, offset, size).await {
+                Ok(bytes) => reply.data(&bytes),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        guarded(|| {
+            self.view.release(fh.0);
+            reply.ok();
+        });
+    }
+
+    fn flush(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        reply.ok();
+    }
+
+    fn fsync(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        reply.ok();
+    }
+
+    fn readdir(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        guarded(|| {
+            let add = |listed: &Listed, attr: &Attr| {
+                let kind = kind(attr.directory);
+                !reply.add(INodeNo(attr.ino), listed.cookie, kind, &listed.name)
+            };
+            match self.view.list(ino.0, offset, add) {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        guarded(|| {
+            let add = |listed: &Listed, attr: &Attr| {
+                let ttl = NAME_TTL.min(attr_ttl(attr));
+                let file = file_attr(attr);
+                let (ino, name) = (INodeNo(attr.ino), &listed.name);
+                !reply.add(ino, listed.cookie, name, &ttl, &file, Generation(0))
+            };
+            match self.view.list(ino.0, offset, add) {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        guarded(|| {
+            let files = self.view.files();
+            let block = STATFS_BLOCK_BYTES;
+            // How large the bucket is nobody knows; full, so that nothing tries to write.
+            reply.statfs(0, 0, 0, files, 0, block, NAME_MAX_BYTES, block);
+        });
+    }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let (view, name) = (Arc::clone(&self.view), name.to_owned());
+        self.spawn(async move { reply_xattr(reply, view.xattr(ino.0, &name, size).await) });
+    }
+
+    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let view = Arc::clone(&self.view);
+        self.spawn(async move { reply_xattr(reply, view.xattrs(ino.0, size).await) });
+    }
+
+    // Everything below changes something, and nothing here can be changed.
+
+    fn setattr(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _mode: Option<u32>,
+        _uid: Option<u32>,
+        _gid: Option<u32>,
+        _size: Option<u64>,
+        _atime: Option<TimeOrNow>,
+        _mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn mknod(
+        &self,
+        _req: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn mkdir(
+        &self,
+        _req: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn unlink(&self, _req: &Request, _parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn rmdir(&self, _req: &Request, _parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn symlink(
+        &self,
+        _req: &Request,
+        _parent: INodeNo,
+        _link_name: &OsStr,
+        _target: &Path,
+        reply: ReplyEntry,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _newparent: INodeNo,
+        _newname: &OsStr,
+        _flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn link(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _newparent: INodeNo,
+        _newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _offset: u64,
+        _data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn create(
+        &self,
+        _req: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn fallocate(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _offset: u64,
+        _length: u64,
+        _mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn setxattr(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _name: &OsStr,
+        _value: &[u8],
+        _flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn removexattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EROFS);
+    }
+}

@@ -1,0 +1,94 @@
+//! Answers of ours in fuser's types.
+
+use super::super::tree::Attr;
+use super::super::view::{Caching, Errno as RawErrno, OpenedFile};
+use super::super::xattr::Answer;
+use crate::model::Micros;
+use fuser::{Errno, FileAttr, FileHandle, FileType, FopenFlags, INodeNo, ReplyOpen, ReplyXattr};
+use std::time::{Duration, SystemTime};
+
+/// How long the kernel may keep the attributes of an archived segment: they never change.
+const SETTLED_TTL: Duration = Duration::from_secs(3600);
+/// How long it may keep those of directories and holes: a new segment or a better copy may come.
+const UNSETTLED_TTL: Duration = Duration::from_secs(1);
+/// `st_blksize`: tools copy in units of this.
+const IO_BYTES: u32 = 1 << 20;
+
+/// An errno of ours in fuser's type.
+pub(super) fn errno(errno: RawErrno) -> Errno {
+    Errno::from_i32(errno)
+}
+
+fn system_time(time: Micros) -> SystemTime {
+    let micros = Duration::from_micros(time.0.unsigned_abs());
+    let found = match time.0 >= 0 {
+        true => SystemTime::UNIX_EPOCH.checked_add(micros),
+        false => SystemTime::UNIX_EPOCH.checked_sub(micros),
+    };
+    found.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Attributes of ours in fuser's type.
+pub(super) fn file_attr(attr: &Attr) -> FileAttr {
+    let time = system_time(attr.mtime);
+    FileAttr {
+        ino: INodeNo(attr.ino),
+        size: attr.size,
+        blocks: attr.blocks,
+        atime: time,
+        mtime: time,
+        ctime: time,
+        crtime: time,
+        kind: kind(attr.directory),
+        perm: attr.mode,
+        nlink: attr.nlink,
+        uid: attr.uid,
+        gid: attr.gid,
+        rdev: 0,
+        blksize: IO_BYTES,
+        flags: 0,
+    }
+}
+
+/// The kind of a node, as directories list it.
+pub(super) fn kind(directory: bool) -> FileType {
+    match directory {
+        true => FileType::Directory,
+        false => FileType::RegularFile,
+    }
+}
+
+/// How long the kernel may keep these attributes.
+pub(super) fn attr_ttl(attr: &Attr) -> Duration {
+    match attr.settled {
+        true => SETTLED_TTL,
+        false => UNSETTLED_TTL,
+    }
+}
+
+/// Sends the answer to a question about extended attributes.
+pub(super) fn reply_xattr(reply: ReplyXattr, answer: Result<Answer, RawErrno>) {
+    match answer {
+        Ok(Answer::Size(size)) => reply.size(size),
+        Ok(Answer::Data(data)) => reply.data(&data),
+        Ok(Answer::Absent) => reply.error(Errno::NO_XATTR),
+        Ok(Answer::BufferTooSmall) => reply.error(Errno::ERANGE),
+        Ok(Answer::TooLong) => reply.error(Errno::E2BIG),
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+/// Sends the answer to an open.
+pub(super) fn reply_open(reply: ReplyOpen, opened: Result<OpenedFile, RawErrno>) {
+    match opened {
+        Ok(OpenedFile { handle, caching }) => {
+            let caching = match caching {
+                Caching::Keep => FopenFlags::FOPEN_KEEP_CACHE,
+                Caching::UntilClosed => FopenFlags::empty(),
+                Caching::Never => FopenFlags::FOPEN_DIRECT_IO,
+            };
+            reply.opened(FileHandle(handle), caching | FopenFlags::FOPEN_NOFLUSH);
+        }
+        Err(error) => reply.error(errno(error)),
+    }
+}

@@ -1,0 +1,300 @@
+//! The mount itself: made, found again and taken away by our own system calls.
+//!
+//! fuser's own way unmounts by path when a session ends, and so takes away whatever is mounted there by then. Here nothing is
+//! unmounted but a mount whose id is ours and on which nothing else is mounted.
+
+use super::mountinfo::{self, Mount};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// How mountinfo and mount(8) know our file systems.
+pub const FS_TYPE: &str = "fuse.binlogfs";
+/// Largest read that one request asks for: the kernel's own limit (`fs.fuse.max_pages_limit`, 256 pages).
+const MAX_READ_BYTES: u32 = 1 << 20;
+/// Read-ahead of the kernel. Its default of 128 KiB halves the speed of cold reads, and FUSE cannot ask for more.
+const READ_AHEAD_KIB: u32 = 1024;
+
+/// What mounting needs to know.
+#[derive(Clone, Debug)]
+pub struct MountOptions {
+    /// The directory.
+    pub target: PathBuf,
+    /// What df(1) and mountinfo call it: the stream's URL.
+    pub source: String,
+    /// Whether other users may come in, as far as modes allow.
+    pub allow_other: bool,
+}
+
+/// A mount that cannot be made or taken away.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// The directory cannot be used.
+    #[error("cannot mount on {}: {reason}", target.display())]
+    Target {
+        /// The directory.
+        target: PathBuf,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// Only root can.
+    #[error("mounting needs root: run it with sudo, or from /etc/fstab")]
+    NotRoot,
+    /// A system call failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// How it failed.
+        source: io::Error,
+    },
+    /// Something else is mounted over ours.
+    #[error(
+        "something else is mounted on {}: it was left alone, and so was the binlogfs mount under it, whose reads fail from now \
+         on; unmount both with umount(8), the upper one first", target.display()
+    )]
+    Covered {
+        /// The directory.
+        target: PathBuf,
+    },
+    /// The stream cannot be shown.
+    #[error("cannot mount {url}: {reason}")]
+    Stream {
+        /// The stream.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl MountError {
+    pub(super) fn system(what: impl Into<String>, source: impl Into<io::Error>) -> MountError {
+        MountError::System {
+            what: what.into(),
+            source: source.into(),
+        }
+    }
+}
+
+/// A mount of ours.
+#[derive(Clone, Debug)]
+pub struct MountPoint {
+    target: PathBuf,
+    id: u64,
+    minor: u32,
+}
+
+/// How [`MountPoint::detach`] found the mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detached {
+    /// It was there and is not any more.
+    Now,
+    /// Somebody else had unmounted it.
+    Before,
+}
+
+/// Checks that `target` can be mounted on, and gives it as an absolute path without links.
+///
+/// # Errors
+/// [`MountError::Target`].
+pub fn check_target(target: &Path) -> Result<PathBuf, MountError> {
+    let refuse = |reason: String| MountError::Target {
+        target: target.to_owned(),
+        reason,
+    };
+    // The table first: a dead mount must not be touched, stat(2) on it hangs or fails.
+    let absolute = std::path::absolute(target).map_err(|e| refuse(e.to_string()))?;
+    let resolved = match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => parent
+            .canonicalize()
+            .map_err(|e| refuse(format!("{e}; create the directory first")))?
+            .join(name),
+        _ => absolute,
+    };
+    refuse_if_mounted(target, &resolved)?;
+    let resolved = resolved
+        .canonicalize()
+        .map_err(|e| refuse(format!("{e}; create the directory first")))?;
+    refuse_if_mounted(target, &resolved)?;
+    match resolved.metadata() {
+        Ok(meta) if meta.is_dir() => Ok(resolved),
+        Ok(_) => Err(refuse("it is not a directory".to_owned())),
+        Err(error) => Err(refuse(error.to_string())),
+    }
+}
+
+fn refuse_if_mounted(target: &Path, resolved: &Path) -> Result<(), MountError> {
+    match mountinfo::at(&mounts()?, resolved) {
+        Some(mount) if mount.fs_type == FS_TYPE => Err(MountError::Target {
+            target: target.to_owned(),
+            reason: format!(
+                "{} is mounted there already; unmount it first with umount(8), or 'umount -l' if its process is dead",
+                mount.source.to_string_lossy()
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn mounts() -> Result<Vec<Mount>, MountError> {
+    let table = std::fs::read(mountinfo::PATH)
+        .map_err(|e| MountError::system(format!("cannot read {}", mountinfo::PATH), e))?;
+    Ok(mountinfo::parse(&table))
+}
+
+impl MountPoint {
+    /// Mounts on `options.target`, which [`check_target`] gave, and returns the FUSE device to serve it from.
+    ///
+    /// # Errors
+    /// [`MountError::NotRoot`]; [`MountError::System`].
+    pub fn mount(options: &MountOptions) -> Result<(MountPoint, OwnedFd), MountError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(MountError::NotRoot);
+        }
+        let device = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| MountError::system("cannot open /dev/fuse (modprobe fuse)", e))?;
+        let before: Vec<u64> = mounts()?.iter().map(|mount| mount.id).collect();
+        let mut data = format!(
+            "fd={},rootmode=40000,user_id={},group_id={},default_permissions,max_read={MAX_READ_BYTES}",
+            device.as_raw_fd(),
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        if options.allow_other {
+            data.push_str(",allow_other");
+        }
+        let what = || format!("cannot mount on {}", options.target.display());
+        let data = CString::new(data).expect("digits and words have no NUL");
+        let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+        rustix::mount::mount(
+            options.source.as_str(),
+            &options.target,
+            FS_TYPE,
+            flags,
+            data.as_c_str(),
+        )
+        .map_err(|e| MountError::system(what(), e))?;
+        let mount = mounts()?.into_iter().rev().find(|mount| {
+            mount.mount_point == options.target
+                && mount.fs_type == FS_TYPE
+                && !before.contains(&mount.id)
+        });
+        match mount {
+            Some(mount) => Ok((
+                MountPoint {
+                    target: options.target.clone(),
+                    id: mount.id,
+                    minor: mount.minor,
+                },
+                device,
+            )),
+            None => Err(MountError::system(
+                what(),
+                io::Error::other("it vanished at once: see whether another process unmounts it"),
+            )),
+        }
+    }
+
+    /// Where it is.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Gives the kernel a longer read-ahead. Needs no luck to be correct, only to be fast.
+    ///
+    /// # Errors
+    /// As writing to sysfs has them.
+    pub fn raise_read_ahead(&self) -> io::Result<()> {
+        let path = format!("/sys/class/bdi/0:{}/read_ahead_kb", self.minor);
+        std::fs::write(path, READ_AHEAD_KIB.to_string())
+    }
+
+    /// Takes the mount away from the tree, also while files are open in it; they stay open until [`MountPoint::abort`].
+    ///
+    /// Between the look into the table and the system call another process could mount over ours: a moment nobody can close.
+    ///
+    /// # Errors
+    /// [`MountError::Covered`], and nothing is unmounted; [`MountError::System`].
+    pub fn detach(&self) -> Result<Detached, MountError> {
+        let mounts = mounts()?;
+        if !mounts
+            .iter()
+            .any(|mount| mount.id == self.id && mount.minor == self.minor)
+        {
+            return Ok(Detached::Before);
+        }
+        let on_top = mountinfo::at(&mounts, &self.target).is_some_and(|top| top.id == self.id);
+        if !on_top || mountinfo::is_covered(&mounts, self.id) {
+            return Err(MountError::Covered {
+                target: self.target.clone(),
+            });
+        }
+        let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+        match rustix::mount::unmount(&self.target, flags) {
+            Ok(()) => Ok(Detached::Now),
+            // Somebody else was faster.
+            Err(Errno::INVAL | Errno::NOENT) => Ok(Detached::Before),
+            Err(error) => Err(MountError::system(
+                format!("cannot unmount {}", self.target.display()),
+                error,
+            )),
+        }
+    }
+
+    /// Cuts the kernel's connection: whatever is still open in it fails with ENOTCONN, and the session ends.
+    ///
+    /// Through a private mount of the kernel's control file system, which need not be mounted anywhere.
+    ///
+    /// # Errors
+    /// As the system calls have them; NotFound if the connection is gone already.
+    pub fn abort(&self) -> io::Result<()> {
+        let context = rustix::mount::fsopen("fusectl", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        rustix::mount::fsconfig_create(&context)?;
+        let control = rustix::mount::fsmount(
+            &context,
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            MountAttrFlags::empty(),
+        )?;
+        let abort = rustix::fs::openat(
+            &control,
+            format!("{}/abort", self.minor),
+            OFlags::WRONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        rustix::io::write(&abort, b"1")?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_that_cannot_be_mounted_on_are_refused_with_the_reason() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").expect("writes");
+        let error = check_target(&file).expect_err("a file").to_string();
+        assert!(error.contains("not a directory"), "{error}");
+        let missing = dir.path().join("no/such");
+        let error = check_target(&missing).expect_err("missing").to_string();
+        assert!(error.contains("create the directory"), "{error}");
+    }
+
+    #[test]
+    fn a_target_is_made_absolute_and_free_of_links() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let real = dir.path().join("real");
+        std::fs::create_dir(&real).expect("creates");
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&real, &link).expect("links");
+        let expected = real.canonicalize().expect("there");
+        assert_eq!(check_target(&link).expect("fine"), expected);
+        assert_eq!(check_target(&real.join(".")).expect("fine"), expected);
+    }
+}

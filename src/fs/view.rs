@@ -1,0 +1,291 @@
+//! What the mount shows: answers each question of the kernel, in our words.
+
+use super::errno;
+use super::history::History;
+use super::source::{HistorySource, SourceError};
+use super::tree::{Attr, Listed, Node, Ownership, Tree};
+use super::xattr::{self, Answer};
+use crate::cache::{ArchivedSegment, Cause, ReadError, SegmentReader};
+use crate::ledger::Entry;
+use crate::model::Seq;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// An errno, as `libc` numbers them.
+pub type Errno = i32;
+
+/// One failure of one segment is logged once in this time: the kernel repeats failed reads page by page.
+const LOG_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// Failures remembered for that; when there are more, all are logged again.
+const LOG_MEMORY: usize = 1024;
+
+/// How the kernel may treat an open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caching {
+    /// Its bytes never change: what is in the page cache is right.
+    Keep,
+    /// They may be another's at the next open: a better copy of a damaged segment.
+    UntilClosed,
+    /// The page cache is passed by. It knows pages, not bytes: it would hide the last bytes before the first bad event, and
+    /// take a short answer there for the file's end.
+    Never,
+}
+
+/// A file that was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenedFile {
+    /// What names it in reads.
+    pub handle: u64,
+    /// How the kernel may treat it.
+    pub caching: Caching,
+}
+
+/// Answers the kernel's questions about a history.
+pub struct View {
+    source: Arc<dyn HistorySource>,
+    reader: Arc<SegmentReader>,
+    ownership: Ownership,
+    history: RwLock<Arc<History>>,
+    handles: Mutex<HashMap<u64, Arc<ArchivedSegment>>>,
+    next_handle: AtomicU64,
+    logged: Mutex<HashMap<(Arc<str>, Errno), Instant>>,
+    closing: watch::Sender<bool>,
+}
+
+impl View {
+    /// A view of `history`, which `source` knows in full and `reader` reads.
+    pub fn new(
+        source: Arc<dyn HistorySource>,
+        reader: Arc<SegmentReader>,
+        history: History,
+        ownership: Ownership,
+    ) -> View {
+        View {
+            source,
+            reader,
+            ownership,
+            history: RwLock::new(Arc::new(history)),
+            handles: Mutex::default(),
+            next_handle: AtomicU64::new(1),
+            logged: Mutex::default(),
+            closing: watch::channel(false).0,
+        }
+    }
+
+    /// The history as it is now.
+    pub fn history(&self) -> Arc<History> {
+        let history = self.history.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&history)
+    }
+
+    /// Shows another history from now on.
+    pub fn show(&self, history: History) {
+        let mut current = self.history.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(history);
+    }
+
+    /// Fails all reads that are on their way, and all to come, with EIO.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// The attributes of `name` in the directory `parent`.
+    ///
+    /// # Errors
+    /// ENOENT.
+    pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr, Errno> {
+        let history = self.history();
+        let tree = Tree::new(&history, self.ownership);
+        let found = Node::of_ino(parent)
+            .zip(name.to_str())
+            .and_then(|(parent, name)| tree.lookup(parent, name))
+            .and_then(|node| tree.attr(node));
+        found.ok_or(libc::ENOENT)
+    }
+
+    /// The attributes of an inode.
+    ///
+    /// # Errors
+    /// ESTALE if it is not there any more.
+    pub fn attr(&self, ino: u64) -> Result<Attr, Errno> {
+        let history = self.history();
+        let tree = Tree::new(&history, self.ownership);
+        let found = Node::of_ino(ino).and_then(|node| tree.attr(node));
+        found.ok_or(libc::ESTALE)
+    }
+
+    /// Lists a directory after `cookie`, with attributes, until `take` returns false.
+    ///
+    /// # Errors
+    /// ENOTDIR.
+    pub fn list(
+        &self,
+        ino: u64,
+        cookie: u64,
+        mut take: impl FnMut(&Listed, &Attr) -> bool,
+    ) -> Result<(), Errno> {
+        let directory = Node::of_ino(ino).filter(|node| node.is_directory());
+        let directory = directory.ok_or(libc::ENOTDIR)?;
+        let history = self.history();
+        let tree = Tree::new(&history, self.ownership);
+        tree.list(directory, cookie, |listed| {
+            // What was listed is there: both come from one snapshot.
+            tree.attr(listed.node)
+                .is_none_or(|attr| take(&listed, &attr))
+        });
+        Ok(())
+    }
+
+    /// Number of entries in the root: for statfs(2).
+    pub fn files(&self) -> u64 {
+        let history = self.history();
+        history
+            .newest()
+            .and_then(|newest| history.timeline(newest))
+            .map_or(0, |entries| entries.len() as u64)
+    }
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// EIO for a hole, a gap or a lost record; ENOKEY for an encrypted segment without any key; EISDIR; ESTALE.
+    pub async fn open(self: Arc<Self>, ino: u64) -> Result<OpenedFile, Errno> {
+        let (seq, raw) = match Node::of_ino(ino) {
+            Some(Node::File(seq)) => (seq, false),
+            Some(Node::RawFile(seq)) => (seq, true),
+            Some(_) => return Err(libc::EISDIR),
+            None => return Err(libc::ESTALE),
+        };
+        let entry = self.entry(seq).await?;
+        let segment = ArchivedSegment::of_entry(&entry).map_err(|error| self.failed(&error))?;
+        self.reader
+            .check_key(&segment)
+            .map_err(|error| self.failed(&error))?;
+        let (segment, caching) = match (segment.is_damaged(), raw) {
+            (false, _) => (segment, Caching::Keep),
+            (true, true) => (segment.raw(), Caching::UntilClosed),
+            (true, false) => (segment, Caching::Never),
+        };
+        let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
+        self.handles().insert(handle, Arc::new(segment));
+        Ok(OpenedFile { handle, caching })
+    }
+
+    /// Forgets an open file.
+    pub fn release(&self, handle: u64) {
+        self.handles().remove(&handle);
+    }
+
+    /// Reads from an open file: `len` bytes, fewer only where the readable part ends.
+    ///
+    /// # Errors
+    /// The table in `errno.rs`; EBADF for a handle that is not open.
+    pub async fn read(self: Arc<Self>, handle: u64, offset: u64, len: u32) -> Result<Bytes, Errno> {
+        let segment = self.handles().get(&handle).cloned().ok_or(libc::EBADF)?;
+        let mut closing = self.closing.subscribe();
+        let outcome = tokio::select! {
+            // A closed channel cannot be: the view holds its sender.
+            _ = closing.wait_for(|closing| *closing) => Err(ReadError {
+                segment: segment.name().clone(),
+                object: segment.id().clone(),
+                cause: Cause::Closing,
+            }),
+            outcome = self.reader.read(&segment, offset, u64::from(len)) => outcome,
+        };
+        outcome.map_err(|error| self.failed(&error))
+    }
+
+    /// getxattr(2).
+    ///
+    /// # Errors
+    /// As [`View::entry`]; directories have none.
+    pub async fn xattr(
+        self: Arc<Self>,
+        ino: u64,
+        name: &OsStr,
+        size: u32,
+    ) -> Result<Answer, Errno> {
+        let name = name.to_str().filter(|name| xattr::is_ours(name));
+        let seq = Node::of_ino(ino).and_then(record_of);
+        match name.zip(seq) {
+            Some((name, seq)) => Ok(xattr::get(&self.entry(seq).await?, name, size)),
+            None => Ok(Answer::Absent),
+        }
+    }
+
+    /// listxattr(2).
+    ///
+    /// # Errors
+    /// As [`View::entry`]; directories have none.
+    pub async fn xattrs(self: Arc<Self>, ino: u64, size: u32) -> Result<Answer, Errno> {
+        match Node::of_ino(ino).and_then(record_of) {
+            Some(seq) => Ok(xattr::list(&self.entry(seq).await?, size)),
+            None if size == 0 => Ok(Answer::Size(0)),
+            None => Ok(Answer::Data(Vec::new())),
+        }
+    }
+
+    /// An entry in full.
+    ///
+    /// # Errors
+    /// ESTALE if it is gone; EIO if the index cannot be read.
+    async fn entry(&self, seq: Seq) -> Result<Entry, Errno> {
+        let source = Arc::clone(&self.source);
+        let found = tokio::task::spawn_blocking(move || source.entry(seq)).await;
+        let failed = |error: SourceError| {
+            tracing::error!(%seq, %error, "cannot read the index");
+            libc::EIO
+        };
+        match found {
+            Ok(Ok(entry)) => entry.ok_or(libc::ESTALE),
+            Ok(Err(error)) => Err(failed(error)),
+            Err(died) => Err(failed(died.into())),
+        }
+    }
+
+    /// Logs a failure, and tells its errno.
+    fn failed(&self, error: &ReadError) -> Errno {
+        let verdict = errno::of_cause(&error.cause);
+        if self.is_news(&error.segment, verdict.errno) {
+            match verdict.level {
+                tracing::Level::ERROR => tracing::error!("{error}"),
+                tracing::Level::WARN => tracing::warn!("{error}"),
+                tracing::Level::INFO => tracing::info!("{error}"),
+                _ => tracing::debug!("{error}"),
+            }
+        }
+        verdict.errno
+    }
+
+    fn is_news(&self, segment: &Arc<str>, errno: Errno) -> bool {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() >= LOG_MEMORY {
+            logged.clear();
+        }
+        let now = Instant::now();
+        let last = logged.get(&(segment.clone(), errno)).copied();
+        if last.is_some_and(|last| now.duration_since(last) < LOG_AGAIN_AFTER) {
+            return false;
+        }
+        logged.insert((segment.clone(), errno), now);
+        true
+    }
+
+    fn handles(&self) -> MutexGuard<'_, HashMap<u64, Arc<ArchivedSegment>>> {
+        // Inserted and removed by single calls: sound after a panic elsewhere.
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The record of what has one.
+fn record_of(node: Node) -> Option<Seq> {
+    match node {
+        Node::File(seq) | Node::RawFile(seq) => Some(seq),
+        Node::Root | Node::RootRaw | Node::Timelines | Node::Timeline(_) | Node::Raw(_) => None,
+    }
+}

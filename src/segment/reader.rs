@@ -1,0 +1,236 @@
+//! An object opened for reading at any place.
+
+use super::cipher::{self, ContentKey};
+use super::error::SegmentError;
+use super::frame::{self, StoredFrame};
+use super::index_section;
+use super::layout::CheckedLayout;
+use super::tail::Tail;
+use super::untrusted::{Proven, Untrusted};
+use crate::binlog::SegmentIndex;
+use crate::model::Sha256;
+use bytes::Bytes;
+use std::ops::Range;
+
+/// An object whose tail is proven: it knows where each frame is, and proves each one that it is given.
+pub struct OpenSegment {
+    layout: CheckedLayout,
+    cipher: Option<Cipher>,
+    tail: Tail,
+}
+
+/// What decryption needs each time.
+struct Cipher {
+    key: ContentKey,
+    header: Box<[u8]>,
+}
+
+impl OpenSegment {
+    /// Opens an object, given the bytes of [`CheckedLayout::header_range`] and [`CheckedLayout::tail_range`], and the key
+    /// if it is encrypted.
+    ///
+    /// # Errors
+    /// [`SegmentError::NoKey`] if a key is needed and there is none; [`SegmentError::Corrupt`] if the tail is not the one
+    /// recorded; [`SegmentError::Unsupported`] if a newer binlogfs wrote it.
+    pub fn open(
+        layout: CheckedLayout,
+        key: Option<ContentKey>,
+        header: &[u8],
+        tail_object_bytes: &[u8],
+    ) -> Result<OpenSegment, SegmentError> {
+        let cipher = match (layout.encrypted(), key) {
+            (false, _) => None,
+            (true, Some(key)) => Some(Cipher {
+                key,
+                header: header.into(),
+            }),
+            (true, None) => {
+                return Err(SegmentError::NoKey {
+                    reason: "the object is encrypted and no identity was given".to_owned(),
+                });
+            }
+        };
+        let expect = layout.header_range().end;
+        if cipher.is_some() && header.len() as u64 != expect {
+            let got = header.len();
+            return Err(SegmentError::corrupt(
+                format!("age header of {got} bytes, and {expect} belong there"),
+                0,
+            ));
+        }
+        let range = layout.tail_range();
+        let inner = layout.recorded().tail_offset..layout.inner_len();
+        let tail = inner_bytes(
+            &layout,
+            cipher.as_ref(),
+            inner,
+            tail_object_bytes,
+            range.start,
+        )?
+        .prove(&layout.recorded().tail_sha256)
+        .ok_or_else(|| {
+            SegmentError::corrupt(
+                "the tail's SHA-256 is not the one recorded: this is another object",
+                range.start,
+            )
+        })?;
+        let tail = Tail::parse(tail, &layout)?;
+        Ok(OpenSegment {
+            layout,
+            cipher,
+            tail,
+        })
+    }
+
+    /// The layout it was opened with.
+    pub fn layout(&self) -> &CheckedLayout {
+        &self.layout
+    }
+
+    /// Number of frames; 0 for an empty file.
+    pub fn frames(&self) -> u32 {
+        self.layout.frames()
+    }
+
+    /// The frame that holds the plain byte at `offset`; `None` at and beyond the file's end.
+    pub fn frame_of(&self, offset: u64) -> Option<u32> {
+        self.layout.frame_of(offset)
+    }
+
+    /// The plain bytes that `frame` holds.
+    pub fn plain_range(&self, frame: u32) -> Range<u64> {
+        self.layout.plain_range(frame)
+    }
+
+    /// The object range that holds `frames`, whole age chunks where it is encrypted; empty for frames that are not there.
+    pub fn object_range(&self, frames: Range<u32>) -> Range<u64> {
+        let last = frames.end.min(self.frames()).checked_sub(1);
+        match (self.tail.inner_range(frames.start), last) {
+            (Some(first), Some(last)) if frames.start <= last => {
+                let end = self.tail.inner_range(last).map_or(first.end, |r| r.end);
+                self.layout.object_range(first.start..end)
+            }
+            _ => 0..0,
+        }
+    }
+
+    /// The plain bytes of `frame` out of `object_bytes`, which begin at object offset `range_start` and cover
+    /// [`OpenSegment::object_range`] of the frame.
+    ///
+    /// Chunk tags, the frame's SHA-256, its declared size and its checksum are checked, in this order.
+    ///
+    /// # Errors
+    /// [`SegmentError::Corrupt`] if the bytes are not those archived, or do not cover the frame.
+    pub fn decode(
+        &self,
+        frame: u32,
+        object_bytes: &[u8],
+        range_start: u64,
+    ) -> Result<Bytes, SegmentError> {
+        let (stored, _) = self.prove(frame, object_bytes, range_start)?;
+        frame::decompress(&stored, self.layout.plain_len(frame) as usize)
+            .map_err(|what| self.frame_error(frame, what))
+    }
+
+    /// `frame` as stored, proven, for writing it into another object without compressing it again (re-keying).
+    ///
+    /// # Errors
+    /// As [`OpenSegment::decode`], but that it decompresses is not checked.
+    pub fn stored_frame(
+        &self,
+        frame: u32,
+        object_bytes: &[u8],
+        range_start: u64,
+    ) -> Result<StoredFrame, SegmentError> {
+        let (stored, sha256) = self.prove(frame, object_bytes, range_start)?;
+        let plain_len = self.layout.plain_len(frame);
+        Ok(StoredFrame::proven(stored, plain_len, sha256))
+    }
+
+    /// The segment index. Decoded anew at each call: it can be large.
+    ///
+    /// # Errors
+    /// [`SegmentError::Corrupt`] if the section is not one.
+    pub fn index(&self) -> Result<SegmentIndex, SegmentError> {
+        index_section::decode(self.tail.index())
+    }
+
+    /// What this holds of memory, in bytes, for caches that count.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.tail.memory_bytes()
+            + self.cipher.as_ref().map_or(0, |cipher| cipher.header.len())
+    }
+
+    fn prove<'a>(
+        &self,
+        frame: u32,
+        object_bytes: &'a [u8],
+        range_start: u64,
+    ) -> Result<(Proven<'a>, Sha256), SegmentError> {
+        let (Some(inner), Some(sha256)) = (self.tail.inner_range(frame), self.tail.hash(frame))
+        else {
+            return Err(SegmentError::Limit {
+                what: "frame number",
+                value: frame.into(),
+                max: self.frames().saturating_sub(1).into(),
+            });
+        };
+        let cipher = self.cipher.as_ref();
+        let bytes = inner_bytes(&self.layout, cipher, inner, object_bytes, range_start)
+            .map_err(|error| in_frame(error, frame))?
+            .prove(&sha256)
+            .ok_or_else(|| {
+                let what = "its SHA-256 is not the one in the tail".to_owned();
+                self.frame_error(frame, what)
+            })?;
+        Ok((bytes, sha256))
+    }
+
+    fn frame_error(&self, frame: u32, what: String) -> SegmentError {
+        SegmentError::corrupt_frame(what, frame, self.object_range(frame..frame + 1).start)
+    }
+}
+
+/// The same error, found in `frame`.
+fn in_frame(error: SegmentError, number: u32) -> SegmentError {
+    match error {
+        SegmentError::Corrupt { what, offset, .. } => SegmentError::Corrupt {
+            what,
+            frame: Some(number),
+            offset,
+        },
+        other => other,
+    }
+}
+
+/// The inner bytes `inner` out of object bytes that begin at `start` and may be more than needed.
+fn inner_bytes<'a>(
+    layout: &CheckedLayout,
+    cipher: Option<&Cipher>,
+    inner: Range<u64>,
+    object_bytes: &'a [u8],
+    start: u64,
+) -> Result<Untrusted<'a>, SegmentError> {
+    let needed = layout.object_range(inner.clone());
+    let at = |offset: u64| usize::try_from(offset.checked_sub(start)?).ok();
+    let bytes = at(needed.start)
+        .zip(at(needed.end))
+        .and_then(|(from, to)| object_bytes.get(from..to))
+        .ok_or_else(|| {
+            let end = start.saturating_add(object_bytes.len() as u64);
+            let what = format!("object bytes {needed:?} are needed, and {start}..{end} are there");
+            SegmentError::corrupt(what, needed.start)
+        })?;
+    Ok(match cipher {
+        None => Untrusted::new(bytes),
+        Some(Cipher { key, header }) => Untrusted::new(cipher::decrypt(
+            layout,
+            key,
+            header,
+            bytes,
+            needed.start,
+            inner,
+        )?),
+    })
+}

@@ -1,0 +1,61 @@
+//! Objects written by the first version stay readable: their bytes are fixed here.
+
+use super::*;
+
+/// The key of [`ENCRYPTED`]; it protects nothing else.
+const TEST_KEY: &str = "AGE-SECRET-KEY-1HS30FXRL9R20RLRYS6ZN2R5MAHJFGJZKE8TSTFZWX67MKX7QQW7QHEHVLY";
+
+/// SHA-256 of the tail of both: re-keying and dropping encryption leave it as it is.
+const TAIL_SHA256: &str = "222dfb97a594721b3bb4fe1ee4ef0303b9e3989a001a1ff9419b9acd4fd26f9a";
+
+const PLAIN: &str = "28b52ffd64000ff50300a40200000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f2021222324\
+    252627282910003c09480fa40ca402d2032903a980f440ca402a203d9032900a480fa40ca402d2032903a980f440ca402a20\
+    3d9032900a480fa40ca402d2032903a980f440ca402a203d9032900a480fa40ca4e2272cf9ae7cc428b52ffd648802ed0000\
+    6828282828292a2b2c2d2e2f30310914002a40c00106041c6040c0055a3b429e395d2a4d18c0000000424c46540100010001\
+    0040000000c3b5e8d4e5f489eafeeccebf4cfc2a91fe0696ffa238d3117d93d47e645151059d5b3f1fe80497c6a402502137\
+    5efc5f09d72a4f6dad417001c95912fcdb63e5020000006a00000028b52ffd2488ed020072c5121890a76d96cb662b9b0918\
+    28f41d29777ba0c508998d5d5102c7712683fdfa72092d2c1c9c8b538502560ffc4b42ea1374eca9d4093a02a6d88fc03e31\
+    82625f8a8dac7be3d8b917eade0805003d3d3015098bce078420f4006420ccda965e2a4d18210000008c000000001000002b\
+    00000088030000c8000000000000000300000000b1ea928f";
+
+const ENCRYPTED: &str = "6167652d656e6372797074696f6e2e6f72672f76310a2d3e20583235353139206e6d4a74583130536d66494a4a724a303534\
+    69454b79425451506c7a5877776f6d50706f456f6c443233450a6f336c65532b595a66664e656b57356b495435415377396c\
+    394b39797650586f6d6d7a72673339664e6d340a2d3e205e6a4853412d6772656173652030205b5476667920574177203054\
+    51404a600a4e4c2b515357443035305a4c6c675670767354484f5a676c593344544e5243637775323977384e4a792b355372\
+    53794f6b46626d57454341304f6e35654756710a6b4749754675306733670a2d2d2d206968736e7350574c77595a78505036\
+    5170556f6f396d6d73544a6b62765350674b75345536384f623479510aae083d2c6dd9f7203337d719e15c392276e9f71f71\
+    02b455b65b99c56723ecc2f0193f6c429c801d8d0a17c9163d008f2ee45c21d9d308de93b4c04c867a66210329d71aa50097\
+    c63109f26bc10024b26fb475d61c1041a1674e3c76ef7114fe50be8012d6a1333e28cc9720aab5eaf061b234f661e842a5a5\
+    79a01a463bd3ba36c769aaf5941d696eed67c1d93e7e94bef79f06d9f558809d3ccace670e5925b0a359ea1c333a71cb4ce1\
+    ed9e340c03c2c9a7a6793c10084ef5cea3ac2a150a137924fab124f33ba3957427252743e3f6ef6a1d5a2114baf1021f4b27\
+    affe2a4af901716427c478a86ca00f72b4b19f6a486c3493b3bc07f358334bc4e120e7251de52c367e497f676e0e44def754\
+    8c9b68d3802164098749419256767e1c7229d12f12dc90edfc82e51e44a22f5eb52e969cc14c5cab3eee6143e8ead4ae6fe4\
+    b5dfae70081beb535821ba6f7223205e97f3af7bf7604cdb345abf88cca1b66ac4eab9c95b30279aaa2bdb268ad1253ad987\
+    8b41eb03beb7abdf014936bb0911c6ebe93af487b2f34e09db6642d62a822634684d34ea0d5dcfa9cad5cac39860fc744ebb\
+    b23f08e148ef6cdb3b2a4c8f328edcb7f26884aea2820603d31aca2000ff4a5bf14612";
+
+fn golden(hex: &str, header_size: u64) -> Object {
+    let bytes = hex::decode(hex).expect("hexadecimal");
+    let facts = ObjectFacts {
+        size: bytes.len() as u64,
+        crc32c: crc_fast::crc32_iscsi(&bytes),
+        crc64nvme: crc_fast::crc64_nvme(&bytes),
+        header_size,
+        frame_size: 4096,
+        tail_offset: 183,
+        tail_sha256: TAIL_SHA256.parse().expect("a digest"),
+        plain_size: 5000,
+    };
+    Object { bytes, facts }
+}
+
+#[test]
+fn objects_of_version_1_stay_readable() {
+    let identities = Identities::parse("test", TEST_KEY).expect("a key");
+    let plain: Vec<u8> = (0..5000).map(|n| (n / 100) as u8).collect();
+    for object in [golden(PLAIN, 0), golden(ENCRYPTED, 295)] {
+        assert_eq!(object.read_all(Some(&identities)).expect("reads"), plain);
+        let segment = object.open(Some(&identities)).expect("opens");
+        assert_eq!(segment.index().expect("an index"), index());
+    }
+}

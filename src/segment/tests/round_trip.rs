@@ -1,0 +1,221 @@
+//! What goes in comes out, in any sizes and ranges.
+
+use super::*;
+use proptest::prelude::*;
+
+#[test]
+fn a_file_round_trips_with_and_without_encryption() {
+    let keys = Keys::new();
+    for len in [0, 1, 4095, 4096, 4097, 8192, 300_000] {
+        let plain = content(len, len as u64);
+        for recipients in [&Recipients::none(), &keys.recipients] {
+            let object = write(&plain, recipients, 4096);
+            assert_eq!(object.facts.size, object.bytes.len() as u64);
+            assert_eq!(object.facts.plain_size, len as u64);
+            assert_eq!(object.facts.header_size == 0, recipients.is_empty());
+            let segment = object.open(Some(&keys.identities)).expect("opens");
+            assert_eq!(segment.index().expect("an index"), index());
+            assert_eq!(segment.frames() as usize, len.div_ceil(4096));
+            assert_eq!(
+                object.read_all(Some(&keys.identities)).expect("reads"),
+                plain
+            );
+        }
+    }
+}
+
+#[test]
+fn checksums_are_those_of_the_bytes_handed_out() {
+    let keys = Keys::new();
+    let object = write(&content(200_000, 1), &keys.recipients, 1 << 16);
+    assert_eq!(object.facts.crc32c, crc_fast::crc32_iscsi(&object.bytes));
+    assert_eq!(object.facts.crc64nvme, crc_fast::crc64_nvme(&object.bytes));
+    assert_eq!(crc_fast::crc32_iscsi(b"123456789"), 0xE306_9283);
+    assert_eq!(crc_fast::crc64_nvme(b"123456789"), 0xAE8B_1486_0A79_9888);
+}
+
+#[test]
+fn inner_files_that_end_on_and_beside_a_chunk_border_round_trip() {
+    let keys = Keys::new();
+    // Noise of one frame stores as itself plus a constant: sizes around one and two chunks can be hit exactly.
+    let inner_len = |len: usize| {
+        let layout = write(&noise(len, 1), &Recipients::none(), 1 << 20).facts;
+        layout.size as usize
+    };
+    for chunks in [1, 2] {
+        let border = chunks * 65_536;
+        let overhead = inner_len(border - 2000) - (border - 2000);
+        let mut hits = 0;
+        for len in border - overhead - 20..border - overhead + 20 {
+            let plain = noise(len, 1);
+            let object = write(&plain, &keys.recipients, 1 << 20);
+            let payload = object.facts.size - object.facts.header_size;
+            hits += u32::from(payload.is_multiple_of(65_552));
+            assert_eq!(
+                object.read_all(Some(&keys.identities)).expect("reads"),
+                plain
+            );
+        }
+        assert!(hits > 0, "no size gave exactly {chunks} chunks");
+    }
+}
+
+#[test]
+fn a_tail_that_begins_on_a_chunk_border_is_read_without_the_chunk_before() {
+    let keys = Keys::new();
+    let tail_offset = |len| {
+        write(&noise(len, 7), &Recipients::none(), 1 << 20)
+            .facts
+            .tail_offset
+    };
+    let overhead = tail_offset(60_000) as usize - 60_000;
+    let object = write(&noise(65_536 - overhead, 7), &keys.recipients, 1 << 20);
+    assert_eq!(object.facts.tail_offset, 65_536);
+    let range = object.facts.layout().check().expect("fits").tail_range();
+    assert_eq!(range.start, object.facts.header_size + 65_552);
+    object.read_all(Some(&keys.identities)).expect("reads");
+}
+
+#[test]
+fn a_frame_decodes_out_of_any_range_that_covers_it() {
+    let keys = Keys::new();
+    let plain = noise(400_000, 3);
+    for recipients in [&Recipients::none(), &keys.recipients] {
+        let object = write(&plain, recipients, 1 << 15);
+        let segment = object.open(Some(&keys.identities)).expect("opens");
+        let all = segment.object_range(0..segment.frames());
+        for frame in 0..segment.frames() {
+            let own = segment.object_range(frame..frame + 1);
+            let several = segment.object_range(frame.saturating_sub(1)..segment.frames());
+            let expect = segment.plain_range(frame);
+            for range in [own, several, all.clone(), 0..object.facts.size] {
+                let bytes = object.get(range.clone()).expect("inside");
+                let got = segment.decode(frame, bytes, range.start).expect("decodes");
+                assert_eq!(got, plain[expect.start as usize..expect.end as usize]);
+            }
+        }
+        assert!(
+            segment
+                .object_range(segment.frames()..segment.frames() + 1)
+                .is_empty()
+        );
+        assert!(segment.object_range(3..3).is_empty());
+        assert!(segment.object_range(u32::MAX..u32::MAX).is_empty());
+        assert!(segment.decode(segment.frames(), &object.bytes, 0).is_err());
+    }
+}
+
+#[test]
+fn each_of_several_recipients_can_read_and_no_one_else() {
+    let (one, two, other) = (Keys::new(), Keys::new(), Keys::new());
+    let both = [one.recipients.to_strings(), two.recipients.to_strings()].concat();
+    let object = write(
+        &content(9000, 5),
+        &Recipients::parse(both).expect("keys"),
+        4096,
+    );
+    for keys in [&one, &two] {
+        assert!(object.read_all(Some(&keys.identities)).is_ok());
+    }
+    let layout = object.facts.layout().check().expect("fits");
+    let header = object.get(layout.header_range()).expect("inside");
+    let error = ContentKey::unwrap(header, &other.identities).expect_err("not for other");
+    assert!(error.is_no_key() && !error.is_corrupt());
+    assert!(
+        error.to_string().contains(&other.recipients.to_string()),
+        "{error}"
+    );
+    let tail = object.get(layout.tail_range()).expect("inside");
+    let error = OpenSegment::open(layout, None, header, tail).map(drop);
+    assert!(error.expect_err("no key").is_no_key());
+}
+
+#[test]
+fn re_keying_keeps_every_frame_as_it_is() {
+    let (old, new) = (Keys::new(), Keys::new());
+    let plain = content(50_000, 6);
+    let object = write(&plain, &old.recipients, 4096);
+    let segment = object.open(Some(&old.identities)).expect("opens");
+    let mut writer = ObjectWriter::new(&new.recipients, 4096).expect("a writer");
+    for frame in 0..segment.frames() {
+        let range = segment.object_range(frame..frame + 1);
+        let bytes = object.get(range.clone()).expect("inside");
+        let stored = segment
+            .stored_frame(frame, bytes, range.start)
+            .expect("proven");
+        writer.frame(&stored).expect("takes it");
+    }
+    let index = segment.index().expect("an index");
+    let (bytes, facts) = writer.finish(&index).expect("finishes");
+    assert_eq!(facts.tail_offset, object.facts.tail_offset);
+    assert_eq!(facts.tail_sha256, object.facts.tail_sha256);
+    let rekeyed = Object {
+        bytes: bytes.to_vec(),
+        facts,
+    };
+    assert_eq!(
+        rekeyed.read_all(Some(&new.identities)).expect("reads"),
+        plain
+    );
+    assert!(rekeyed.read_all(Some(&old.identities)).is_err());
+}
+
+#[test]
+fn a_short_frame_is_the_last_one() {
+    let mut compressor = FrameCompressor::new(1, 4096).expect("a compressor");
+    let mut writer = ObjectWriter::new(&Recipients::none(), 4096).expect("a writer");
+    let (full, short) = (
+        compressor.compress(&[1; 4096]).expect("compresses"),
+        compressor.compress(&[2; 10]).expect("compresses"),
+    );
+    writer.frame(&full).expect("full");
+    writer.frame(&short).expect("short");
+    assert!(writer.frame(&full).is_err());
+    assert!(writer.frame(&short).is_err());
+    let large = FrameCompressor::new(1, 8192).and_then(|mut c| c.compress(&[0; 5000]));
+    let mut writer = ObjectWriter::new(&Recipients::none(), 4096).expect("a writer");
+    assert!(writer.frame(&large.expect("compresses")).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_size_in_any_frame_size_round_trips(
+        len in prop_oneof![0_usize..20_000, 60_000_usize..70_000, 100_000_usize..400_000],
+        frame_size_log in 12_u32..=20,
+        compressible in any::<bool>(),
+        encrypted in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let keys = Keys::new();
+        let plain = if compressible { content(len, seed) } else { noise(len, seed) };
+        let none = Recipients::none();
+        let recipients = if encrypted { &keys.recipients } else { &none };
+        let object = write(&plain, recipients, 1 << frame_size_log);
+        let segment = object.open(Some(&keys.identities)).expect("opens");
+        prop_assert_eq!(segment.frames() as usize, len.div_ceil(1 << frame_size_log));
+        // One offset at a time, as the mount reads: the frame is found by arithmetic and holds that byte.
+        for offset in (0..len).step_by(len / 16 + 1) {
+            let frame = segment.frame_of(offset as u64).expect("inside");
+            let place = offset - segment.plain_range(frame).start as usize;
+            let bytes = object.decode(&segment, frame).expect("decodes");
+            prop_assert_eq!(bytes[place], plain[offset]);
+        }
+        prop_assert_eq!(segment.frame_of(len as u64), None);
+        prop_assert_eq!(object.read_all(Some(&keys.identities)).expect("reads"), plain);
+    }
+}
+
+#[test]
+fn writers_move_between_threads_and_open_segments_are_shared() {
+    fn send<T: Send>() {}
+    fn share<T: Send + Sync>() {}
+    send::<FrameCompressor>();
+    send::<ObjectWriter>();
+    share::<StoredFrame>();
+    share::<OpenSegment>();
+    share::<ContentKey>();
+    share::<Identities>();
+    share::<Recipients>();
+}

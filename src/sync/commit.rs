@@ -1,0 +1,308 @@
+//! Creating the record of an uploaded segment: in order, once, whoever else does the same at the same time.
+
+use super::journal::{Interrupt, Journal, around};
+use super::likeness::{Likeness, likeness};
+use super::pipeline::Uploaded;
+use super::place::{Arrival, Consent, Place, Signature, place};
+use crate::binlog::Ending;
+use crate::index::{Index, Step};
+use crate::ledger::record::{Body, ClosedBy, DamagedRecord, ObjectRecord, Record};
+use crate::ledger::{FORMAT, LedgerState, Line, SegmentRecord, record_key};
+use crate::model::{FileName, Incarnation, Micros, Seq};
+use crate::store::SharedStore;
+use crate::stream::Stream;
+use anyhow::{Context as _, Result, bail};
+use std::sync::Arc;
+
+/// Losing the race for a record this often in a row means that something other than a race is going on.
+const RACES_MAX: u32 = 1000;
+
+/// Who commits, and to what.
+pub struct Committer {
+    /// The store.
+    pub store: SharedStore,
+    /// The stream's ledger, followed.
+    pub stream: Stream,
+    /// Its index.
+    pub index: Arc<Index>,
+    /// The journal.
+    pub journal: Journal,
+    /// What a person allowed.
+    pub consent: Consent,
+    /// Host name and version, for the records.
+    pub archiver: String,
+    /// The tests' way to stop a run anywhere.
+    pub interrupt: Arc<dyn Interrupt>,
+}
+
+/// How a segment came into the ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Committed {
+    /// Its record.
+    pub seq: Seq,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// Another archiver was first: ours was removed.
+    pub by_another: bool,
+    /// What a person should know.
+    pub notices: Vec<String>,
+}
+
+impl Committer {
+    /// Follows the ledger and gives its state.
+    ///
+    /// # Errors
+    /// When the ledger cannot be followed, went backwards, or ends in a damaged record.
+    pub async fn state(&self) -> Result<Arc<LedgerState>> {
+        self.interrupt.before("index.follow")?;
+        let followed = self.stream.follow().await?;
+        self.interrupt.after("index.follow")?;
+        if let Some(seq) = followed.tail_damaged {
+            bail!(
+                "the newest ledger record, {}, cannot be read, so nothing can be appended after it; restore {} from a copy of the bucket",
+                seq,
+                record_key(seq)
+            );
+        }
+        Ok(followed.state)
+    }
+
+    /// Creates the records that put `uploaded` into the history, and forgets its journal entry.
+    ///
+    /// # Errors
+    /// A [`super::Refusal`] if it may not be placed; else when the store or the index fails.
+    pub async fn commit(
+        &self,
+        arrival: &Arrival<'_>,
+        uploaded: &Uploaded,
+        closed_by: ClosedBy,
+    ) -> Result<Committed> {
+        let mut state = self.state().await?;
+        let mut notices = Vec::new();
+        for _ in 0..RACES_MAX {
+            if let Some(done) = self.already_there(uploaded, arrival.file).await? {
+                return Ok(Committed { notices, ..done });
+            }
+            let now = Micros::now();
+            let by = Signature {
+                archiver: &self.archiver,
+                now,
+            };
+            let placed = place(&state, arrival, &self.consent, &by)?;
+            let body = match placed.before.first() {
+                Some(before) => before.clone(),
+                None => Body::Segment(Box::new(segment_record(
+                    &state, &placed, arrival, uploaded, closed_by, &by,
+                ))),
+            };
+            self.journal.recording(&uploaded.key, state.next_seq())?;
+            if self.append(&state, body).await? {
+                // A hole or gap in front is placed again with what now holds: its notices stand with the last placement.
+                if placed.before.is_empty() {
+                    notices.extend(placed.notices);
+                } else if notices.is_empty() {
+                    notices.extend(placed.notices.iter().cloned());
+                }
+            }
+            state = self.state().await?;
+        }
+        bail!(
+            "lost the race for the next ledger record {RACES_MAX} times in a row; is another archiver writing to this stream without end?"
+        )
+    }
+
+    /// Creates the next record with `body`. Returns whether it is ours.
+    async fn append(&self, state: &LedgerState, body: Body) -> Result<bool> {
+        let prev = state
+            .last_hash
+            .context("the hash of the newest ledger record is unknown")?;
+        let line = Line::write(Record {
+            format: FORMAT,
+            seq: state.next_seq(),
+            prev,
+            body,
+        })
+        .context("this segment's ledger record")?;
+        let key = record_key(line.seq());
+        let mut bytes = line.text().as_bytes().to_vec();
+        bytes.push(b'\n');
+        match self.store.create(&key, bytes.into()).await {
+            Ok(()) => {
+                around(
+                    &*self.interrupt,
+                    "index.apply",
+                    || -> Result<(), anyhow::Error> {
+                        self.index.apply(&[Step::Line(line)])?;
+                        Ok(())
+                    },
+                )?;
+                Ok(true)
+            }
+            Err(e) if e.already_exists() => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Whether the ledger already has this segment: ours, whose reply was lost, or another archiver's.
+    async fn already_there(
+        &self,
+        uploaded: &Uploaded,
+        file: &FileName,
+    ) -> Result<Option<Committed>> {
+        let found = self.index.find(&uploaded.summary.head, file.number())?;
+        let mut same = None;
+        for entry in found {
+            let Some(segment) = &entry.segment else {
+                continue;
+            };
+            match likeness(segment, &uploaded.summary, uploaded.sha256) {
+                Likeness::Same => same = Some(entry),
+                Likeness::Changed => bail!(
+                    "ledger record {} holds {file} with other bytes (SHA-256 {}) than this server's ({}): one of the two was changed; nothing was written",
+                    entry.seq,
+                    segment.sha256,
+                    uploaded.sha256
+                ),
+                Likeness::Another => {}
+            }
+        }
+        let Some(entry) = same else { return Ok(None) };
+        let ours = entry
+            .segment
+            .as_ref()
+            .is_some_and(|segment| segment.object.key == uploaded.key);
+        if !ours {
+            self.store.delete(&uploaded.key).await?;
+        }
+        self.journal.end(&uploaded.key)?;
+        let notices = Vec::new();
+        Ok(Some(Committed {
+            seq: entry.seq,
+            incarnation: entry.incarnation,
+            by_another: !ours,
+            notices,
+        }))
+    }
+
+    /// Removes what was begun and is in no record.
+    ///
+    /// A record whose creation has an unknown outcome may still appear, until another one stands at its place: the object
+    /// that it would name stays until then.
+    ///
+    /// # Errors
+    /// When the ledger cannot be followed, or the store or the journal fails; the entries are then still there.
+    pub async fn tidy_up(&self) -> Result<u64> {
+        let open = self.journal.open_uploads()?;
+        if open.is_empty() {
+            return Ok(0);
+        }
+        let last = self.state().await?.last_seq;
+        let mut removed = 0;
+        for (key, record) in open {
+            if !self.index.names_object(&key)? {
+                if record.is_some_and(|seq| seq > last) {
+                    continue;
+                }
+                self.store
+                    .delete(&key)
+                    .await
+                    .with_context(|| format!("removing {key}, left by an earlier run"))?;
+                removed += 1;
+            }
+            self.journal.end(&key)?;
+        }
+        Ok(removed)
+    }
+}
+
+/// How a file was closed, and what is odd about it.
+pub fn closed_by(
+    ending: &Ending,
+    file: &FileName,
+    successor: Option<&FileName>,
+) -> (ClosedBy, Option<String>) {
+    match ending {
+        Ending::Stop => (ClosedBy::Stop, None),
+        Ending::Open => (
+            ClosedBy::Crash,
+            Some(format!(
+                "{file} ends in neither ROTATE nor STOP: its server crashed"
+            )),
+        ),
+        Ending::Rotate { next_file, .. } => {
+            let odd = successor.filter(|next| next.to_string() != *next_file);
+            (
+                ClosedBy::Rotate,
+                odd.map(|next| {
+                    format!(
+                        "{file} says that {next_file} follows, and the server's index lists {next}"
+                    )
+                }),
+            )
+        }
+    }
+}
+
+fn segment_record(
+    state: &LedgerState,
+    placed: &Place,
+    arrival: &Arrival<'_>,
+    uploaded: &Uploaded,
+    closed_by: ClosedBy,
+    by: &Signature<'_>,
+) -> SegmentRecord {
+    let (summary, facts) = (&uploaded.summary, &uploaded.facts);
+    // The first record of a page has its previous GTIDs in full, so that a page can be read alone.
+    let begins_page = crate::ledger::page::page_start(state.next_seq()) == state.next_seq();
+    let in_full = begins_page || placed.previous_gtids.is_some();
+    let torn =
+        matches!(summary.ending, Ending::Open) && summary.last_whole_event_end < summary.size;
+    SegmentRecord {
+        timeline: placed.timeline,
+        incarnation: placed.incarnation,
+        branch: placed.branch.clone(),
+        server_uuid: arrival.server_uuid,
+        server_version: summary.server_version.clone(),
+        file: arrival.file.clone(),
+        number: arrival.file.number(),
+        head: summary.head,
+        mount_name: placed.mount_name.clone(),
+        size: summary.size,
+        sha256: uploaded.sha256,
+        object: ObjectRecord {
+            key: uploaded.key.clone(),
+            size: facts.size,
+            crc32c: facts.crc32c,
+            crc64nvme: facts.crc64nvme,
+            header_size: facts.header_size,
+            frame_size: facts.frame_size,
+            tail_offset: facts.tail_offset,
+            tail_sha256: facts.tail_sha256,
+            recipients: uploaded.recipients.clone(),
+        },
+        closed_by,
+        whole_until: torn.then_some(summary.last_whole_event_end),
+        damaged: summary.damage.as_ref().map(|damage| DamagedRecord {
+            first_bad_position: damage.first_bad_position,
+            reason: damage.reason.clone(),
+        }),
+        first_time: summary.first_time,
+        last_time: summary.last_time,
+        min_time: summary.min_time,
+        max_time: summary.max_time,
+        gtids: summary.gtids.clone(),
+        transactions: summary.transactions,
+        previous_gtids: if in_full {
+            arrival.previous.cloned()
+        } else {
+            None
+        },
+        previous_gtids_sha256: if in_full {
+            None
+        } else {
+            placed.previous_gtids_sha256
+        },
+        archived_at: by.now,
+        archiver: by.archiver.to_owned(),
+    }
+}

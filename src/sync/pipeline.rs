@@ -1,0 +1,254 @@
+//! One file into one object: each byte is read once, and scanned, hashed, compressed and encrypted on the way.
+//!
+//! ```text
+//! reader thread                     compression threads        assembler thread              async task
+//! read 1 MiB → scan, SHA-256  ───►  zstd frame           ───►  order, hash, age, CRC   ───►  store upload
+//!      ▲                                                             │
+//!      └────────────────────── emptied buffers ──────────────────────┘
+//! ```
+//! Memory is bounded by the number of buffers, which the reader waits for, and by the parts in the channel to the store.
+//! The reader never gets further ahead of the assembler than there are buffers, so frames wait to be put in order in
+//! bounded space too.
+
+use super::compress::{CompressPool, Compressed};
+use crate::binlog::{Refusal, Scanner, Summary};
+use crate::model::digest::Hasher;
+use crate::model::{ObjectKey, Sha256};
+use crate::segment::{ObjectFacts, ObjectWriter, Recipients, SegmentError};
+use crate::source::{SourceError, SourceFile};
+use crate::store::{self, Checksums, SharedStore};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// Buffers beyond one per compression thread: one being filled, one on its way, one being assembled.
+const EXTRA_BUFFERS: usize = 3;
+/// Bytes handed to the store at a time. S3's smallest part is 5 MiB; larger parts only cost memory.
+const PART_BYTES: usize = 8 << 20;
+/// Parts between assembler and store.
+const PARTS_IN_FLIGHT: usize = 1;
+
+/// What an uploaded file turned out to be.
+#[derive(Clone, Debug)]
+pub struct Uploaded {
+    /// What the scan tells.
+    pub summary: Summary,
+    /// SHA-256 of the file.
+    pub sha256: Sha256,
+    /// The object's key.
+    pub key: ObjectKey,
+    /// The object.
+    pub facts: ObjectFacts,
+    /// The public keys it is encrypted to.
+    pub recipients: Vec<String>,
+}
+
+/// A file that could not be uploaded.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The file.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The object.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// A thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The upload ended first; its own error tells why.
+    #[error("the upload ended before the file did")]
+    UploadEnded,
+}
+
+/// How objects are made.
+#[derive(Clone)]
+pub struct Format {
+    /// Plaintext bytes in a frame.
+    pub frame_size: u32,
+    /// Whom objects are encrypted to.
+    pub recipients: Recipients,
+}
+
+/// Called with the number of plaintext bytes as they are read.
+pub type OnRead = std::sync::Arc<dyn Fn(u64) + Send + Sync>;
+
+/// Reads `file` to its end and uploads it as the object `key`.
+///
+/// # Errors
+/// See [`PipelineError`]. An object or a part of one may then be left under `key`.
+pub async fn upload(
+    store: &SharedStore,
+    file: SourceFile,
+    key: ObjectKey,
+    format: &Format,
+    pool: &CompressPool,
+    on_read: OnRead,
+) -> Result<Uploaded, PipelineError> {
+    let size_hint = file.size() / 2;
+    let (parts_in, mut parts_out) = tokio::sync::mpsc::channel::<Bytes>(PARTS_IN_FLIGHT);
+    let recipients = format.recipients.to_strings();
+    let (format, pool) = (format.clone(), pool.clone());
+    let made = tokio::task::spawn_blocking(move || {
+        make_object(&file, &format, &pool, &on_read, &parts_in)
+    });
+    let sent: Result<_, store::Error> = async {
+        let mut upload = store.upload(&key, size_hint).await?;
+        while let Some(part) = parts_out.recv().await {
+            if let Err(e) = upload.write(part).await {
+                // The first error is the one to report.
+                let _ = upload.abort().await;
+                return Err(e);
+            }
+        }
+        Ok(upload)
+    }
+    .await;
+    // Closing the channel ends the threads of a file whose upload failed.
+    drop(parts_out);
+    let made = made.await.map_err(std::io::Error::other)?;
+    let upload = sent?;
+    let (summary, sha256, facts) = match made {
+        Ok(made) => made,
+        Err(e) => {
+            let _ = upload.abort().await;
+            return Err(e);
+        }
+    };
+    upload
+        .commit(Checksums {
+            size: facts.size,
+            crc32c: facts.crc32c,
+            crc64nvme: facts.crc64nvme,
+        })
+        .await?;
+    Ok(Uploaded {
+        summary,
+        sha256,
+        key,
+        facts,
+        recipients,
+    })
+}
+
+type Made = (Summary, Sha256, ObjectFacts);
+
+/// The blocking half: runs the reader beside the assembler.
+fn make_object(
+    file: &SourceFile,
+    format: &Format,
+    pool: &CompressPool,
+    on_read: &OnRead,
+    parts: &tokio::sync::mpsc::Sender<Bytes>,
+) -> Result<Made, PipelineError> {
+    let (buffers_in, buffers_out) = channel::<Vec<u8>>();
+    for _ in 0..pool.threads() + EXTRA_BUFFERS {
+        // Empty until first used: a small file touches little memory.
+        let _ = buffers_in.send(Vec::new());
+    }
+    let (frames_in, frames_out) = channel::<Compressed>();
+    std::thread::scope(|scope| {
+        let frame_size = format.frame_size as usize;
+        let read = std::thread::Builder::new()
+            .name("reader".to_owned())
+            .spawn_scoped(scope, move || {
+                read_file(file, frame_size, pool, on_read, &buffers_out, &frames_in)
+            })?;
+        let writer = assemble(
+            ObjectWriter::new(&format.recipients, format.frame_size)?,
+            &frames_out,
+            &buffers_in,
+            parts,
+        );
+        // Without buffers the reader of a failed assembly ends too.
+        drop(buffers_in);
+        drop(frames_out);
+        let read = read
+            .join()
+            .map_err(|_| std::io::Error::other("the reader panicked"))?;
+        let mut writer = writer?;
+        let (summary, sha256) = read?;
+        send(parts, writer.take_output())?;
+        let (rest, facts) = writer.finish(&summary.index)?;
+        send(parts, rest)?;
+        Ok((summary, sha256, facts))
+    })
+}
+
+/// Reads, scans, hashes and hands out frames.
+fn read_file(
+    file: &SourceFile,
+    frame_size: usize,
+    pool: &CompressPool,
+    on_read: &OnRead,
+    buffers: &Receiver<Vec<u8>>,
+    frames: &Sender<Compressed>,
+) -> Result<(Summary, Sha256), PipelineError> {
+    let refused = |source: Refusal| SourceError::Refused {
+        path: file.path().to_owned(),
+        source,
+    };
+    let mut scanner = Scanner::new(());
+    let mut hasher = Hasher::default();
+    let mut offset = 0;
+    for number in 0.. {
+        let mut buffer = buffers.recv().map_err(|_| PipelineError::UploadEnded)?;
+        buffer.resize(frame_size, 0);
+        let n = file.read_at_most(offset, &mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        buffer.truncate(n);
+        scanner.push(&buffer).map_err(refused)?;
+        hasher.update(&buffer);
+        offset += n as u64;
+        on_read(n as u64);
+        pool.submit(number, buffer, frames);
+    }
+    file.unchanged()?;
+    if offset != file.size() {
+        let what = format!("{offset} of {} bytes could be read", file.size());
+        return Err(SourceError::Changed {
+            path: file.path().to_owned(),
+            what,
+        }
+        .into());
+    }
+    let (summary, ()) = scanner.finish();
+    Ok((summary.map_err(refused)?, hasher.finish()))
+}
+
+/// Puts frames in order, writes them into the object, and hands its bytes out.
+fn assemble(
+    mut writer: ObjectWriter,
+    frames: &Receiver<Compressed>,
+    buffers: &Sender<Vec<u8>>,
+    parts: &tokio::sync::mpsc::Sender<Bytes>,
+) -> Result<ObjectWriter, PipelineError> {
+    let mut early = BTreeMap::new();
+    let mut next = 0;
+    while let Ok(done) = frames.recv() {
+        // The reader has ended when it does not take the buffer back.
+        let _ = buffers.send(done.plain);
+        early.insert(done.number, done.frame?);
+        while let Some(frame) = early.remove(&next) {
+            writer.frame(&frame)?;
+            next += 1;
+            if writer.pending_bytes() >= PART_BYTES {
+                send(parts, writer.take_output())?;
+            }
+        }
+    }
+    Ok(writer)
+}
+
+fn send(parts: &tokio::sync::mpsc::Sender<Bytes>, part: Bytes) -> Result<(), PipelineError> {
+    if part.is_empty() {
+        return Ok(());
+    }
+    parts
+        .blocking_send(part)
+        .map_err(|_| PipelineError::UploadEnded)
+}

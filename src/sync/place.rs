@@ -1,0 +1,374 @@
+//! Where a segment belongs in the history: pure, decided against the ledger's state by whoever creates its record.
+
+use crate::binlog::Flavour;
+use crate::ledger::LedgerState;
+use crate::ledger::record::{Body, BranchRecord, GapRecord, HoleRecord};
+use crate::ledger::state::{IncarnationState, TimelineState};
+use crate::model::{
+    Basename, FileName, GtidSet, Incarnation, Micros, MountName, SegmentNumber, Sha256, Timeline,
+};
+use uuid::Uuid;
+
+/// More missing files in a row than this are no accident of timing: a person confirms them (`--accept-holes`).
+pub const HOLES_WITHOUT_CONSENT: u64 = 3;
+/// More missing files than this are not recorded one by one, whatever a person says: something else is wrong.
+pub const HOLES_MAX: u64 = 100_000;
+
+/// What is known of a file before it is read, and of the server it is on.
+#[derive(Clone, Debug)]
+pub struct Arrival<'a> {
+    /// Its name.
+    pub file: &'a FileName,
+    /// What it says was executed before it.
+    pub previous: Option<&'a GtidSet>,
+    /// Its server's UUID, where known.
+    pub server_uuid: Option<Uuid>,
+    /// Everything its server executed, as far as its files tell.
+    pub history: &'a GtidSet,
+    /// The incarnation of the file listed just before it.
+    pub follows: Option<Incarnation>,
+}
+
+/// What a person allowed for this run.
+#[derive(Clone, Debug, Default)]
+pub struct Consent {
+    /// `--accept-holes`: any number of missing files may be recorded as holes.
+    pub holes: bool,
+    /// `--accept-server`: the UUID of a server that shares no history with the stream, or `none` for one without UUID.
+    pub server: Option<String>,
+}
+
+/// Where a segment goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// Records that come before it: holes and gaps.
+    pub before: Vec<Body>,
+    /// Its timeline.
+    pub timeline: Timeline,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// Set when it begins a timeline that leaves another.
+    pub branch: Option<BranchRecord>,
+    /// Its name in the mount.
+    pub mount_name: MountName,
+    /// `previous_gtids` of its record.
+    pub previous_gtids: Option<GtidSet>,
+    /// `previous_gtids_sha256` of its record.
+    pub previous_gtids_sha256: Option<Sha256>,
+    /// What a person should know of this placement.
+    pub notices: Vec<String>,
+}
+
+/// Why a segment cannot be placed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It is another server's.
+    #[error(
+        "{file} comes from a server that shares no history with this stream (server {server}; no GTID in common): archive it to a \
+         prefix of its own, or, if it continues this stream, pass --accept-server {server}"
+    )]
+    Foreign {
+        /// The file.
+        file: FileName,
+        /// The server's UUID, or `none`.
+        server: String,
+    },
+    /// MySQL and MariaDB do not mix.
+    #[error(
+        "{file} is {file_flavour}'s and this stream is {stream_flavour}'s: archive it to a prefix of its own"
+    )]
+    OtherFlavour {
+        /// The file.
+        file: FileName,
+        /// The file's.
+        file_flavour: &'static str,
+        /// The stream's.
+        stream_flavour: &'static str,
+    },
+    /// More files are missing than happens by accident.
+    #[error(
+        "{missing} files before {file} are gone from the server and were never archived ({first} to number {last}); if that is so, \
+         pass --accept-holes to record them as holes and go on"
+    )]
+    TooManyHoles {
+        /// The file after them.
+        file: FileName,
+        /// How many.
+        missing: u64,
+        /// The first of them.
+        first: FileName,
+        /// Number of the last.
+        last: SegmentNumber,
+    },
+}
+
+/// What flavour is called in messages.
+pub fn flavour_name(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MySql => "MySQL",
+        Flavour::MariaDb => "MariaDB",
+    }
+}
+
+/// Finds the place of a segment after everything in `state`.
+///
+/// # Errors
+/// When it may not be archived here, or not without a person's consent.
+pub fn place(
+    state: &LedgerState,
+    arrival: &Arrival<'_>,
+    consent: &Consent,
+    by: &Signature<'_>,
+) -> Result<Place, Refusal> {
+    match continued(state, arrival) {
+        Some((id, incarnation)) => {
+            continue_incarnation(state, arrival, id, incarnation, consent, by)
+        }
+        None => begin_incarnation(state, arrival, consent, by),
+    }
+}
+
+/// Who makes the records, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Signature<'a> {
+    /// Host name and version.
+    pub archiver: &'a str,
+    /// The time to write.
+    pub now: Micros,
+}
+
+/// The incarnation that the file continues, if any.
+fn continued<'s>(
+    state: &'s LedgerState,
+    arrival: &Arrival<'_>,
+) -> Option<(Incarnation, &'s IncarnationState)> {
+    let fits = |known: &IncarnationState| {
+        known.basename == *arrival.file.basename()
+            && known.last_number < arrival.file.number()
+            && not_shrunk(known.executed.as_ref(), arrival.previous)
+            && (arrival.follows.is_some() || recognised(known, arrival))
+    };
+    let (id, known) = match arrival.follows {
+        Some(id) => (id, state.incarnation(id)?),
+        // Everything archived was purged meanwhile, or nothing was: only the same server's latest numbering can go on.
+        None => state
+            .incarnations()
+            .rfind(|(_, known)| known.server_uuid == arrival.server_uuid)?,
+    };
+    let last_of_timeline = state
+        .incarnations()
+        .rfind(|(_, other)| other.timeline == known.timeline)?
+        .0;
+    (fits(known) && last_of_timeline == id).then_some((id, known))
+}
+
+/// Whether a file that follows no archived one in its listing is of the server of an incarnation: by the server's UUID,
+/// or, where there is none, by GTIDs that it has in common.
+fn recognised(known: &IncarnationState, arrival: &Arrival<'_>) -> bool {
+    arrival.server_uuid.is_some()
+        || known
+            .executed
+            .as_ref()
+            .is_some_and(|executed| executed.intersects(arrival.history))
+}
+
+/// Whether what was executed before a file contains what was executed before. Unknown on either side: assume so.
+fn not_shrunk(executed: Option<&GtidSet>, previous: Option<&GtidSet>) -> bool {
+    match (executed, previous) {
+        (Some(executed), Some(previous)) => executed.is_subset(previous),
+        _ => true,
+    }
+}
+
+fn continue_incarnation(
+    state: &LedgerState,
+    arrival: &Arrival<'_>,
+    id: Incarnation,
+    known: &IncarnationState,
+    consent: &Consent,
+    by: &Signature<'_>,
+) -> Result<Place, Refusal> {
+    let first_of_timeline = state
+        .timeline(known.timeline)
+        .is_some_and(|timeline| timeline.first_incarnation == id);
+    let name = |file: &FileName| MountName::of(file, id, first_of_timeline, &state.basename);
+    let missing = arrival.file.number().0 - known.last_number.0 - 1;
+    let hole_file = |number: u64| FileName::new(known.basename.clone(), SegmentNumber(number));
+    if (missing > HOLES_WITHOUT_CONSENT && !consent.holes) || missing > HOLES_MAX {
+        let last = SegmentNumber(arrival.file.number().0 - 1);
+        return Err(Refusal::TooManyHoles {
+            file: arrival.file.clone(),
+            missing,
+            first: hole_file(known.last_number.0 + 1),
+            last,
+        });
+    }
+    let mut before = Vec::new();
+    let mut notices = Vec::new();
+    for number in known.last_number.0 + 1..arrival.file.number().0 {
+        let file = hole_file(number);
+        notices.push(format!(
+            "{file} was gone from the server before it was archived: recorded as a hole"
+        ));
+        before.push(Body::Hole(HoleRecord {
+            timeline: known.timeline,
+            incarnation: id,
+            number: SegmentNumber(number),
+            mount_name: name(&file),
+            file,
+            reason: "gone from the server's index before it was archived".to_owned(),
+            archived_at: by.now,
+            archiver: by.archiver.to_owned(),
+        }));
+    }
+    let derivable = before.is_empty() && known.executed.as_ref() == arrival.previous;
+    if before.is_empty()
+        && let (Some(executed), Some(previous)) = (&known.executed, arrival.previous)
+        && !derivable
+    {
+        let missing = previous.minus(executed);
+        notices.push(format!("before {} the server executed {missing}, which is in no archived file: recorded as a gap", arrival.file));
+        before.extend(state.timeline(known.timeline).map(|timeline| {
+            gap(state, known.timeline, timeline, missing, "executed before this file and in no file before it (SET GTID_PURGED, a clone, or logging switched off)", by)
+        }));
+    }
+    let derivable = derivable && before.is_empty();
+    Ok(Place {
+        timeline: known.timeline,
+        incarnation: id,
+        branch: None,
+        mount_name: name(arrival.file),
+        previous_gtids_sha256: arrival
+            .previous
+            .filter(|_| derivable)
+            .map(|set| Sha256::of(set.to_string().as_bytes())),
+        previous_gtids: arrival.previous.filter(|_| !derivable).cloned(),
+        before,
+        notices,
+    })
+}
+
+fn begin_incarnation(
+    state: &LedgerState,
+    arrival: &Arrival<'_>,
+    consent: &Consent,
+    by: &Signature<'_>,
+) -> Result<Place, Refusal> {
+    let incarnation = Incarnation(
+        state
+            .incarnations()
+            .next_back()
+            .map_or(1, |(id, _)| id.0 + 1),
+    );
+    let previous_gtids = arrival.previous.cloned();
+    let Some((newest, timeline)) = state.newest_timeline() else {
+        let mount_name = MountName::of(arrival.file, incarnation, true, &state.basename);
+        return Ok(Place {
+            before: Vec::new(),
+            timeline: Timeline(1),
+            incarnation,
+            branch: None,
+            mount_name,
+            previous_gtids,
+            previous_gtids_sha256: None,
+            notices: Vec::new(),
+        });
+    };
+    let server = arrival
+        .server_uuid
+        .map_or("none".to_owned(), |uuid| uuid.to_string());
+    let same_server = arrival.server_uuid.is_some()
+        && state
+            .incarnations()
+            .any(|(_, known)| known.server_uuid == arrival.server_uuid);
+    let shares = state
+        .timelines()
+        .any(|(_, timeline)| timeline.executed.intersects(arrival.history));
+    if !same_server && !shares && consent.server.as_deref() != Some(server.as_str()) {
+        return Err(Refusal::Foreign {
+            file: arrival.file.clone(),
+            server,
+        });
+    }
+    // Without a single archived GTID nothing proves that one history continues the other.
+    let joins = !timeline.archived.is_empty() && timeline.archived.is_subset(arrival.history);
+    if joins {
+        let missing = arrival
+            .previous
+            .map(|previous| previous.minus(&timeline.executed))
+            .filter(|missing| !missing.is_empty());
+        let mut notices = vec![format!(
+            "{} of server {server} continues timeline {newest} as incarnation {incarnation}",
+            arrival.file
+        )];
+        let before: Vec<Body> = missing
+            .map(|missing| {
+                notices.push(format!(
+                    "{missing} is in no archived file: recorded as a gap"
+                ));
+                gap(
+                    state,
+                    newest,
+                    timeline,
+                    missing,
+                    "executed by the joining server before its first file here",
+                    by,
+                )
+            })
+            .into_iter()
+            .collect();
+        return Ok(Place {
+            before,
+            timeline: newest,
+            incarnation,
+            branch: None,
+            mount_name: MountName::of(arrival.file, incarnation, false, &state.basename),
+            previous_gtids,
+            previous_gtids_sha256: None,
+            notices,
+        });
+    }
+    let next = Timeline(newest.0 + 1);
+    let lost = timeline.archived.minus(arrival.history);
+    let notice = format!(
+        "{} of server {server} does not contain the history archived so far: timeline {next} begins; timeline {newest} stays readable under .timeline/{newest}/",
+        arrival.file
+    );
+    Ok(Place {
+        before: Vec::new(),
+        timeline: next,
+        incarnation,
+        branch: Some(BranchRecord {
+            timeline: newest,
+            lost,
+        }),
+        mount_name: MountName::of(arrival.file, incarnation, true, &state.basename),
+        previous_gtids,
+        previous_gtids_sha256: None,
+        notices: vec![notice],
+    })
+}
+
+fn gap(
+    state: &LedgerState,
+    id: Timeline,
+    timeline: &TimelineState,
+    missing: GtidSet,
+    reason: &str,
+    by: &Signature<'_>,
+) -> Body {
+    Body::Gap(GapRecord {
+        timeline: id,
+        after: state.last_seq,
+        mount_name: timeline.last_mount_name.gap_after(),
+        missing,
+        reason: reason.to_owned(),
+        archived_at: by.now,
+        archiver: by.archiver.to_owned(),
+    })
+}
+
+/// The basename that a new stream gets.
+pub fn first_basename(file: &FileName) -> Basename {
+    file.basename().clone()
+}

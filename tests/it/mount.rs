@@ -1,0 +1,675 @@
+//! The mount, through the kernel. Needs root and `/dev/fuse`, and fails without them.
+
+use crate::fixture::{Archive, ArchiveSource, FRAME, Segment, content, key_of};
+use binlogfs::cache::{CacheOptions, SegmentReader};
+use binlogfs::fs::mountinfo;
+use binlogfs::fs::{
+    MountError, MountHandle, MountOptions, Options, Ownership, StreamSource, mount,
+};
+use binlogfs::index::Index;
+use binlogfs::segment::Identities;
+use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
+use binlogfs::store::{SharedStore, Store as _};
+use binlogfs::stream::Stream;
+use proptest::test_runner::{Config, TestRunner};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const REFRESH: Duration = Duration::from_millis(50);
+
+struct Mounted {
+    handle: MountHandle,
+    // Dropped after the handle, which unmounts.
+    dir: tempfile::TempDir,
+}
+
+impl Mounted {
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+async fn try_mount_at(
+    dir: &Path,
+    archive: &Arc<Archive>,
+    store: SharedStore,
+    identities: Identities,
+) -> Result<MountHandle, MountError> {
+    let cache = CacheOptions {
+        frame_bytes: 1 << 20,
+        deadline: Duration::from_secs(2),
+        decode_threads: 2,
+    };
+    let reader = Arc::new(SegmentReader::new(store, identities, None, cache));
+    let source = Arc::new(ArchiveSource(archive.clone()));
+    mount(source, reader, options(dir)).await
+}
+
+fn options(dir: &Path) -> Options {
+    Options {
+        mount: MountOptions {
+            target: dir.to_owned(),
+            source: "memory://a,b c".to_owned(),
+            allow_other: true,
+        },
+        ownership: Ownership {
+            uid: 0,
+            gid: 12,
+            mode: 0o440,
+        },
+        refresh: REFRESH,
+    }
+}
+
+async fn mounted_with(archive: &Arc<Archive>, store: SharedStore, ids: Identities) -> Mounted {
+    let dir = tempfile::tempdir().expect("a directory");
+    let handle = try_mount_at(dir.path(), archive, store, ids)
+        .await
+        .expect("mounts: these tests need root and /dev/fuse");
+    Mounted { handle, dir }
+}
+
+async fn mounted(archive: &Arc<Archive>) -> Mounted {
+    mounted_with(archive, archive.shared(), archive.identities()).await
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .expect("lists")
+        .map(|entry| {
+            entry
+                .expect("lists")
+                .file_name()
+                .into_string()
+                .expect("text")
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+fn errno<T>(result: io::Result<T>) -> i32 {
+    let error = result.err().expect("fails");
+    error.raw_os_error().expect("an errno")
+}
+
+fn mounts_at(path: &Path) -> Vec<mountinfo::Mount> {
+    let table = std::fs::read(mountinfo::PATH).expect("reads");
+    let mut mounts = mountinfo::parse(&table);
+    mounts.retain(|mount| mount.mount_point == path);
+    mounts
+}
+
+async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !check() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "not yet: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_have_the_servers_bytes_size_and_time() {
+    for encrypted in [false, true] {
+        let archive = Archive::new(encrypted);
+        let mut all = Vec::new();
+        for number in 1..=3 {
+            let bytes = content(number, 100_000 * number as usize + 13);
+            archive.add(&Segment::new(number, bytes.clone())).await;
+            all.push(bytes);
+        }
+        archive.add(&Segment::new(4, Vec::new())).await;
+        all.push(Vec::new());
+        let mounted = mounted(&archive).await;
+        assert_eq!(
+            names(mounted.path()),
+            [
+                "binlog.000001",
+                "binlog.000002",
+                "binlog.000003",
+                "binlog.000004"
+            ]
+        );
+        for (number, bytes) in (1..).zip(&all) {
+            let path = mounted.file(&format!("binlog.{number:06}"));
+            assert!(std::fs::read(&path).expect("reads") == *bytes);
+            let meta = path.metadata().expect("stats");
+            assert_eq!(meta.len(), bytes.len() as u64);
+            assert_eq!(meta.mode() & 0o7777, 0o440);
+            assert_eq!((meta.uid(), meta.gid()), (0, 12));
+            assert_eq!(meta.mtime(), 1_700_000_000 + number * 60);
+            assert!(meta.blocks() > 0);
+        }
+        mounted.handle.unmount().await.expect("unmounts");
+        assert!(names(mounted.path()).is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mountinfo_tells_type_source_and_flags_and_df_works() {
+    let archive = Archive::new(false);
+    let mounted = mounted(&archive).await;
+    let mounts = mounts_at(mounted.path());
+    assert_eq!(mounts.len(), 1);
+    assert_eq!(mounts[0].fs_type, "fuse.binlogfs");
+    assert_eq!(mounts[0].source, "memory://a,b c");
+    let stat = rustix::fs::statvfs(mounted.path()).expect("answers");
+    assert!(stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    let bdi = format!("/sys/class/bdi/0:{}/read_ahead_kb", mounts[0].minor);
+    assert_eq!(std::fs::read_to_string(bdi).expect("there").trim(), "1024");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inode_numbers_are_the_same_in_every_mount() {
+    let archive = Archive::new(false);
+    for number in 1..=5 {
+        archive
+            .add(&Segment::new(number, content(number, 10)))
+            .await;
+    }
+    let (one, two) = (mounted(&archive).await, mounted(&archive).await);
+    for name in names(one.path()) {
+        let ino = |m: &Mounted| m.file(&name).metadata().expect("stats").ino();
+        assert_eq!(ino(&one), ino(&two));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_that_changes_something_is_refused_as_read_only() {
+    let archive = Archive::new(false);
+    archive.add(&Segment::new(1, content(1, 100))).await;
+    let mounted = mounted(&archive).await;
+    let file = mounted.file("binlog.000001");
+    let other = mounted.file("x");
+    let writing = || File::options().write(true).open(&file);
+    assert_eq!(errno(writing()), libc::EROFS);
+    assert_eq!(errno(File::create(&other)), libc::EROFS);
+    assert_eq!(errno(std::fs::remove_file(&file)), libc::EROFS);
+    assert_eq!(errno(std::fs::rename(&file, &other)), libc::EROFS);
+    assert_eq!(errno(std::fs::create_dir(&other)), libc::EROFS);
+    assert_eq!(errno(std::fs::hard_link(&file, &other)), libc::EROFS);
+    assert_eq!(errno(std::os::unix::fs::symlink("y", &other)), libc::EROFS);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    assert_eq!(errno(std::fs::set_permissions(&file, mode)), libc::EROFS);
+    let flags = rustix::fs::XattrFlags::empty();
+    let set = rustix::fs::setxattr(&file, "user.x", b"y", flags);
+    assert_eq!(set, Err(rustix::io::Errno::ROFS));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attributes_tell_what_the_ledger_knows() {
+    let archive = Archive::new(false);
+    let bytes = content(1, 100);
+    archive.add(&Segment::new(1, bytes.clone())).await;
+    let mut huge = Segment::new(2, content(2, 100));
+    let runs: Vec<String> = (1..20_000).map(|n| (n * 2).to_string()).collect();
+    huge.gtids = format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:{}", runs.join(":"));
+    archive.add(&huge).await;
+    archive.add_hole(3);
+    let mounted = mounted(&archive).await;
+    let get = |file: &str, name: &str| {
+        let mut value = vec![0; 4096];
+        let name = format!("user.binlogfs.{name}");
+        let len = rustix::fs::getxattr(mounted.file(file), &*name, &mut value[..])?;
+        value.truncate(len);
+        Ok::<_, rustix::io::Errno>(String::from_utf8(value).expect("text"))
+    };
+    let first = "binlog.000001";
+    assert_eq!(get(first, "file").unwrap(), first);
+    assert_eq!(get(first, "seq").unwrap(), "1");
+    assert_eq!(get(first, "state").unwrap(), "archived");
+    assert_eq!(get(first, "timeline").unwrap(), "1");
+    assert_eq!(get(first, "incarnation").unwrap(), "1");
+    assert_eq!(
+        get(first, "sha256").unwrap(),
+        binlogfs::model::Sha256::of(&bytes).to_string()
+    );
+    assert_eq!(
+        get(first, "gtid_set").unwrap(),
+        "3e11fa47-71ca-11e1-9e33-c80aa9429562:1"
+    );
+    assert_eq!(get(first, "last_time").unwrap(), "2023-11-14T22:14:20Z");
+    assert_eq!(get("binlog.000003", "state").unwrap(), "hole");
+    assert_eq!(
+        get("binlog.000003", "sha256"),
+        Err(rustix::io::Errno::NODATA)
+    );
+    assert_eq!(
+        get("binlog.000002", "gtid_set"),
+        Err(rustix::io::Errno::TOOBIG)
+    );
+    let mut tiny = [0; 3];
+    let short = rustix::fs::getxattr(mounted.file(first), "user.binlogfs.state", &mut tiny);
+    assert_eq!(short, Err(rustix::io::Errno::RANGE));
+    let mut list = vec![0; 4096];
+    let len = rustix::fs::listxattr(mounted.file(first), &mut list[..]).expect("lists");
+    let list = String::from_utf8(list[..len].to_vec()).expect("text");
+    assert!(list.contains("user.binlogfs.server_uuid\0"), "{list:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hole_is_listed_cannot_be_opened_and_can_be_filled_while_mounted() {
+    let archive = Archive::new(false);
+    archive.add(&Segment::new(1, content(1, 100))).await;
+    let hole = archive.add_hole(2);
+    archive.add(&Segment::new(3, content(3, 100))).await;
+    let mounted = mounted(&archive).await;
+    let path = mounted.file("binlog.000002");
+    let meta = path.metadata().expect("stats");
+    assert_eq!((meta.len(), meta.mtime()), (0, 1_700_000_060));
+    assert_eq!(errno(File::open(&path)), libc::EIO);
+    assert_eq!(
+        errno(File::open(mounted.file(".raw/binlog.000002"))),
+        libc::ENOENT
+    );
+    let bytes = content(2, 50_000);
+    archive
+        .supersede(&hole, &Segment::new(2, bytes.clone()))
+        .await;
+    eventually("the hole is filled", || {
+        std::fs::read(&path).is_ok_and(|got| got == bytes)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_segment_reads_to_the_byte_before_its_first_bad_event() {
+    let archive = Archive::new(true);
+    let bytes = content(1, 30_000);
+    let mut segment = Segment::new(1, bytes.clone());
+    segment.first_bad_position = Some(10_001);
+    archive.add(&segment).await;
+    let mounted = mounted(&archive).await;
+    let mut file = File::open(mounted.file("binlog.000001")).expect("opens");
+    assert_eq!(file.metadata().expect("stats").len(), 30_000);
+    let mut got = Vec::new();
+    let error = file.read_to_end(&mut got).expect_err("damage");
+    assert_eq!(error.raw_os_error(), Some(libc::EIO));
+    assert!(got == bytes[..10_001], "{} bytes", got.len());
+    assert_eq!(errno(file.read_at(&mut [0; 10], 20_000)), libc::EIO);
+    assert_eq!(names(&mounted.file(".raw")), ["binlog.000001"]);
+    let raw = std::fs::read(mounted.file(".raw/binlog.000001")).expect("reads");
+    assert!(raw == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn older_timelines_are_hidden_and_reachable() {
+    let archive = Archive::new(false);
+    archive.add(&Segment::new(1, content(1, 100))).await;
+    let mounted = mounted(&archive).await;
+    let old = std::fs::read(mounted.file("binlog.000001")).expect("reads");
+    let reset = Segment {
+        timeline: 2,
+        incarnation: 2,
+        ..Segment::new(1, content(2, 200))
+    };
+    archive.add(&reset).await;
+    eventually("the root shows the new timeline", || {
+        mounted
+            .file("binlog.000001")
+            .metadata()
+            .is_ok_and(|meta| meta.len() == 200)
+    })
+    .await;
+    assert_eq!(names(mounted.path()), ["binlog.000001"]);
+    assert_eq!(names(&mounted.file(".timeline")), ["1", "2"]);
+    let hidden = mounted.file(".timeline/1/binlog.000001");
+    assert_eq!(std::fs::read(hidden).expect("reads"), old);
+    assert_eq!(errno(mounted.file(".timeline/3").metadata()), libc::ENOENT);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_segment_appears_and_a_failing_refresh_is_kept_in_the_status() {
+    let archive = Archive::new(false);
+    archive.add(&Segment::new(1, content(1, 100))).await;
+    let mounted = mounted(&archive).await;
+    let path = mounted.file("binlog.000002");
+    assert_eq!(errno(path.metadata()), libc::ENOENT);
+    archive.add(&Segment::new(2, content(2, 100))).await;
+    eventually("the new segment", || path.exists()).await;
+    assert_eq!(names(mounted.path()).len(), 2);
+    archive.break_refresh(Some("the ledger went backwards"));
+    eventually("the failure", || {
+        mounted.handle.status().last_error.as_deref() == Some("the ledger went backwards")
+    })
+    .await;
+    assert!(std::fs::read(&path).is_ok());
+    archive.break_refresh(None);
+    eventually("the recovery", || {
+        mounted.handle.status().last_error.is_none()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_key_names_are_seen_and_opening_tells_enokey() {
+    let archive = Archive::new(true);
+    archive.add(&Segment::new(1, content(1, 100))).await;
+    let mounted = mounted_with(&archive, archive.shared(), Identities::none()).await;
+    assert_eq!(names(mounted.path()), ["binlog.000001"]);
+    assert_eq!(
+        errno(File::open(mounted.file("binlog.000001"))),
+        libc::ENOKEY
+    );
+    let dir = tempfile::tempdir().expect("a directory");
+    let wrong = Archive::new(true).identities();
+    let refused = try_mount_at(dir.path(), &archive, archive.shared(), wrong).await;
+    let error = refused
+        .err()
+        .expect("a wrong key is told at once")
+        .to_string();
+    assert!(error.contains("--identity"), "{error}");
+    assert!(mounts_at(dir.path()).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_object_is_stale_and_flipped_bits_are_an_io_error() {
+    let archive = Archive::new(true);
+    let gone = archive.add(&Segment::new(1, content(1, 100_000))).await;
+    let flipped = archive.add(&Segment::new(2, content(2, 100_000))).await;
+    let bytes = content(3, 100_000);
+    archive.add(&Segment::new(3, bytes.clone())).await;
+    archive.store.delete(&key_of(&gone)).await.expect("deletes");
+    let key = key_of(&flipped);
+    let mut object = archive
+        .store
+        .get_all(&key, 1 << 20)
+        .await
+        .expect("there")
+        .to_vec();
+    object[1000] ^= 1;
+    archive.store.tamper(&key, object);
+    let mounted = mounted(&archive).await;
+    let read = |name: &str| std::fs::read(mounted.file(name));
+    assert_eq!(errno(read("binlog.000001")), libc::ESTALE);
+    assert_eq!(errno(read("binlog.000002")), libc::EIO);
+    assert!(read("binlog.000003").expect("reads") == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_hangs_gives_etimedout_within_one_deadline() {
+    let archive = Archive::new(false);
+    archive.add(&Segment::new(1, content(1, 100_000))).await;
+    let hangs = Arc::new(AtomicBool::new(false));
+    let hanging = hangs.clone();
+    let clock = FaultClock::new(move |_| match hanging.load(Ordering::SeqCst) {
+        true => Fault::Delay(Duration::from_secs(3600)),
+        false => Fault::None,
+    });
+    let store: SharedStore = Arc::new(FaultStore::new(archive.shared(), clock));
+    let mounted = mounted_with(&archive, store, Identities::none()).await;
+    hangs.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    assert_eq!(
+        errno(std::fs::read(mounted.file("binlog.000001"))),
+        libc::ETIMEDOUT
+    );
+    assert!(
+        begun.elapsed() < Duration::from_millis(2900),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(names(mounted.path()), ["binlog.000001"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unmounting_while_busy_detaches_and_fails_reads_on_their_way() {
+    let archive = Archive::new(false);
+    archive.add(&Segment::new(1, content(1, 100_000))).await;
+    let hangs = Arc::new(AtomicBool::new(false));
+    let hanging = hangs.clone();
+    let clock = FaultClock::new(move |_| match hanging.load(Ordering::SeqCst) {
+        true => Fault::Delay(Duration::from_secs(3600)),
+        false => Fault::None,
+    });
+    let store: SharedStore = Arc::new(FaultStore::new(archive.shared(), clock));
+    let mounted = mounted_with(&archive, store, Identities::none()).await;
+    let file = File::open(mounted.file("binlog.000001")).expect("opens");
+    hangs.store(true, Ordering::SeqCst);
+    let reading = std::thread::spawn(move || {
+        let read = errno(file.read_at(&mut [0; 100], 0));
+        (file, read)
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = Instant::now();
+    mounted.handle.unmount().await.expect("unmounts");
+    assert!(
+        begun.elapsed() < Duration::from_millis(1900),
+        "{:?}",
+        begun.elapsed()
+    );
+    let (file, read) = reading.join().expect("runs");
+    assert_eq!(read, libc::EIO);
+    assert!(mounts_at(mounted.path()).is_empty());
+    mounted
+        .handle
+        .wait()
+        .await
+        .expect("the session has ended, with a file still open");
+    assert!(file.read_at(&mut [0; 100], 0).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unmount_from_outside_ends_the_session() {
+    let archive = Archive::new(false);
+    archive.add(&Segment::new(1, content(1, 100))).await;
+    let mounted = mounted(&archive).await;
+    rustix::mount::unmount(mounted.path(), rustix::mount::UnmountFlags::empty()).expect("unmounts");
+    let ended = tokio::time::timeout(Duration::from_secs(5), mounted.handle.wait());
+    ended.await.expect("ends soon").expect("ends well");
+    mounted
+        .handle
+        .unmount()
+        .await
+        .expect("is unmounted already");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_unmounts_and_ends_well() {
+    let archive = Archive::new(false);
+    archive.add(&Segment::new(1, content(1, 100))).await;
+    let Mounted { handle, dir } = mounted(&archive).await;
+    let open = File::open(dir.path().join("binlog.000001")).expect("opens");
+    let running = tokio::spawn(handle.run());
+    // Until somebody listens, the signal would end this process.
+    let caught = || {
+        let status = std::fs::read_to_string("/proc/self/status").expect("reads");
+        let line = status.lines().find(|line| line.starts_with("SigCgt:"));
+        let mask = line
+            .and_then(|line| line.split_whitespace().nth(1))
+            .expect("a mask");
+        u64::from_str_radix(mask, 16).expect("hexadecimal") & (1 << (libc::SIGTERM - 1)) != 0
+    };
+    eventually("SIGTERM is caught", caught).await;
+    let this = rustix::process::getpid();
+    rustix::process::kill_process(this, rustix::process::Signal::TERM).expect("sends");
+    let ended = tokio::time::timeout(Duration::from_secs(5), running).await;
+    ended.expect("soon").expect("runs").expect("ends well");
+    assert!(mounts_at(dir.path()).is_empty());
+    drop(open);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_mount_over_ours_is_left_alone() {
+    let archive = Archive::new(false);
+    archive.add(&Segment::new(1, content(1, 100))).await;
+    let mounted = mounted(&archive).await;
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount(
+        "none",
+        mounted.path(),
+        "tmpfs",
+        flags,
+        None::<&std::ffi::CStr>,
+    )
+    .expect("mounts a tmpfs");
+    std::fs::write(mounted.file("precious"), "x").expect("writes");
+    let error = mounted
+        .handle
+        .unmount()
+        .await
+        .expect_err("something is over it");
+    assert!(matches!(error, MountError::Covered { .. }), "{error}");
+    assert_eq!(
+        std::fs::read(mounted.file("precious")).expect("there"),
+        b"x"
+    );
+    drop(mounted.handle);
+    let left = mounts_at(mounted.dir.path());
+    assert_eq!(left.last().expect("there").fs_type, "tmpfs");
+    for _ in left {
+        let lazy = rustix::mount::UnmountFlags::DETACH;
+        rustix::mount::unmount(mounted.dir.path(), lazy).expect("unmounts");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mounting_twice_on_one_directory_is_refused_and_a_dropped_mount_is_gone() {
+    let archive = Archive::new(false);
+    let mounted = mounted(&archive).await;
+    let again = try_mount_at(
+        mounted.path(),
+        &archive,
+        archive.shared(),
+        Identities::none(),
+    )
+    .await;
+    let error = again.err().expect("refused").to_string();
+    assert!(error.contains("mounted there already"), "{error}");
+    let Mounted { handle, dir } = mounted;
+    drop(handle);
+    assert!(mounts_at(dir.path()).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_in_a_bucket_is_mounted_and_followed() {
+    let archive = Archive::new(true);
+    let bytes = content(1, 50_000);
+    archive.add(&Segment::new(1, bytes.clone())).await;
+    let hole = archive.add_hole(2);
+    let index = Arc::new(Index::in_memory().expect("opens"));
+    let stream = Stream::open(archive.shared(), index.clone()).await;
+    let source = Arc::new(StreamSource::new(Arc::new(stream.expect("a stream"))));
+    let cache = CacheOptions::default();
+    let tails = Some(index as Arc<_>);
+    let reader = SegmentReader::new(archive.shared(), archive.identities(), tails, cache);
+    let dir = tempfile::tempdir().expect("a directory");
+    let handle = mount(source, Arc::new(reader), options(dir.path()))
+        .await
+        .expect("mounts");
+    let read = |name: &str| std::fs::read(dir.path().join(name));
+    assert!(read("binlog.000001").expect("reads") == bytes);
+    assert_eq!(errno(read("binlog.000002")), libc::EIO);
+    archive.add(&Segment::new(3, content(3, 100))).await;
+    eventually("the new segment", || read("binlog.000003").is_ok()).await;
+    archive
+        .supersede(&hole, &Segment::new(2, bytes.clone()))
+        .await;
+    eventually("the filled hole", || {
+        read("binlog.000002").is_ok_and(|got| got == bytes)
+    })
+    .await;
+    assert_eq!(names(dir.path()).len(), 3);
+    let mut value = [0; 16];
+    let path = dir.path().join("binlog.000002");
+    let len = rustix::fs::getxattr(path, "user.binlogfs.state", &mut value).expect("there");
+    assert_eq!(&value[..len], b"archived");
+    handle.unmount().await.expect("unmounts");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_listing_is_whole_and_in_order() {
+    let archive = Archive::new(false);
+    archive.add(&Segment::new(1, content(1, 10))).await;
+    for number in 2..=5000 {
+        archive.add_hole(number);
+    }
+    let mounted = mounted(&archive).await;
+    let listed: Vec<String> = std::fs::read_dir(mounted.path())
+        .expect("lists")
+        .map(|entry| {
+            entry
+                .expect("lists")
+                .file_name()
+                .into_string()
+                .expect("text")
+        })
+        .collect();
+    let expected: Vec<String> = (1..=5000).map(|n| format!("binlog.{n:06}")).collect();
+    assert_eq!(listed, expected);
+}
+
+/// Segments of random sizes, random frame sizes, with and without encryption, read in random ranges by several readers at
+/// once, are what was archived.
+#[test]
+fn any_range_of_any_segment_is_what_was_archived() {
+    use proptest::prelude::*;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let segments = prop::collection::vec((0usize..300_000, 12u32..20), 1..4);
+    let reads = prop::collection::vec(
+        (any::<prop::sample::Index>(), 0.0f64..1.1, 1usize..200_000),
+        1..20,
+    );
+    let mut runner = TestRunner::new(Config::with_cases(24));
+    let outcome = runner.run(
+        &(any::<bool>(), segments, reads),
+        |(encrypted, segments, reads)| {
+            runtime.block_on(async {
+                let archive = Archive::new(encrypted);
+                let mut all = Vec::new();
+                for (number, (size, frame_bits)) in (1..).zip(&segments) {
+                    let bytes = content(number, *size);
+                    let segment = Segment {
+                        frame_size: 1 << frame_bits,
+                        ..Segment::new(number, bytes.clone())
+                    };
+                    archive.add(&segment).await;
+                    all.push(bytes);
+                }
+                let mounted = mounted(&archive).await;
+                let mut threads = Vec::new();
+                for (which, at, len) in reads {
+                    let number = which.index(all.len());
+                    let path = mounted.file(&format!("binlog.{:06}", number + 1));
+                    let whole = all[number].clone();
+                    threads.push(std::thread::spawn(move || {
+                        let offset = (whole.len() as f64 * at) as usize;
+                        let mut got = vec![0; len];
+                        let file = File::open(path).expect("opens");
+                        let mut have = 0;
+                        loop {
+                            let read = file.read_at(&mut got[have..], (offset + have) as u64);
+                            let read = read.expect("reads");
+                            have += read;
+                            if read == 0 || have == len {
+                                break;
+                            }
+                        }
+                        let from = offset.min(whole.len());
+                        got[..have] == whole[from..(from + len).min(whole.len())]
+                    }));
+                }
+                for thread in threads {
+                    prop_assert!(thread.join().expect("runs"));
+                }
+                mounted.handle.unmount().await.expect("unmounts");
+                Ok(())
+            })
+        },
+    );
+    outcome.expect("every range is right");
+    assert!(FRAME.is_power_of_two());
+}

@@ -1,0 +1,452 @@
+//! A real MySQL server of the test's own, gone when the test is.
+//!
+//! The server comes from a root directory of its own (`scripts/lib.sh`, `mysql_root`) and runs through that root's
+//! loader. Its data directory is a copy of a template that is initialised once per version, so that a start costs a
+//! copy and about a second. It lives in memory where there is room, and syncs nothing: a killed *process* loses no
+//! write, and the tests cut no power.
+//!
+//! A server ends with its `Server`; with the thread that started it if the test is killed (`setpriv --pdeathsig`), so a
+//! server must not be started on a thread that ends before it; and with the process group, which nextest ends.
+
+mod options;
+mod root;
+mod template;
+
+pub use options::Options;
+pub use root::{mysqlbinlog, program};
+
+use crate::tools;
+use root::{base_arguments, loader, mysql_root, share};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A start takes one to three seconds on an idle machine; a loaded one gets much longer.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+/// A clean shutdown takes less than a second.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+/// How often a server that comes or goes is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// A free port may be taken between looking and binding; then the start is tried again.
+const START_TRIES: u32 = 3;
+/// Below this a memory file system is left alone: a server with a test's binlogs stays under half of it.
+const MEMORY_MIN_BYTES: u64 = 2 << 30;
+
+/// A running (or stopped) server and its directory.
+pub struct Server {
+    options: Options,
+    dir: tempfile::TempDir,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts a server with default options.
+    pub fn new() -> Server {
+        Options::new().start()
+    }
+
+    fn start(options: Options) -> Server {
+        let parent = options.parent.clone().unwrap_or_else(scratch_parent);
+        let dir = tempfile::Builder::new()
+            .prefix("binlogfs-mysql-")
+            .tempdir_in(&parent)
+            .unwrap_or_else(|e| panic!("no directory for a server in {}: {e}", parent.display()));
+        fs::create_dir(dir.path().join("tmp")).expect("the directory is ours");
+        template::copy_to(&dir.path().join("data"));
+        let mut server = Server {
+            options,
+            dir,
+            port: 0,
+            child: None,
+        };
+        server.launch();
+        server
+    }
+
+    /// Starts the stopped server again, with the options it has.
+    pub fn restart(&mut self) {
+        self.shutdown();
+        self.launch();
+    }
+
+    /// Starts it again with other options on the same data.
+    pub fn restart_with(&mut self, change: impl FnOnce(Options) -> Options) {
+        self.shutdown();
+        self.options = change(self.options.clone());
+        self.launch();
+    }
+
+    /// Ends it cleanly (SIGTERM): the last binlog gets a STOP event.
+    pub fn shutdown(&mut self) {
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        let pid = rustix::process::Pid::from_child(&child);
+        // The child is not reaped yet, so the pid is still its own.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let deadline = Instant::now() + STOP_DEADLINE;
+        while Instant::now() < deadline {
+            if matches!(child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        if !std::thread::panicking() {
+            panic!(
+                "mysqld did not shut down in {STOP_DEADLINE:?}:\n{}",
+                self.log()
+            );
+        }
+    }
+
+    /// Ends it as a crash would (SIGKILL).
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("our own child can be killed");
+            child.wait().expect("our own child can be waited for");
+        }
+    }
+
+    /// Whether it was started and neither shut down nor killed by the test.
+    pub fn is_up(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// The data directory.
+    pub fn datadir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("mysql.sock")
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process, if it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// `server_uuid`, from auto.cnf.
+    pub fn uuid(&self) -> String {
+        server_uuid(&self.datadir().join("auto.cnf"))
+    }
+
+    /// The binlog index file.
+    pub fn index_file(&self) -> PathBuf {
+        self.datadir()
+            .join(format!("{}.index", self.options.log_bin))
+    }
+
+    /// The binlogs its index file lists, in order, as absolute paths; the last is the active one while it runs.
+    pub fn binlogs(&self) -> Vec<PathBuf> {
+        listed_in(&self.index_file(), &self.datadir())
+    }
+
+    /// FLUSH BINARY LOGS: the active file is closed and a new one begun.
+    pub fn flush_logs(&self) {
+        self.sql("FLUSH BINARY LOGS");
+    }
+
+    /// Runs statements in one session and returns the rows of all of them, NULL as `NULL`.
+    /// Panics if any fails.
+    pub fn sql(&self, statements: &str) -> Vec<Vec<String>> {
+        self.try_sql(statements)
+            .unwrap_or_else(|e| panic!("{e}\nin: {}", tools::excerpt(statements.as_bytes())))
+    }
+
+    /// The first column of the first row.
+    pub fn sql_value(&self, query: &str) -> String {
+        let rows = self.sql(query);
+        let value = rows
+            .into_iter()
+            .next()
+            .and_then(|row| row.into_iter().next());
+        value.unwrap_or_else(|| panic!("no row: {query}"))
+    }
+
+    /// Like [`Server::sql`]; what the client said on stderr if a statement fails. What follows it is not run.
+    pub fn try_sql(&self, statements: &str) -> Result<Vec<Vec<String>>, String> {
+        let mut client = self
+            .client()
+            .args(["--batch", "--skip-column-names"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the mysql client starts");
+        let mut stdin = client.stdin.take().expect("stdin is piped");
+        let text = statements.to_owned();
+        // On a thread of its own: a client that has much to say stops reading until we do.
+        let writer = std::thread::spawn(move || stdin.write_all(text.as_bytes()));
+        let output = client.wait_with_output().expect("the mysql client ends");
+        let _ = writer.join();
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| line.split('\t').map(unescape).collect())
+            .collect())
+    }
+
+    /// The `mysql` client, connected to this server as root.
+    pub fn client(&self) -> Command {
+        let mut command = program("mysql");
+        command
+            .args([
+                "--no-defaults",
+                "--user=root",
+                "--default-character-set=utf8mb4",
+            ])
+            .arg(format!("--character-sets-dir={}", share("charsets")))
+            .arg(format!("--socket={}", self.socket().display()));
+        command
+    }
+
+    /// Copies auto.cnf, the binlog index file (names made relative) and every file it lists into `dir`.
+    ///
+    /// The copy is exact if the server is idle or stopped: closed files are final, and a committed transaction is whole
+    /// in the active one.
+    pub fn snapshot(&self, dir: &Path) {
+        fs::create_dir_all(dir).expect("the snapshot directory can be made");
+        let binlogs = self.binlogs();
+        let mut index = String::new();
+        for file in &binlogs {
+            let name = file.file_name().expect("a binlog has a name");
+            fs::copy(file, dir.join(name)).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+            index.push_str(&format!("./{}\n", name.to_string_lossy()));
+        }
+        assert_eq!(
+            binlogs,
+            self.binlogs(),
+            "the server rotated during a snapshot"
+        );
+        let name = self.index_file();
+        fs::write(
+            dir.join(name.file_name().expect("an index file has a name")),
+            index,
+        )
+        .expect("the snapshot directory is writable");
+        fs::copy(self.datadir().join("auto.cnf"), dir.join("auto.cnf"))
+            .expect("there is an auto.cnf");
+    }
+
+    /// The end of the error log.
+    pub fn log(&self) -> String {
+        tools::excerpt(&fs::read(self.dir.path().join("error.log")).unwrap_or_default())
+    }
+
+    fn launch(&mut self) {
+        for attempt in 1..=START_TRIES {
+            // A restarted server keeps its port: its clients know it.
+            if self.port == 0 || attempt > 1 {
+                self.port = free_port();
+            }
+            let mut child = self.spawn();
+            match self.wait_until_ready(&mut child) {
+                Ok(()) => {
+                    self.child = Some(child);
+                    return;
+                }
+                Err(reason) => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    let port_taken = self.log().contains("Address already in use");
+                    assert!(
+                        attempt < START_TRIES && port_taken,
+                        "mysqld {reason}; its error log:\n{}",
+                        self.log()
+                    );
+                }
+            }
+        }
+    }
+
+    fn spawn(&self) -> Child {
+        let dir = self.dir.path().display();
+        let gtid = if self.options.gtid { "ON" } else { "OFF" };
+        // setpriv becomes the loader, and the loader mysqld: the pid stays.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .args(loader())
+            .arg(mysql_root().join("usr/sbin/mysqld"))
+            .args(base_arguments(&self.datadir()))
+            .arg(format!("--tmpdir={dir}/tmp"))
+            .arg(format!("--socket={dir}/mysql.sock"))
+            .arg(format!("--pid-file={dir}/mysqld.pid"))
+            .arg(format!("--log-error={dir}/error.log"))
+            .arg(format!("--port={}", self.port))
+            .args([
+                "--bind-address=127.0.0.1",
+                "--skip-name-resolve",
+                "--mysqlx=OFF",
+            ])
+            .arg(format!("--gtid-mode={gtid}"))
+            .arg(format!("--enforce-gtid-consistency={gtid}"))
+            .arg(format!("--log-bin={}", self.options.log_bin))
+            .arg(format!("--server-id={}", self.options.server_id))
+            .args(&self.options.extra)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"))
+    }
+
+    /// Ready is when the server greets a client; it listens earlier.
+    fn wait_until_ready(&self, child: &mut Child) -> Result<(), String> {
+        let deadline = Instant::now() + START_DEADLINE;
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Err(format!("ended with {status}"));
+            }
+            if self.greets() {
+                return Ok(());
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        Err(format!("is not ready after {START_DEADLINE:?}"))
+    }
+
+    fn greets(&self) -> bool {
+        let Ok(mut stream) = UnixStream::connect(self.socket()) else {
+            return false;
+        };
+        let _ = stream.set_read_timeout(Some(START_DEADLINE));
+        let mut packet_header = [0; 5];
+        // Protocol version 10 opens the greeting; an error packet (0xFF) would not.
+        stream.read_exact(&mut packet_header).is_ok() && packet_header[4] == 10
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The directory goes with it: nobody needs a clean shutdown.
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The files a binlog index file lists, in order; relative names belong to `base`.
+pub fn listed_in(index_file: &Path, base: &Path) -> Vec<PathBuf> {
+    let text =
+        fs::read_to_string(index_file).unwrap_or_else(|e| panic!("{}: {e}", index_file.display()));
+    text.lines()
+        .map(|line| base.join(line.strip_prefix("./").unwrap_or(line)))
+        .collect()
+}
+
+/// The `server_uuid` in an auto.cnf.
+pub fn server_uuid(auto_cnf: &Path) -> String {
+    let text =
+        fs::read_to_string(auto_cnf).unwrap_or_else(|e| panic!("{}: {e}", auto_cnf.display()));
+    let uuid = text.lines().find_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        (name.trim() == "server-uuid").then(|| value.trim().to_owned())
+    });
+    uuid.unwrap_or_else(|| panic!("no server-uuid in {}", auto_cnf.display()))
+}
+
+/// Where servers live: in memory if there is room.
+fn scratch_parent() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    match rustix::fs::statvfs(memory) {
+        Ok(stat) if stat.f_bavail * stat.f_frsize >= MEMORY_MIN_BYTES => memory.to_owned(),
+        _ => std::env::temp_dir(),
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
+}
+
+/// Undoes the escapes of the client's batch mode.
+fn unescape(field: &str) -> String {
+    let mut text = String::with_capacity(field.len());
+    let mut chars = field.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            text.push(c);
+            continue;
+        }
+        text.push(match chars.next() {
+            Some('n') => '\n',
+            Some('t') => '\t',
+            Some('0') => '\0',
+            Some(other) => other,
+            None => '\\',
+        });
+    }
+    text
+}
+
+#[test]
+fn a_killed_server_comes_back_with_what_was_committed() {
+    let mut server = Server::new();
+    server.sql("CREATE DATABASE d; CREATE TABLE d.t (v VARCHAR(20)); INSERT INTO d.t VALUES ('tab\\tline\\n')");
+    let (port, uuid) = (server.port(), server.uuid());
+    server.kill9();
+    assert!(server.try_sql("SELECT 1").is_err());
+    server.restart();
+    assert_eq!(server.sql_value("SELECT v FROM d.t"), "tab\tline\n");
+    assert_eq!(
+        server.sql("SELECT @@port, @@server_uuid"),
+        [[port.to_string(), uuid]]
+    );
+    assert_eq!(server.binlogs().len(), 2, "a restart begins a file");
+}
+
+#[test]
+fn a_server_ends_with_its_test_and_leaves_nothing() {
+    let server = Server::new();
+    let directory = server.dir.path().to_owned();
+    let process = PathBuf::from(format!("/proc/{}", server.pid().expect("it runs")));
+    assert!(process.exists());
+    let test = std::thread::spawn(move || {
+        let _server = server;
+        panic!("a test fails");
+    });
+    assert!(test.join().is_err());
+    assert!(!process.exists() && !directory.exists());
+}
+
+#[test]
+fn two_servers_have_different_identities_and_the_options_they_were_given() {
+    let one = Options::new()
+        .server_id(7)
+        .checksum("NONE")
+        .log_bin("other")
+        .start();
+    let two = Options::new()
+        .no_gtids()
+        .format("MIXED")
+        .compressed()
+        .start();
+    assert_ne!(one.uuid(), two.uuid());
+    let query = "SELECT @@server_id, @@binlog_checksum, @@gtid_mode, @@binlog_format, @@binlog_transaction_compression";
+    assert_eq!(one.sql(query), [["7", "NONE", "ON", "ROW", "0"]]);
+    assert_eq!(two.sql(query), [["1", "CRC32", "OFF", "MIXED", "1"]]);
+    one.flush_logs();
+    assert!(one.binlogs()[1].ends_with("data/other.000002"));
+}

@@ -1,0 +1,92 @@
+//! The root directory MySQL lies in, and its programs, each run through that root's own loader.
+
+use crate::tools;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// `mysqlbinlog` of the same version as the server, reading no option files, in UTC; run it by [`tools::run`] or [`tools::output`].
+pub fn mysqlbinlog() -> Command {
+    let mut command = program("mysqlbinlog");
+    command
+        .arg("--no-defaults")
+        .arg(format!("--character-sets-dir={}", share("charsets")))
+        .env("TZ", "UTC");
+    command
+}
+
+/// A client program of the MySQL root (`mysql`, `mysqldump`, ...), run through its loader.
+pub fn program(name: &str) -> Command {
+    let mut loader = loader().into_iter();
+    let mut command = Command::new(loader.next().expect("the loader is the first word"));
+    command
+        .args(loader)
+        .arg(mysql_root().join("usr/bin").join(name));
+    command
+}
+
+/// The root directory with MySQL 9.
+pub fn mysql_root() -> &'static Path {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let root = std::env::var_os("BINLOGFS_MYSQL_ROOT")
+            .map_or_else(|| tools::cache_dir().join("mysql-root"), PathBuf::from);
+        assert!(
+            root.join("usr/sbin/mysqld").exists(),
+            "no MySQL server in {}: run the tests by 'scripts/test', which fetches one",
+            root.display()
+        );
+        root
+    })
+}
+
+pub(super) fn loader() -> [std::ffi::OsString; 3] {
+    let root = mysql_root().display();
+    [
+        format!("{root}/lib64/ld-linux-x86-64.so.2").into(),
+        "--library-path".into(),
+        format!("{root}/usr/lib/x86_64-linux-gnu:{root}/usr/lib/mysql/private").into(),
+    ]
+}
+
+pub(super) fn share(part: &str) -> String {
+    format!("{}/usr/share/mysql/{part}", mysql_root().display())
+}
+
+/// What every mysqld of ours is told: where its parts are, and to be small and quick.
+pub(super) fn base_arguments(datadir: &Path) -> Vec<String> {
+    let root = mysql_root().display();
+    let mut arguments: Vec<String> = [
+        "--no-defaults",
+        "--user=root",
+        "--innodb-buffer-pool-size=48M",
+        "--innodb-redo-log-capacity=8M",
+        // Written at each commit, never synced: a killed process loses nothing. With 0 it would.
+        "--innodb-flush-log-at-trx-commit=2",
+        "--innodb-flush-method=nosync",
+        "--innodb-doublewrite=OFF",
+        "--innodb-use-native-aio=OFF",
+        "--innodb-log-writer-threads=OFF",
+        "--innodb-page-cleaners=1",
+        "--innodb-purge-threads=1",
+        "--innodb-read-io-threads=1",
+        "--innodb-write-io-threads=1",
+        "--sync-binlog=0",
+        "--performance-schema=OFF",
+        "--event-scheduler=OFF",
+        "--max-allowed-packet=256M",
+        // The default is refused because the compiled-in directory is not there.
+        "--secure-file-priv=",
+    ]
+    .map(str::to_owned)
+    .into();
+    arguments.push(format!("--basedir={root}/usr"));
+    arguments.push(format!("--datadir={}", datadir.display()));
+    arguments.push(format!(
+        "--lc-messages-dir={}",
+        share("").trim_end_matches('/')
+    ));
+    arguments.push(format!("--character-sets-dir={}", share("charsets")));
+    arguments.push(format!("--plugin-dir={root}/usr/lib/mysql/plugin"));
+    arguments
+}

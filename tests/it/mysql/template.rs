@@ -1,0 +1,61 @@
+//! The initialised data directory that servers begin with a copy of.
+
+use super::root::{base_arguments, loader, mysql_root};
+use crate::tools;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Change when the template's making changes.
+const TEMPLATE_VERSION: u32 = 1;
+
+/// Copies the template to `datadir`, which must not exist.
+pub(super) fn copy_to(datadir: &Path) {
+    copy_tree(template(), datadir);
+}
+
+/// The initialised data directory that servers start from, made by whoever needs it first.
+fn template() -> &'static Path {
+    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let version = tools::run_text(
+            Command::new(&loader()[0])
+                .args(&loader()[1..])
+                .arg(mysql_root().join("usr/sbin/mysqld"))
+                .args(["--no-defaults", "--version"]),
+        );
+        let version = version
+            .split_whitespace()
+            .skip_while(|word| *word != "Ver")
+            .nth(1);
+        let version = version.expect("mysqld tells its version");
+        let name = format!("mysql-template-{version}-{TEMPLATE_VERSION}");
+        tools::make_once(&tools::cache_dir().join(name), make_template)
+    })
+}
+
+fn make_template(datadir: &Path) {
+    tools::run(
+        Command::new(&loader()[0])
+            .args(&loader()[1..])
+            .arg(mysql_root().join("usr/sbin/mysqld"))
+            .args(base_arguments(datadir))
+            .args(["--initialize-insecure", "--skip-log-bin"]),
+    );
+    // Each copy is a server of its own: it draws a UUID at its first start.
+    let _ = fs::remove_file(datadir.join("auto.cnf"));
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
+    for entry in fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
+        let entry = entry.expect("the template can be read");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("an entry has a type").is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).unwrap_or_else(|e| panic!("{}: {e}", target.display()));
+        }
+    }
+}

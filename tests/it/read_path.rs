@@ -1,0 +1,358 @@
+//! The read path over stores that record, fail and stall.
+
+use crate::fixture::{Archive, FRAME, Segment, content, key_of, readable};
+use binlogfs::cache::{CacheOptions, Cause, SegmentReader};
+use binlogfs::segment::Identities;
+use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
+use binlogfs::store::{ErrorKind, RecordingStore, SharedStore, Store as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+fn reader_of(store: SharedStore, identities: Identities) -> Arc<SegmentReader> {
+    let options = CacheOptions {
+        frame_bytes: 1 << 20,
+        ..CacheOptions::default()
+    };
+    Arc::new(SegmentReader::new(store, identities, None, options))
+}
+
+fn reader(archive: &Archive) -> Arc<SegmentReader> {
+    reader_of(archive.shared(), archive.identities())
+}
+
+#[tokio::test]
+async fn every_range_is_the_files_and_the_end_is_the_end() {
+    for encrypted in [false, true] {
+        let archive = Archive::new(encrypted);
+        let bytes = content(1, 10 * FRAME as usize + 77);
+        let entry = archive.add(&Segment::new(1, bytes.clone())).await;
+        let (reader, segment) = (reader(&archive), readable(&entry));
+        let size = bytes.len();
+        for (offset, len) in [
+            (0, 1),
+            (0, size),
+            (1, FRAME as usize),
+            (FRAME as usize - 1, 2),
+            (5000, 30_000),
+            (size - 1, 1),
+            (size - 1, 100),
+            (size, 10),
+            (size + 5, 10),
+            (0, 0),
+            (3, usize::MAX),
+        ] {
+            let got = reader.read(&segment, offset as u64, len as u64).await;
+            let from = offset.min(size);
+            let expected = &bytes[from..from.saturating_add(len).min(size)];
+            assert_eq!(got.expect("reads"), expected, "{offset}+{len}");
+        }
+        assert_eq!(
+            reader.read(&segment, u64::MAX, 1).await.expect("the end"),
+            ""
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_empty_file_is_empty() {
+    let archive = Archive::new(true);
+    let entry = archive.add(&Segment::new(1, Vec::new())).await;
+    let segment = readable(&entry);
+    assert_eq!(
+        reader(&archive)
+            .read(&segment, 0, 100)
+            .await
+            .expect("reads"),
+        ""
+    );
+    let mut stream = reader(&archive).stream(&segment).await.expect("opens");
+    assert!(stream.next().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_readers_of_one_frame_cost_one_get_and_one_open() {
+    let archive = Archive::new(true);
+    let bytes = content(2, 4 * FRAME as usize);
+    let entry = archive.add(&Segment::new(1, bytes.clone())).await;
+    let recording = RecordingStore::new(archive.shared());
+    let reader = reader_of(Arc::new(recording.clone()), archive.identities());
+    let segment = Arc::new(readable(&entry));
+    let readers: Vec<_> = (0..64)
+        .map(|n| {
+            let (reader, segment) = (reader.clone(), segment.clone());
+            tokio::spawn(async move { reader.read(&segment, n, 100).await.expect("reads") })
+        })
+        .collect();
+    for (n, task) in readers.into_iter().enumerate() {
+        assert_eq!(task.await.expect("runs"), bytes[n..n + 100]);
+    }
+    // Header, tail, frame.
+    assert_eq!(recording.total("get").calls, 3, "{:?}", recording.calls());
+}
+
+#[tokio::test]
+async fn a_run_of_missing_frames_is_one_get_and_what_is_cached_costs_none() {
+    let archive = Archive::new(false);
+    let bytes = content(3, 32 * FRAME as usize);
+    let entry = archive.add(&Segment::new(1, bytes.clone())).await;
+    let recording = RecordingStore::new(archive.shared());
+    let reader = reader_of(Arc::new(recording.clone()), Identities::none());
+    let segment = readable(&entry);
+    reader.probe(&segment).await.expect("opens");
+    recording.reset();
+    let len = 8 * u64::from(FRAME);
+    let first = reader.read(&segment, 0, len).await.expect("reads");
+    assert_eq!(first, bytes[..len as usize]);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let calls = recording.calls_of("get");
+    assert!(calls.len() <= 2, "the run and one ahead: {calls:?}");
+    recording.reset();
+    reader.read(&segment, 100, 1000).await.expect("reads");
+    assert_eq!(recording.total("get").calls, 0);
+}
+
+#[tokio::test]
+async fn a_forward_reader_fetches_every_frame_once_and_in_runs() {
+    let archive = Archive::new(true);
+    let frames = 100;
+    let bytes = content(4, frames * FRAME as usize);
+    let entry = archive.add(&Segment::new(1, bytes.clone())).await;
+    let recording = RecordingStore::new(archive.shared());
+    let reader = reader_of(Arc::new(recording.clone()), archive.identities());
+    let segment = readable(&entry);
+    let mut got = Vec::new();
+    while got.len() < bytes.len() {
+        let part = reader.read(&segment, got.len() as u64, 1024).await;
+        got.extend_from_slice(&part.expect("reads"));
+        tokio::task::yield_now().await;
+    }
+    assert!(got == bytes);
+    let total = recording.total("get");
+    assert!(total.calls < frames as u64 / 2, "{total:?}");
+    let object = entry.segment.as_ref().expect("there").object.size;
+    // Neighbouring runs share a chunk of 64 KiB at their border.
+    assert!(
+        total.bytes < object + total.calls * (128 << 10),
+        "{total:?} of {object}"
+    );
+}
+
+#[tokio::test]
+async fn memory_stays_within_its_budget() {
+    let archive = Archive::new(false);
+    let entry = archive.add(&Segment::new(1, content(5, 4 << 20))).await;
+    let (reader, segment) = (reader(&archive), readable(&entry));
+    for at in (0..4 << 20).step_by(50_000) {
+        reader.read(&segment, at, 50_000).await.expect("reads");
+        assert!(reader.held_bytes() <= 1 << 20);
+    }
+    assert!(reader.held_bytes() > 512 << 10);
+}
+
+#[tokio::test]
+async fn a_failed_fetch_fails_its_readers_and_the_next_one_succeeds() {
+    let archive = Archive::new(false);
+    let bytes = content(6, 3 * FRAME as usize);
+    let entry = archive.add(&Segment::new(1, bytes.clone())).await;
+    // Operation 0 is the tail (without encryption the header is empty and asked for all the same).
+    let failing = Arc::new(AtomicU64::new(0));
+    let left = failing.clone();
+    let clock = FaultClock::new(move |_| {
+        match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)) {
+            Ok(_) => Fault::ErrorBefore(ErrorKind::Transient),
+            Err(_) => Fault::None,
+        }
+    });
+    let store: SharedStore = Arc::new(FaultStore::new(archive.shared(), clock));
+    let reader = reader_of(store, Identities::none());
+    let segment = readable(&entry);
+    for _ in 0..2 {
+        failing.store(2, Ordering::SeqCst);
+        let error = reader.read(&segment, 0, 10).await.expect_err("fails");
+        assert!(matches!(&error.cause, Cause::Store(e) if e.kind == ErrorKind::Transient));
+        failing.store(0, Ordering::SeqCst);
+    }
+    reader.probe(&segment).await.expect("opens");
+    failing.store(1, Ordering::SeqCst);
+    reader.read(&segment, 0, 10).await.expect_err("fails");
+    assert_eq!(
+        reader.read(&segment, 0, 10).await.expect("reads"),
+        bytes[..10]
+    );
+}
+
+#[tokio::test]
+async fn a_reply_damaged_on_its_way_is_fetched_again() {
+    let archive = Archive::new(true);
+    let bytes = content(7, 3 * FRAME as usize);
+    let entry = archive.add(&Segment::new(1, bytes.clone())).await;
+    for n in 0..3 {
+        let clock = FaultClock::nth(n, Fault::WrongBody);
+        let store: SharedStore = Arc::new(FaultStore::new(archive.shared(), clock));
+        let reader = reader_of(store, archive.identities());
+        let got = reader.read(&readable(&entry), 10, 100).await;
+        assert_eq!(got.expect("reads"), bytes[10..110]);
+    }
+}
+
+#[tokio::test]
+async fn damage_at_rest_is_never_served() {
+    let archive = Archive::new(false);
+    let bytes = content(8, 8 * FRAME as usize);
+    let entry = archive.add(&Segment::new(1, bytes.clone())).await;
+    let key = key_of(&entry);
+    let good = archive.store.get_all(&key, 1 << 20).await.expect("there");
+    for at in (0..good.len()).step_by(997) {
+        let mut bad = good.to_vec();
+        bad[at] ^= 1 << (at % 8);
+        archive.store.tamper(&key, bad);
+        let (reader, segment) = (reader(&archive), readable(&entry));
+        let mut failed = 0;
+        for frame in 0..8 {
+            let offset = frame * u64::from(FRAME);
+            match reader.read(&segment, offset, u64::from(FRAME)).await {
+                Ok(got) => assert_eq!(got, bytes[offset as usize..][..FRAME as usize]),
+                Err(error) => {
+                    assert!(matches!(error.cause, Cause::Corrupt(_)), "{error}");
+                    failed += 1;
+                }
+            }
+        }
+        assert!(failed >= 1, "bit at {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_segment_is_read_up_to_its_first_bad_event() {
+    let archive = Archive::new(true);
+    let bytes = content(9, 5 * FRAME as usize);
+    let mut segment = Segment::new(1, bytes.clone());
+    segment.first_bad_position = Some(10_001);
+    let entry = archive.add(&segment).await;
+    let (reader, segment) = (reader(&archive), readable(&entry));
+    let got = reader.read(&segment, 9_000, 8192).await.expect("reads");
+    assert_eq!(got, bytes[9_000..10_001]);
+    for offset in [10_001, 15_000, bytes.len() as u64 - 1] {
+        let error = reader.read(&segment, offset, 10).await.expect_err("damage");
+        let Cause::Damaged {
+            first_bad_position, ..
+        } = error.cause
+        else {
+            panic!("{error}");
+        };
+        assert_eq!(first_bad_position, 10_001);
+    }
+    let end = bytes.len() as u64;
+    assert_eq!(reader.read(&segment, end, 10).await.expect("the end"), "");
+    let raw = segment.clone().raw();
+    assert!(reader.read(&raw, 0, end).await.expect("reads") == bytes);
+
+    let mut stream = reader.stream(&segment).await.expect("opens");
+    let mut got = Vec::new();
+    let error = loop {
+        match stream.next().await.expect("ends with the damage") {
+            Ok(bytes) => got.extend_from_slice(&bytes),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error.cause, Cause::Damaged { .. }));
+    assert!(got == bytes[..10_001]);
+}
+
+#[tokio::test]
+async fn without_a_key_and_with_a_wrong_one_nothing_is_read_and_nothing_is_fetched_in_vain() {
+    let archive = Archive::new(true);
+    let entry = archive.add(&Segment::new(1, content(10, 100))).await;
+    let recording = RecordingStore::new(archive.shared());
+    let none = reader_of(Arc::new(recording.clone()), Identities::none());
+    let error = none
+        .read(&readable(&entry), 0, 1)
+        .await
+        .expect_err("no key");
+    assert!(matches!(error.cause, Cause::NoKey(_)));
+    assert_eq!(recording.total("get").calls, 0);
+    let other = reader_of(archive.shared(), Archive::new(true).identities());
+    let error = other
+        .read(&readable(&entry), 0, 1)
+        .await
+        .expect_err("no key");
+    assert!(matches!(error.cause, Cause::NoKey(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_ends_a_read_at_its_deadline_and_its_repetition_at_once() {
+    let archive = Archive::new(false);
+    let entry = archive.add(&Segment::new(1, content(11, 100))).await;
+    let clock = FaultClock::new(|_| Fault::Delay(Duration::from_secs(3600)));
+    let store: SharedStore = Arc::new(FaultStore::new(archive.shared(), clock));
+    let reader = reader_of(store, Identities::none());
+    let segment = readable(&entry);
+    let begun = tokio::time::Instant::now();
+    let error = reader.read(&segment, 0, 10).await.expect_err("hangs");
+    assert!(matches!(error.cause, Cause::Timeout(_)), "{error}");
+    assert_eq!(begun.elapsed().as_secs(), 30);
+    for _ in 0..32 {
+        reader.read(&segment, 0, 10).await.expect_err("hangs");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(31));
+}
+
+#[tokio::test]
+async fn a_stream_gives_the_whole_file_and_ends_only_if_its_digest_is_right() {
+    let archive = Archive::new(true);
+    let bytes = content(12, 30 * FRAME as usize + 5);
+    let entry = archive.add(&Segment::new(1, bytes.clone())).await;
+    let reader = reader(&archive);
+    let mut stream = reader.stream(&readable(&entry)).await.expect("opens");
+    let mut got = Vec::new();
+    while let Some(part) = stream.next().await {
+        got.extend_from_slice(&part.expect("reads"));
+    }
+    assert!(got == bytes);
+    assert_eq!(stream.position(), bytes.len() as u64);
+    assert_eq!(reader.held_bytes(), 0);
+
+    let mut lying = entry.clone();
+    let record = lying.segment.as_mut().expect("there");
+    record.sha256 = binlogfs::model::Sha256([7; 32]);
+    let mut stream = reader.stream(&readable(&lying)).await.expect("opens");
+    let mut last = None;
+    while let Some(part) = stream.next().await {
+        last = Some(part);
+    }
+    let error = last.expect("something").expect_err("another digest");
+    assert!(matches!(error.cause, Cause::Corrupt(_)), "{error}");
+}
+
+#[tokio::test]
+async fn an_open_remembered_by_the_index_costs_no_get_and_a_bad_memory_is_a_miss() {
+    let archive = Archive::new(true);
+    let bytes = content(13, 3 * FRAME as usize);
+    let entry = archive.add(&Segment::new(1, bytes.clone())).await;
+    let index = Arc::new(binlogfs::index::Index::in_memory().expect("opens"));
+    let recording = RecordingStore::new(archive.shared());
+    let reader = || {
+        let store: SharedStore = Arc::new(recording.clone());
+        let options = CacheOptions::default();
+        SegmentReader::new(store, archive.identities(), Some(index.clone()), options)
+    };
+    let segment = readable(&entry);
+    reader().probe(&segment).await.expect("opens");
+    assert_eq!(recording.total("get").calls, 2);
+    while index.cached_open(segment.key()).is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    recording.reset();
+    let got = reader().read(&segment, 0, 100).await.expect("reads");
+    assert_eq!(got, bytes[..100]);
+    assert_eq!(recording.total("get").calls, 1);
+    let (header, mut tail) = index.cached_open(segment.key()).expect("kept");
+    tail[20] ^= 1;
+    index
+        .cache_open(segment.key(), &header, &tail)
+        .expect("keeps");
+    recording.reset();
+    reader().probe(&segment).await.expect("opens all the same");
+    assert_eq!(recording.total("get").calls, 2);
+}

@@ -1,0 +1,290 @@
+//! What cannot be archived or read is refused: by name, with the reason, with the right exit code, and nothing is written.
+
+use crate::archive::Archive;
+use crate::synthetic::SyntheticServer;
+use crate::{corpus, tools};
+use binlogfs::binlog::testing::BinlogBuilder;
+use binlogfs::binlog::{ChecksumAlgorithm, Flavour};
+use std::fs;
+use std::path::Path;
+
+/// Archives `source`; it must fail with `code`, say all of `says`, and leave no bucket behind.
+fn refused(archive: &Archive, source: &Path, code: i32, says: &[&str]) {
+    let output = tools::output(&mut archive.archive_command(source));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    for words in says {
+        assert!(said.contains(words), "{words:?} is not in: {said}");
+    }
+    assert!(!archive.bucket().exists(), "something was written");
+}
+
+/// A data directory whose second file has `bytes`.
+fn with_second_file(bytes: &[u8], says: &[&str]) {
+    let archive = Archive::plain();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    server.rotate(1, 100);
+    server.rotate(1, 100);
+    fs::write(archive.data().join("binlog.000002"), bytes).expect("writable");
+    let says: Vec<&str> = ["binlog.000002"].iter().chain(says).copied().collect();
+    refused(&archive, server.dir(), 1, &says);
+}
+
+#[test]
+fn a_binlog_encrypted_by_the_server_is_refused() {
+    with_second_file(
+        b"\xfdbin\x01\x01\x00\x00\x00\x00\x00\x00",
+        &["encrypted", "binlog_encryption"],
+    );
+}
+
+#[test]
+fn a_binlog_encrypted_by_mariadb_or_percona_is_refused() {
+    let mut builder = BinlogBuilder::mariadb();
+    builder.event(164, 0, &[1; 17]);
+    with_second_file(&builder.finish(), &["encrypt"]);
+}
+
+#[test]
+fn a_relay_log_is_refused() {
+    let mut builder = BinlogBuilder::mysql();
+    builder.event(4, 0x40, b"\x04\0\0\0\0\0\0\0binlog.000001");
+    let mut bytes = builder.finish();
+    // LOG_EVENT_RELAY_LOG_F in the format description; its checksum follows.
+    bytes[4 + 17] |= 0x40;
+    let end = u32::from_le_bytes(bytes[13..17].try_into().expect("four bytes")) as usize + 4;
+    let crc = crc32fast::hash(&bytes[4..end - 4]);
+    bytes[end - 4..end].copy_from_slice(&crc.to_le_bytes());
+    with_second_file(&bytes, &["relay log"]);
+}
+
+#[test]
+fn a_text_file_is_refused() {
+    with_second_file(b"SET GLOBAL everything = 'lost';\n", &["not a"]);
+}
+
+#[test]
+fn a_file_of_mysql_4_is_refused() {
+    // START_EVENT_V3: header, version 3, server version, created.
+    let mut event = Vec::new();
+    event.extend_from_slice(&1_000_000_000_u32.to_le_bytes());
+    event.push(1);
+    event.extend_from_slice(&1_u32.to_le_bytes());
+    event.extend_from_slice(&75_u32.to_le_bytes());
+    event.extend_from_slice(&79_u32.to_le_bytes());
+    event.extend_from_slice(&[0, 0]);
+    event.extend_from_slice(&3_u16.to_le_bytes());
+    event.extend_from_slice(&[0; 54]);
+    with_second_file(&[b"\xfebin".to_vec(), event].concat(), &["version"]);
+}
+
+#[test]
+fn an_empty_index_file_and_a_binlog_given_as_source_are_refused() {
+    let archive = Archive::plain();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    server.rotate(1, 100);
+    let empty = archive.path("empty.index");
+    fs::write(&empty, b"").expect("writable");
+    refused(&archive, &empty, 1, &["empty.index", "is empty"]);
+    refused(
+        &archive,
+        &archive.data().join("binlog.000001"),
+        1,
+        &["binlog.000001", "is a binlog, not"],
+    );
+}
+
+#[test]
+fn a_directory_that_is_none_or_cannot_be_read_is_refused() {
+    let archive = Archive::plain();
+    refused(
+        &archive,
+        &archive.path("nowhere"),
+        1,
+        &["nowhere", "check the path"],
+    );
+    refused(
+        &archive,
+        &archive.data(),
+        1,
+        &["no binlog index file", "--source"],
+    );
+    // As a user without rights: root may read everything.
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    server.rotate(1, 100);
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(archive.path("."), fs::Permissions::from_mode(0o755)).expect("ours");
+    fs::set_permissions(archive.data(), fs::Permissions::from_mode(0o700)).expect("ours");
+    let program = archive.path("binlogfs");
+    fs::copy(tools::binlogfs().get_program(), &program).expect("copied");
+    let mut command = std::process::Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&program);
+    command
+        .args([
+            "archive",
+            "--once",
+            "--to",
+            &archive.url(),
+            "--state-dir",
+            "/tmp/never",
+            "--source",
+        ])
+        .arg(archive.data());
+    let output = tools::output(&mut command);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("ermission denied")
+            && said.contains("data")
+            && said.contains("run as a user"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_listed_file_that_is_missing_stops_everything() {
+    let archive = Archive::plain();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    server.rotate(1, 100);
+    server.rotate(1, 100);
+    fs::remove_file(archive.data().join("binlog.000001")).expect("removable");
+    refused(
+        &archive,
+        server.dir(),
+        1,
+        &["binlog.000001", "listed in", "does not exist"],
+    );
+}
+
+#[test]
+fn wrong_words_on_the_command_line_are_wrong_usage() {
+    let archive = Archive::plain();
+    let usage = |arguments: &[&str], says: &str| {
+        let output = tools::output(tools::binlogfs().args(arguments));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(says), "{says:?} is not in: {said}");
+    };
+    let data = archive.data();
+    let source = data.to_str().expect("text");
+    usage(
+        &[
+            "archive",
+            "--once",
+            "--source",
+            source,
+            "--to",
+            "ftp://host/dir",
+        ],
+        "unknown scheme",
+    );
+    usage(
+        &[
+            "archive",
+            "--once",
+            "--source",
+            source,
+            "--to",
+            &archive.url(),
+            "--recipient",
+            "age1nonsense",
+        ],
+        "age1nonsense",
+    );
+    usage(&["ls", "relative/dir"], "no scheme");
+    usage(&["mount", "file:///x"], "<DIR>");
+    usage(&["frobnicate"], "frobnicate");
+}
+
+#[test]
+fn a_wrong_a_missing_and_a_broken_identity_are_told_apart() {
+    let archive = Archive::encrypted();
+    archive.archive(&corpus::snapshot("row").dir);
+    let other = archive.path("other.txt");
+    tools::run(tools::binlogfs().arg("keygen").arg("-o").arg(&other));
+    let broken = archive.path("broken.txt");
+    fs::write(&broken, "AGE-SECRET-KEY-1NOTAKEY\n").expect("writable");
+    let cache = archive.path("cache");
+    let cat = |identity: Option<&Path>, says: &[&str]| {
+        let mut command = tools::binlogfs();
+        command
+            .args(["cat", &archive.url()])
+            .arg("--cache-dir")
+            .arg(&cache);
+        if let Some(path) = identity {
+            command.arg("--identity").arg(path);
+        }
+        let output = tools::output(&mut command);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(output.stdout.is_empty(), "nothing goes out");
+        for words in says {
+            assert!(said.contains(words), "{words:?} is not in: {said}");
+        }
+        assert!(
+            !said.contains("NOTAKEY"),
+            "a secret, even a broken one, is not printed: {said}"
+        );
+    };
+    cat(None, &["--identity"]);
+    cat(Some(&other), &["binlog.000001"]);
+    cat(Some(&broken), &["broken.txt", "line 1"]);
+    cat(Some(&archive.path("nowhere.txt")), &["nowhere.txt"]);
+    // A key is never overwritten.
+    let again = tools::output(tools::binlogfs().arg("keygen").arg("-o").arg(&other));
+    assert_eq!(again.status.code(), Some(1));
+}
+
+#[test]
+fn a_mariadb_server_cannot_join_a_mysql_stream_nor_a_foreign_server_any() {
+    let archive = Archive::plain();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    server.rotate(2, 100);
+    archive.archive(server.dir());
+    let ledger = archive.keys("ledger");
+
+    let foreign_dir = archive.path("foreign");
+    fs::create_dir(&foreign_dir).expect("writable");
+    let mut foreign = SyntheticServer::new(&foreign_dir, 2, "binlog");
+    foreign.rotate(2, 100);
+    let output = tools::output(&mut archive.archive_command(&foreign_dir));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("shares no history") && said.contains("--accept-server"),
+        "{said}"
+    );
+
+    let maria_dir = archive.path("maria");
+    fs::create_dir(&maria_dir).expect("writable");
+    let mut builder = BinlogBuilder::new(
+        Flavour::MariaDb,
+        "10.11.14-MariaDB-log",
+        ChecksumAlgorithm::Crc32,
+        1_700_000_000,
+    );
+    builder.rotate("binlog.000002");
+    fs::write(maria_dir.join("binlog.000001"), builder.finish()).expect("writable");
+    fs::write(
+        maria_dir.join("binlog.000002"),
+        BinlogBuilder::mariadb().finish(),
+    )
+    .expect("writable");
+    fs::write(
+        maria_dir.join("binlog.index"),
+        "./binlog.000001\n./binlog.000002\n",
+    )
+    .expect("writable");
+    let output = tools::output(&mut archive.archive_command(&maria_dir));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("MariaDB's and this stream is MySQL's"),
+        "{said}"
+    );
+
+    assert_eq!(archive.keys("ledger"), ledger, "no record was added");
+    assert_eq!(archive.keys("segments").len(), 1, "no object was left");
+}
