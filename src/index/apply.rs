@@ -263,6 +263,8 @@ impl Batch<'_> {
         match segment {
             Some(segment) => {
                 self.add_object(entry.seq, segment)?;
+                let previous = entry.previous_gtids.as_ref();
+                super::build::keep_position(self.conn, entry.seq, segment, previous)?;
                 file(self.conn, entry.timeline, segment, entry.seq)
             }
             None => Ok(()),

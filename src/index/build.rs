@@ -1,15 +1,20 @@
 //! Full entries, put together from their rows and their records.
 
 use super::error::Fault;
-use super::rows::{EntryRow, before};
+use super::rows::{EntryRow, unsigned};
 use crate::ledger::{Body, Entry, EntryState, Line, SegmentRecord};
 use crate::model::{GtidSet, Seq, Sha256};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde::Deserialize;
 
 /// How many segments back a set of previous GTIDs is looked for. Every page of 1000 records begins with one in full; a
 /// second page, because the first may begin with another incarnation's.
 const WALK_MAX_SEGMENTS: usize = 2000;
+
+/// One in so many entries has its previous GTIDs kept: looking back passes few records.
+const POSITION_EVERY: u64 = 16;
+/// Longer sets are not kept, in bytes: they would outgrow the records.
+const POSITION_MAX_BYTES: usize = 4 << 10;
 
 /// The text of record `seq`, if it can be read.
 pub(super) fn line_text(conn: &Connection, seq: Seq) -> Result<Option<String>, Fault> {
@@ -131,36 +136,70 @@ struct GtidsOnly {
 
 /// What was executed before `row`, from the segments before it.
 fn walk_back(conn: &Connection, row: &EntryRow) -> Result<Option<GtidSet>, Fault> {
+    // The row itself first: it may be one whose set is kept.
+    let mut query = conn.prepare_cached(
+        "SELECT e.seq, e.incarnation, l.text, p.previous_gtids FROM entries e
+         LEFT JOIN lines l ON l.seq = e.seq LEFT JOIN positions p ON p.entry = e.seq
+         WHERE e.timeline = ?1 AND e.mount_name <= ?2 ORDER BY e.mount_name DESC",
+    )?;
+    let mut rows = query.query(params![row.timeline.0, row.mount_name.as_str()])?;
     let mut newer: Vec<GtidSet> = Vec::new();
-    let mut at = row.clone();
-    for _ in 0..WALK_MAX_SEGMENTS {
-        let Some(earlier) = before(conn, at.timeline, &at.mount_name)? else {
-            return Ok(None);
+    for _ in 0..=WALK_MAX_SEGMENTS {
+        let Some(earlier) = rows.next()? else {
+            break;
         };
-        if earlier.incarnation != row.incarnation {
-            return Ok(None);
+        if earlier.get::<_, u32>(1)? != row.incarnation.0 {
+            break;
         }
-        // The record that introduced the entry is the one that later hashes were made from.
-        let Some(text) = line_text(conn, earlier.seq)? else {
-            return Ok(None);
+        let kept = earlier
+            .get_ref(3)?
+            .as_str_or_null()
+            .map_err(rusqlite::Error::from)?;
+        let kept: Option<GtidSet> = kept.and_then(|text| text.parse().ok());
+        let full = if unsigned(earlier, 0)? == row.seq.0 {
+            kept
+        } else {
+            // The record that introduced the entry is the one that later hashes were made from.
+            let text = earlier
+                .get_ref(2)?
+                .as_str_or_null()
+                .map_err(rusqlite::Error::from)?;
+            let fields = text.and_then(|text| serde_json::from_str(text).ok());
+            let Some(GtidsOnly {
+                previous_gtids,
+                gtids: Some(gtids),
+            }) = fields
+            else {
+                break;
+            };
+            newer.push(gtids);
+            kept.or(previous_gtids)
         };
-        let fields: Option<GtidsOnly> = serde_json::from_str(&text).ok();
-        let Some(GtidsOnly {
-            previous_gtids,
-            gtids: Some(gtids),
-        }) = fields
-        else {
-            return Ok(None);
-        };
-        if let Some(full) = previous_gtids {
-            let mut set = executed_after(full, &gtids);
-            for gtids in newer.iter().rev() {
-                set = executed_after(set, gtids);
-            }
-            return Ok(Some(set));
+        if let Some(full) = full {
+            let executed = newer.iter().rev().fold(full, executed_after);
+            return Ok(Some(executed));
         }
-        newer.push(gtids);
-        at = earlier;
     }
     Ok(None)
+}
+
+/// Keeps what was executed before an entry, now and then.
+pub(super) fn keep_position(
+    conn: &Connection,
+    seq: Seq,
+    segment: &SegmentRecord,
+    previous: Option<&GtidSet>,
+) -> Result<(), Fault> {
+    let Some(previous) = previous else {
+        return Ok(());
+    };
+    if segment.previous_gtids.is_some() || !seq.0.is_multiple_of(POSITION_EVERY) {
+        return Ok(());
+    }
+    let text = previous.to_string();
+    if text.len() <= POSITION_MAX_BYTES {
+        conn.prepare_cached("INSERT INTO positions (entry, previous_gtids) VALUES (?1, ?2)")?
+            .execute(params![seq.0 as i64, text])?;
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Version of the tables below. Another version's index is rebuilt, never converted.
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
 /// `application_id` of our databases ("blfs"): another program's is never deleted.
 const APPLICATION_ID: i32 = 0x626c_6673;
 /// How long to wait for another process's transaction: a batch takes milliseconds, a checkpoint on a slow disk longer.
@@ -69,6 +69,9 @@ CREATE TABLE bounds (
 
 -- Breaks in the continuity of GTIDs, by the entry that follows the break.
 CREATE TABLE breaks (entry INTEGER PRIMARY KEY, appeared TEXT NOT NULL, vanished TEXT NOT NULL);
+
+-- What was executed before some entries whose record gives only its hash, so that looking back for it is short.
+CREATE TABLE positions (entry INTEGER PRIMARY KEY, previous_gtids TEXT NOT NULL);
 
 -- Heads and tails of objects, as stored.
 CREATE TABLE opens (
@@ -226,7 +229,15 @@ fn create(conn: &mut Connection) -> rusqlite::Result<bool> {
 /// Removes all that came from records.
 pub(super) fn clear_records(conn: &Connection) -> Result<(), Fault> {
     for table in [
-        "lines", "entries", "aliases", "objects", "sources", "runs", "bounds", "breaks",
+        "lines",
+        "entries",
+        "aliases",
+        "objects",
+        "sources",
+        "runs",
+        "bounds",
+        "breaks",
+        "positions",
     ] {
         conn.execute(&format!("DELETE FROM {table}"), [])?;
     }
@@ -250,7 +261,16 @@ fn check(conn: &Connection, path: &Path) -> Result<(), Refusal> {
         }
     }
     for table in [
-        "meta", "lines", "entries", "aliases", "objects", "sources", "runs", "bounds", "breaks",
+        "meta",
+        "lines",
+        "entries",
+        "aliases",
+        "objects",
+        "sources",
+        "runs",
+        "bounds",
+        "breaks",
+        "positions",
         "opens",
     ] {
         let there: bool = conn.query_row(

@@ -58,27 +58,22 @@ impl Line {
     /// # Errors
     /// See [`LineError`].
     pub fn read(bytes: &[u8]) -> Result<Line, LineError> {
-        let malformed = |why: &str| LineError::Malformed(why.to_owned());
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         if bytes.len() as u64 > RECORD_MAX_BYTES {
-            return Err(malformed("it is too long"));
+            return Err(LineError::Malformed("it is too long".to_owned()));
         }
         let text = std::str::from_utf8(bytes).map_err(|_| LineError::SelfMismatch)?;
-        check_self(bytes)?;
+        let hash = check_self(bytes)?;
+        let malformed = |e: serde_json::Error| LineError::Malformed(e.to_string());
         // The format number first: a newer record may have a shape that this build cannot read.
-        #[derive(serde::Deserialize)]
-        struct Versioned {
-            format: u64,
+        let opening: Opening = serde_json::from_str(text).map_err(malformed)?;
+        if opening.format != u64::from(FORMAT) {
+            return Err(LineError::NewerFormat(opening.format));
         }
-        let versioned: Versioned =
-            serde_json::from_str(text).map_err(|e| LineError::Malformed(e.to_string()))?;
-        if versioned.format != u64::from(FORMAT) {
-            return Err(LineError::NewerFormat(versioned.format));
-        }
-        let record = serde_json::from_str(text).map_err(|e| LineError::Malformed(e.to_string()))?;
+        let record = Record::read(text).map_err(malformed)?;
         Ok(Line {
             text: text.to_owned(),
-            hash: Sha256::of(bytes),
+            hash,
             record,
         })
     }
@@ -104,8 +99,14 @@ impl Line {
     }
 }
 
-/// Checks that the line ends in `self`, and that it is the SHA-256 of the line without it.
-fn check_self(bytes: &[u8]) -> Result<(), LineError> {
+/// What every format has.
+#[derive(serde::Deserialize)]
+struct Opening {
+    format: u64,
+}
+
+/// Checks that the line ends in `self`, and that it is the SHA-256 of the line without it. Returns the whole line's hash.
+fn check_self(bytes: &[u8]) -> Result<Sha256, LineError> {
     let body_len = bytes
         .len()
         .checked_sub(SELF_BYTES)
@@ -117,14 +118,16 @@ fn check_self(bytes: &[u8]) -> Result<(), LineError> {
     let said: Option<Sha256> = digits
         .and_then(|d| std::str::from_utf8(d).ok())
         .and_then(|d| d.parse().ok());
-    let mut hasher = crate::model::digest::Hasher::default();
-    hasher.update(body);
-    hasher.update(b"}");
-    if said == Some(hasher.finish()) {
-        Ok(())
-    } else {
-        Err(LineError::SelfMismatch)
+    // Both hashes begin with the same bytes, which are hashed once.
+    let mut whole = crate::model::digest::Hasher::default();
+    whole.update(body);
+    let mut without_self = whole.clone();
+    without_self.update(b"}");
+    if said != Some(without_self.finish()) {
+        return Err(LineError::SelfMismatch);
     }
+    whole.update(tail);
+    Ok(whole.finish())
 }
 
 #[cfg(test)]

@@ -466,8 +466,7 @@ impl Serialize for GtidSet {
 
 impl<'de> Deserialize<'de> for GtidSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        crate::model::text::deserialize(deserializer)
     }
 }
 
@@ -479,8 +478,7 @@ impl Serialize for Gtid {
 
 impl<'de> Deserialize<'de> for Gtid {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        crate::model::text::deserialize(deserializer)
     }
 }
 

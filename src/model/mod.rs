@@ -3,6 +3,7 @@
 pub mod digest;
 pub mod gtid;
 pub mod name;
+pub(crate) mod text;
 pub mod time;
 pub mod url;
 

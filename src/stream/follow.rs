@@ -68,8 +68,7 @@ impl Stream {
         let healed = matches!(self.newest().await?, Newest::Healed);
         if healed {
             tracing::info!("a lost ledger record can be read again: the index is built anew");
-            let index = Arc::clone(&self.index);
-            blocking(move || index.reset()).await?;
+            self.reset().await?;
         }
         let mut intake = Intake::new(self, healed).await?;
         if list || healed || !intake.probe().await? {
@@ -77,10 +76,18 @@ impl Stream {
                 // A page is a copy. If it breaks the chain, perhaps the records themselves do not.
                 Err(StreamError::Index(IndexError::Chain(error))) => {
                     tracing::warn!(%error, "reading the records themselves, without pages");
-                    intake = Intake {
-                        told: intake.told,
-                        ..Intake::new(self, healed).await?
-                    };
+                    let forged = matches!(self.newest().await, Err(StreamError::Rollback { .. }));
+                    if forged {
+                        tracing::error!(
+                            "ledger pages differ from the records: the index is built anew"
+                        );
+                        self.reset().await?;
+                    }
+                    let told = intake.told;
+                    intake = Intake::new(self, told.look_again || forged).await?;
+                    if !forged {
+                        intake.told = told;
+                    }
                     intake.listed(false).await?;
                 }
                 other => other?,
@@ -89,6 +96,11 @@ impl Stream {
         let told = intake.finish().await?;
         *follows += 1;
         Ok(told)
+    }
+
+    async fn reset(&self) -> Result<(), StreamError> {
+        let index = Arc::clone(&self.index);
+        Ok(blocking(move || index.reset()).await?)
     }
 
     async fn known(&self) -> Result<Arc<LedgerState>, StreamError> {
