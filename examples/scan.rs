@@ -24,6 +24,11 @@ fn main() -> Result<()> {
         }
     }
     seconds.sort_by(f64::total_cmp);
-    println!("{} {:.6} {:.6}", file.len(), seconds[0], seconds[seconds.len() / 2]);
+    println!(
+        "{} {:.6} {:.6}",
+        file.len(),
+        seconds[0],
+        seconds[seconds.len() / 2]
+    );
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use super::error::Fault;
 use super::rows::{self, EntryRow, state_code};
+use crate::ledger::entry::check_supersede;
 use crate::ledger::record::SupersedeRecord;
-use crate::ledger::state::check_supersede;
 use crate::ledger::{ChainError, Entry, EntryState, LedgerState, SegmentRecord};
 use crate::model::{MountName, Seq};
 use rusqlite::{Connection, OptionalExtension, params};

@@ -1,5 +1,7 @@
 #![doc = include_str!("FORMAT.md")]
 
+pub mod entry;
+mod kinds;
 pub mod line;
 pub mod page;
 pub mod record;
@@ -8,9 +10,10 @@ pub mod stream_file;
 #[doc(hidden)]
 pub mod testing;
 
+pub use entry::{Entry, EntryState};
 pub use line::{Line, LineError};
 pub use record::{Body, Record, SegmentRecord};
-pub use state::{ChainError, Entry, EntryState, LedgerState};
+pub use state::{ChainError, LedgerState};
 pub use stream_file::StreamFile;
 
 use crate::model::{ObjectKey, Seq};

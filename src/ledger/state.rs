@@ -2,8 +2,9 @@
 //!
 //! Pure, and small whatever the length of the history: it can be kept beside an index and resumed.
 
+use super::entry::{Change, Entry, EntryState};
 use super::line::Line;
-use super::record::{Body, GapRecord, HoleRecord, SegmentRecord, SupersedeRecord};
+use super::record::Body;
 use super::stream_file::StreamFile;
 use crate::model::{
     Basename, GtidSet, Incarnation, MountName, SegmentNumber, Seq, Sha256, Timeline,
@@ -21,9 +22,9 @@ pub struct LedgerState {
     /// What the next record's `prev` must say; `None` after a record that cannot be read.
     pub last_hash: Option<Sha256>,
     /// Records that could not be read, all told: what they said explains numbers that are missing.
-    lost: u32,
-    incarnations: BTreeMap<Incarnation, IncarnationState>,
-    timelines: BTreeMap<Timeline, TimelineState>,
+    pub(super) lost: u32,
+    pub(super) incarnations: BTreeMap<Incarnation, IncarnationState>,
+    pub(super) timelines: BTreeMap<Timeline, TimelineState>,
 }
 
 /// What is known of one incarnation.
@@ -44,7 +45,7 @@ pub struct IncarnationState {
     /// What was executed at the end of its last segment; `None` after a hole, or where the files do not tell.
     pub executed: Option<GtidSet>,
     /// Records lost, all told, when its last segment or hole was accepted.
-    lost_before: u32,
+    pub(super) lost_before: u32,
 }
 
 /// What is known of one timeline.
@@ -58,58 +59,6 @@ pub struct TimelineState {
     pub executed: GtidSet,
     /// Every GTID in its segments.
     pub archived: GtidSet,
-}
-
-/// One name of the history, and what stands behind it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// The record that introduced it; a superseding record keeps this.
-    pub seq: Seq,
-    /// Its timeline.
-    pub timeline: Timeline,
-    /// Its incarnation.
-    pub incarnation: Incarnation,
-    /// Its number; for a gap or lost record, the number of the segment before it.
-    pub number: SegmentNumber,
-    /// Its name in the mount.
-    pub mount_name: MountName,
-    /// Whether and how it can be read.
-    pub state: EntryState,
-    /// Why it cannot be read, or what is wrong; empty if nothing is.
-    pub reason: String,
-    /// What was executed before it, where known.
-    pub previous_gtids: Option<GtidSet>,
-    /// The segment, unless there is none to read.
-    pub segment: Option<Box<SegmentRecord>>,
-}
-
-/// Whether and how an entry can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EntryState {
-    /// All of it.
-    Archived,
-    /// Up to its first bad event.
-    Damaged,
-    /// Not at all: the server's file was gone or unreadable.
-    Hole,
-    /// Not at all: an unknown extent of history is missing here.
-    Gap,
-    /// Not at all: the ledger record at this place cannot be read.
-    Lost,
-}
-
-/// What a record changes for those who keep a view of the history.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Change {
-    /// A new entry.
-    Add(Box<Entry>),
-    /// The entry that record `.0` introduced now stands for another segment: see [`check_supersede`].
-    Replace(Seq, Box<SegmentRecord>),
-    /// A timeline ends inside a segment.
-    Fence(super::record::FenceRecord),
-    /// The front of a timeline is gone.
-    Prune(super::record::PruneRecord),
 }
 
 /// A record that may not stand where it stands.
@@ -272,7 +221,7 @@ impl LedgerState {
     }
 
     /// Checks that a timeline exists, or may have begun in a record that was lost.
-    fn check_timeline(&self, timeline: Timeline) -> Result<(), String> {
+    pub(super) fn check_timeline(&self, timeline: Timeline) -> Result<(), String> {
         if self.timelines.contains_key(&timeline) || (self.lost > 0 && timeline.0 > 0) {
             Ok(())
         } else {
@@ -281,7 +230,7 @@ impl LedgerState {
     }
 
     /// Checks that an entry of `incarnation` may come next in `timeline` under `name`.
-    fn check_place(
+    pub(super) fn check_place(
         &self,
         timeline: Timeline,
         incarnation: Incarnation,
@@ -336,14 +285,14 @@ impl LedgerState {
     }
 
     /// Whether the new id `id` would leave more ids without a first record than records were lost.
-    fn skips(&self, id: u32, newest: u32, known: usize) -> bool {
+    pub(super) fn skips(&self, id: u32, newest: u32, known: usize) -> bool {
         let unknown = u64::from(id.max(newest)).saturating_sub(known as u64 + 1);
         unknown > u64::from(self.lost)
     }
 
     /// Checks that `name` sorts as every mount name must: the stream's basename, then dots and digits only, because
     /// locales disagree on how other characters sort.
-    fn check_name(&self, name: &MountName) -> Result<(), String> {
+    pub(super) fn check_name(&self, name: &MountName) -> Result<(), String> {
         let digits = name.as_str().strip_prefix(self.basename.as_str());
         let plain = digits.is_some_and(|rest| {
             rest.starts_with('.') && rest.bytes().all(|b| b == b'.' || b.is_ascii_digit())
@@ -359,7 +308,7 @@ impl LedgerState {
     }
 
     /// Remembers that an entry was placed.
-    fn place(
+    pub(super) fn place(
         &mut self,
         timeline: Timeline,
         name: &MountName,
@@ -378,251 +327,6 @@ impl LedgerState {
             });
         known.last_mount_name = name.clone();
         known
-    }
-
-    fn segment(&mut self, seq: Seq, segment: &SegmentRecord) -> Result<Change, String> {
-        check_segment(segment)?;
-        self.check_place(
-            segment.timeline,
-            segment.incarnation,
-            segment.number,
-            &segment.mount_name,
-        )?;
-        let before = self.incarnations.get(&segment.incarnation);
-        let previous = match (&segment.previous_gtids, segment.previous_gtids_sha256) {
-            (Some(set), _) => Some(set.clone()),
-            (None, None) => None,
-            (None, Some(said)) => {
-                let derived = before.and_then(|b| b.executed.clone());
-                if derived
-                    .as_ref()
-                    .is_some_and(|set| Sha256::of(set.to_string().as_bytes()) != said)
-                {
-                    return Err(
-                        "has previous GTIDs that do not follow from the records before it"
-                            .to_owned(),
-                    );
-                }
-                derived
-            }
-        };
-        let executed = previous.clone().map(|mut set| {
-            set.union_with(&segment.gtids);
-            set.into_position_form()
-        });
-        let server_uuid = segment
-            .server_uuid
-            .or_else(|| before.and_then(|b| b.server_uuid));
-        let state = IncarnationState {
-            timeline: segment.timeline,
-            server_uuid,
-            basename: segment.file.basename().clone(),
-            last_number: segment.number,
-            last_seq: seq,
-            last_head: Some(segment.head),
-            executed: executed.clone(),
-            lost_before: self.lost,
-        };
-        let timeline = self.place(
-            segment.timeline,
-            &segment.mount_name,
-            segment.incarnation,
-            state,
-        );
-        timeline.archived.union_with(&segment.gtids);
-        timeline
-            .executed
-            .union_with(executed.as_ref().unwrap_or(&segment.gtids));
-        Ok(Change::Add(Box::new(Entry {
-            seq,
-            timeline: segment.timeline,
-            incarnation: segment.incarnation,
-            number: segment.number,
-            mount_name: segment.mount_name.clone(),
-            state: segment.entry_state(),
-            reason: segment
-                .damaged
-                .as_ref()
-                .map(|d| d.reason.clone())
-                .unwrap_or_default(),
-            previous_gtids: previous,
-            segment: Some(Box::new(segment.clone())),
-        })))
-    }
-
-    fn hole(&mut self, seq: Seq, hole: &HoleRecord) -> Result<Change, String> {
-        if hole.file.number() != hole.number {
-            return Err(format!("says number {} of {}", hole.number, hole.file));
-        }
-        if hole.incarnation.0 == 0 || hole.timeline.0 == 0 {
-            return Err("has incarnation or timeline 0".to_owned());
-        }
-        self.check_place(
-            hole.timeline,
-            hole.incarnation,
-            hole.number,
-            &hole.mount_name,
-        )?;
-        let server_uuid = self
-            .incarnations
-            .get(&hole.incarnation)
-            .and_then(|known| known.server_uuid);
-        let state = IncarnationState {
-            timeline: hole.timeline,
-            server_uuid,
-            basename: hole.file.basename().clone(),
-            last_number: hole.number,
-            last_seq: seq,
-            last_head: None,
-            executed: None,
-            lost_before: self.lost,
-        };
-        self.place(hole.timeline, &hole.mount_name, hole.incarnation, state);
-        Ok(Change::Add(Box::new(Entry {
-            seq,
-            timeline: hole.timeline,
-            incarnation: hole.incarnation,
-            number: hole.number,
-            mount_name: hole.mount_name.clone(),
-            state: EntryState::Hole,
-            reason: hole.reason.clone(),
-            previous_gtids: None,
-            segment: None,
-        })))
-    }
-
-    fn gap(&mut self, seq: Seq, gap: &GapRecord) -> Result<Change, String> {
-        if gap.after >= seq {
-            return Err(format!(
-                "says that history is missing after record {}, which is later",
-                gap.after
-            ));
-        }
-        self.check_name(&gap.mount_name)?;
-        self.check_timeline(gap.timeline)?;
-        if !gap.mount_name.is_gap() {
-            return Err(format!(
-                "is named {}, which is no gap's name",
-                gap.mount_name
-            ));
-        }
-        if let Some(known) = self.timelines.get_mut(&gap.timeline) {
-            if gap.mount_name <= known.last_mount_name {
-                return Err(format!(
-                    "is named {}, which does not sort after {}",
-                    gap.mount_name, known.last_mount_name
-                ));
-            }
-            known.last_mount_name = gap.mount_name.clone();
-            // Known to be before what comes next: the one that comes next must not record the same gap again.
-            known.executed.union_with(&gap.missing);
-        }
-        let last = self
-            .incarnations
-            .iter_mut()
-            .rfind(|(_, state)| state.timeline == gap.timeline);
-        let (incarnation, number) = match last {
-            Some((id, state)) => {
-                state.executed = None;
-                (*id, state.last_number)
-            }
-            // All of the timeline before it was lost.
-            None => (Incarnation(1), SegmentNumber(0)),
-        };
-        Ok(Change::Add(Box::new(Entry {
-            seq,
-            timeline: gap.timeline,
-            incarnation,
-            number,
-            mount_name: gap.mount_name.clone(),
-            state: EntryState::Gap,
-            reason: gap.reason.clone(),
-            previous_gtids: None,
-            segment: None,
-        })))
-    }
-
-    fn supersede(&mut self, seq: Seq, supersede: &SupersedeRecord) -> Result<Change, String> {
-        if supersede.supersedes >= seq {
-            return Err(format!(
-                "replaces record {}, which is later",
-                supersede.supersedes
-            ));
-        }
-        check_segment(&supersede.segment)?;
-        self.check_timeline(supersede.segment.timeline)?;
-        if let Some(timeline) = self.timelines.get_mut(&supersede.segment.timeline) {
-            timeline.archived.union_with(&supersede.segment.gtids);
-            timeline.executed.union_with(&supersede.segment.gtids);
-        }
-        Ok(Change::Replace(
-            supersede.supersedes,
-            Box::new(supersede.segment.clone()),
-        ))
-    }
-}
-
-impl SegmentRecord {
-    /// Whether and how it can be read.
-    pub fn entry_state(&self) -> EntryState {
-        if self.damaged.is_some() {
-            EntryState::Damaged
-        } else {
-            EntryState::Archived
-        }
-    }
-}
-
-/// What holds for every segment record by itself.
-fn check_segment(segment: &SegmentRecord) -> Result<(), String> {
-    if segment.file.number() != segment.number {
-        return Err(format!(
-            "says number {} of {}",
-            segment.number, segment.file
-        ));
-    }
-    if !segment
-        .object
-        .key
-        .as_str()
-        .starts_with(super::SEGMENTS_PREFIX)
-    {
-        return Err(format!(
-            "has its object at {}, outside {}",
-            segment.object.key,
-            super::SEGMENTS_PREFIX
-        ));
-    }
-    if segment.incarnation.0 == 0 || segment.timeline.0 == 0 {
-        return Err("has incarnation or timeline 0".to_owned());
-    }
-    Ok(())
-}
-
-/// Checks that `new` may take the place of `old`.
-///
-/// # Errors
-/// With the rule that is broken.
-pub fn check_supersede(old: &Entry, new: &SegmentRecord) -> Result<(), String> {
-    let same = old.timeline == new.timeline
-        && old.incarnation == new.incarnation
-        && old.number == new.number
-        && old.mount_name == new.mount_name;
-    if !same {
-        return Err(format!(
-            "replaces {} by {}, another segment",
-            old.mount_name, new.mount_name
-        ));
-    }
-    match (&old.segment, old.state) {
-        (Some(segment), EntryState::Archived) if segment.sha256 != new.sha256 => {
-            Err(format!("replaces {} by other bytes", old.mount_name))
-        }
-        (None, EntryState::Gap | EntryState::Lost) => Err(format!(
-            "fills {}, which is no single segment",
-            old.mount_name
-        )),
-        _ => Ok(()),
     }
 }
 

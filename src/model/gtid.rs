@@ -4,46 +4,13 @@
 //! `uuid:1-5:7:tag:1-3,uuid:1`. MariaDB has no notation for sets, so a run of sequence numbers of one domain and one
 //! server is written `domain-server-first..last`, and a single one as MariaDB writes it, `domain-server-seq`.
 
+use super::intervals::Intervals;
+use super::tag::Tag;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
-
-/// A GTID tag (MySQL 8.3 and later): up to 32 of `[a-z0-9_]`, not beginning with a digit; empty for an untagged GTID.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
-pub struct Tag(String);
-
-/// Longest tag MySQL accepts.
-const TAG_MAX_BYTES: usize = 32;
-
-impl Tag {
-    /// The tag of an untagged GTID.
-    pub fn none() -> Tag {
-        Tag::default()
-    }
-
-    /// The text, empty for an untagged GTID.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Tag {
-    type Err = ParseGtidError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // MySQL folds tags to lower case on input ("GTID Format", 19.1.3.1).
-        let text = text.to_ascii_lowercase();
-        let legal = text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        if text.len() > TAG_MAX_BYTES || !legal || text.starts_with(|c: char| c.is_ascii_digit()) {
-            return Err(ParseGtidError::new(&text, "is not a GTID tag"));
-        }
-        Ok(Tag(text))
-    }
-}
 
 /// Where a run of sequence numbers belongs: who counts.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -96,92 +63,11 @@ pub struct ParseGtidError {
 }
 
 impl ParseGtidError {
-    fn new(text: &str, reason: &'static str) -> ParseGtidError {
+    pub(super) fn new(text: &str, reason: &'static str) -> ParseGtidError {
         ParseGtidError {
             text: text.chars().take(100).collect(),
             reason,
         }
-    }
-}
-
-/// Sorted, disjoint, non-adjacent runs of numbers, both ends inclusive.
-#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
-pub struct Intervals(Vec<(u64, u64)>);
-
-impl Intervals {
-    /// The runs in order.
-    pub fn runs(&self) -> &[(u64, u64)] {
-        &self.0
-    }
-
-    /// How many numbers there are.
-    pub fn count(&self) -> u64 {
-        self.0.iter().map(|(first, last)| last - first + 1).sum()
-    }
-
-    /// The largest number.
-    pub fn last(&self) -> Option<u64> {
-        self.0.last().map(|run| run.1)
-    }
-
-    fn insert(&mut self, first: u64, last: u64) {
-        debug_assert!(first <= last, "an interval is not empty");
-        // Transactions mostly arrive in order: the end of the last run is where nearly every one goes.
-        if let Some(run) = self.0.last_mut() {
-            if first == run.1.saturating_add(1) {
-                run.1 = last;
-                return;
-            }
-            if first > run.1 {
-                self.0.push((first, last));
-                return;
-            }
-        } else {
-            self.0.push((first, last));
-            return;
-        }
-        let from = self
-            .0
-            .partition_point(|run| run.1.saturating_add(1) < first);
-        let to = self
-            .0
-            .partition_point(|run| run.0 <= last.saturating_add(1));
-        let merged = self.0[from..to].iter().fold((first, last), |all, run| {
-            (all.0.min(run.0), all.1.max(run.1))
-        });
-        self.0.splice(from..to, [merged]);
-    }
-
-    fn contains_run(&self, first: u64, last: u64) -> bool {
-        let at = self.0.partition_point(|run| run.1 < first);
-        self.0
-            .get(at)
-            .is_some_and(|run| run.0 <= first && last <= run.1)
-    }
-
-    fn intersects(&self, other: &Intervals) -> bool {
-        other.0.iter().any(|(first, last)| {
-            let at = self.0.partition_point(|run| run.1 < *first);
-            self.0.get(at).is_some_and(|run| run.0 <= *last)
-        })
-    }
-
-    fn minus(&self, other: &Intervals) -> Intervals {
-        let mut left = Vec::new();
-        for &(first, last) in &self.0 {
-            let mut from = Some(first);
-            let start = other.0.partition_point(|run| run.1 < first);
-            for &(cut_first, cut_last) in other.0[start..].iter().take_while(|run| run.0 <= last) {
-                if let Some(f) = from.filter(|f| *f < cut_first) {
-                    left.push((f, cut_first - 1));
-                }
-                from = cut_last.checked_add(1).filter(|next| *next <= last);
-            }
-            if let Some(f) = from {
-                left.push((f, last));
-            }
-        }
-        Intervals(left)
     }
 }
 

@@ -2,15 +2,19 @@
 
 pub mod digest;
 pub mod gtid;
+pub mod intervals;
 pub mod name;
+pub mod tag;
 pub(crate) mod text;
 pub mod time;
 pub mod url;
 
 pub use digest::Sha256;
-pub use gtid::{Gtid, GtidSet, GtidSource, Tag};
+pub use gtid::{Gtid, GtidSet, GtidSource};
+pub use intervals::Intervals;
 pub use name::{
     Basename, FileName, Incarnation, MountName, ObjectKey, SegmentNumber, Seq, Timeline,
 };
+pub use tag::Tag;
 pub use time::Micros;
 pub use url::StoreUrl;

@@ -1,28 +1,24 @@
 //! One run of the archiver: everything that is closed and not archived yet, in order.
 
-use super::commit::{Committed, Committer, closed_by};
+use super::commit::Committer;
 use super::compress::CompressPool;
-use super::journal::{Interrupt, Journal, Uninterrupted, around};
-use super::likeness::{Likeness, likeness};
-use super::manifest::{self, LastArchived, Manifest};
-use super::pipeline::{self, Format, OnRead, Uploaded};
-use super::place::{Arrival, Consent, Refusal, first_basename, flavour_name};
-use super::plan::{ArchivedAs, Conflict, Plan, Seen, plan, suspects};
-use crate::binlog::{Head, Scanner, Summary};
+use super::journal::{Interrupt, Journal, Uninterrupted};
+use super::listed::{Batch, HeadOfFile, clear_suspects, look_up};
+use super::manifest;
+use super::pipeline::Format;
+use super::place::{Consent, Refusal, first_basename, flavour_name};
+use super::plan::plan;
+use super::run::Run;
 use crate::index::Index;
-use crate::ledger::record::ClosedBy;
-use crate::ledger::{FORMAT, LedgerState, SEGMENTS_PREFIX, StreamFile};
-use crate::model::digest::Hasher;
-use crate::model::{GtidSet, Incarnation, Micros, ObjectKey, Sha256};
+use crate::ledger::{FORMAT, LedgerState, StreamFile};
+use crate::model::Micros;
 use crate::segment::{FRAME_SIZE_DEFAULT, Recipients};
-use crate::source::{Listing, Source, SourceError, SourceFile};
+use crate::source::Source;
 use crate::store::SharedStore;
 use crate::stream::{self, Stream, StreamError};
 use anyhow::{Context as _, Result, bail};
-use futures::StreamExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Name of the index in the state directory.
 pub const INDEX_NAME: &str = "index.db";
@@ -106,22 +102,6 @@ pub struct Outcome {
     pub notices: Vec<String>,
 }
 
-/// What a server's files are now: read before anything is written anywhere.
-pub struct Batch {
-    listing: Listing,
-    heads: Vec<HeadOfFile>,
-}
-
-/// Lists the files of `source` and reads the head of each.
-///
-/// # Errors
-/// When a file cannot be read, or is no binlog that can be archived: it is refused by name, and nothing was written.
-pub fn read_batch(source: &Source) -> Result<Batch> {
-    let listing = source.list()?;
-    let heads = read_heads(source, &listing)?;
-    Ok(Batch { listing, heads })
-}
-
 /// Archives every closed file of `batch` that `store` does not have.
 ///
 /// # Errors
@@ -192,25 +172,6 @@ fn lock(settings: &Settings) -> Result<std::fs::File> {
     }
 }
 
-type HeadOfFile = (crate::source::Listed, Head, u64);
-
-/// Reads the head of every listed file. Closed files that were purged meanwhile are left out.
-fn read_heads(source: &Source, listing: &Listing) -> Result<Vec<HeadOfFile>> {
-    let mut heads = Vec::with_capacity(listing.files.len());
-    for listed in &listing.files {
-        let Some(file) = source.open_listed(listed)? else {
-            continue;
-        };
-        match file.head() {
-            Ok(head) => heads.push((listed.clone(), head, file.size())),
-            // The active file may be in the making: nothing is taken from it but its PREVIOUS_GTIDS.
-            Err(SourceError::Io { .. }) if !listed.closed => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Ok(heads)
-}
-
 /// Opens the stream, or begins it, with index and journal.
 async fn open_stream(
     store: SharedStore,
@@ -277,312 +238,4 @@ fn check_not_behind(settings: &Settings, state: &LedgerState) -> Result<()> {
         ),
         _ => Ok(()),
     }
-}
-
-fn look_up(index: &Index, state: &LedgerState, heads: Vec<HeadOfFile>) -> Result<Vec<Seen>> {
-    let look_up = |(listed, head, size): HeadOfFile| {
-        let found = index
-            .find(&head.head, listed.file.number())?
-            .into_iter()
-            .next_back();
-        let archived = found.and_then(|entry| {
-            let succeeded = state
-                .incarnation(entry.incarnation)
-                .is_some_and(|known| known.last_number > entry.number);
-            Some(ArchivedAs {
-                seq: entry.seq,
-                incarnation: entry.incarnation,
-                size: entry.segment?.size,
-                succeeded,
-            })
-        });
-        Ok(Seen {
-            listed,
-            head,
-            size,
-            archived,
-        })
-    };
-    heads.into_iter().map(look_up).collect()
-}
-
-/// Reads the files that may be others than those archived, and forgets the match of those that are.
-fn clear_suspects(index: &Index, seen: &mut [Seen]) -> Result<()> {
-    for n in suspects(seen) {
-        let Some(archived) = seen[n].archived else {
-            continue;
-        };
-        let record = index
-            .entry_by_seq(archived.seq)?
-            .and_then(|entry| entry.segment);
-        let record = record
-            .with_context(|| format!("ledger record {} is not in the index", archived.seq))?;
-        let (summary, sha256) = read_through(&seen[n])?;
-        match likeness(&record, &summary, sha256) {
-            Likeness::Same => {}
-            Likeness::Another => seen[n].archived = None,
-            Likeness::Changed => return Err(Conflict::of(&seen[n], &archived).into()),
-        }
-    }
-    Ok(())
-}
-
-/// Scans and hashes a whole file.
-fn read_through(file: &Seen) -> Result<(Summary, Sha256)> {
-    let opened = SourceFile::open(&file.listed.path)?;
-    let (mut scanner, mut hasher) = (Scanner::new(()), Hasher::default());
-    let mut buffer = vec![0; FRAME_SIZE_DEFAULT as usize];
-    let mut offset = 0;
-    loop {
-        let n = opened.read_at_most(offset, &mut buffer)?;
-        if n == 0 {
-            break;
-        }
-        let refused = |source| SourceError::Refused {
-            path: file.listed.path.clone(),
-            source,
-        };
-        scanner.push(&buffer[..n]).map_err(refused)?;
-        hasher.update(&buffer[..n]);
-        offset += n as u64;
-    }
-    Ok((scanner.finish().0?, hasher.finish()))
-}
-
-struct Run<'a> {
-    source: &'a Source,
-    settings: &'a Settings,
-    committer: Committer,
-    pool: CompressPool,
-    format: Format,
-    listing: Listing,
-    outcome: Outcome,
-}
-
-impl Run<'_> {
-    fn note_older(&mut self, seen: &[Seen], plan: &Plan) {
-        for file in plan.older.iter().filter_map(|n| seen.get(*n)) {
-            self.outcome.notices.push(format!(
-                "{} is older than what this stream begins with, or a hole in it: left alone",
-                file.listed.file
-            ));
-        }
-    }
-
-    /// Uploads several files at a time, and commits them in order. After a failure nothing more begins or is committed,
-    /// and what was in flight is waited for and removed: an upload that is merely dropped might still land.
-    async fn archive(&mut self, seen: &[Seen], plan: &Plan) -> Result<()> {
-        let progress = Arc::clone(&self.settings.progress);
-        progress.planned(
-            plan.next.len(),
-            plan.next
-                .iter()
-                .filter_map(|n| seen.get(*n))
-                .map(|file| file.size)
-                .sum(),
-        );
-        let on_read: OnRead = Arc::new(move |bytes| progress.read(bytes));
-        let (committer, pool, format, source) =
-            (&self.committer, &self.pool, &self.format, self.source);
-        let stop = &AtomicBool::new(false);
-        let upload = |n: usize| {
-            let on_read = Arc::clone(&on_read);
-            async move {
-                if stop.load(Ordering::Relaxed) {
-                    return (n, Ok(None));
-                }
-                (
-                    n,
-                    upload_one(committer, source, pool, format, &seen[n], on_read).await,
-                )
-            }
-        };
-        let mut uploads = futures::stream::iter(plan.next.iter().copied())
-            .map(upload)
-            .buffered(self.settings.transfers.max(1));
-        let mut failed: Option<anyhow::Error> = None;
-        while let Some((n, uploaded)) = uploads.next().await {
-            let result = match uploaded {
-                Ok(None) => continue,
-                Ok(Some(uploaded)) if failed.is_some() => {
-                    discard(committer, &uploaded.key)
-                        .await
-                        .unwrap_or_else(|e| tracing::warn!("removed by the next run: {e:#}"));
-                    continue;
-                }
-                Ok(Some(uploaded)) => {
-                    let committed =
-                        commit_one(committer, &self.listing, seen, plan, n, &uploaded).await;
-                    committed.map(|committed| self.outcome.add(&seen[n], &uploaded, committed))
-                }
-                Err(e) => Err(e),
-            };
-            match result.and_then(|()| write_manifest(committer, self.settings)) {
-                Ok(()) => self
-                    .settings
-                    .progress
-                    .archived(&seen[n].listed.file.to_string()),
-                Err(e) => {
-                    stop.store(true, Ordering::Relaxed);
-                    failed.get_or_insert(
-                        e.context(format!("archiving {}", seen[n].listed.path.display())),
-                    );
-                }
-            }
-        }
-        let Some(e) = failed else { return Ok(()) };
-        if let Err(tidy) = committer.tidy_up().await {
-            tracing::warn!("objects of interrupted uploads are removed by the next run: {tidy:#}");
-        }
-        Err(e)
-    }
-
-    fn write_manifest(&self) -> Result<()> {
-        write_manifest(&self.committer, self.settings)
-    }
-}
-
-impl Outcome {
-    fn add(&mut self, file: &Seen, uploaded: &Uploaded, committed: Committed) {
-        let name = file.listed.file.to_string();
-        self.notices.extend(committed.notices);
-        if committed.by_another {
-            self.by_another += 1;
-            return;
-        }
-        if let Some(damage) = &uploaded.summary.damage {
-            self.notices.push(format!(
-                "{name} is damaged at {}: {}; archived as it is",
-                damage.first_bad_position, damage.reason
-            ));
-            self.damaged.push(name.clone());
-        }
-        self.archived.push((name, committed.seq.0));
-        self.bytes += uploaded.summary.size;
-        self.stored_bytes += uploaded.facts.size;
-    }
-}
-
-/// Uploads one file under a fresh, journaled key. `None` when it was purged before it could be opened.
-async fn upload_one(
-    committer: &Committer,
-    source: &Source,
-    pool: &CompressPool,
-    format: &Format,
-    file: &Seen,
-    on_read: OnRead,
-) -> Result<Option<Uploaded>> {
-    let Some(opened) = source.open_listed(&file.listed)? else {
-        return Ok(None);
-    };
-    check_same_head(&opened, file)?;
-    let key = fresh_key(&file.listed.file.to_string(), !format.recipients.is_empty())?;
-    committer
-        .journal
-        .begin(&key, &file.listed.file.to_string(), Micros::now())?;
-    let uploaded = pipeline::upload(&committer.store, opened, key, format, pool, on_read).await?;
-    Ok(Some(uploaded))
-}
-
-/// Between planning and reading, a RESET may have put another file in its place.
-fn check_same_head(opened: &SourceFile, file: &Seen) -> Result<()> {
-    if opened.head()?.head != file.head.head {
-        let what = "another file has its name now; run again".to_owned();
-        return Err(SourceError::Changed {
-            path: file.listed.path.clone(),
-            what,
-        }
-        .into());
-    }
-    Ok(())
-}
-
-/// A key that nobody else draws: 128 random bits.
-fn fresh_key(file: &str, encrypted: bool) -> Result<ObjectKey> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)
-        .map_err(|e| anyhow::anyhow!("the system has no random numbers: {e}"))?;
-    let suffix = if encrypted { ".age" } else { "" };
-    Ok(format!(
-        "{SEGMENTS_PREFIX}{file}-{}.zst{suffix}",
-        hex::encode(random)
-    )
-    .parse()?)
-}
-
-async fn commit_one(
-    committer: &Committer,
-    listing: &Listing,
-    seen: &[Seen],
-    plan: &Plan,
-    n: usize,
-    uploaded: &Uploaded,
-) -> Result<Committed> {
-    let file = &seen[n].listed.file;
-    let before = n.checked_sub(1).and_then(|before| seen.get(before));
-    let follows = before
-        .map(|before| incarnation_of(committer, before))
-        .transpose()?
-        .flatten();
-    let mut history: GtidSet = plan.history.clone();
-    history.union_with(&uploaded.summary.gtids);
-    let arrival = Arrival {
-        file,
-        previous: uploaded.summary.previous_gtids.as_ref(),
-        server_uuid: listing.server_uuid,
-        history: &history,
-        follows,
-    };
-    let successor = seen.get(n + 1).map(|next| &next.listed.file);
-    let (closed_by, notice): (ClosedBy, _) = closed_by(&uploaded.summary.ending, file, successor);
-    // Behind damage no end is looked for: that none was seen says nothing of the server.
-    let notice = notice.filter(|_| uploaded.summary.damage.is_none());
-    let mut committed = committer.commit(&arrival, uploaded, closed_by).await?;
-    committed.notices.extend(notice);
-    Ok(committed)
-}
-
-fn incarnation_of(committer: &Committer, file: &Seen) -> Result<Option<Incarnation>> {
-    let found = committer
-        .index
-        .find(&file.head.head, file.listed.file.number())?;
-    Ok(found.last().map(|entry| entry.incarnation))
-}
-
-async fn discard(committer: &Committer, key: &ObjectKey) -> Result<()> {
-    committer.store.delete(key).await?;
-    Ok(committer.journal.end(key)?)
-}
-
-/// Writes `state.json` from the index: the newest segment, whoever archived it.
-fn write_manifest(committer: &Committer, settings: &Settings) -> Result<()> {
-    let state = committer.index.state()?;
-    let newest = state.as_deref().and_then(LedgerState::newest_segment);
-    let entry = newest
-        .map(|seq| committer.index.entry_by_seq(seq))
-        .transpose()?
-        .flatten();
-    let last_archived = entry.and_then(|entry| {
-        let segment = entry.segment?;
-        Some(LastArchived {
-            file: segment.file.clone(),
-            incarnation: entry.incarnation,
-            gtid_set: state?.incarnation(entry.incarnation)?.executed.clone(),
-            sha256: segment.sha256,
-            seq: entry.seq,
-        })
-    });
-    let manifest = Manifest {
-        last_archived,
-        updated_at: Micros::now(),
-    };
-    around(&*settings.interrupt, "manifest.write", || {
-        manifest::write(&settings.state_dir, &manifest)
-    })
-    .with_context(|| {
-        format!(
-            "cannot write {}",
-            manifest::path(&settings.state_dir).display()
-        )
-    })
 }

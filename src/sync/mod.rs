@@ -41,10 +41,13 @@ pub mod commit;
 pub mod compress;
 pub mod journal;
 pub mod likeness;
+pub mod listed;
 pub mod manifest;
 pub mod pipeline;
 pub mod place;
 pub mod plan;
+mod run;
 
-pub use archive::{Batch, Outcome, Settings, archive_once, read_batch};
+pub use archive::{Outcome, Settings, archive_once};
+pub use listed::{Batch, read_batch};
 pub use place::Refusal;

@@ -92,7 +92,9 @@ pub async fn upload(
     let (pieces_in, mut pieces_out) = tokio::sync::mpsc::channel::<Bytes>(PIECES_IN_FLIGHT);
     let recipients = format.recipients.to_strings();
     let (format, pool) = (format.clone(), pool.clone());
-    let made = tokio::task::spawn_blocking(move || make_object(&file, &format, &pool, &on_read, &pieces_in));
+    let made = tokio::task::spawn_blocking(move || {
+        make_object(&file, &format, &pool, &on_read, &pieces_in)
+    });
     let sent: Result<_, store::Error> = async {
         let mut upload = store.upload(&key, size_hint).await?;
         while let Some(piece) = pieces_out.recv().await {
@@ -116,8 +118,20 @@ pub async fn upload(
             return Err(e);
         }
     };
-    upload.commit(Checksums { size: facts.size, crc32c: facts.crc32c, crc64nvme: facts.crc64nvme }).await?;
-    Ok(Uploaded { summary, sha256, key, facts, recipients })
+    upload
+        .commit(Checksums {
+            size: facts.size,
+            crc32c: facts.crc32c,
+            crc64nvme: facts.crc64nvme,
+        })
+        .await?;
+    Ok(Uploaded {
+        summary,
+        sha256,
+        key,
+        facts,
+        recipients,
+    })
 }
 
 type Made = (Summary, Sha256, ObjectFacts);
@@ -138,14 +152,23 @@ fn make_object(
     let (frames_in, frames_out) = channel::<Compressed>();
     std::thread::scope(|scope| {
         let frame_size = format.frame_size as usize;
-        let read = std::thread::Builder::new().name("reader".to_owned()).spawn_scoped(scope, move || {
-            read_file(file, frame_size, pool, on_read, &buffers_out, &frames_in)
-        })?;
-        let writer = assemble(ObjectWriter::new(&format.recipients, format.frame_size)?, &frames_out, &buffers_in, pieces);
+        let read = std::thread::Builder::new()
+            .name("reader".to_owned())
+            .spawn_scoped(scope, move || {
+                read_file(file, frame_size, pool, on_read, &buffers_out, &frames_in)
+            })?;
+        let writer = assemble(
+            ObjectWriter::new(&format.recipients, format.frame_size)?,
+            &frames_out,
+            &buffers_in,
+            pieces,
+        );
         // Without buffers the reader of a failed assembly ends too.
         drop(buffers_in);
         drop(frames_out);
-        let read = read.join().map_err(|_| std::io::Error::other("the reader panicked"))?;
+        let read = read
+            .join()
+            .map_err(|_| std::io::Error::other("the reader panicked"))?;
         let mut writer = writer?;
         let (summary, sha256) = read?;
         send(pieces, writer.take_output())?;
@@ -164,7 +187,10 @@ fn read_file(
     buffers: &Receiver<Vec<u8>>,
     frames: &Sender<Compressed>,
 ) -> Result<(Summary, Sha256), PipelineError> {
-    let refused = |source: Refusal| SourceError::Refused { path: file.path().to_owned(), source };
+    let refused = |source: Refusal| SourceError::Refused {
+        path: file.path().to_owned(),
+        source,
+    };
     let mut scanner = Scanner::new(());
     let mut hasher = Hasher::default();
     let mut offset = 0;
@@ -185,7 +211,11 @@ fn read_file(
     file.unchanged()?;
     if offset != file.size() {
         let what = format!("{offset} of {} bytes could be read", file.size());
-        return Err(SourceError::Changed { path: file.path().to_owned(), what }.into());
+        return Err(SourceError::Changed {
+            path: file.path().to_owned(),
+            what,
+        }
+        .into());
     }
     let (summary, ()) = scanner.finish();
     Ok((summary.map_err(refused)?, hasher.finish()))
@@ -219,5 +249,7 @@ fn send(pieces: &tokio::sync::mpsc::Sender<Bytes>, piece: Bytes) -> Result<(), P
     if piece.is_empty() {
         return Ok(());
     }
-    pieces.blocking_send(piece).map_err(|_| PipelineError::UploadEnded)
+    pieces
+        .blocking_send(piece)
+        .map_err(|_| PipelineError::UploadEnded)
 }

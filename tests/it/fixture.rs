@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use binlogfs::binlog::{Flavour, SegmentIndex};
 use binlogfs::cache::ArchivedSegment;
 use binlogfs::fs::{History, HistoryRow, HistorySource, Refreshed, SourceError};
+use binlogfs::ledger::entry::Change;
 use binlogfs::ledger::record::{
     ClosedBy, DamagedRecord, HoleRecord, ObjectRecord, SupersedeReason, SupersedeRecord,
 };
-use binlogfs::ledger::state::Change;
 use binlogfs::ledger::{
     Body, Entry, LedgerState, Line, Record, SegmentRecord, StreamFile, record_key,
 };

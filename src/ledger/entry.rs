@@ -1,0 +1,95 @@
+//! One name of the history, and how records change what stands behind it.
+
+use super::record::SegmentRecord;
+use crate::model::{GtidSet, Incarnation, MountName, SegmentNumber, Seq, Timeline};
+use serde::{Deserialize, Serialize};
+
+/// One name of the history, and what stands behind it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The record that introduced it; a superseding record keeps this.
+    pub seq: Seq,
+    /// Its timeline.
+    pub timeline: Timeline,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// Its number; for a gap or lost record, the number of the segment before it.
+    pub number: SegmentNumber,
+    /// Its name in the mount.
+    pub mount_name: MountName,
+    /// Whether and how it can be read.
+    pub state: EntryState,
+    /// Why it cannot be read, or what is wrong; empty if nothing is.
+    pub reason: String,
+    /// What was executed before it, where known.
+    pub previous_gtids: Option<GtidSet>,
+    /// The segment, unless there is none to read.
+    pub segment: Option<Box<SegmentRecord>>,
+}
+
+/// Whether and how an entry can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryState {
+    /// All of it.
+    Archived,
+    /// Up to its first bad event.
+    Damaged,
+    /// Not at all: the server's file was gone or unreadable.
+    Hole,
+    /// Not at all: an unknown extent of history is missing here.
+    Gap,
+    /// Not at all: the ledger record at this place cannot be read.
+    Lost,
+}
+
+/// What a record changes for those who keep a view of the history.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A new entry.
+    Add(Box<Entry>),
+    /// The entry that record `.0` introduced now stands for another segment: see [`check_supersede`].
+    Replace(Seq, Box<SegmentRecord>),
+    /// A timeline ends inside a segment.
+    Fence(super::record::FenceRecord),
+    /// The front of a timeline is gone.
+    Prune(super::record::PruneRecord),
+}
+
+impl SegmentRecord {
+    /// Whether and how it can be read.
+    pub fn entry_state(&self) -> EntryState {
+        if self.damaged.is_some() {
+            EntryState::Damaged
+        } else {
+            EntryState::Archived
+        }
+    }
+}
+
+/// Checks that `new` may take the place of `old`.
+///
+/// # Errors
+/// With the rule that is broken.
+pub fn check_supersede(old: &Entry, new: &SegmentRecord) -> Result<(), String> {
+    let same = old.timeline == new.timeline
+        && old.incarnation == new.incarnation
+        && old.number == new.number
+        && old.mount_name == new.mount_name;
+    if !same {
+        return Err(format!(
+            "replaces {} by {}, another segment",
+            old.mount_name, new.mount_name
+        ));
+    }
+    match (&old.segment, old.state) {
+        (Some(segment), EntryState::Archived) if segment.sha256 != new.sha256 => {
+            Err(format!("replaces {} by other bytes", old.mount_name))
+        }
+        (None, EntryState::Gap | EntryState::Lost) => Err(format!(
+            "fills {}, which is no single segment",
+            old.mount_name
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,259 @@
+//! The files of one run: uploaded several at a time, committed in order.
+
+use super::archive::{Outcome, Settings};
+use super::commit::{Committed, Committer, closed_by};
+use super::compress::CompressPool;
+use super::journal::around;
+use super::manifest::{self, LastArchived, Manifest};
+use super::pipeline::{self, Format, OnRead, Uploaded};
+use super::place::Arrival;
+use super::plan::{Plan, Seen};
+use crate::ledger::record::ClosedBy;
+use crate::ledger::{LedgerState, SEGMENTS_PREFIX};
+use crate::model::{GtidSet, Incarnation, Micros, ObjectKey};
+use crate::source::{Listing, Source, SourceError, SourceFile};
+use anyhow::{Context as _, Result};
+use futures::StreamExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// One run, with all that it uses.
+pub(super) struct Run<'a> {
+    pub(super) source: &'a Source,
+    pub(super) settings: &'a Settings,
+    pub(super) committer: Committer,
+    pub(super) pool: CompressPool,
+    pub(super) format: Format,
+    pub(super) listing: Listing,
+    pub(super) outcome: Outcome,
+}
+
+impl Run<'_> {
+    /// Notes what will not be archived because its place in the history is past.
+    pub(super) fn note_older(&mut self, seen: &[Seen], plan: &Plan) {
+        for file in plan.older.iter().filter_map(|n| seen.get(*n)) {
+            self.outcome.notices.push(format!(
+                "{} is older than what this stream begins with, or a hole in it: left alone",
+                file.listed.file
+            ));
+        }
+    }
+
+    /// Uploads several files at a time, and commits them in order. After a failure nothing more begins or is committed,
+    /// and what was in flight is waited for and removed: an upload that is merely dropped might still land.
+    pub(super) async fn archive(&mut self, seen: &[Seen], plan: &Plan) -> Result<()> {
+        let progress = Arc::clone(&self.settings.progress);
+        progress.planned(
+            plan.next.len(),
+            plan.next
+                .iter()
+                .filter_map(|n| seen.get(*n))
+                .map(|file| file.size)
+                .sum(),
+        );
+        let on_read: OnRead = Arc::new(move |bytes| progress.read(bytes));
+        let (committer, pool, format, source) =
+            (&self.committer, &self.pool, &self.format, self.source);
+        let stop = &AtomicBool::new(false);
+        let upload = |n: usize| {
+            let on_read = Arc::clone(&on_read);
+            async move {
+                if stop.load(Ordering::Relaxed) {
+                    return (n, Ok(None));
+                }
+                (
+                    n,
+                    upload_one(committer, source, pool, format, &seen[n], on_read).await,
+                )
+            }
+        };
+        let mut uploads = futures::stream::iter(plan.next.iter().copied())
+            .map(upload)
+            .buffered(self.settings.transfers.max(1));
+        let mut failed: Option<anyhow::Error> = None;
+        while let Some((n, uploaded)) = uploads.next().await {
+            let result = match uploaded {
+                Ok(None) => continue,
+                Ok(Some(uploaded)) if failed.is_some() => {
+                    discard(committer, &uploaded.key)
+                        .await
+                        .unwrap_or_else(|e| tracing::warn!("removed by the next run: {e:#}"));
+                    continue;
+                }
+                Ok(Some(uploaded)) => {
+                    let committed =
+                        commit_one(committer, &self.listing, seen, plan, n, &uploaded).await;
+                    committed.map(|committed| self.outcome.add(&seen[n], &uploaded, committed))
+                }
+                Err(e) => Err(e),
+            };
+            match result.and_then(|()| write_manifest(committer, self.settings)) {
+                Ok(()) => self
+                    .settings
+                    .progress
+                    .archived(&seen[n].listed.file.to_string()),
+                Err(e) => {
+                    stop.store(true, Ordering::Relaxed);
+                    failed.get_or_insert(
+                        e.context(format!("archiving {}", seen[n].listed.path.display())),
+                    );
+                }
+            }
+        }
+        let Some(e) = failed else { return Ok(()) };
+        if let Err(tidy) = committer.tidy_up().await {
+            tracing::warn!("objects of interrupted uploads are removed by the next run: {tidy:#}");
+        }
+        Err(e)
+    }
+
+    /// Brings `state.json` up to date.
+    pub(super) fn write_manifest(&self) -> Result<()> {
+        write_manifest(&self.committer, self.settings)
+    }
+}
+
+impl Outcome {
+    fn add(&mut self, file: &Seen, uploaded: &Uploaded, committed: Committed) {
+        let name = file.listed.file.to_string();
+        self.notices.extend(committed.notices);
+        if committed.by_another {
+            self.by_another += 1;
+            return;
+        }
+        if let Some(damage) = &uploaded.summary.damage {
+            self.notices.push(format!(
+                "{name} is damaged at {}: {}; archived as it is",
+                damage.first_bad_position, damage.reason
+            ));
+            self.damaged.push(name.clone());
+        }
+        self.archived.push((name, committed.seq.0));
+        self.bytes += uploaded.summary.size;
+        self.stored_bytes += uploaded.facts.size;
+    }
+}
+
+/// Uploads one file under a fresh, journaled key. `None` when it was purged before it could be opened.
+async fn upload_one(
+    committer: &Committer,
+    source: &Source,
+    pool: &CompressPool,
+    format: &Format,
+    file: &Seen,
+    on_read: OnRead,
+) -> Result<Option<Uploaded>> {
+    let Some(opened) = source.open_listed(&file.listed)? else {
+        return Ok(None);
+    };
+    check_same_head(&opened, file)?;
+    let key = fresh_key(&file.listed.file.to_string(), !format.recipients.is_empty())?;
+    committer
+        .journal
+        .begin(&key, &file.listed.file.to_string(), Micros::now())?;
+    let uploaded = pipeline::upload(&committer.store, opened, key, format, pool, on_read).await?;
+    Ok(Some(uploaded))
+}
+
+/// Between planning and reading, a RESET may have put another file in its place.
+fn check_same_head(opened: &SourceFile, file: &Seen) -> Result<()> {
+    if opened.head()?.head != file.head.head {
+        let what = "another file has its name now; run again".to_owned();
+        return Err(SourceError::Changed {
+            path: file.listed.path.clone(),
+            what,
+        }
+        .into());
+    }
+    Ok(())
+}
+
+/// A key that nobody else draws: 128 random bits.
+fn fresh_key(file: &str, encrypted: bool) -> Result<ObjectKey> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)
+        .map_err(|e| anyhow::anyhow!("the system has no random numbers: {e}"))?;
+    let suffix = if encrypted { ".age" } else { "" };
+    Ok(format!(
+        "{SEGMENTS_PREFIX}{file}-{}.zst{suffix}",
+        hex::encode(random)
+    )
+    .parse()?)
+}
+
+async fn commit_one(
+    committer: &Committer,
+    listing: &Listing,
+    seen: &[Seen],
+    plan: &Plan,
+    n: usize,
+    uploaded: &Uploaded,
+) -> Result<Committed> {
+    let file = &seen[n].listed.file;
+    let before = n.checked_sub(1).and_then(|before| seen.get(before));
+    let follows = before
+        .map(|before| incarnation_of(committer, before))
+        .transpose()?
+        .flatten();
+    let mut history: GtidSet = plan.history.clone();
+    history.union_with(&uploaded.summary.gtids);
+    let arrival = Arrival {
+        file,
+        previous: uploaded.summary.previous_gtids.as_ref(),
+        server_uuid: listing.server_uuid,
+        history: &history,
+        follows,
+    };
+    let successor = seen.get(n + 1).map(|next| &next.listed.file);
+    let (closed_by, notice): (ClosedBy, _) = closed_by(&uploaded.summary.ending, file, successor);
+    // Behind damage no end is looked for: that none was seen says nothing of the server.
+    let notice = notice.filter(|_| uploaded.summary.damage.is_none());
+    let mut committed = committer.commit(&arrival, uploaded, closed_by).await?;
+    committed.notices.extend(notice);
+    Ok(committed)
+}
+
+fn incarnation_of(committer: &Committer, file: &Seen) -> Result<Option<Incarnation>> {
+    let found = committer
+        .index
+        .find(&file.head.head, file.listed.file.number())?;
+    Ok(found.last().map(|entry| entry.incarnation))
+}
+
+async fn discard(committer: &Committer, key: &ObjectKey) -> Result<()> {
+    committer.store.delete(key).await?;
+    Ok(committer.journal.end(key)?)
+}
+
+/// Writes `state.json` from the index: the newest segment, whoever archived it.
+fn write_manifest(committer: &Committer, settings: &Settings) -> Result<()> {
+    let state = committer.index.state()?;
+    let newest = state.as_deref().and_then(LedgerState::newest_segment);
+    let entry = newest
+        .map(|seq| committer.index.entry_by_seq(seq))
+        .transpose()?
+        .flatten();
+    let last_archived = entry.and_then(|entry| {
+        let segment = entry.segment?;
+        Some(LastArchived {
+            file: segment.file.clone(),
+            incarnation: entry.incarnation,
+            gtid_set: state?.incarnation(entry.incarnation)?.executed.clone(),
+            sha256: segment.sha256,
+            seq: entry.seq,
+        })
+    });
+    let manifest = Manifest {
+        last_archived,
+        updated_at: Micros::now(),
+    };
+    around(&*settings.interrupt, "manifest.write", || {
+        manifest::write(&settings.state_dir, &manifest)
+    })
+    .with_context(|| {
+        format!(
+            "cannot write {}",
+            manifest::path(&settings.state_dir).display()
+        )
+    })
+}
