@@ -12,7 +12,7 @@ use std::process::Command;
 const LOCALES: [(&str, &str); 4] = [
     ("C", "B\na\n"),
     ("en_US.UTF-8", "a\nB\n"),
-    ("cs_CZ.UTF-8", "c\nch\ncz\nd\nh\ni\n"),
+    ("cs_CZ.UTF-8", "c\ncz\nd\nh\nch\ni\n"),
     ("et_EE.UTF-8", "s\nz\nt\n"),
 ];
 
