@@ -150,9 +150,10 @@ fn only_the_fuse_file_and_what_is_below_it_know_fuser() {
         .map(|(path, _)| path)
         .collect();
     assert!(
-        knows
-            .iter()
-            .all(|path| path.with_extension("").to_string_lossy().contains("/fs/fuse")),
+        knows.iter().all(|path| path
+            .with_extension("")
+            .to_string_lossy()
+            .contains("/fs/fuse")),
         "{knows:?}"
     );
 }
