@@ -203,7 +203,7 @@ impl View {
     /// getxattr(2).
     ///
     /// # Errors
-    /// As [`View::entry`]; directories have none.
+    /// As `View::entry`; directories have none.
     pub async fn xattr(
         self: Arc<Self>,
         ino: u64,
@@ -221,7 +221,7 @@ impl View {
     /// listxattr(2).
     ///
     /// # Errors
-    /// As [`View::entry`]; directories have none.
+    /// As `View::entry`; directories have none.
     pub async fn xattrs(self: Arc<Self>, ino: u64, size: u32) -> Result<Answer, Errno> {
         match Node::of_ino(ino).and_then(record_of) {
             Some(seq) => Ok(xattr::list(&self.entry(seq).await?, size)),
