@@ -120,7 +120,7 @@ fn entries_come_back_as_the_ledger_said_them() {
     let mut expected = Vec::new();
     for line in &lines {
         match state.accept(line).expect("accepted") {
-            crate::ledger::state::Change::Add(entry) => expected.push(*entry),
+            crate::ledger::entry::Change::Add(entry) => expected.push(*entry),
             other => panic!("{other:?}"),
         }
     }
@@ -853,113 +853,4 @@ proptest! {
         }
         prop_assert_eq!(rebuilt(&path), (Opened::Fresh, full));
     }
-}
-
-#[test]
-#[ignore = "measures: run with --release --run-ignored only --no-capture"]
-fn a_million_segments() {
-    use std::time::{Duration, Instant};
-    const COUNT: u64 = 1_000_000;
-    // Others may use the machine: what this thread used is what it costs.
-    let cpu = || {
-        let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("a kernel file");
-        let nanos = text.split(' ').next().expect("a field");
-        Duration::from_nanos(nanos.parse().expect("a number"))
-    };
-    let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().join("index.db");
-    let (index, _) = Index::open(&path).expect("opens");
-    begin(&index);
-    let (mut parsing, mut applying) = (Duration::ZERO, Duration::ZERO);
-    let mut batch = Vec::new();
-    let mut texts = Vec::new();
-    for line in testing::chain(COUNT) {
-        texts.push(line.text().to_owned());
-        if texts.len() == 1000 {
-            let started = cpu();
-            let read = |text: &String| Step::Line(Line::read(text.as_bytes()).expect("reads"));
-            batch.extend(texts.drain(..).map(|text| read(&text)));
-            parsing += cpu() - started;
-            let started = cpu();
-            index.apply(&batch).expect("applies");
-            applying += cpu() - started;
-            batch.clear();
-        }
-    }
-    println!("parsing {parsing:?}, applying {applying:?} of this thread's CPU time");
-    drop(index);
-    println!(
-        "{} MiB",
-        std::fs::metadata(&path).expect("there").len() >> 20
-    );
-    let timed = |what: &str, f: &mut dyn FnMut(u64) -> usize| {
-        for round in 0..2 {
-            let started = cpu();
-            let mut found = 0;
-            for n in 0..100u64 {
-                found += f(1 + n * 7919 * 13 % COUNT);
-            }
-            println!(
-                "{what}, round {round}: {:?} each, {found} found",
-                (cpu() - started) / 100
-            );
-        }
-    };
-    let started = Instant::now();
-    let (index, _) = Index::open(&path).expect("opens");
-    index.state().expect("reads");
-    println!("open {:?}", started.elapsed());
-    timed("entry", &mut |n| {
-        index
-            .entry(T1, &segment(n).mount_name)
-            .expect("reads")
-            .iter()
-            .count()
-    });
-    timed("find", &mut |n| {
-        index
-            .find(&segment(n).head, SegmentNumber(n))
-            .expect("reads")
-            .len()
-    });
-    timed("holding", &mut |n| {
-        index
-            .holding(&gtid(n * TRANSACTIONS - 5))
-            .expect("reads")
-            .len()
-    });
-    timed("overlapping 1 h", &mut |n| {
-        let from = testing::BEGINNING.0 + n as i64 * SEGMENT_SECONDS * 1_000_000;
-        index
-            .overlapping(T1, Micros(from), Micros(from + 3_600_000_000))
-            .expect("reads")
-            .len()
-    });
-    timed("following 100", &mut |n| {
-        index
-            .following(T1, &segment(n).mount_name, 100)
-            .expect("reads")
-            .len()
-    });
-    let started = Instant::now();
-    println!(
-        "continuity {} in {:?}",
-        index.continuity(T1).expect("reads").len(),
-        started.elapsed()
-    );
-    let started = Instant::now();
-    println!(
-        "timelines {} in {:?}",
-        index.timelines().expect("reads").len(),
-        started.elapsed()
-    );
-    let (started, mut after, mut count) = (Instant::now(), None, 0);
-    while let Some(last) = {
-        let rows = index.rows(T1, after.as_ref(), 10_000).expect("lists");
-        count += rows.len();
-        rows.into_iter().next_back()
-    } {
-        after = Some(last.mount_name);
-    }
-    println!("{count} rows in {:?}", started.elapsed());
 }

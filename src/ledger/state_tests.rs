@@ -3,6 +3,8 @@
 use super::super::record::SupersedeReason;
 use super::super::testing::{self, Writer, gap, hole, moved, segment, supersede};
 use super::*;
+use crate::ledger::entry::check_supersede;
+use crate::ledger::record::SegmentRecord;
 use crate::model::ObjectKey;
 
 /// A ledger under way: every body is accepted, or told why not.

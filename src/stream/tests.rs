@@ -661,41 +661,6 @@ async fn two_processes_follow_into_one_index() {
     assert_eq!(new, 700, "each record was taken in once");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures: run with --release --run-ignored only --no-capture"]
-async fn a_million_records_are_followed_from_pages() {
-    let store = MemoryStore::new();
-    let shared: SharedStore = Arc::new(store.clone());
-    create(&shared, &testing::stream_file())
-        .await
-        .expect("creates");
-    let mut page = Vec::new();
-    for line in testing::chain(1_000_000) {
-        // Of most records only the key is there: their pages are read.
-        store.tamper(&record_key(line.seq()), Bytes::new());
-        page.push(line);
-        if page.len() == 1000 {
-            let last = page.last().expect("a line");
-            store.tamper(&record_key(last.seq()), last.text().to_owned());
-            store.tamper(&page_key(page[0].seq()), write_page(&page).expect("a page"));
-            page.clear();
-        }
-    }
-    let dir = tempfile::tempdir().expect("a directory");
-    let (index, _) = Index::open(&dir.path().join("index.db")).expect("opens");
-    let started = std::time::Instant::now();
-    let stream = Stream::open(shared, Arc::new(index)).await.expect("opens");
-    let followed = stream.follow().await.expect("follows");
-    println!(
-        "followed {} records in {:?}",
-        followed.new_records,
-        started.elapsed()
-    );
-    let started = std::time::Instant::now();
-    stream.follow().await.expect("follows");
-    println!("followed again in {:?}", started.elapsed());
-}
-
 #[tokio::test]
 async fn a_store_that_fails_stops_following_and_the_next_call_goes_on() {
     let bucket = Bucket::with(30).await;

@@ -15,8 +15,6 @@ const VERSION: u32 = 1;
 
 /// A server's binlogs at one moment.
 pub struct Snapshot {
-    /// Its name, such as `row` or `reset/before`.
-    pub name: &'static str,
     /// Where its files are.
     pub dir: PathBuf,
 }
@@ -127,7 +125,7 @@ impl Kind {
         let corpus = tools::cache_dir().join(format!("corpus-{VERSION}"));
         tools::make_once(&corpus.join(kind), self.make);
         let dir = corpus.join(name);
-        Snapshot { name, dir }
+        Snapshot { dir }
     }
 }
 

@@ -51,7 +51,7 @@ impl Server {
     }
 
     fn start(options: Options) -> Server {
-        let parent = options.parent.clone().unwrap_or_else(scratch_parent);
+        let parent = scratch_parent();
         let dir = tempfile::Builder::new()
             .prefix("binlogfs-mysql-")
             .tempdir_in(&parent)
@@ -71,13 +71,6 @@ impl Server {
     /// Starts the stopped server again, with the options it has.
     pub fn restart(&mut self) {
         self.shutdown();
-        self.launch();
-    }
-
-    /// Starts it again with other options on the same data.
-    pub fn restart_with(&mut self, change: impl FnOnce(Options) -> Options) {
-        self.shutdown();
-        self.options = change(self.options.clone());
         self.launch();
     }
 
@@ -112,11 +105,6 @@ impl Server {
             child.kill().expect("our own child can be killed");
             child.wait().expect("our own child can be waited for");
         }
-    }
-
-    /// Whether it was started and neither shut down nor killed by the test.
-    pub fn is_up(&self) -> bool {
-        self.child.is_some()
     }
 
     /// The data directory.

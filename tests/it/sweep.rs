@@ -44,6 +44,13 @@ impl Local {
     }
 }
 
+/// A directory in memory where there is one: the sweep runs hundreds of archivers, and each waits for its journal.
+fn memory_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("a directory")
+}
+
 async fn run(
     server: &SyntheticServer,
     store: &MemoryStore,

@@ -105,18 +105,6 @@ impl SyntheticServer {
         self.begin();
     }
 
-    /// RESET BINARY LOGS AND GTIDS TO `number`.
-    pub fn reset_to(&mut self, number: u64) {
-        for name in self.files.drain(..) {
-            fs::remove_file(self.dir.join(name)).expect("the file is there");
-        }
-        self.executed = GtidSet::new();
-        self.transaction = 0;
-        self.number = number;
-        self.seconds += 10;
-        self.begin();
-    }
-
     /// PURGE BINARY LOGS: removes the first `count` files.
     pub fn purge(&mut self, count: usize) {
         for name in self.files.drain(..count) {

@@ -107,12 +107,6 @@ impl Sysbench {
         self
     }
 
-    /// How many connections.
-    pub fn threads(mut self, threads: u32) -> Sysbench {
-        self.threads = threads;
-        self
-    }
-
     /// Stops after so many transactions.
     pub fn events(mut self, events: u64) -> Sysbench {
         self.events = Some(events);

@@ -1,6 +1,5 @@
 //! The object as a whole: round trips, hostile input, second opinions.
 
-mod cost;
 mod golden;
 mod hostile;
 mod round_trip;

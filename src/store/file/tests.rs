@@ -272,29 +272,3 @@ async fn an_open_upload_does_not_hold_up_a_paused_clock() {
     tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
     upload.abort().await.expect("aborted");
 }
-
-#[tokio::test]
-#[ignore = "makes a million files; run it to see that a listing is not quadratic"]
-async fn a_million_keys_are_listed_in_seconds() {
-    let dir = directory();
-    let ledger = dir.path().join("ledger");
-    std::fs::create_dir(&ledger).expect("made");
-    for n in 0..1_000_000 {
-        std::fs::File::create(ledger.join(format!("{n:020}.json"))).expect("made");
-    }
-    let store = store(&dir, TempFiles::Anonymous);
-    let begun = std::time::Instant::now();
-    let (mut count, mut after) = (0, None);
-    loop {
-        let page = store.list("ledger/", after.as_ref()).await.expect("listed");
-        count += page.objects.len();
-        after = page.objects.last().map(|(key, _)| key.clone());
-        if !page.more {
-            break;
-        }
-    }
-    assert_eq!(count, 1_000_000);
-    let seconds = begun.elapsed().as_secs_f64();
-    eprintln!("{seconds:.1} s");
-    assert!(seconds < 60.0, "{seconds:.1} s");
-}

@@ -1,7 +1,6 @@
 //! How a test's server is to be started.
 
 use super::Server;
-use std::path::{Path, PathBuf};
 
 /// How a server is to be started.
 #[derive(Clone, Debug)]
@@ -10,7 +9,6 @@ pub struct Options {
     pub(super) log_bin: String,
     pub(super) server_id: u32,
     pub(super) extra: Vec<String>,
-    pub(super) parent: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -20,7 +18,6 @@ impl Default for Options {
             log_bin: "binlog".to_owned(),
             server_id: 1,
             extra: Vec::new(),
-            parent: None,
         }
     }
 }
@@ -72,12 +69,6 @@ impl Options {
     /// Any other option of mysqld; the last of a kind wins.
     pub fn extra(mut self, option: impl Into<String>) -> Options {
         self.extra.push(option.into());
-        self
-    }
-
-    /// Makes the server's directory in `parent` instead of memory.
-    pub fn in_dir(mut self, parent: &Path) -> Options {
-        self.parent = Some(parent.to_owned());
         self
     }
 
