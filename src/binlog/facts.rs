@@ -230,7 +230,12 @@ impl<S: Sink> Handler for Facts<S> {
         };
         let is_first = self.first_event_type.is_none();
         let in_head = is_first && u64::from(header.size) <= HEAD_EVENT_MAX_BYTES;
-        self.head_ahead = in_head.then(|| self.head.clone());
+        // Only where something changes: every event passes here, and a hasher is more than a hundred bytes to move.
+        if in_head {
+            self.head_ahead = Some(self.head.clone());
+        } else if self.head_ahead.is_some() {
+            self.head_ahead = None;
+        }
         let is_payload = header.type_code == kind::TRANSACTION_PAYLOAD;
         if is_payload {
             let query = self.post_header_bytes(kind::QUERY, query::POST_HEADER_BYTES);
