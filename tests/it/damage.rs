@@ -404,7 +404,7 @@ fn nothing_is_appended_after_a_newest_record_that_cannot_be_read() {
         stream
             .archive
             .archive(stream.server.dir())
-            .contains("archived 1 segments")
+            .contains("archived 1 segment ")
     );
     stream.archive.verify();
 }
@@ -419,7 +419,7 @@ fn archiving_goes_on_after_a_record_lost_in_the_middle() {
             fs::remove_dir_all(stream.archive.path("state")).expect("removable");
         }
         let said = stream.archive.archive(stream.server.dir());
-        assert!(said.contains("archived 1 segments"), "{said}");
+        assert!(said.contains("archived 1 segment "), "{said}");
         stream.forget();
         let ls = stream.archive.ls(&[]);
         let last = ls.last().expect("an entry");
@@ -511,7 +511,7 @@ fn a_deleted_tail_of_the_ledger_is_seen_by_whoever_saw_it() {
         stream
             .archive
             .archive(stream.server.dir())
-            .contains("archived 1 segments")
+            .contains("archived 1 segment ")
     );
     stream.archive.verify();
 }
@@ -542,7 +542,7 @@ fn local_state_that_is_lost_or_garbage_is_made_again() {
             stream
                 .archive
                 .archive(stream.server.dir())
-                .contains(&format!("archived {n} segments"))
+                .contains(&format!("archived {n} segment"))
         );
         stream.server.rotate(3, 1000);
     }
