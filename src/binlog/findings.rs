@@ -11,6 +11,8 @@ pub(super) const TABLE_MAP_PREFIX_BYTES: usize =
 pub(super) const TABLE_MAP_POST_HEADER_BYTES: usize = 8;
 /// Most tables named for one segment: what touches more touches nearly all, and the index stays below some 600 KiB.
 pub const TABLES_MAX: usize = 10_000;
+/// Table ids whose names are remembered without hashing.
+const RECENT_TABLES: usize = 32;
 /// Most DDL statements kept of one segment.
 pub const DDL_MAX: usize = 10_000;
 /// Most bytes of DDL text kept of one segment, so that its index stays one small read.
@@ -32,6 +34,8 @@ pub(super) struct PendingDdl {
 pub(super) struct Findings {
     /// Database and table as TABLE_MAP has them: length, name, zero; length, name, zero.
     tables: HashSet<Box<[u8]>>,
+    /// Names last seen under a table id, by its low bits: most TABLE_MAP events repeat one, and need no hashing then.
+    recent: [Option<Box<[u8]>>; RECENT_TABLES],
     /// Statements of the transaction that is not over.
     pending: Vec<PendingDdl>,
     ddl_count: usize,
@@ -65,6 +69,12 @@ impl Findings {
             self.tables_incomplete = true;
             return;
         };
+        let id = event.body().first().copied().unwrap_or_default();
+        let recent = &mut self.recent[usize::from(id) % RECENT_TABLES];
+        if recent.as_deref() == Some(names) {
+            return;
+        }
+        *recent = Some(names.into());
         if !self.tables.contains(names) {
             self.table(names.into());
         }
@@ -91,6 +101,7 @@ impl Findings {
 
     /// Adds what was found inside a payload, and leaves `other` empty for the next.
     pub(super) fn absorb(&mut self, other: &mut Findings) {
+        other.recent = Default::default();
         for names in other.tables.drain() {
             if !self.tables.contains(&names) {
                 self.table(names);

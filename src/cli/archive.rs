@@ -45,6 +45,9 @@ pub struct ArchiveArgs {
     /// Accept a server that shares no history with the stream, by its server_uuid ('none' for one that has none).
     #[arg(long, value_name = "UUID")]
     accept_server: Option<String>,
+    /// Store segments unencrypted in a stream whose newest segment is encrypted.
+    #[arg(long)]
+    allow_unencrypted: bool,
 }
 
 fn recipient(text: &str) -> Result<String, String> {
@@ -70,6 +73,7 @@ pub async fn run(global: &Global, args: ArchiveArgs) -> Result<Exit> {
     settings.transfers = args.transfers.into();
     settings.consent = Consent {
         holes: args.accept_holes,
+        unencrypted: args.allow_unencrypted,
         server: args.accept_server,
     };
     settings.archiver = format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name());

@@ -1,7 +1,7 @@
 //! A SHA-256 value, written as 64 lower-case hexadecimal digits.
 
+use ring::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::Digest as _;
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,13 +17,24 @@ pub struct ParseSha256Error(String);
 impl Sha256 {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Sha256 {
-        Sha256(sha2::Sha256::digest(bytes).into())
+        from_ring(digest(&SHA256, bytes))
     }
 }
 
+fn from_ring(digest: ring::digest::Digest) -> Sha256 {
+    let bytes = digest.as_ref().try_into();
+    Sha256(bytes.expect("a SHA-256 has 32 bytes"))
+}
+
 /// Computes a [`Sha256`] over bytes that arrive in pieces.
-#[derive(Clone, Default)]
-pub struct Hasher(sha2::Sha256);
+#[derive(Clone)]
+pub struct Hasher(Context);
+
+impl Default for Hasher {
+    fn default() -> Hasher {
+        Hasher(Context::new(&SHA256))
+    }
+}
 
 impl Hasher {
     /// Adds `bytes`.
@@ -33,7 +44,7 @@ impl Hasher {
 
     /// The digest of all bytes added.
     pub fn finish(self) -> Sha256 {
-        Sha256(self.0.finalize().into())
+        from_ring(self.0.finish())
     }
 }
 

@@ -128,6 +128,7 @@ pub async fn archive_once(
     let committer = open_stream(store, settings, first).await?;
     let state = committer.state().await?;
     check_not_behind(settings, &state)?;
+    check_encryption(settings, &committer.index, &state)?;
     let orphans_removed = committer.tidy_up().await?;
     let mut seen = look_up(&committer.index, &state, batch.heads)?;
     clear_suspects(&committer.index, &mut seen)?;
@@ -169,6 +170,27 @@ fn lock(settings: &Settings) -> Result<std::fs::File> {
         Err(std::fs::TryLockError::Error(e)) => {
             Err(e).with_context(|| format!("cannot lock {}", path.display()))
         }
+    }
+}
+
+/// A `--recipient` that is forgotten once must not put plaintext beside what was encrypted with care.
+fn check_encryption(settings: &Settings, index: &Index, state: &LedgerState) -> Result<()> {
+    if !settings.recipients.is_empty() || settings.consent.unencrypted {
+        return Ok(());
+    }
+    let newest = state.newest_segment().map(|seq| index.entry_by_seq(seq));
+    let segment = newest
+        .transpose()?
+        .flatten()
+        .and_then(|entry| entry.segment);
+    match segment.filter(|segment| !segment.object.recipients.is_empty()) {
+        None => Ok(()),
+        Some(segment) => bail!(
+            "this stream is encrypted (its newest segment, {}, to {}) and no --recipient was given: pass it, or pass \
+             --allow-unencrypted if plaintext is meant; nothing was written",
+            segment.file,
+            segment.object.recipients.join(", ")
+        ),
     }
 }
 

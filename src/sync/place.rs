@@ -34,6 +34,8 @@ pub struct Arrival<'a> {
 pub struct Consent {
     /// `--accept-holes`: any number of missing files may be recorded as holes.
     pub holes: bool,
+    /// `--allow-unencrypted`: segments may go unencrypted into a stream whose newest one is encrypted.
+    pub unencrypted: bool,
     /// `--accept-server`: the UUID of a server that shares no history with the stream, or `none` for one without UUID.
     pub server: Option<String>,
 }

@@ -292,3 +292,31 @@ fn a_mariadb_server_cannot_join_a_mysql_stream_nor_a_foreign_server_any() {
     assert_eq!(archive.keys("ledger"), ledger, "no record was added");
     assert_eq!(archive.keys("segments").len(), 1, "no object was left");
 }
+
+#[test]
+fn a_forgotten_recipient_puts_no_plaintext_into_an_encrypted_stream() {
+    let archive = Archive::encrypted();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    server.rotate(1, 100);
+    archive.archive(server.dir());
+    server.rotate(1, 100);
+    let without = |more: &[&str]| {
+        let mut command = tools::binlogfs();
+        command.args(["archive", "--once", "--to", &archive.url(), "--state-dir"]);
+        command
+            .arg(archive.path("state"))
+            .arg("--source")
+            .arg(server.dir());
+        tools::output(command.args(more))
+    };
+    let output = without(&[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("--recipient") && said.contains("--allow-unencrypted"),
+        "{said}"
+    );
+    assert_eq!(archive.keys("segments").len(), 1, "nothing was written");
+    assert_eq!(without(&["--allow-unencrypted"]).status.code(), Some(0));
+    assert_eq!(archive.keys("segments").len(), 2);
+}
