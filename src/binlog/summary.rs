@@ -126,7 +126,7 @@ pub struct Summary {
     pub checksum: ChecksumAlgorithm,
     /// SHA-256 of the format description, its IN_USE flag cleared, and the first event after it.
     pub head: Sha256,
-    /// `LOG_EVENT_BINLOG_IN_USE_F`: no proof of anything (DOMAIN: many closed files have it).
+    /// `LOG_EVENT_BINLOG_IN_USE_F`: no proof of anything, since many closed files have it set.
     pub in_use: bool,
     /// Header timestamp of the format description.
     pub created: Micros,

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 pub const MISSING_PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is looked for meanwhile.
 const MISSING_POLL: Duration = Duration::from_millis(5);
+/// Names of MariaDB's InnoDB-based binlogs end so (12.3 and later).
+const INNODB_BINLOG_SUFFIX: &str = ".ibb";
 /// Largest index file accepted: a million files with long paths.
 const INDEX_FILE_MAX_BYTES: u64 = 512 << 20;
 
@@ -88,6 +90,14 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<IndexLine>, SourceError> {
         .filter(|(_, line)| !line.is_empty())
     {
         let name = written.rsplit('/').next().unwrap_or(written);
+        if name.ends_with(INNODB_BINLOG_SUFFIX) {
+            return Err(bad(
+                n + 1,
+                format!(
+                    "{name} is a binlog inside MariaDB's InnoDB, not a file of events: it cannot be archived"
+                ),
+            ));
+        }
         let file: FileName = name
             .parse()
             .map_err(|e: crate::model::name::NameError| bad(n + 1, e.to_string()))?;

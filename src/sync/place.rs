@@ -374,3 +374,232 @@ fn gap(
 pub fn first_basename(file: &FileName) -> Basename {
     file.basename().clone()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::testing::{self, TRANSACTIONS, Writer, executed, segment, server};
+    use crate::model::GtidSource;
+
+    const BY: Signature<'_> = Signature {
+        archiver: "test",
+        now: Micros(0),
+    };
+
+    /// A ledger with the first three segments of one server.
+    fn three() -> LedgerState {
+        let stream = testing::stream_file();
+        let mut state = LedgerState::new(&stream, &stream.write());
+        let mut writer = Writer::default();
+        for number in 1..=3 {
+            let line = writer.write(Body::Segment(Box::new(segment(number))));
+            state.accept(&line).expect("follows");
+        }
+        state
+    }
+
+    struct File {
+        name: FileName,
+        previous: Option<GtidSet>,
+        uuid: Option<Uuid>,
+        history: GtidSet,
+        follows: Option<Incarnation>,
+    }
+
+    /// File `number` of the ledger's own server, which executed what `executed(history)` says.
+    fn file(name: &str, previous: u64, history: u64) -> File {
+        File {
+            name: name.parse().expect("a name"),
+            previous: Some(executed(previous)),
+            uuid: Some(server()),
+            history: executed(history),
+            follows: None,
+        }
+    }
+
+    fn placed(file: &File, consent: &Consent) -> Result<Place, Refusal> {
+        let arrival = Arrival {
+            file: &file.name,
+            previous: file.previous.as_ref(),
+            server_uuid: file.uuid,
+            history: &file.history,
+            follows: file.follows,
+        };
+        place(&three(), &arrival, consent, &BY)
+    }
+
+    fn place_of(file: &File) -> Place {
+        placed(file, &Consent::default()).expect("has a place")
+    }
+
+    #[test]
+    fn the_next_file_of_the_same_server_needs_its_previous_gtids_only_as_a_hash() {
+        let place = place_of(&file("binlog.000004", 3, 4));
+        assert_eq!(
+            (place.timeline, place.incarnation),
+            (Timeline(1), Incarnation(1))
+        );
+        assert!(place.before.is_empty() && place.branch.is_none());
+        assert_eq!(place.mount_name.as_str(), "binlog.000004");
+        assert!(place.previous_gtids.is_none() && place.previous_gtids_sha256.is_some());
+    }
+
+    #[test]
+    fn missing_files_become_holes_up_to_three_and_more_with_consent() {
+        let place = place_of(&file("binlog.000007", 6, 7));
+        assert_eq!(place.before.len(), 3);
+        assert!(
+            place
+                .before
+                .iter()
+                .all(|body| matches!(body, Body::Hole(_)))
+        );
+        assert_eq!(
+            place.previous_gtids,
+            Some(executed(6)),
+            "in full after a hole"
+        );
+        let five = file("binlog.000009", 8, 9);
+        let refused = placed(&five, &Consent::default()).expect_err("five are too many");
+        assert!(refused.to_string().contains("--accept-holes"), "{refused}");
+        let consent = Consent {
+            holes: true,
+            ..Consent::default()
+        };
+        assert_eq!(placed(&five, &consent).expect("accepted").before.len(), 5);
+        let absurd = file("binlog.2000000", 8, 9);
+        assert!(placed(&absurd, &consent).is_err(), "whatever a person says");
+    }
+
+    #[test]
+    fn gtids_that_are_in_no_file_are_a_gap() {
+        let place = place_of(&file("binlog.000004", 5, 6));
+        let [Body::Gap(gap)] = place.before.as_slice() else {
+            panic!("{:?}", place.before);
+        };
+        assert_eq!(gap.missing, executed(5).minus(&executed(3)));
+        assert_eq!(gap.mount_name.as_str(), "binlog.000003.0");
+    }
+
+    #[test]
+    fn a_reset_begins_a_timeline_even_when_the_numbers_go_on() {
+        for name in ["binlog.000001", "binlog.000004", "binlog.999998"] {
+            let place = place_of(&file(name, 0, 1));
+            assert_eq!(
+                (place.timeline, place.incarnation),
+                (Timeline(2), Incarnation(2)),
+                "{name}"
+            );
+            let branch = place.branch.expect("it leaves the first");
+            assert_eq!(branch.lost, executed(3).minus(&executed(1)));
+            assert_eq!(
+                place.mount_name.as_str(),
+                name,
+                "first of its timeline: its own name"
+            );
+        }
+    }
+
+    #[test]
+    fn a_replica_that_has_all_joins_under_a_name_that_sorts_last() {
+        let replica = File {
+            uuid: Some(Uuid::from_u128(9)),
+            ..file("binlog.000002", 2, 4)
+        };
+        let place = place_of(&replica);
+        assert_eq!(
+            (place.timeline, place.incarnation),
+            (Timeline(1), Incarnation(2))
+        );
+        assert!(
+            place.before.is_empty(),
+            "its files overlap what is archived"
+        );
+        assert_eq!(place.mount_name.as_str(), "binlog.999999.000002.0000000002");
+        let late = File {
+            uuid: Some(Uuid::from_u128(9)),
+            ..file("binlog.000002", 5, 6)
+        };
+        assert!(
+            matches!(place_of(&late).before.as_slice(), [Body::Gap(_)]),
+            "it began after what is archived"
+        );
+    }
+
+    #[test]
+    fn a_replica_that_lost_transactions_begins_a_timeline() {
+        let replica = File {
+            uuid: Some(Uuid::from_u128(9)),
+            ..file("binlog.000002", 1, 2)
+        };
+        let place = place_of(&replica);
+        assert_eq!(place.timeline, Timeline(2));
+        assert_eq!(
+            place.branch.expect("a branch").lost,
+            executed(3).minus(&executed(2))
+        );
+    }
+
+    #[test]
+    fn another_basename_of_the_same_server_joins_as_an_incarnation() {
+        let renamed = File {
+            follows: Some(Incarnation(1)),
+            ..file("mysql-bin.000001", 3, 4)
+        };
+        let place = place_of(&renamed);
+        assert_eq!(
+            (place.timeline, place.incarnation),
+            (Timeline(1), Incarnation(2))
+        );
+        assert_eq!(place.mount_name.as_str(), "binlog.999999.000002.0000000001");
+    }
+
+    #[test]
+    fn what_shares_nothing_is_foreign_until_it_is_named() {
+        let mut other = GtidSet::new();
+        let uuid = Uuid::from_u128(9);
+        other.insert_run(
+            GtidSource::MySql {
+                uuid,
+                tag: crate::model::Tag::none(),
+            },
+            1,
+            TRANSACTIONS,
+        );
+        for (uuid, history) in [
+            (Some(uuid), other),
+            (Some(uuid), GtidSet::new()),
+            (None, GtidSet::new()),
+        ] {
+            let previous = Some(GtidSet::new());
+            let foreign = File {
+                uuid,
+                previous,
+                history,
+                ..file("binlog.000004", 0, 0)
+            };
+            let refused = placed(&foreign, &Consent::default()).expect_err("foreign");
+            assert!(matches!(refused, Refusal::Foreign { .. }), "{refused}");
+            let server = Some(uuid.map_or("none".to_owned(), |uuid| uuid.to_string()));
+            let place = placed(
+                &foreign,
+                &Consent {
+                    server,
+                    ..Consent::default()
+                },
+            )
+            .expect("named");
+            assert_eq!(place.timeline, Timeline(2), "it continues nothing");
+        }
+    }
+
+    #[test]
+    fn without_a_uuid_common_gtids_tell_the_server() {
+        let place = place_of(&File {
+            uuid: None,
+            ..file("binlog.000004", 3, 4)
+        });
+        // The ledger's incarnation has a UUID and this file has none: it joins, as another incarnation.
+        assert_eq!(place.timeline, Timeline(1));
+    }
+}

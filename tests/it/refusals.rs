@@ -320,3 +320,17 @@ fn a_forgotten_recipient_puts_no_plaintext_into_an_encrypted_stream() {
     assert_eq!(without(&["--allow-unencrypted"]).status.code(), Some(0));
     assert_eq!(archive.keys("segments").len(), 2);
 }
+
+#[test]
+fn a_binlog_inside_innodb_is_refused() {
+    let archive = Archive::plain();
+    let index = archive.data().join("binlog.index");
+    fs::write(archive.data().join("binlog-000000.ibb"), [0; 16384]).expect("writable");
+    fs::write(&index, "./binlog-000000.ibb\n./binlog-000001.ibb\n").expect("writable");
+    refused(
+        &archive,
+        &index,
+        1,
+        &["binlog-000000.ibb", "InnoDB", "line 1"],
+    );
+}
