@@ -1,7 +1,7 @@
 //! What each kind of record must be to follow what is there, and what it changes.
 
 use super::entry::{Change, Entry, EntryState};
-use super::record::{GapRecord, HoleRecord, SegmentRecord, SupersedeRecord};
+use super::record::{ClosedBy, GapRecord, HoleRecord, SegmentRecord, SupersedeRecord};
 use super::state::{IncarnationState, LedgerState};
 use crate::model::{Incarnation, SegmentNumber, Seq, Sha256};
 
@@ -46,6 +46,9 @@ impl LedgerState {
             last_number: segment.number,
             last_seq: seq,
             last_head: Some(segment.head),
+            rotated_at: segment
+                .last_time
+                .filter(|_| segment.closed_by == ClosedBy::Rotate),
             executed: executed.clone(),
             lost_before: self.lost,
         };
@@ -100,6 +103,7 @@ impl LedgerState {
             last_number: hole.number,
             last_seq: seq,
             last_head: None,
+            rotated_at: None,
             executed: None,
             lost_before: self.lost,
         };

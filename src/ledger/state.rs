@@ -7,7 +7,7 @@ use super::line::Line;
 use super::record::Body;
 use super::stream_file::StreamFile;
 use crate::model::{
-    Basename, GtidSet, Incarnation, MountName, SegmentNumber, Seq, Sha256, Timeline,
+    Basename, GtidSet, Incarnation, Micros, MountName, SegmentNumber, Seq, Sha256, Timeline,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -42,6 +42,9 @@ pub struct IncarnationState {
     pub last_seq: Seq,
     /// Head of its last segment; `None` after a hole.
     pub last_head: Option<Sha256>,
+    /// Time of the ROTATE that ended its last segment, if one did.
+    #[serde(default)]
+    pub rotated_at: Option<Micros>,
     /// What was executed at the end of its last segment; `None` after a hole, or where the files do not tell.
     pub executed: Option<GtidSet>,
     /// Records lost, all told, when its last segment or hole was accepted.

@@ -131,7 +131,7 @@ pub async fn archive_once(
     check_encryption(settings, &committer.index, &state)?;
     let orphans_removed = committer.tidy_up().await?;
     let mut seen = look_up(&committer.index, &state, batch.heads)?;
-    clear_suspects(&committer.index, &mut seen)?;
+    clear_suspects(source, &committer.index, &mut seen)?;
     let plan = plan(&seen);
     let mut run = Run {
         source,

@@ -77,6 +77,7 @@ impl Committer {
         uploaded: &Uploaded,
         closed_by: ClosedBy,
     ) -> Result<Committed> {
+        self.check_object(uploaded).await?;
         let mut state = self.state().await?;
         let mut notices = Vec::new();
         let (mut races_lost, mut appended) = (0, 0);
@@ -119,6 +120,20 @@ impl Committer {
         bail!(
             "lost the race for the next ledger record {RACES_MAX} times in a row; is another archiver writing to this stream without end?"
         )
+    }
+
+    /// The object is there and whole, now: somebody with a copy of our journal may have taken it for a leftover.
+    async fn check_object(&self, uploaded: &Uploaded) -> Result<()> {
+        let meta = self.store.head(&uploaded.key).await?;
+        if meta.size != uploaded.facts.size {
+            bail!(
+                "object {} has {} bytes and {} were sent; nothing was recorded, run again",
+                uploaded.key,
+                meta.size,
+                uploaded.facts.size
+            );
+        }
+        Ok(())
     }
 
     /// Creates the next record with `body`. Returns whether it is ours.

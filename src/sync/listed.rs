@@ -8,7 +8,7 @@ use crate::ledger::LedgerState;
 use crate::model::Sha256;
 use crate::model::digest::Hasher;
 use crate::segment::FRAME_SIZE_DEFAULT;
-use crate::source::{Listed, Listing, Source, SourceError, SourceFile};
+use crate::source::{Listed, Listing, Source, SourceError};
 use anyhow::{Context as _, Result};
 
 /// What a server's files are now: read before anything is written anywhere.
@@ -80,7 +80,7 @@ pub(super) fn look_up(
 }
 
 /// Reads the files that may be others than those archived, and forgets the match of those that are.
-pub(super) fn clear_suspects(index: &Index, seen: &mut [Seen]) -> Result<()> {
+pub(super) fn clear_suspects(source: &Source, index: &Index, seen: &mut [Seen]) -> Result<()> {
     for n in suspects(seen) {
         let Some(archived) = seen[n].archived else {
             continue;
@@ -90,7 +90,10 @@ pub(super) fn clear_suspects(index: &Index, seen: &mut [Seen]) -> Result<()> {
             .and_then(|entry| entry.segment);
         let record = record
             .with_context(|| format!("ledger record {} is not in the index", archived.seq))?;
-        let (summary, sha256) = read_through(&seen[n])?;
+        // Purged meanwhile: then nothing is archived from it, whichever it was.
+        let Some((summary, sha256)) = read_through(source, &seen[n])? else {
+            continue;
+        };
         match likeness(&record, &summary, sha256) {
             Likeness::Same => {}
             Likeness::Another => seen[n].archived = None,
@@ -101,8 +104,10 @@ pub(super) fn clear_suspects(index: &Index, seen: &mut [Seen]) -> Result<()> {
 }
 
 /// Scans and hashes a whole file.
-fn read_through(file: &Seen) -> Result<(Summary, Sha256)> {
-    let opened = SourceFile::open(&file.listed.path)?;
+fn read_through(source: &Source, file: &Seen) -> Result<Option<(Summary, Sha256)>> {
+    let Some(opened) = source.open_listed(&file.listed)? else {
+        return Ok(None);
+    };
     let (mut scanner, mut hasher) = (Scanner::new(()), Hasher::default());
     let mut buffer = vec![0; FRAME_SIZE_DEFAULT as usize];
     let mut offset = 0;
@@ -119,5 +124,6 @@ fn read_through(file: &Seen) -> Result<(Summary, Sha256)> {
         hasher.update(&buffer[..n]);
         offset += n as u64;
     }
-    Ok((scanner.finish().0?, hasher.finish()))
+    opened.unchanged()?;
+    Ok(Some((scanner.finish().0?, hasher.finish())))
 }

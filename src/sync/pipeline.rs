@@ -118,6 +118,14 @@ pub async fn upload(
             return Err(e);
         }
     };
+    if facts.plain_size != summary.size {
+        let lost = format!(
+            "{} of {} bytes reached the object",
+            facts.plain_size, summary.size
+        );
+        let _ = upload.abort().await;
+        return Err(std::io::Error::other(lost).into());
+    }
     upload
         .commit(Checksums {
             size: facts.size,

@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 /// More missing files in a row than this are no accident of timing: a person confirms them (`--accept-holes`).
 pub const HOLES_WITHOUT_CONSENT: u64 = 3;
+/// Between a ROTATE event and the next file's format description: both carry whole seconds.
+const ROTATION_MAX_MICROS: i64 = 2_000_000;
 /// More missing files than this are not recorded one by one, whatever a person says: something else is wrong.
 pub const HOLES_MAX: u64 = 100_000;
 
@@ -23,6 +25,8 @@ pub struct Arrival<'a> {
     pub previous: Option<&'a GtidSet>,
     /// Its server's UUID, where known.
     pub server_uuid: Option<Uuid>,
+    /// Header time of its format description.
+    pub created: Micros,
     /// Everything its server executed, as far as its files tell.
     pub history: &'a GtidSet,
     /// The incarnation of the file listed just before it.
@@ -148,7 +152,8 @@ fn continued<'s>(
         known.basename == *arrival.file.basename()
             && known.last_number < arrival.file.number()
             && not_shrunk(known.executed.as_ref(), arrival.previous)
-            && (arrival.follows.is_some() || recognised(known, arrival))
+            && (arrival.follows.is_some()
+                || (recognised(known, arrival) && in_time(known, arrival)))
     };
     let (id, known) = match arrival.follows {
         Some(id) => (id, state.incarnation(id)?),
@@ -172,6 +177,22 @@ fn recognised(known: &IncarnationState, arrival: &Arrival<'_>) -> bool {
             .executed
             .as_ref()
             .is_some_and(|executed| executed.intersects(arrival.history))
+}
+
+/// Whether a file that the GTIDs say nothing of begins when the one before it ended: a ROTATE and the format description
+/// after it are written at once. After a hole, or a crash, nothing can be compared.
+fn in_time(known: &IncarnationState, arrival: &Arrival<'_>) -> bool {
+    let told_by_gtids = known
+        .executed
+        .as_ref()
+        .is_some_and(|executed| !executed.is_empty());
+    let next = known.last_number.0 + 1 == arrival.file.number().0;
+    match known.rotated_at {
+        Some(rotated) if next && !told_by_gtids => {
+            (arrival.created.0 - rotated.0).abs() <= ROTATION_MAX_MICROS
+        }
+        _ => true,
+    }
 }
 
 /// Whether what was executed before a file contains what was executed before. Unknown on either side: assume so.
@@ -250,6 +271,42 @@ fn continue_incarnation(
     })
 }
 
+/// Whether the file is listed right after the newest one that is archived: its server went on under another basename.
+fn continues_listing(state: &LedgerState, newest: Timeline, arrival: &Arrival<'_>) -> bool {
+    let last = state
+        .incarnations()
+        .rfind(|(_, known)| known.timeline == newest);
+    last.is_some_and(|(id, known)| {
+        arrival.follows == Some(id)
+            && known.basename != *arrival.file.basename()
+            && not_shrunk(known.executed.as_ref(), arrival.previous)
+    })
+}
+
+/// Whether the arrival's history is known to contain every archived GTID of `timeline`.
+///
+/// That the GTIDs are there is not enough: a server that was RESET, or a copy of it with the same UUID, gives the same ones
+/// to other transactions. A wrong new timeline is seen; a wrong continuation silently drops transactions at replay.
+fn proves_all(state: &LedgerState, timeline: &TimelineState, arrival: &Arrival<'_>) -> bool {
+    if timeline.archived.is_empty() || !timeline.archived.is_subset(arrival.history) {
+        return false;
+    }
+    let Some(uuid) = arrival.server_uuid else {
+        // Whose GTIDs they are cannot be told; those executed before its first file here it did not begin anew.
+        return arrival
+            .previous
+            .is_some_and(|previous| timeline.archived.is_subset(previous));
+    };
+    let before = state
+        .incarnations()
+        .rfind(|(_, known)| known.server_uuid == Some(uuid));
+    before.is_none_or(|(_, known)| {
+        let went_on = known.basename != *arrival.file.basename() || known.last_number < arrival.file.number();
+        let contains = matches!((&known.executed, arrival.previous), (Some(executed), Some(previous)) if executed.is_subset(previous));
+        went_on && contains
+    })
+}
+
 fn begin_incarnation(
     state: &LedgerState,
     arrival: &Arrival<'_>,
@@ -286,15 +343,14 @@ fn begin_incarnation(
     let shares = state
         .timelines()
         .any(|(_, timeline)| timeline.executed.intersects(arrival.history));
-    if !same_server && !shares && consent.server.as_deref() != Some(server.as_str()) {
+    let continues = continues_listing(state, newest, arrival);
+    if !same_server && !shares && !continues && consent.server.as_deref() != Some(server.as_str()) {
         return Err(Refusal::Foreign {
             file: arrival.file.clone(),
             server,
         });
     }
-    // Without a single archived GTID nothing proves that one history continues the other.
-    let joins = !timeline.archived.is_empty() && timeline.archived.is_subset(arrival.history);
-    if joins {
+    if continues || proves_all(state, timeline, arrival) {
         let missing = arrival
             .previous
             .map(|previous| previous.minus(&timeline.executed))
@@ -422,6 +478,7 @@ mod tests {
             file: &file.name,
             previous: file.previous.as_ref(),
             server_uuid: file.uuid,
+            created: Micros(0),
             history: &file.history,
             follows: file.follows,
         };
@@ -498,6 +555,46 @@ mod tests {
                 "first of its timeline: its own name"
             );
         }
+    }
+
+    #[test]
+    fn a_reset_that_has_repeated_every_archived_gtid_does_not_join() {
+        for uuid in [Some(server()), None] {
+            let place = place_of(&File {
+                uuid,
+                ..file("binlog.000001", 0, 9)
+            });
+            assert_eq!(place.timeline, Timeline(2), "{uuid:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_led_before_and_leads_again_joins() {
+        let stream = testing::stream_file();
+        let mut state = LedgerState::new(&stream, &stream.write());
+        let mut writer = Writer::default();
+        let bodies = [segment(1), segment(2), testing::moved(3, 2, 1)];
+        for mut body in bodies {
+            if body.incarnation == Incarnation(2) {
+                body.server_uuid = Some(Uuid::from_u128(9));
+            }
+            let line = writer.write(Body::Segment(Box::new(body)));
+            state.accept(&line).expect("follows");
+        }
+        let again = file("binlog.000004", 3, 4);
+        let arrival = Arrival {
+            file: &again.name,
+            previous: again.previous.as_ref(),
+            server_uuid: again.uuid,
+            created: Micros(0),
+            history: &again.history,
+            follows: None,
+        };
+        let place = place(&state, &arrival, &Consent::default(), &BY).expect("has a place");
+        assert_eq!(
+            (place.timeline, place.incarnation),
+            (Timeline(1), Incarnation(3))
+        );
     }
 
     #[test]

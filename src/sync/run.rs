@@ -146,6 +146,7 @@ async fn upload_one(
     let Some(opened) = source.open_listed(&file.listed)? else {
         return Ok(None);
     };
+    check_still_closed(source, file)?;
     check_same_head(&opened, file)?;
     let key = fresh_key(&file.listed.file.to_string(), !format.recipients.is_empty())?;
     committer
@@ -153,6 +154,20 @@ async fn upload_one(
         .begin(&key, &file.listed.file.to_string(), Micros::now())?;
     let uploaded = pipeline::upload(&committer.store, opened, key, format, pool, on_read).await?;
     Ok(Some(uploaded))
+}
+
+/// Between listing and opening, a RESET may have made this name that of the active file.
+fn check_still_closed(source: &Source, file: &Seen) -> Result<()> {
+    let now = source.list()?.files;
+    match now.iter().find(|listed| listed.file == file.listed.file) {
+        Some(listed) if !listed.closed => {
+            let what = "its name is that of the active file now; run again".to_owned();
+            let path = file.listed.path.clone();
+            Err(SourceError::Changed { path, what }.into())
+        }
+        // Purged meanwhile: the descriptor holds the bytes that were planned for.
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Between planning and reading, a RESET may have put another file in its place.
@@ -201,6 +216,7 @@ async fn commit_one(
         file,
         previous: uploaded.summary.previous_gtids.as_ref(),
         server_uuid: listing.server_uuid,
+        created: uploaded.summary.created,
         history: &history,
         follows,
     };
