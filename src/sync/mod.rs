@@ -41,6 +41,7 @@ pub mod commit;
 pub mod compress;
 pub mod journal;
 pub mod likeness;
+pub mod lineage;
 pub mod listed;
 pub mod manifest;
 pub mod pipeline;

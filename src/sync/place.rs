@@ -1,5 +1,6 @@
 //! Where a segment belongs in the history: pure, decided against the ledger's state by whoever creates its record.
 
+use super::lineage::{continued, continues_listing, proves_all};
 use crate::binlog::Flavour;
 use crate::ledger::LedgerState;
 use crate::ledger::record::{Body, BranchRecord, GapRecord, HoleRecord};
@@ -11,8 +12,6 @@ use uuid::Uuid;
 
 /// More missing files in a row than this are no accident of timing: a person confirms them (`--accept-holes`).
 pub const HOLES_WITHOUT_CONSENT: u64 = 3;
-/// Between a ROTATE event and the next file's format description: both carry whole seconds.
-const ROTATION_MAX_MICROS: i64 = 2_000_000;
 /// More missing files than this are not recorded one by one, whatever a person says: something else is wrong.
 pub const HOLES_MAX: u64 = 100_000;
 
@@ -143,66 +142,6 @@ pub struct Signature<'a> {
     pub now: Micros,
 }
 
-/// The incarnation that the file continues, if any.
-fn continued<'s>(
-    state: &'s LedgerState,
-    arrival: &Arrival<'_>,
-) -> Option<(Incarnation, &'s IncarnationState)> {
-    let fits = |known: &IncarnationState| {
-        known.basename == *arrival.file.basename()
-            && known.last_number < arrival.file.number()
-            && not_shrunk(known.executed.as_ref(), arrival.previous)
-            && (arrival.follows.is_some()
-                || (recognised(known, arrival) && in_time(known, arrival)))
-    };
-    let (id, known) = match arrival.follows {
-        Some(id) => (id, state.incarnation(id)?),
-        // Everything archived was purged meanwhile, or nothing was: only the same server's latest numbering can go on.
-        None => state
-            .incarnations()
-            .rfind(|(_, known)| known.server_uuid == arrival.server_uuid)?,
-    };
-    let last_of_timeline = state
-        .incarnations()
-        .rfind(|(_, other)| other.timeline == known.timeline)?
-        .0;
-    (fits(known) && last_of_timeline == id).then_some((id, known))
-}
-
-/// Whether a file that follows no archived one in its listing is of the server of an incarnation: by the server's UUID,
-/// or, where there is none, by GTIDs that it has in common.
-fn recognised(known: &IncarnationState, arrival: &Arrival<'_>) -> bool {
-    arrival.server_uuid.is_some()
-        || known
-            .executed
-            .as_ref()
-            .is_some_and(|executed| executed.intersects(arrival.history))
-}
-
-/// Whether a file that the GTIDs say nothing of begins when the one before it ended: a ROTATE and the format description
-/// after it are written at once. After a hole, or a crash, nothing can be compared.
-fn in_time(known: &IncarnationState, arrival: &Arrival<'_>) -> bool {
-    let told_by_gtids = known
-        .executed
-        .as_ref()
-        .is_some_and(|executed| !executed.is_empty());
-    let next = known.last_number.0 + 1 == arrival.file.number().0;
-    match known.rotated_at {
-        Some(rotated) if next && !told_by_gtids => {
-            (arrival.created.0 - rotated.0).abs() <= ROTATION_MAX_MICROS
-        }
-        _ => true,
-    }
-}
-
-/// Whether what was executed before a file contains what was executed before. Unknown on either side: assume so.
-fn not_shrunk(executed: Option<&GtidSet>, previous: Option<&GtidSet>) -> bool {
-    match (executed, previous) {
-        (Some(executed), Some(previous)) => executed.is_subset(previous),
-        _ => true,
-    }
-}
-
 fn continue_incarnation(
     state: &LedgerState,
     arrival: &Arrival<'_>,
@@ -268,42 +207,6 @@ fn continue_incarnation(
         previous_gtids: arrival.previous.filter(|_| !derivable).cloned(),
         before,
         notices,
-    })
-}
-
-/// Whether the file is listed right after the newest one that is archived: its server went on under another basename.
-fn continues_listing(state: &LedgerState, newest: Timeline, arrival: &Arrival<'_>) -> bool {
-    let last = state
-        .incarnations()
-        .rfind(|(_, known)| known.timeline == newest);
-    last.is_some_and(|(id, known)| {
-        arrival.follows == Some(id)
-            && known.basename != *arrival.file.basename()
-            && not_shrunk(known.executed.as_ref(), arrival.previous)
-    })
-}
-
-/// Whether the arrival's history is known to contain every archived GTID of `timeline`.
-///
-/// That the GTIDs are there is not enough: a server that was RESET, or a copy of it with the same UUID, gives the same ones
-/// to other transactions. A wrong new timeline is seen; a wrong continuation silently drops transactions at replay.
-fn proves_all(state: &LedgerState, timeline: &TimelineState, arrival: &Arrival<'_>) -> bool {
-    if timeline.archived.is_empty() || !timeline.archived.is_subset(arrival.history) {
-        return false;
-    }
-    let Some(uuid) = arrival.server_uuid else {
-        // Whose GTIDs they are cannot be told; those executed before its first file here it did not begin anew.
-        return arrival
-            .previous
-            .is_some_and(|previous| timeline.archived.is_subset(previous));
-    };
-    let before = state
-        .incarnations()
-        .rfind(|(_, known)| known.server_uuid == Some(uuid));
-    before.is_none_or(|(_, known)| {
-        let went_on = known.basename != *arrival.file.basename() || known.last_number < arrival.file.number();
-        let contains = matches!((&known.executed, arrival.previous), (Some(executed), Some(previous)) if executed.is_subset(previous));
-        went_on && contains
     })
 }
 

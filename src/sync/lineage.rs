@@ -1,0 +1,113 @@
+//! Whether a file continues what is archived: by its listing, by its numbers, by its GTIDs. Pure.
+
+use super::place::Arrival;
+use crate::ledger::LedgerState;
+use crate::ledger::state::{IncarnationState, TimelineState};
+use crate::model::{GtidSet, Incarnation, Timeline};
+
+/// Between a ROTATE event and the next file's format description: both carry whole seconds.
+const ROTATION_MAX_MICROS: i64 = 2_000_000;
+
+/// The incarnation that the file continues, if any.
+pub(super) fn continued<'s>(
+    state: &'s LedgerState,
+    arrival: &Arrival<'_>,
+) -> Option<(Incarnation, &'s IncarnationState)> {
+    let fits = |known: &IncarnationState| {
+        known.basename == *arrival.file.basename()
+            && known.last_number < arrival.file.number()
+            && not_shrunk(known.executed.as_ref(), arrival.previous)
+            && (arrival.follows.is_some()
+                || (recognised(known, arrival) && in_time(known, arrival)))
+    };
+    let (id, known) = match arrival.follows {
+        Some(id) => (id, state.incarnation(id)?),
+        // Everything archived was purged meanwhile, or nothing was: only the same server's latest numbering can go on.
+        None => state
+            .incarnations()
+            .rfind(|(_, known)| known.server_uuid == arrival.server_uuid)?,
+    };
+    let last_of_timeline = state
+        .incarnations()
+        .rfind(|(_, other)| other.timeline == known.timeline)?
+        .0;
+    (fits(known) && last_of_timeline == id).then_some((id, known))
+}
+
+/// Whether a file that follows no archived one in its listing is of the server of an incarnation: by the server's UUID,
+/// or, where there is none, by GTIDs that it has in common.
+fn recognised(known: &IncarnationState, arrival: &Arrival<'_>) -> bool {
+    arrival.server_uuid.is_some()
+        || known
+            .executed
+            .as_ref()
+            .is_some_and(|executed| executed.intersects(arrival.history))
+}
+
+/// Whether a file that the GTIDs say nothing of begins when the one before it ended: a ROTATE and the format description
+/// after it are written at once. After a hole, or a crash, nothing can be compared.
+fn in_time(known: &IncarnationState, arrival: &Arrival<'_>) -> bool {
+    let told_by_gtids = known
+        .executed
+        .as_ref()
+        .is_some_and(|executed| !executed.is_empty());
+    let next = known.last_number.0 + 1 == arrival.file.number().0;
+    match known.rotated_at {
+        Some(rotated) if next && !told_by_gtids => {
+            (arrival.created.0 - rotated.0).abs() <= ROTATION_MAX_MICROS
+        }
+        _ => true,
+    }
+}
+
+/// Whether what was executed before a file contains what was executed before. Unknown on either side: assume so.
+fn not_shrunk(executed: Option<&GtidSet>, previous: Option<&GtidSet>) -> bool {
+    match (executed, previous) {
+        (Some(executed), Some(previous)) => executed.is_subset(previous),
+        _ => true,
+    }
+}
+
+/// Whether the file is listed right after the newest one that is archived: its server went on under another basename.
+pub(super) fn continues_listing(
+    state: &LedgerState,
+    newest: Timeline,
+    arrival: &Arrival<'_>,
+) -> bool {
+    let last = state
+        .incarnations()
+        .rfind(|(_, known)| known.timeline == newest);
+    last.is_some_and(|(id, known)| {
+        arrival.follows == Some(id)
+            && known.basename != *arrival.file.basename()
+            && not_shrunk(known.executed.as_ref(), arrival.previous)
+    })
+}
+
+/// Whether the arrival's history is known to contain every archived GTID of `timeline`.
+///
+/// That the GTIDs are there is not enough: a server that was RESET, or a copy of it with the same UUID, gives the same ones
+/// to other transactions. A wrong new timeline is seen; a wrong continuation silently drops transactions at replay.
+pub(super) fn proves_all(
+    state: &LedgerState,
+    timeline: &TimelineState,
+    arrival: &Arrival<'_>,
+) -> bool {
+    if timeline.archived.is_empty() || !timeline.archived.is_subset(arrival.history) {
+        return false;
+    }
+    let Some(uuid) = arrival.server_uuid else {
+        // Whose GTIDs they are cannot be told; those executed before its first file here it did not begin anew.
+        return arrival
+            .previous
+            .is_some_and(|previous| timeline.archived.is_subset(previous));
+    };
+    let before = state
+        .incarnations()
+        .rfind(|(_, known)| known.server_uuid == Some(uuid));
+    before.is_none_or(|(_, known)| {
+        let went_on = known.basename != *arrival.file.basename() || known.last_number < arrival.file.number();
+        let contains = matches!((&known.executed, arrival.previous), (Some(executed), Some(previous)) if executed.is_subset(previous));
+        went_on && contains
+    })
+}
