@@ -321,21 +321,7 @@ impl Batch<'_> {
         }
         self.conn
             .execute("DELETE FROM entries WHERE seq = ?1", [row.seq.0 as i64])?;
-        let entry = Entry {
-            seq: row.seq,
-            timeline: segment.timeline,
-            incarnation: segment.incarnation,
-            number: segment.number,
-            mount_name: segment.mount_name.clone(),
-            state: segment.entry_state(),
-            reason: segment
-                .damaged
-                .as_ref()
-                .map(|d| d.reason.clone())
-                .unwrap_or_default(),
-            previous_gtids: None,
-            segment: Some(Box::new(segment.clone())),
-        };
+        let entry = segment.entry(row.seq, None);
         insert_row(self.conn, &EntryRow::of(&entry, Some(seq)), Some(segment))?;
         file(self.conn, row.timeline, segment, row.seq)?;
         self.replaced.push(row.seq);

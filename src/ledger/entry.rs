@@ -57,6 +57,22 @@ pub enum Change {
 }
 
 impl SegmentRecord {
+    /// The entry that it stands for, introduced by record `seq`.
+    pub fn entry(&self, seq: Seq, previous_gtids: Option<GtidSet>) -> Entry {
+        let damaged = self.damaged.as_ref();
+        Entry {
+            seq,
+            timeline: self.timeline,
+            incarnation: self.incarnation,
+            number: self.number,
+            mount_name: self.mount_name.clone(),
+            state: self.entry_state(),
+            reason: damaged.map(|d| d.reason.clone()).unwrap_or_default(),
+            previous_gtids,
+            segment: Some(Box::new(self.clone())),
+        }
+    }
+
     /// Whether and how it can be read.
     pub fn entry_state(&self) -> EntryState {
         if self.damaged.is_some() {

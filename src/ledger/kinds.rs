@@ -62,21 +62,7 @@ impl LedgerState {
         timeline
             .executed
             .union_with(executed.as_ref().unwrap_or(&segment.gtids));
-        Ok(Change::Add(Box::new(Entry {
-            seq,
-            timeline: segment.timeline,
-            incarnation: segment.incarnation,
-            number: segment.number,
-            mount_name: segment.mount_name.clone(),
-            state: segment.entry_state(),
-            reason: segment
-                .damaged
-                .as_ref()
-                .map(|d| d.reason.clone())
-                .unwrap_or_default(),
-            previous_gtids: previous,
-            segment: Some(Box::new(segment.clone())),
-        })))
+        Ok(Change::Add(Box::new(segment.entry(seq, previous))))
     }
 
     pub(super) fn hole(&mut self, seq: Seq, hole: &HoleRecord) -> Result<Change, String> {

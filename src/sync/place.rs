@@ -471,6 +471,63 @@ mod tests {
         }
     }
 
+    /// A ledger of one server without GTIDs: three files, the last of which ended in a ROTATE at its last time.
+    fn without_gtids() -> (LedgerState, Micros) {
+        let stream = testing::stream_file();
+        let mut state = LedgerState::new(&stream, &stream.write());
+        let (mut writer, mut rotated) = (Writer::default(), Micros(0));
+        for number in 1..=3 {
+            let mut body = segment(number);
+            body.gtids = GtidSet::new();
+            body.previous_gtids = Some(GtidSet::new());
+            body.previous_gtids_sha256 = None;
+            rotated = body.last_time.expect("it has times");
+            let line = writer.write(Body::Segment(Box::new(body)));
+            state.accept(&line).expect("follows");
+        }
+        (state, rotated)
+    }
+
+    fn place_without_gtids(name: &str, follows: Option<Incarnation>, delay_seconds: i64) -> Place {
+        let (state, rotated) = without_gtids();
+        let (name, none) = (name.parse().expect("a name"), GtidSet::new());
+        let arrival = Arrival {
+            file: &name,
+            previous: Some(&none),
+            server_uuid: Some(server()),
+            created: Micros(rotated.0 + delay_seconds * 1_000_000),
+            history: &none,
+            follows,
+        };
+        place(&state, &arrival, &Consent::default(), &BY).expect("has a place")
+    }
+
+    #[test]
+    fn without_gtids_the_next_number_continues_only_what_ended_when_it_began() {
+        let next = place_without_gtids("binlog.000004", None, 0);
+        assert_eq!(
+            (next.timeline, next.incarnation),
+            (Timeline(1), Incarnation(1))
+        );
+        let reset_to_4 = place_without_gtids("binlog.000004", None, 60);
+        assert_eq!(reset_to_4.timeline, Timeline(2));
+    }
+
+    #[test]
+    fn without_gtids_another_basename_in_the_same_listing_goes_on() {
+        let renamed = place_without_gtids("mysql-bin.000001", Some(Incarnation(1)), 60);
+        assert_eq!(
+            (renamed.timeline, renamed.incarnation),
+            (Timeline(1), Incarnation(2))
+        );
+        let unlisted = place_without_gtids("mysql-bin.000001", None, 60);
+        assert_eq!(
+            unlisted.timeline,
+            Timeline(2),
+            "nothing shows that it continues"
+        );
+    }
+
     #[test]
     fn a_server_that_led_before_and_leads_again_joins() {
         let stream = testing::stream_file();
