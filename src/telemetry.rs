@@ -16,9 +16,9 @@ pub enum LogFormat {
 /// Starts logging. `verbosity` counts `-v`: warnings, then information, then debugging. `BINLOGFS_LOG` overrides it.
 pub fn start(format: LogFormat, verbosity: u8) {
     let level = match verbosity {
-        0 => "warn",
-        1 => "info,binlogfs=info",
-        2 => "info,binlogfs=debug",
+        0 => "error,binlogfs=warn",
+        1 => "warn,binlogfs=info",
+        2 => "warn,binlogfs=debug",
         _ => "debug,binlogfs=trace",
     };
     let filter = EnvFilter::try_from_env("BINLOGFS_LOG").unwrap_or_else(|_| EnvFilter::new(level));

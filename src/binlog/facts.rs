@@ -13,7 +13,7 @@ use super::summary::{ChecksumAlgorithm, Damage, Ending, Flavour, Summary, Transa
 use super::times::Times;
 use super::{Refusal, gtid_event, gtid_list, kind};
 use crate::model::digest::Hasher;
-use crate::model::{GtidSet, Micros};
+use crate::model::{GtidSet, GtidSetBuilder, Micros};
 
 /// The longest first event that is part of a head; longer than any PREVIOUS_GTIDS accepted. Who lists a server's files
 /// must not read a gigabyte of each.
@@ -49,7 +49,7 @@ pub(super) struct Facts<S> {
     groups: Grouper,
     payload: PayloadReader,
     pub(super) index: IndexBuilder,
-    gtids: GtidSet,
+    gtids: GtidSetBuilder,
     transactions: u64,
     events: u64,
     first_time: Option<Micros>,
@@ -73,7 +73,7 @@ impl<S: Sink> Facts<S> {
             groups: Grouper::default(),
             payload: PayloadReader::default(),
             index: IndexBuilder::default(),
-            gtids: GtidSet::new(),
+            gtids: GtidSetBuilder::default(),
             transactions: 0,
             events: 0,
             first_time: None,
@@ -87,6 +87,13 @@ impl<S: Sink> Facts<S> {
     /// Whether the server ended the file: ROTATE or STOP was the last event.
     pub(super) fn is_ended(&self) -> bool {
         self.ending != Ending::Open
+    }
+
+    /// Whether the server had closed the file when it was read: the format description came whole, and its IN_USE flag is
+    /// clear. The flag set says nothing, because many servers leave it set for ever.
+    pub(super) fn is_closed(&self) -> bool {
+        self.description_header
+            .is_some_and(|header| header.flags & FLAG_IN_USE == 0)
     }
 
     /// The summary of a file of `size` bytes whose last whole event ends at `whole_end`.
@@ -105,7 +112,7 @@ impl<S: Sink> Facts<S> {
             head: self.head.finish(),
             in_use: header.is_some_and(|header| header.flags & FLAG_IN_USE != 0),
             created: created.unwrap_or(Micros(0)),
-            gtids: self.gtids,
+            gtids: self.gtids.finish(),
             previous_gtids: self.previous_gtids,
             first_time: self.first_time.or(created),
             last_time: self.last_time,

@@ -18,6 +18,10 @@ const MYSQL_CHECKSUMS: (u32, u32, u32) = (5, 6, 1);
 /// The first MariaDB whose events may have checksums.
 const MARIADB_CHECKSUMS: (u32, u32, u32) = (5, 3, 0);
 
+/// The first event type that only MariaDB has (ANNOTATE_ROWS). A format description that lists it is MariaDB's, whatever
+/// version it names: `--version` sets that to any text.
+const MARIADB_TYPES_MIN: usize = 160;
+
 /// What a format description says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FormatDescription {
@@ -46,7 +50,7 @@ impl FormatDescription {
         let text = &body[2..2 + SERVER_VERSION_BYTES];
         let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
         let server_version = String::from_utf8_lossy(text).into_owned();
-        let flavour = if server_version.contains("MariaDB") {
+        let flavour = if lists_mariadb_types(rest) || server_version.contains("MariaDB") {
             Flavour::MariaDb
         } else {
             Flavour::MySql
@@ -105,6 +109,9 @@ impl FormatDescription {
     /// Whether a server of this version writes the algorithm byte, and a checksum on the format description itself even
     /// when `binlog_checksum` is NONE.
     fn knows_checksums(&self) -> bool {
+        if lists_mariadb_types(&self.lengths) {
+            return true;
+        }
         // MariaDB 10 prefixes its version with one that old MySQL replicas accept.
         let text = self.server_version.trim_start_matches("5.5.5-");
         let first = match self.flavour {
@@ -121,6 +128,12 @@ impl FormatDescription {
             .and_then(|at| self.lengths.get(at))
             .map_or(default, |length| usize::from(*length))
     }
+}
+
+/// Whether what follows the fixed part is long enough for MariaDB's types. Every server that knows those writes the
+/// algorithm byte and a checksum behind them, so `rest` may be taken with those.
+fn lists_mariadb_types(rest: &[u8]) -> bool {
+    rest.len() > MARIADB_TYPES_MIN + CHECKSUM_BYTES
 }
 
 /// `major.minor.patch` at the front of a version text; what is not there is 0.

@@ -56,7 +56,7 @@ pub(super) struct RawEvent<'a> {
     pub start: u64,
     /// Its header.
     pub header: EventHeader,
-    /// Its first bytes from the header on, without checksum: all of them, or at least as many as were wanted.
+    /// Its first bytes from the header on, without checksum: as many as were wanted, if there are so many.
     pub bytes: &'a [u8],
     /// Its length without checksum.
     pub content_bytes: u64,
@@ -213,10 +213,12 @@ impl Framer {
         if checks.crc && crc32fast::hash(content).to_le_bytes() != trailer {
             return Err(self.bad("its checksum does not match"));
         }
+        // No more of it than of one that comes in pieces: what is made of an event must not depend on how it comes.
+        let wanted = want.prefix.max(HEADER_BYTES).min(content.len());
         let event = RawEvent {
             start: self.start,
             header,
-            bytes: content,
+            bytes: &content[..wanted],
             content_bytes,
         };
         handler.event(&event).map_err(Fault::Stopped)?;

@@ -17,8 +17,6 @@ const COMMIT_OFFSET: usize = CLOCK_OFFSET + 1 + 16;
 const ORIGINAL_FOLLOWS: u64 = 1 << 55;
 /// `FL_STANDALONE` of MariaDB: the group is one statement, without BEGIN and COMMIT.
 const MARIADB_STANDALONE: u8 = 1;
-/// MariaDB and MySQL keep sequence numbers of MySQL's within a signed 64-bit integer.
-const LARGEST_NUMBER: u64 = i64::MAX as u64;
 
 /// What an event says of the transaction it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,26 +107,28 @@ pub(super) fn parse_mariadb(body: &[u8], server_id: u32) -> Option<Begin> {
     let domain = u32::from_le_bytes(body.get(8..12)?.try_into().ok()?);
     let flags = *body.get(12)?;
     Some(Begin {
-        gtid: Some(Gtid {
-            source: GtidSource::MariaDb {
+        gtid: Some(legal(
+            GtidSource::MariaDb {
                 domain,
                 server: server_id,
             },
             number,
-        }),
+        )?),
         commit: None,
         implies_begin: flags & MARIADB_STANDALONE == 0,
     })
 }
 
 fn mysql_gtid(uuid: [u8; 16], tag: Tag, number: u64) -> Option<Gtid> {
-    (1..=LARGEST_NUMBER).contains(&number).then(|| Gtid {
-        source: GtidSource::MySql {
-            uuid: Uuid::from_bytes(uuid),
-            tag,
-        },
-        number,
-    })
+    let uuid = Uuid::from_bytes(uuid);
+    legal(GtidSource::MySql { uuid, tag }, number)
+}
+
+fn legal(source: GtidSource, number: u64) -> Option<Gtid> {
+    source
+        .numbers()
+        .contains(&number)
+        .then_some(Gtid { source, number })
 }
 
 /// A commit timestamp; 0 stands for none.

@@ -1,7 +1,7 @@
 //! What a file says of all before it: MySQL's PREVIOUS_GTIDS, MariaDB's GTID_LIST.
 
 use super::varint;
-use crate::model::{GtidSet, GtidSource, Tag};
+use crate::model::{GtidSet, GtidSetBuilder, GtidSource, Tag};
 use uuid::Uuid;
 
 /// The longest PREVIOUS_GTIDS or GTID_LIST accepted: four million intervals. It is held whole to be decoded, so this
@@ -23,7 +23,7 @@ pub(super) fn parse(body: &[u8]) -> Option<GtidSet> {
         1 => ((first << 8) >> 16, true),
         _ => return None,
     };
-    let mut set = GtidSet::new();
+    let mut set = GtidSetBuilder::default();
     for _ in 0..sources {
         let (uuid, after) = rest.split_first_chunk::<16>()?;
         rest = after;
@@ -40,19 +40,20 @@ pub(super) fn parse(body: &[u8]) -> Option<GtidSet> {
         };
         for _ in 0..take_u64(&mut rest)? {
             let (start, end) = (take_u64(&mut rest)?, take_u64(&mut rest)?);
-            if start == 0 || end <= start || end > i64::MAX as u64 {
+            let last = end.checked_sub(1).filter(|last| *last >= start)?;
+            if !source.numbers().contains(&start) || !source.numbers().contains(&last) {
                 return None;
             }
-            set.insert_run(source.clone(), start, end - 1);
+            set.insert_run(&source, start, last);
         }
     }
-    rest.is_empty().then_some(set)
+    rest.is_empty().then(|| set.finish())
 }
 
 /// Reads the body of MariaDB's GTID_LIST as `domain-server-1..n` of each; `None` if it is malformed.
 pub(super) fn parse_mariadb(body: &[u8]) -> Option<GtidSet> {
     let (count, mut rest) = body.split_first_chunk::<4>()?;
-    let mut set = GtidSet::new();
+    let mut set = GtidSetBuilder::default();
     for _ in 0..u32::from_le_bytes(*count) & MARIADB_COUNT_MASK {
         let (ids, after) = rest.split_first_chunk::<8>()?;
         rest = after;
@@ -61,9 +62,9 @@ pub(super) fn parse_mariadb(body: &[u8]) -> Option<GtidSet> {
             domain: both as u32,
             server: (both >> 32) as u32,
         };
-        set.insert_run(source, 1, take_u64(&mut rest)?);
+        set.insert_run(&source, 1, take_u64(&mut rest)?);
     }
-    Some(set)
+    Some(set.finish())
 }
 
 fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
@@ -93,6 +94,24 @@ mod tests {
         let tagged = encode_gtid_set(&set);
         assert_eq!((tagged[0], tagged[7]), (1, 1));
         assert_eq!(parse(&tagged), Some(set));
+    }
+
+    #[test]
+    fn descending_intervals_are_the_set_of_the_ascending_ones() {
+        const RUNS: u64 = 200_000;
+        let runs = |numbers: &mut dyn Iterator<Item = u64>| {
+            let mut body = 1_u64.to_le_bytes().to_vec();
+            body.extend_from_slice(&[7; 16]);
+            body.extend_from_slice(&RUNS.to_le_bytes());
+            for n in numbers {
+                body.extend_from_slice(&(2 * n + 1).to_le_bytes());
+                body.extend_from_slice(&(2 * n + 2).to_le_bytes());
+            }
+            parse(&body).expect("parses")
+        };
+        let ascending = runs(&mut (0..RUNS));
+        assert_eq!(ascending.count(), RUNS);
+        assert_eq!(runs(&mut (0..RUNS).rev()), ascending);
     }
 
     #[test]

@@ -7,13 +7,14 @@
 //!
 //! What is checked of every event: its size, that `log_pos` is where it ends, its checksum, and, of those that are
 //! read, that they can be. The first event that fails is [`Damage`]; nothing behind it is believed, and its bytes are
-//! only counted. A torn last event is no damage unless ROTATE or STOP stands before it: that is what a crash leaves.
-//! What cannot be seen: without checksums, a change inside an event; in a file without ROTATE and STOP, what is
+//! only counted. A torn last event is no damage if the IN_USE flag is set and neither ROTATE nor STOP stands before it:
+//! that is what a crash leaves. What cannot be seen: without checksums, a change inside an event; in a file without ROTATE and STOP, what is
 //! missing after its last event, because only the successor's head can tell.
 //!
 //! `log_pos` of 0 is believed of MariaDB only, which since 11.4 leaves it out inside event groups.
 //!
-//! Shown against servers by tests: MySQL 9.7. By the book: MySQL 5.0 to 8.4, Percona Server, MariaDB 5.3 to 12.
+//! Shown against servers by tests: MySQL 9.7, MariaDB 10.11. By the book: MySQL 5.0 to 8.4, Percona Server, MariaDB 5.3
+//! to 12.
 //! Layouts are those of `libs/mysql/binlog/event` and `sql/log_event.cc` in MySQL's source, `sql/log_event.h` in MariaDB's.
 
 mod compressed_query;

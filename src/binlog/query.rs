@@ -64,7 +64,8 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// What the statement is. `None` if its first word lies beyond what is held.
+    /// What the statement is. `None` if its first word lies beyond what is held, or what it does stands behind
+    /// `SET STATEMENT ... FOR` (MariaDB, Percona Server 5.6 and 5.7): any expression may stand between.
     pub(super) fn statement(&self) -> Option<Statement> {
         let mut words = Words::new(self.sql);
         let Some(first) = words.next() else {
@@ -108,6 +109,7 @@ impl<'a> Query<'a> {
             }
             _ if any(first, DDL_WORDS) => Statement::Ddl,
             _ if is(first, "SET") => match words.next().unwrap_or_default() {
+                second if is(second, "STATEMENT") => return None,
                 second if any(second, &["PASSWORD", "DEFAULT", "ROLE"]) => Statement::Ddl,
                 _ => Statement::Neutral,
             },
@@ -253,6 +255,12 @@ mod tests {
             ("", Statement::Dml),
         ] {
             assert_eq!(statement(sql), Some(expected), "{sql}");
+        }
+        for sql in [
+            "SET STATEMENT max_statement_time=60 FOR DROP TABLE t",
+            "set statement sort_buffer_size=1 for DELETE FROM t",
+        ] {
+            assert_eq!(statement(sql), None, "{sql}");
         }
         let endless = Query {
             database: b"",

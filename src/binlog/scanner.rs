@@ -148,8 +148,9 @@ impl<S: Sink> Scanner<S> {
 
     /// The end of the file: what it is, and the sink.
     ///
-    /// A file that ends inside the magic, the format description or any other event is no damage: a crash leaves that.
-    /// Only bytes behind a ROTATE or STOP event must be whole events.
+    /// A file that ends inside the magic, the format description or any other event is no damage while its IN_USE flag is
+    /// set: a crash leaves that. Where the flag is clear, or behind a ROTATE or STOP event, something was cut off: a
+    /// server clears the flag after the last whole event, when it closes the file or has cut it back in crash recovery.
     pub fn finish(mut self) -> (Result<Summary, Refusal>, S) {
         if self.refusal.is_none()
             && self.magic.len() < MAGIC.len()
@@ -161,9 +162,14 @@ impl<S: Sink> Scanner<S> {
             return (Err(refusal), self.facts.sink);
         }
         let whole_end = self.last_whole_event_end();
-        if self.damage.is_none() && self.facts.is_ended() && self.framer.is_inside() {
-            let reason = "it is cut short, behind the event that ends the file".to_owned();
-            self.damaged(whole_end, reason);
+        if self.damage.is_none() && !self.head_known && self.framer.is_inside() {
+            if self.facts.is_ended() {
+                let reason = "it is cut short, behind the event that ends the file";
+                self.damaged(whole_end, reason.to_owned());
+            } else if self.facts.is_closed() {
+                let reason = "it is cut short, and no crash did that: the server had closed the file (its IN_USE flag is clear)";
+                self.damaged(whole_end, reason.to_owned());
+            }
         }
         let (summary, sink) = self.facts.finish(self.size, whole_end, self.damage);
         (Ok(summary), sink)

@@ -126,7 +126,7 @@ pub struct Summary {
     pub checksum: ChecksumAlgorithm,
     /// SHA-256 of the format description, its IN_USE flag cleared, and the first event after it.
     pub head: Sha256,
-    /// `LOG_EVENT_BINLOG_IN_USE_F`: no proof of anything, since many closed files have it set.
+    /// `LOG_EVENT_BINLOG_IN_USE_F`: set, it proves nothing, since many closed files have it; clear, the file was closed.
     pub in_use: bool,
     /// Header timestamp of the format description.
     pub created: Micros,
@@ -152,8 +152,8 @@ pub struct Summary {
     pub last_whole_event_end: u64,
     /// Offset after the last whole transaction (or after the header events, if there is none).
     pub last_transaction_end: u64,
-    /// What is wrong, if anything is. A torn last event of a file without ROTATE or STOP is no damage: a crash leaves
-    /// that; `last_whole_event_end` tells.
+    /// What is wrong, if anything is. A torn last event of a file without ROTATE or STOP, its IN_USE flag set, is no
+    /// damage: a crash leaves that; `last_whole_event_end` tells.
     pub damage: Option<Damage>,
     /// What goes into the segment object's tail.
     pub index: SegmentIndex,

@@ -156,32 +156,141 @@ fn a_whole_file_is_summarised() {
     assert_eq!(recorder.events[0].position, 4);
 }
 
+/// What a server that crashed leaves: its IN_USE flag is set.
+fn in_use(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes[4 + 17] |= FLAG_IN_USE as u8;
+    bytes
+}
+
+/// Cuts `bytes` at each of its bytes, and checks all that a cut does not change the meaning of. `check` is given the cut,
+/// the offset after the last whole event, that of the event that ends the file, and the damage found.
+fn cut_anywhere(bytes: &[u8], check: impl Fn(u64, u64, u64, Option<Damage>)) {
+    let (whole, recorder) = record(bytes);
+    let last = recorder.events.last().expect("has events").position;
+    for cut in 0..=bytes.len() {
+        let summary = scan(&bytes[..cut]);
+        let ends = recorder
+            .events
+            .iter()
+            .map(|e| e.position + u64::from(e.size))
+            .filter(|end| *end <= cut as u64);
+        let whole_end = ends.max().unwrap_or(if cut < 4 { 0 } else { 4 });
+        assert_eq!(summary.last_whole_event_end, whole_end, "cut at {cut}");
+        assert!(summary.gtids.is_subset(&whole.gtids));
+        assert!(summary.last_transaction_end <= whole_end);
+        check(cut as u64, whole_end, last, summary.damage);
+    }
+}
+
 #[test]
-fn a_file_cut_anywhere_is_torn_and_not_damaged() {
+fn a_file_in_use_cut_anywhere_is_torn_and_not_damaged() {
     for bytes in [sample(), sample_without_checksums()] {
-        let (whole, recorder) = record(&bytes);
-        let last = recorder.events.last().expect("has events").position;
-        for cut in 0..=bytes.len() {
-            let summary = scan(&bytes[..cut]);
-            let ends = recorder
-                .events
-                .iter()
-                .map(|e| e.position + u64::from(e.size))
-                .filter(|end| *end <= cut as u64);
-            let expected_end = ends.max().unwrap_or(if cut < 4 { 0 } else { 4 });
-            assert_eq!(summary.last_whole_event_end, expected_end, "cut at {cut}");
-            assert!(summary.gtids.is_subset(&whole.gtids));
-            assert!(summary.last_transaction_end <= expected_end);
-            let behind_rotate = whole.ending == Ending::Stop && (cut as u64) > last;
-            if behind_rotate && cut < bytes.len() {
-                let damage = summary
-                    .damage
-                    .expect("bytes behind ROTATE are an event or wrong");
-                assert_eq!(damage.first_bad_position, last);
+        let ends_in_stop = scan(&bytes).ending == Ending::Stop;
+        let size = bytes.len() as u64;
+        cut_anywhere(&in_use(bytes), |cut, whole_end, last, damage| {
+            // The sample without checksums has its STOP behind a ROTATE.
+            if ends_in_stop && cut > last && cut < size {
+                let damage = damage.expect("bytes behind ROTATE are an event or wrong");
+                assert_eq!(damage.first_bad_position, whole_end);
             } else {
-                assert_eq!(summary.damage, None, "cut at {cut}");
+                assert_eq!(damage, None, "cut at {cut}");
             }
+        });
+    }
+}
+
+#[test]
+fn a_closed_file_cut_inside_an_event_is_damaged_there() {
+    for bytes in [sample(), sample_without_checksums()] {
+        let description = record(&bytes).1.events[1].position;
+        cut_anywhere(&bytes, |cut, whole_end, _, damage| {
+            let expected = (cut > description && cut > whole_end).then_some(whole_end);
+            assert_eq!(
+                damage.map(|d| d.first_bad_position),
+                expected,
+                "cut at {cut}"
+            );
+        });
+    }
+}
+
+#[test]
+fn a_closed_file_of_mariadb_cut_inside_an_event_is_damaged_there() {
+    let mut builder = BinlogBuilder::mariadb();
+    builder
+        .transaction(&maria(1), None, 40)
+        .rotate("binlog.000002");
+    let bytes = builder.finish();
+    let description = record(&bytes).1.events[1].position;
+    cut_anywhere(&bytes, |cut, whole_end, _, damage| {
+        let expected = (cut > description && cut > whole_end).then_some(whole_end);
+        assert_eq!(
+            damage.map(|d| d.first_bad_position),
+            expected,
+            "cut at {cut}"
+        );
+    });
+    cut_anywhere(&in_use(bytes), |cut, _, _, damage| {
+        assert_eq!(damage, None, "cut at {cut}");
+    });
+}
+
+#[test]
+fn mariadb_is_known_by_its_event_types_whatever_version_it_claims() {
+    for version in ["8.0.36", "5.5.30", "5.1.0", "x"] {
+        for checksum in [ChecksumAlgorithm::Crc32, ChecksumAlgorithm::None] {
+            let mut builder = BinlogBuilder::new(Flavour::MariaDb, version, checksum, 1_000);
+            builder.transaction(&maria(7), None, 40).stop();
+            let summary = scan(&builder.finish());
+            assert_eq!(summary.damage, None, "{version}");
+            assert_eq!(summary.flavour, Some(Flavour::MariaDb), "{version}");
+            assert_eq!(
+                (summary.checksum, summary.server_version.as_str()),
+                (checksum, version)
+            );
+            assert_eq!(summary.gtids.to_string(), "0-9-7");
         }
+    }
+    assert_eq!(scan(&sample()).flavour, Some(Flavour::MySql));
+}
+
+#[test]
+fn a_statement_behind_set_statement_leaves_the_index_incomplete() {
+    let mut builder = BinlogBuilder::mariadb();
+    builder.ddl(
+        &maria(1),
+        None,
+        "shop",
+        "SET STATEMENT max_statement_time=60 FOR DROP TABLE t",
+    );
+    let summary = scan(&builder.finish());
+    assert_eq!((summary.damage, summary.transactions), (None, 1));
+    assert!(summary.index.ddl_incomplete && summary.index.tables_incomplete);
+}
+
+#[test]
+fn a_number_that_no_gtid_can_have_is_damage() {
+    let largest = i64::MAX as u64 - 1;
+    let mut at_the_limit = BinlogBuilder::mysql();
+    let (last, mut of_tag) = (mysql_gtid(1, largest), tagged(largest));
+    at_the_limit
+        .transaction(&last, Some(T), 10)
+        .transaction(&of_tag, Some(T), 10);
+    let summary = scan(&at_the_limit.finish());
+    assert_eq!((summary.damage, summary.gtids.count()), (None, 2));
+    assert!(summary.gtids.contains(&last) && summary.gtids.contains(&of_tag));
+    of_tag.number += 1;
+    for beyond in [
+        mysql_gtid(1, largest + 1),
+        mysql_gtid(1, u64::MAX),
+        mysql_gtid(1, 0),
+        of_tag,
+    ] {
+        let mut builder = BinlogBuilder::mysql();
+        let at = builder.position();
+        builder.transaction(&beyond, Some(T), 10);
+        let damage = scan(&builder.finish()).damage.expect("no GTID");
+        assert_eq!(damage.first_bad_position, at, "{beyond}");
     }
 }
 
@@ -632,6 +741,34 @@ proptest! {
         let _ = try_scan(&bytes);
         let _ = probe_head(&tail, true);
     }
+}
+
+#[test]
+fn an_event_longer_than_what_is_read_of_it_means_the_same_in_pieces() {
+    let long = "x".repeat(200_000);
+    let mut builder = BinlogBuilder::mysql();
+    builder
+        .gtid(&mysql_gtid(1, 1), Some(T))
+        .query("shop", &format!("CREATE TABLE t (a INT) COMMENT '{long}'"))
+        .gtid(&mysql_gtid(1, 2), Some(T))
+        .query("shop", &format!("/* {long} */ BEGIN"))
+        .event(kind::TABLE_MAP, 0, &[255; 2000])
+        .xid()
+        .rotate(&long);
+    let bytes = builder.finish();
+    let mut scanner = Scanner::new(());
+    for piece in bytes.chunks(1000) {
+        scanner.push(piece).expect("not refused");
+    }
+    let whole = scan(&bytes);
+    assert!(
+        scanner.finish().0 == Ok(whole.clone()),
+        "the pieces make a difference"
+    );
+    let Ending::Rotate { next_file, .. } = whole.ending else {
+        panic!("it ends in ROTATE");
+    };
+    assert_eq!(next_file.len(), 512, "the longest name a server can have");
 }
 
 #[test]

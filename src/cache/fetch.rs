@@ -22,7 +22,7 @@ pub const RUN_PLAIN_BYTES: u64 = 16 << 20;
 /// Bytes of all runs in the air, stored and plain together: two of the largest, or a dozen usual ones.
 pub const IN_FLIGHT_BYTES: u64 = 48 << 20;
 /// Gets per frame whose bytes are wrong: a reply damaged on its way is not a damaged object.
-const ATTEMPTS: usize = 2;
+pub(super) const ATTEMPTS: usize = 2;
 /// What a permit of the in-flight budget stands for: semaphores count in 32 bits.
 const PERMIT_BYTES: u64 = 1 << 10;
 

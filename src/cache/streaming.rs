@@ -1,11 +1,13 @@
 //! A whole segment from its first byte to its last, in order, with its SHA-256 checked at the end.
 
 use super::error::{Cause, ReadError};
-use super::fetch::{Patience, runs};
+use super::fetch::{ATTEMPTS, Patience, runs};
 use super::reader::SegmentReader;
 use super::segment::ArchivedSegment;
+use crate::model::ObjectKey;
 use crate::model::digest::Hasher;
 use crate::segment::{OpenSegment, SegmentError};
+use crate::store::SharedStore;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -23,7 +25,7 @@ const RUNS_AHEAD: usize = 3;
 pub struct SegmentStream {
     segment: ArchivedSegment,
     open: Arc<OpenSegment>,
-    store: crate::store::SharedStore,
+    store: SharedStore,
     patience: std::time::Duration,
     waiting: VecDeque<Range<u32>>,
     flying: VecDeque<JoinHandle<Result<VecDeque<Bytes>, Cause>>>,
@@ -115,16 +117,15 @@ impl SegmentStream {
             let (store, key) = (self.store.clone(), self.segment.key().clone());
             let (open, patience) = (Arc::clone(&self.open), Patience::of(self.patience));
             self.flying.push_back(tokio::spawn(async move {
-                let range = open.object_range(run.clone());
-                let start = range.start;
-                let bytes = patience.wait(store.get(&key, range)).await??;
-                let decode = move || {
-                    run.map(|frame| open.decode(frame, &bytes, start))
-                        .collect::<Result<VecDeque<Bytes>, SegmentError>>()
-                };
-                match tokio::task::spawn_blocking(decode).await {
-                    Ok(frames) => Ok(frames?),
-                    Err(died) => Err(Cause::Internal(died.to_string().into())),
+                let mut attempt = 1;
+                loop {
+                    match fetch_run(&store, &key, &open, run.clone(), patience).await? {
+                        Err(error) if attempt < ATTEMPTS && error.is_corrupt() => {
+                            tracing::warn!(object = %key, %error, "fetching frames again");
+                            attempt += 1;
+                        }
+                        decoded => return Ok(decoded?),
+                    }
                 }
             }));
         }
@@ -163,6 +164,24 @@ impl SegmentStream {
         }
         .into())
     }
+}
+
+/// The frames of one run, or what is wrong with the bytes that came.
+async fn fetch_run(
+    store: &SharedStore,
+    key: &ObjectKey,
+    open: &Arc<OpenSegment>,
+    run: Range<u32>,
+    patience: Patience,
+) -> Result<Result<VecDeque<Bytes>, SegmentError>, Cause> {
+    let range = open.object_range(run.clone());
+    let start = range.start;
+    let bytes = patience.wait(store.get(key, range)).await??;
+    let open = Arc::clone(open);
+    let decode = move || run.map(|frame| open.decode(frame, &bytes, start)).collect();
+    tokio::task::spawn_blocking(decode)
+        .await
+        .map_err(|died| Cause::Internal(died.to_string().into()))
 }
 
 impl Drop for SegmentStream {

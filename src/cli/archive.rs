@@ -5,7 +5,7 @@ use super::{Global, output, reading};
 use crate::model::StoreUrl;
 use crate::segment::Recipients;
 use crate::source::Source;
-use crate::store::{self, OpenMode};
+use crate::store::{self, OpenMode, Writers};
 use crate::sync::archive::Progress;
 use crate::sync::place::Consent;
 use crate::sync::{Outcome, Settings, archive_once, read_batch};
@@ -45,6 +45,9 @@ pub struct ArchiveArgs {
     /// Accept a server that shares no history with the stream, by its server_uuid ('none' for one that has none).
     #[arg(long, value_name = "UUID")]
     accept_server: Option<String>,
+    /// Archive to a store that ignores conditional creates and would overwrite: you promise that no other archiver writes here.
+    #[arg(long)]
+    single_writer: bool,
     /// Store segments unencrypted in a stream whose newest segment is encrypted.
     #[arg(long)]
     allow_unencrypted: bool,
@@ -74,12 +77,18 @@ pub async fn run(global: &Global, args: ArchiveArgs) -> Result<Exit> {
     settings.consent = Consent {
         holes: args.accept_holes,
         unencrypted: args.allow_unencrypted,
+        single_writer: args.single_writer,
         server: args.accept_server,
     };
     settings.archiver = format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name());
     settings.progress = Arc::new(Bar(bar.clone()));
     let batch = read_batch(&source)?;
-    let store = store::open(&args.to, OpenMode::Create).await?;
+    let writers = if args.single_writer {
+        Writers::One
+    } else {
+        Writers::Many
+    };
+    let store = store::open_for(&args.to, OpenMode::Create, writers).await?;
     let outcome = archive_once(&source, batch, store, &settings).await;
     bar.finish_and_clear();
     print(global, &outcome?, settings.recipients.is_empty())
@@ -107,11 +116,20 @@ impl Progress for Bar {
 }
 
 fn print(global: &Global, outcome: &Outcome, unencrypted: bool) -> Result<Exit> {
-    let exit = if outcome.damaged.is_empty() {
-        Exit::Done
-    } else {
+    let exit = if !outcome.orphans_left.is_empty() {
+        Exit::Failed
+    } else if !outcome.damaged.is_empty() {
         Exit::Findings
+    } else {
+        Exit::Done
     };
+    if let [first, ..] = outcome.orphans_left.as_slice() {
+        eprintln!(
+            "binlogfs: {} of interrupted uploads cannot be removed ({first}): this account may not delete. Grant s3:DeleteObject \
+             below segments/ (on other stores its like) and run again, or let somebody remove what 'binlogfs verify --orphans' lists",
+            output::count(outcome.orphans_left.len() as u64, "object")
+        );
+    }
     if global.json {
         output::print_json(&serde_json::json!({
             "archived": outcome.archived.iter().map(|(file, seq)| serde_json::json!({ "file": file, "seq": seq })).collect::<Vec<_>>(),
@@ -119,6 +137,7 @@ fn print(global: &Global, outcome: &Outcome, unencrypted: bool) -> Result<Exit> 
             "bytes": outcome.bytes,
             "stored_bytes": outcome.stored_bytes,
             "orphans_removed": outcome.orphans_removed,
+            "orphans_left": outcome.orphans_left,
             "damaged": outcome.damaged,
             "notices": outcome.notices,
         }))?;

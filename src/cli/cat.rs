@@ -28,6 +28,11 @@ pub async fn run(global: &Global, args: &CatArgs) -> Result<Exit> {
     }
     let reading = reading::open(global, &args.url).await?;
     let timeline = reading.timeline(args.timeline)?;
+    if let (true, Some(alarm)) = (args.names.is_empty(), &reading.alarm) {
+        bail!(
+            "where the history ends is not known ({alarm}); name the segments to read; nothing was written"
+        );
+    }
     let entries = if args.names.is_empty() {
         reading.entries(timeline)?
     } else {
@@ -51,7 +56,7 @@ pub async fn run(global: &Global, args: &CatArgs) -> Result<Exit> {
     for entry in &entries {
         write_out(&reader, entry, args.raw).await?;
     }
-    Ok(Exit::Done)
+    Ok(reading.exit())
 }
 
 async fn write_out(reader: &SegmentReader, entry: &Entry, raw: bool) -> Result<()> {

@@ -23,11 +23,11 @@ pub async fn run(global: &Global, args: &LsArgs) -> Result<Exit> {
     let entries = reading.entries(reading.timeline(args.timeline)?)?;
     if global.json {
         output::print_json(&entries.iter().map(json).collect::<Vec<_>>())?;
-        return Ok(Exit::Done);
+        return Ok(reading.exit());
     }
     let header = ["NAME", "SIZE", "STORED", "FIRST", "LAST", "STATE", "GTIDS"];
     output::print(&output::table(&header, &[1, 2], entries.iter().map(row)))?;
-    Ok(Exit::Done)
+    Ok(reading.exit())
 }
 
 fn row(entry: &Entry) -> Vec<String> {

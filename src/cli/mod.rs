@@ -12,7 +12,9 @@ mod reading;
 mod status;
 mod verify;
 
+use crate::model::url::printable;
 use crate::telemetry::{self, LogFormat};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use exit::Exit;
 use std::path::PathBuf;
@@ -89,7 +91,8 @@ enum IndexCommand {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(e) => {
+        Err(mut e) => {
+            hide_options(&mut e);
             // Help and version go to stdout with 0; errors to stderr with 2, as the exit table says.
             let _ = e.print();
             return if e.use_stderr() {
@@ -107,6 +110,16 @@ pub fn main() -> ExitCode {
             output::print_error(&e, json);
             Exit::Failed.into()
         }
+    }
+}
+
+/// clap repeats the value it refuses; of a URL no more is printed than the URL's own errors do.
+fn hide_options(error: &mut clap::Error) {
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
+        && value.contains("://")
+    {
+        let shown = ContextValue::String(printable(value));
+        error.insert(ContextKind::InvalidValue, shown);
     }
 }
 

@@ -199,23 +199,24 @@ fn detach(global: &Global, args: &MountArgs) -> Result<Exit> {
             .stderr(log.map_or_else(Stdio::piped, Stdio::from))
             .spawn()
             .context("cannot start the mount's process")?;
+    // Both pipes at once: a child that has much to say on one must not wait for us to be done with the other.
+    let warnings = child.stderr.take().map(|mut stderr| {
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::stderr()))
+    });
     let mut said = String::new();
     if let Some(stdout) = child.stdout.as_mut() {
         stdout.read_to_string(&mut said)?;
     }
+    let warned = warnings.map(std::thread::JoinHandle::join);
     if let Some(message) = said.strip_suffix(READY) {
         eprint!("{message}");
         return Ok(Exit::Done);
     }
-    let mut errors = String::new();
-    if let Some(stderr) = child.stderr.as_mut() {
-        stderr.read_to_string(&mut errors)?;
-    }
+    let silent = matches!(warned, Some(Ok(Ok(0))));
     let status = child.wait()?;
-    eprint!("{errors}");
     if has_log {
         eprintln!("binlogfs: mounting failed ({status}); the log file tells why");
-    } else if errors.is_empty() {
+    } else if silent {
         eprintln!("binlogfs: the mount's process ended with {status} and said nothing");
     }
     Ok(Exit::Failed)

@@ -1,6 +1,7 @@
 //! What every reading command begins with: the store, the stream, and an index that follows it.
 
 use super::Global;
+use super::exit::Exit;
 use crate::cache::opening::TailCache;
 use crate::cache::{ArchivedSegment, CacheOptions, SegmentReader};
 use crate::index::{Index, Opened};
@@ -8,7 +9,7 @@ use crate::ledger::{Entry, LedgerState};
 use crate::model::{Sha256, StoreUrl, Timeline};
 use crate::segment::{IDENTITY_FILE_MAX_BYTES, Identities};
 use crate::store::{self, OpenMode, SharedStore};
-use crate::stream::{Followed, Stream, StreamError};
+use crate::stream::Stream;
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,8 +25,10 @@ pub struct Reading {
     pub stream: Arc<Stream>,
     /// Its index.
     pub index: Arc<Index>,
-    /// How following went.
-    pub followed: Followed,
+    /// The ledger, as far as it is known.
+    pub state: Arc<LedgerState>,
+    /// Why the ledger could not be followed to its end. What is known is shown all the same.
+    pub alarm: Option<String>,
 }
 
 /// The name of a stream's local directories: readable, and its own for each URL.
@@ -98,20 +101,29 @@ pub async fn open(global: &Global, url: &StoreUrl) -> Result<Reading> {
 
 /// Opens the stream in `store` with `index`.
 pub async fn open_with(store: SharedStore, index: Arc<Index>) -> Result<Reading, anyhow::Error> {
-    let stream = Stream::open(Arc::clone(&store), Arc::clone(&index))
-        .await
-        .map_err(explain)?;
-    let followed = stream.follow().await.map_err(explain)?;
+    let stream = Stream::open(Arc::clone(&store), Arc::clone(&index)).await?;
+    let (state, alarm) = match stream.follow().await {
+        Ok(followed) => (followed.state, None),
+        Err(error) if error.leaves_history() => {
+            let known = index.state()?.filter(|state| state.last_seq.0 > 0);
+            let Some(known) = known else {
+                return Err(error.into());
+            };
+            eprintln!(
+                "binlogfs: warning: {error}. What follows is the history up to record {}, as this host knows it",
+                known.last_seq
+            );
+            (known, Some(error.to_string()))
+        }
+        Err(error) => return Err(error.into()),
+    };
     Ok(Reading {
         store,
         stream: Arc::new(stream),
         index,
-        followed,
+        state,
+        alarm,
     })
-}
-
-fn explain(error: StreamError) -> anyhow::Error {
-    error.into()
 }
 
 /// Reads the identity files.
@@ -148,7 +160,15 @@ impl Reading {
 
     /// The state of the ledger.
     pub fn state(&self) -> &LedgerState {
-        &self.followed.state
+        &self.state
+    }
+
+    /// How a command ends that did what was asked: with findings if the ledger itself is one.
+    pub fn exit(&self) -> Exit {
+        match self.alarm {
+            None => Exit::Done,
+            Some(_) => Exit::Findings,
+        }
     }
 
     /// The entry of the newest segment.

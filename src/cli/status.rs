@@ -29,6 +29,7 @@ struct TimelineStatus {
     last_time: Option<String>,
     gtids: String,
     unencrypted: u64,
+    single_writer: u64,
 }
 
 #[derive(Serialize)]
@@ -60,6 +61,12 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
         })?;
         timelines.push(status);
     }
+    findings.extend(reading.alarm.iter().map(|reason| Finding {
+        timeline: Timeline(0),
+        name: "ledger".to_owned(),
+        state: "alarm".to_owned(),
+        reason: reason.clone(),
+    }));
     let exit = if findings.is_empty() {
         Exit::Done
     } else {
@@ -115,6 +122,7 @@ impl TimelineStatus {
         self.stored_bytes = self.stored_bytes.saturating_add(segment.object.size);
         self.transactions = self.transactions.saturating_add(segment.transactions);
         self.unencrypted += u64::from(segment.object.recipients.is_empty());
+        self.single_writer += u64::from(segment.single_writer);
         let name = entry.mount_name.to_string();
         self.first.get_or_insert_with(|| name.clone());
         self.last = Some(name);
@@ -134,8 +142,14 @@ impl TimelineStatus {
             n if n == self.segments => "not encrypted".to_owned(),
             n => format!("{n} not encrypted"),
         };
+        let single_writer = match self.single_writer {
+            0 => String::new(),
+            n => format!(
+                "  single writer {n} archived where the store does not refuse to overwrite (--single-writer)\n"
+            ),
+        };
         format!(
-            "\ntimeline {}\n  segments      {} ({} to {}), {encrypted}\n  size          {} stored as {}\n  transactions  {}\n  from          {}\n  to            {}\n  gtids         {}\n",
+            "\ntimeline {}\n  segments      {} ({} to {}), {encrypted}\n{single_writer}  size          {} stored as {}\n  transactions  {}\n  from          {}\n  to            {}\n  gtids         {}\n",
             self.timeline,
             self.segments,
             dash(&self.first),
@@ -171,9 +185,13 @@ fn print_findings(findings: &[Finding]) -> String {
     }
     let mut text = format!("\n{}\n", output::count(findings.len() as u64, "finding"));
     for finding in findings.iter().take(FINDINGS_SHOWN) {
+        let place = match finding.timeline {
+            Timeline(0) => String::new(),
+            timeline => format!(", timeline {timeline}"),
+        };
         text += &format!(
-            "  {} ({}, timeline {}): {}\n",
-            finding.name, finding.state, finding.timeline, finding.reason
+            "  {} ({}{place}): {}\n",
+            finding.name, finding.state, finding.reason
         );
     }
     if findings.len() > FINDINGS_SHOWN {

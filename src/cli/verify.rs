@@ -7,7 +7,7 @@ use crate::binlog::{Scanner, Summary};
 use crate::cache::{ReadError, SegmentReader};
 use crate::index::Index;
 use crate::ledger::{Entry, SEGMENTS_PREFIX, SegmentRecord};
-use crate::model::{ObjectKey, StoreUrl};
+use crate::model::{ObjectKey, Sha256, StoreUrl};
 use crate::store::{self, OpenMode};
 use anyhow::{Result, bail};
 use futures::StreamExt as _;
@@ -47,6 +47,7 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
         records: reading.state().last_seq.0,
         ..Report::default()
     };
+    report.findings.extend(reading.alarm.clone());
     check_rollback(global, args, &reading, &mut report);
     let timelines: Vec<_> = reading.state().timelines().map(|(id, _)| id).collect();
     let mut entries = Vec::new();
@@ -104,7 +105,24 @@ fn check_rollback(global: &Global, args: &VerifyArgs, reading: &Reading, report:
         .filter(|path| path.exists());
     let seen = seen
         .and_then(|path| Index::open(&path).ok())
+        // An index of another stream tells nothing of this one.
+        .filter(|(index, _)| {
+            let bytes = index.stream_bytes().ok().flatten();
+            bytes.is_some_and(|bytes| bytes == **reading.stream.file_bytes())
+        })
         .and_then(|(index, _)| index.state().ok().flatten());
+    if let Some(seen) = &seen
+        && seen.last_seq <= reading.state().last_seq
+        && let Some(hash) = seen.last_hash
+        && let Ok(Some(line)) = reading.index.line(seen.last_seq)
+        && Sha256::of(line.as_bytes()) != hash
+    {
+        report.findings.push(format!(
+            "ledger record {} is another than the one that this host has seen: records were removed from the bucket, and others made in \
+             their place",
+            seen.last_seq
+        ));
+    }
     if let Some(seen) = seen.filter(|seen| seen.last_seq > reading.state().last_seq) {
         report.findings.push(format!(
             "the ledger ends at record {} and this host has seen record {}: records were removed from the bucket; restore them from a copy",

@@ -39,7 +39,9 @@ pub fn of_cause(cause: &Cause) -> Verdict {
 fn of_store(kind: ErrorKind) -> Verdict {
     match kind {
         ErrorKind::NotFound | ErrorKind::NoSuchBucket => verdict(libc::ESTALE, Level::ERROR),
-        ErrorKind::Credentials | ErrorKind::Denied => verdict(libc::EACCES, Level::ERROR),
+        ErrorKind::Credentials | ErrorKind::Denied | ErrorKind::ClockSkew => {
+            verdict(libc::EACCES, Level::ERROR)
+        }
         ErrorKind::Throttled | ErrorKind::Transient | ErrorKind::Timeout => {
             verdict(libc::ETIMEDOUT, Level::WARN)
         }
@@ -49,6 +51,8 @@ fn of_store(kind: ErrorKind) -> Verdict {
         | ErrorKind::NoSpace
         | ErrorKind::TooLarge
         | ErrorKind::BadDigest
+        | ErrorKind::WrongRegion
+        | ErrorKind::Tls
         | ErrorKind::Unsupported
         | ErrorKind::Permanent => verdict(libc::EIO, Level::ERROR),
     }

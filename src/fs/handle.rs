@@ -210,6 +210,9 @@ fn is_fatal(cause: &Cause) -> bool {
             ErrorKind::Credentials
             | ErrorKind::Denied
             | ErrorKind::NoSuchBucket
+            | ErrorKind::WrongRegion
+            | ErrorKind::ClockSkew
+            | ErrorKind::Tls
             | ErrorKind::Throttled
             | ErrorKind::Transient
             | ErrorKind::Timeout
@@ -267,13 +270,16 @@ async fn refresh(source: &Arc<dyn HistorySource>, view: &View) -> Result<(), Sou
         Refreshed::Appended => load(source, History::clone(&view.history())).await?,
         Refreshed::Rewritten => load(source, History::default()).await?,
     };
-    let newest = (view.history().newest(), history.newest());
-    if let (Some(before), Some(now)) = newest
-        && before != now
-    {
-        tracing::warn!(
-            "the root shows timeline {now} from now on; timeline {before} is under .timeline/{before}"
-        );
+    let known = view.history();
+    for timeline in history.timelines() {
+        if let Some(root) = view.root()
+            && known.timeline(timeline).is_none()
+        {
+            tracing::warn!(
+                "timeline {timeline} has begun: it is under .timeline/{timeline}; the root goes on to show timeline {root}. Mount again to \
+                 have the newest in the root"
+            );
+        }
     }
     view.show(history);
     Ok(())
@@ -342,7 +348,7 @@ impl MountHandle {
         detached.map(|_| ())
     }
 
-    /// Keeps the mount until it is unmounted by whoever, or SIGTERM or SIGINT says to unmount it.
+    /// Keeps the mount until it is unmounted by whoever, or SIGTERM, SIGINT or SIGHUP says to unmount it.
     ///
     /// # Errors
     /// As [`MountHandle::wait`] and [`MountHandle::unmount`].
@@ -352,10 +358,12 @@ impl MountHandle {
             |kind| signal(kind).map_err(|e| MountError::system("cannot wait for signals", e));
         let mut terminate = listen(SignalKind::terminate())?;
         let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut hangup = listen(SignalKind::hangup())?;
         tokio::select! {
             outcome = self.wait() => return outcome,
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
         }
         self.unmount().await
     }

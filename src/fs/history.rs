@@ -2,7 +2,7 @@
 
 use crate::ledger::{Entry, EntryState};
 use crate::model::{Micros, Seq, Timeline};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Entries per chunk. Snapshots share their full chunks, so that a new segment in a history of a million costs one chunk.
@@ -63,6 +63,7 @@ pub struct HistoryEntry<'a> {
 #[derive(Clone, Default)]
 pub struct History {
     timelines: BTreeMap<Timeline, TimelineEntries>,
+    late: BTreeSet<Timeline>,
 }
 
 /// The entries of one timeline, ascending by name and by seq at once: the chain rules let a name sort only after the last.
@@ -111,9 +112,17 @@ impl History {
         self.timelines.entry(row.timeline).or_default().push(row)
     }
 
-    /// The newest timeline: the one that the root shows.
+    /// Notes that a timeline is the late tail of a server that the history had left.
+    pub fn mark_late(&mut self, timeline: Timeline) {
+        self.late.insert(timeline);
+    }
+
+    /// The newest timeline that is nobody's late tail: the history that goes on.
     pub fn newest(&self) -> Option<Timeline> {
-        self.timelines.keys().next_back().copied()
+        let mut newest_first = self.timelines.keys().rev();
+        newest_first
+            .find(|timeline| !self.late.contains(timeline))
+            .copied()
     }
 
     /// The numbers of all timelines, ascending.

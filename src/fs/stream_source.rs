@@ -5,7 +5,7 @@ use super::source::{HistorySource, Refreshed, SourceError};
 use crate::index::EntryRow;
 use crate::ledger::Entry;
 use crate::model::{MountName, Seq};
-use crate::stream::Stream;
+use crate::stream::{Stream, StreamError};
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,8 +15,18 @@ const ROWS_AT_ONCE: usize = 10_000;
 /// A stream as the mount's source.
 pub struct StreamSource {
     stream: Arc<Stream>,
-    /// The last record that a refresh told of.
-    told: Mutex<Option<Seq>>,
+    told: Mutex<Told>,
+}
+
+/// What whoever shows the history has been told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// The last record of the history that was loaded.
+    loaded: Option<Seq>,
+    /// The last record that a refresh told of, which may not be loaded yet.
+    offered: Option<Seq>,
+    /// Something changed in the middle since the history was loaded.
+    rewritten: bool,
 }
 
 impl StreamSource {
@@ -24,8 +34,23 @@ impl StreamSource {
     pub fn new(stream: Arc<Stream>) -> StreamSource {
         StreamSource {
             stream,
-            told: Mutex::new(None),
+            told: Mutex::default(),
         }
+    }
+}
+
+impl StreamSource {
+    /// After a ledger that cannot be followed to its end: what was taken in before that, if it is not shown yet.
+    fn what_is_known(&self, error: StreamError) -> Result<Refreshed, SourceError> {
+        let known = self.stream.index().state()?;
+        let last = known.map_or(Seq(0), |state| state.last_seq);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0 == 0 || told.loaded == Some(last) {
+            return Err(error.into());
+        }
+        tracing::error!(%error, "the history is shown as far as it is known");
+        told.offered = Some(last);
+        Ok(Refreshed::Rewritten)
     }
 }
 
@@ -46,24 +71,40 @@ impl From<&EntryRow> for HistoryRow {
 #[async_trait]
 impl HistorySource for StreamSource {
     async fn refresh(&self) -> Result<Refreshed, SourceError> {
-        let followed = self.stream.follow().await?;
+        let followed = match self.stream.follow().await {
+            Ok(followed) => followed,
+            Err(error) if error.leaves_history() => return self.what_is_known(error),
+            Err(error) => return Err(error.into()),
+        };
         let now = followed.state.last_seq;
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = told.replace(now);
+        let before = told.offered.replace(now);
         // Another process may have taken records into the same index: of those nothing is told here.
-        let all_told = before.is_some_and(|before| before.0 + followed.new_records == now.0);
-        let rewritten = followed.look_again || !followed.replaced.is_empty();
-        Ok(match (all_told, before == Some(now)) {
-            _ if rewritten => Refreshed::Rewritten,
-            (_, true) => Refreshed::Unchanged,
+        let all_told = before.is_none_or(|before| before.0 + followed.new_records == now.0);
+        told.rewritten |= followed.look_again
+            || !followed.replaced.is_empty()
             // Lost records may stand in the middle.
-            (true, false) if followed.lost.is_empty() => Refreshed::Appended,
-            (_, false) => Refreshed::Rewritten,
+            || !followed.lost.is_empty()
+            || !all_told;
+        Ok(match told.loaded {
+            _ if told.rewritten => Refreshed::Rewritten,
+            None => Refreshed::Rewritten,
+            Some(loaded) if loaded == now => Refreshed::Unchanged,
+            Some(_) => Refreshed::Appended,
         })
     }
 
     fn extend(&self, history: &mut History) -> Result<(), SourceError> {
         let index = self.stream.index();
+        let offered = {
+            let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.offered
+        };
+        let state = index.state()?;
+        let late = |timeline| {
+            let known = state.as_ref().and_then(|state| state.timeline(timeline));
+            known.is_some_and(|known| known.late)
+        };
         for info in index.timelines()? {
             let last = history
                 .timeline(info.timeline)
@@ -84,7 +125,14 @@ impl HistorySource for StreamSource {
                     _ => break,
                 }
             }
+            if late(info.timeline) {
+                history.mark_late(info.timeline);
+            }
         }
+        // Only what is loaded has been told: a load that failed is asked for again.
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.loaded = offered;
+        told.rewritten = false;
         Ok(())
     }
 

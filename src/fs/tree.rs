@@ -1,7 +1,7 @@
 //! Names, inodes and attributes, out of a snapshot of the history. Pure.
 //!
 //! ```text
-//! /<mount name>                     the newest timeline
+//! /<mount name>                     one timeline: the newest when the mount was made
 //! /.raw/<mount name>                the same, damaged segments with all their bytes (reachable by name only)
 //! /.timeline/<n>/<mount name>       any timeline (`.timeline` is reachable by name only)
 //! /.timeline/<n>/.raw/<mount name>
@@ -30,7 +30,7 @@ const KIND_BITS: u32 = 3;
 /// A thing in the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Node {
-    /// The root: the newest timeline.
+    /// The root: one timeline.
     Root,
     /// `.raw` in the root.
     RootRaw,
@@ -97,6 +97,7 @@ pub struct Listed {
 #[derive(Clone, Copy)]
 pub struct Tree<'a> {
     history: &'a History,
+    root: Option<Timeline>,
     ownership: Ownership,
 }
 
@@ -141,9 +142,13 @@ impl Node {
 }
 
 impl<'a> Tree<'a> {
-    /// The tree of `history`.
-    pub fn new(history: &'a History, ownership: Ownership) -> Tree<'a> {
-        Tree { history, ownership }
+    /// The tree of `history` with timeline `root` in its root.
+    pub fn new(history: &'a History, root: Option<Timeline>, ownership: Ownership) -> Tree<'a> {
+        Tree {
+            history,
+            root,
+            ownership,
+        }
     }
 
     /// What `name` in `directory` is.
@@ -264,7 +269,7 @@ impl<'a> Tree<'a> {
     /// The entries that `directory` shows.
     fn entries(&self, directory: Node) -> Option<&'a TimelineEntries> {
         let timeline = match directory {
-            Node::Root | Node::RootRaw | Node::Timelines => self.history.newest()?,
+            Node::Root | Node::RootRaw | Node::Timelines => self.root?,
             Node::Timeline(timeline) | Node::Raw(timeline) => timeline,
             Node::File(_) | Node::RawFile(_) => return None,
         };
@@ -330,7 +335,7 @@ mod tests {
     #[test]
     fn the_root_is_the_newest_timeline_and_hidden_names_are_not_listed() {
         let history = history();
-        let tree = Tree::new(&history, OWNER);
+        let tree = Tree::new(&history, history.newest(), OWNER);
         assert_eq!(
             names(&tree, Node::Root, 0),
             [".", "..", "binlog.000003", "binlog.000004", "binlog.000005"]
@@ -352,7 +357,7 @@ mod tests {
     #[test]
     fn raw_lists_damaged_segments_and_serves_any_that_has_bytes() {
         let history = history();
-        let tree = Tree::new(&history, OWNER);
+        let tree = Tree::new(&history, history.newest(), OWNER);
         let raw = tree.lookup(Node::Root, RAW_NAME).expect("hidden");
         assert_eq!(names(&tree, raw, 2), ["binlog.000005"]);
         assert_eq!(
@@ -386,7 +391,7 @@ mod tests {
     #[test]
     fn attributes_are_those_of_the_original_and_a_hole_is_empty() {
         let history = history();
-        let tree = Tree::new(&history, OWNER);
+        let tree = Tree::new(&history, history.newest(), OWNER);
         let file = tree.attr(Node::File(Seq(3))).expect("there");
         assert_eq!((file.size, file.blocks, file.mode), (1003, 1, 0o440));
         assert_eq!((file.uid, file.gid, file.settled), (7, 8, true));
@@ -406,7 +411,7 @@ mod tests {
         let mut seen = Vec::new();
         let mut cookie = 0;
         loop {
-            let tree = Tree::new(&history, OWNER);
+            let tree = Tree::new(&history, history.newest(), OWNER);
             let mut next = None;
             tree.list(Node::Root, cookie, |listed| {
                 let first = next.is_none();
@@ -429,7 +434,7 @@ mod tests {
     #[test]
     fn an_empty_history_has_an_empty_root() {
         let history = History::default();
-        let tree = Tree::new(&history, OWNER);
+        let tree = Tree::new(&history, history.newest(), OWNER);
         assert_eq!(names(&tree, Node::Root, 0), [".", ".."]);
         assert_eq!(names(&tree, Node::Timelines, 0), [".", ".."]);
         assert!(tree.attr(Node::Root).is_some());

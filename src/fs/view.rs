@@ -7,12 +7,12 @@ use super::tree::{Attr, Listed, Node, Ownership, Tree};
 use super::xattr::{self, Answer};
 use crate::cache::{ArchivedSegment, Cause, ReadError, SegmentReader};
 use crate::ledger::Entry;
-use crate::model::Seq;
+use crate::model::{Seq, Timeline};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -51,6 +51,8 @@ pub struct View {
     reader: Arc<SegmentReader>,
     ownership: Ownership,
     history: RwLock<Arc<History>>,
+    /// The timeline in the root. It stays: whoever replays opens one name after the other, and all must be of one history.
+    root: OnceLock<Timeline>,
     handles: Mutex<HashMap<u64, Arc<ArchivedSegment>>>,
     next_handle: AtomicU64,
     logged: Mutex<HashMap<(Arc<str>, Errno), Instant>>,
@@ -65,10 +67,12 @@ impl View {
         history: History,
         ownership: Ownership,
     ) -> View {
+        let root = history.newest().map_or_else(OnceLock::new, OnceLock::from);
         View {
             source,
             reader,
             ownership,
+            root,
             history: RwLock::new(Arc::new(history)),
             handles: Mutex::default(),
             next_handle: AtomicU64::new(1),
@@ -83,8 +87,20 @@ impl View {
         Arc::clone(&history)
     }
 
+    /// The timeline that the root shows: the newest when there was one for the first time.
+    pub fn root(&self) -> Option<Timeline> {
+        self.root.get().copied()
+    }
+
+    fn tree<'h>(&self, history: &'h History) -> Tree<'h> {
+        Tree::new(history, self.root(), self.ownership)
+    }
+
     /// Shows another history from now on.
     pub fn show(&self, history: History) {
+        if let Some(newest) = history.newest() {
+            self.root.get_or_init(|| newest);
+        }
         let mut current = self.history.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(history);
     }
@@ -100,7 +116,7 @@ impl View {
     /// ENOENT.
     pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr, Errno> {
         let history = self.history();
-        let tree = Tree::new(&history, self.ownership);
+        let tree = self.tree(&history);
         let found = Node::of_ino(parent)
             .zip(name.to_str())
             .and_then(|(parent, name)| tree.lookup(parent, name))
@@ -114,7 +130,7 @@ impl View {
     /// ESTALE if it is not there any more.
     pub fn attr(&self, ino: u64) -> Result<Attr, Errno> {
         let history = self.history();
-        let tree = Tree::new(&history, self.ownership);
+        let tree = self.tree(&history);
         let found = Node::of_ino(ino).and_then(|node| tree.attr(node));
         found.ok_or(libc::ESTALE)
     }
@@ -132,7 +148,7 @@ impl View {
         let directory = Node::of_ino(ino).filter(|node| node.is_directory());
         let directory = directory.ok_or(libc::ENOTDIR)?;
         let history = self.history();
-        let tree = Tree::new(&history, self.ownership);
+        let tree = self.tree(&history);
         tree.list(directory, cookie, |listed| {
             // What was listed is there: both come from one snapshot.
             tree.attr(listed.node)

@@ -77,6 +77,8 @@ pub(super) fn is_corruption(error: &rusqlite::Error) -> bool {
             // A constraint is ours to keep: what we write breaks one only if what is there is wrong.
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation
         ),
+        // Our statements are right for our tables: these are others.
+        E::SqlInputError { .. } => true,
         // A value of another type or range than was written.
         E::FromSqlConversionFailure(..)
         | E::IntegralValueOutOfRange(..)

@@ -41,10 +41,14 @@ pub use rows::EntryRow;
 pub use schema::Opened;
 
 use crate::ledger::{LedgerState, StreamFile};
+use crate::model::Sha256;
 use error::Fault;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bytes of the SHA-256 in front of the stored state.
+const HASH_BYTES: usize = 32;
 
 /// One stream's index. Safe to share between threads; calls wait for each other.
 pub struct Index {
@@ -77,17 +81,25 @@ impl Inner {
 
 /// The ledger state as stored.
 fn read_state(conn: &Connection) -> Result<Option<LedgerState>, Fault> {
-    let Some(json) = meta(conn, "state")? else {
+    let Some(stored) = meta(conn, "state")? else {
         return Ok(None);
     };
-    serde_json::from_slice(&json)
+    // SQLite notices no flipped bit inside a value, and the next record is made from this one.
+    let (hash, json) = stored.split_at_checked(HASH_BYTES).unwrap_or_default();
+    if hash != Sha256::of(json).0 {
+        return Err(Fault::Corrupt(
+            "its ledger state is not the one that was written".to_owned(),
+        ));
+    }
+    serde_json::from_slice(json)
         .map(Some)
         .map_err(|e| Fault::Corrupt(format!("its ledger state cannot be read: {e}")))
 }
 
 fn write_state(conn: &Connection, state: &LedgerState) -> Result<(), Fault> {
     let json = serde_json::to_vec(state).expect("a ledger state is plain values");
-    set_meta(conn, "state", &json)
+    let hash = Sha256::of(&json);
+    set_meta(conn, "state", &[&hash.0[..], &json].concat())
 }
 
 fn meta(conn: &Connection, name: &str) -> Result<Option<Vec<u8>>, Fault> {

@@ -190,6 +190,21 @@ impl Index {
         self.with(|inner| build::line_text(&inner.conn, seq))
     }
 
+    /// Up to `count` records that could not be read when they were passed, in order.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn lost(&self, count: usize) -> Result<Vec<Seq>, IndexError> {
+        self.with(|inner| {
+            let mut query = inner.conn.prepare_cached(
+                "SELECT seq FROM (SELECT seq FROM entries WHERE state <> 0 UNION SELECT seq FROM aliases) AS spoken
+                 WHERE NOT EXISTS (SELECT 1 FROM lines WHERE lines.seq = spoken.seq) ORDER BY seq LIMIT ?1",
+            )?;
+            let found = query.query_map([limit(count)], |row| rows::unsigned(row, 0).map(Seq))?;
+            Ok(found.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
     /// Whether any record names this object, superseded ones included.
     ///
     /// # Errors

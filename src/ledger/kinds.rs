@@ -3,7 +3,7 @@
 use super::entry::{Change, Entry, EntryState};
 use super::record::{ClosedBy, GapRecord, HoleRecord, SegmentRecord, SupersedeRecord};
 use super::state::{IncarnationState, LedgerState};
-use crate::model::{Incarnation, SegmentNumber, Seq, Sha256};
+use crate::model::{GtidSet, Incarnation, SegmentNumber, Seq, Sha256};
 
 impl LedgerState {
     pub(super) fn segment(&mut self, seq: Seq, segment: &SegmentRecord) -> Result<Change, String> {
@@ -36,6 +36,12 @@ impl LedgerState {
             set.union_with(&segment.gtids);
             set.into_position_form()
         });
+        // A file that tells what was executed before it has the word: MariaDB's lists may lawfully shrink.
+        let at_least = executed.clone().unwrap_or_else(|| {
+            let mut known = before.map_or_else(GtidSet::new, |b| b.executed_at_least.clone());
+            known.union_with(&segment.gtids);
+            known.into_position_form()
+        });
         let server_uuid = segment
             .server_uuid
             .or_else(|| before.and_then(|b| b.server_uuid));
@@ -49,15 +55,20 @@ impl LedgerState {
             rotated_at: segment
                 .last_time
                 .filter(|_| segment.closed_by == ClosedBy::Rotate),
-            executed: executed.clone(),
+            last_segment: Some(seq),
+            // Behind the first bad event there may be more.
+            executed: executed.clone().filter(|_| segment.damaged.is_none()),
+            executed_at_least: at_least,
             lost_before: self.lost,
         };
+        let begins = !self.timelines.contains_key(&segment.timeline);
         let timeline = self.place(
             segment.timeline,
             &segment.mount_name,
             segment.incarnation,
             state,
         );
+        timeline.late |= begins && segment.branch.as_ref().is_some_and(|branch| branch.late);
         timeline.archived.union_with(&segment.gtids);
         timeline
             .executed
@@ -78,10 +89,11 @@ impl LedgerState {
             hole.number,
             &hole.mount_name,
         )?;
-        let server_uuid = self
-            .incarnations
-            .get(&hole.incarnation)
-            .and_then(|known| known.server_uuid);
+        let known = self.incarnations.get(&hole.incarnation);
+        let server_uuid = known.and_then(|known| known.server_uuid);
+        let last_segment = known.and_then(|known| known.last_segment);
+        let executed_at_least =
+            known.map_or_else(GtidSet::new, |known| known.executed_at_least.clone());
         let state = IncarnationState {
             timeline: hole.timeline,
             server_uuid,
@@ -90,7 +102,9 @@ impl LedgerState {
             last_seq: seq,
             last_head: None,
             rotated_at: None,
+            last_segment,
             executed: None,
+            executed_at_least,
             lost_before: self.lost,
         };
         self.place(hole.timeline, &hole.mount_name, hole.incarnation, state);
@@ -140,6 +154,7 @@ impl LedgerState {
         let (incarnation, number) = match last {
             Some((id, state)) => {
                 state.executed = None;
+                state.executed_at_least.union_with(&gap.missing);
                 (*id, state.last_number)
             }
             // All of the timeline before it was lost.

@@ -1,6 +1,6 @@
 //! A record as the line of bytes that is stored, with the hash that protects it.
 
-use super::record::Record;
+use super::record::{KINDS, Record};
 use super::{FORMAT, RECORD_MAX_BYTES};
 use crate::model::{Seq, Sha256};
 
@@ -29,13 +29,17 @@ pub enum LineError {
     /// It comes from the future.
     #[error("it has format {0}, and this build reads up to {FORMAT}: upgrade binlogfs")]
     NewerFormat(u64),
+    /// It says something that this build has no word for.
+    #[error("it is of kind {0:?}, which this build does not know: upgrade binlogfs")]
+    NewerKind(String),
 }
 
 impl Line {
-    /// Writes `record` as its line.
+    /// Writes `record` as its line, and reads that line again: a record is created once and for all, and one that cannot be
+    /// read back would stop every reader there.
     ///
     /// # Errors
-    /// [`LineError::Malformed`] when the line would be longer than [`RECORD_MAX_BYTES`].
+    /// [`LineError::Malformed`] when the line would be longer than [`RECORD_MAX_BYTES`], or would not be read as `record`.
     pub fn write(record: Record) -> Result<Line, LineError> {
         let mut text =
             serde_json::to_string(&record).map_err(|e| LineError::Malformed(e.to_string()))?;
@@ -49,8 +53,13 @@ impl Line {
         let closing = text.pop();
         assert_eq!(closing, Some('}'), "a record is a JSON object");
         text.push_str(&format!(r#","self":"{digest}"}}"#));
-        let hash = Sha256::of(text.as_bytes());
-        Ok(Line { text, hash, record })
+        let line = Line::read(text.as_bytes())?;
+        if line.record != record {
+            return Err(LineError::Malformed(
+                "it would not be read as what it was made of".to_owned(),
+            ));
+        }
+        Ok(line)
     }
 
     /// Reads a line, with or without its newline.
@@ -69,6 +78,9 @@ impl Line {
         let opening: Opening = serde_json::from_str(text).map_err(malformed)?;
         if opening.format != u64::from(FORMAT) {
             return Err(LineError::NewerFormat(opening.format));
+        }
+        if !KINDS.contains(&opening.kind.as_str()) {
+            return Err(LineError::NewerKind(opening.kind));
         }
         let record = Record::read(text).map_err(malformed)?;
         Ok(Line {
@@ -103,6 +115,8 @@ impl Line {
 #[derive(serde::Deserialize)]
 struct Opening {
     format: u64,
+    #[serde(default)]
+    kind: String,
 }
 
 /// Checks that the line ends in `self`, and that it is the SHA-256 of the line without it. Returns the whole line's hash.
@@ -135,6 +149,11 @@ mod tests {
     use super::super::record::{Body, SupersedeReason};
     use super::super::testing::{self, Writer};
     use super::*;
+    use crate::binlog::testing::BinlogBuilder;
+    use crate::binlog::{Scanner, Summary, kind};
+    use crate::model::{Gtid, GtidSet, GtidSource};
+    use proptest::prelude::*;
+    use proptest::test_runner::TestCaseError;
 
     fn every_kind() -> Vec<Line> {
         let mut writer = Writer::default();
@@ -230,6 +249,14 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_that_is_not_known_asks_for_an_upgrade() {
+        let json = unseal(&every_kind()[0]).replace(r#""kind":"segment""#, r#""kind":"novel""#);
+        let error = Line::read(&seal(&json)).expect_err("refused");
+        assert!(matches!(&error, LineError::NewerKind(kind) if kind == "novel"));
+        assert!(error.to_string().contains("upgrade binlogfs"));
+    }
+
+    #[test]
     fn hostile_values_with_a_right_hash_are_refused() {
         let json = unseal(&every_kind()[0]);
         let name = r#""mount_name":"binlog.000001""#;
@@ -248,7 +275,6 @@ mod tests {
             (r#""key":"segments/"#, r#""key":"/etc/"#),
             (r#""size":4113"#, r#""size":-1"#),
             (r#""size":4113"#, r#""size":1e99"#),
-            (r#""kind":"segment""#, r#""kind":"other""#),
             (r#""timeline":1"#, r#""timeline":4294967296"#),
             (r#""crc32c":"00000001""#, r#""crc32c":"+0000001""#),
             (r#""transactions":1000"#, r#""transactions":"many""#),
@@ -265,6 +291,134 @@ mod tests {
         }
         let deep = format!(r#"{{"format":1,"x":{}}}"#, "[".repeat(100_000));
         assert!(Line::read(&seal(&deep)).is_err());
+    }
+
+    /// Numbers of which many lie at the limits of both kinds.
+    fn number() -> impl Strategy<Value = u64> {
+        let from = |start: u64| (0..4_u64).prop_map(move |n| start.wrapping_add(n));
+        prop_oneof![
+            from(0),
+            from(i64::MAX as u64 - 2),
+            from(u64::MAX - 2),
+            any::<u64>()
+        ]
+    }
+
+    /// Records what a scan of `builder`'s file found, and checks that it is read back so.
+    fn record_of_scan(builder: BinlogBuilder) -> Result<Summary, TestCaseError> {
+        let mut scanner = Scanner::new(());
+        scanner.push(builder.bytes()).expect("not refused");
+        let summary = scanner.finish().0.expect("not refused");
+        let mut segment = testing::segment(1);
+        segment.gtids = summary.gtids.clone();
+        segment.previous_gtids = summary.previous_gtids.clone();
+        for set in [Some(&summary.gtids), summary.previous_gtids.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            let text = set.to_string();
+            prop_assert_eq!(&text.parse::<GtidSet>().expect("parses"), set);
+        }
+        let line = Writer::default().write(Body::Segment(Box::new(segment)));
+        prop_assert_eq!(Line::read(line.text().as_bytes()), Ok(line));
+        Ok(summary)
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_scan_finds_in_gtid_events_can_be_recorded(
+            numbers in proptest::collection::vec((number(), any::<bool>()), 1..5),
+            list in proptest::collection::vec((number(), number()), 0..4),
+            mariadb: bool,
+        ) {
+            let mut builder = if mariadb { BinlogBuilder::mariadb() } else { BinlogBuilder::mysql() };
+            let mut body = Vec::new();
+            if mariadb {
+                body.extend_from_slice(&(list.len() as u32).to_le_bytes());
+                for (ids, last) in &list {
+                    body.extend_from_slice(&[ids.to_le_bytes(), last.to_le_bytes()].concat());
+                }
+                builder.event(kind::MARIA_GTID_LIST, 0, &body);
+            } else {
+                body.extend_from_slice(&1_u64.to_le_bytes());
+                body.extend_from_slice(&[3; 16]);
+                body.extend_from_slice(&(list.len() as u64).to_le_bytes());
+                for (start, end) in &list {
+                    body.extend_from_slice(&[start.to_le_bytes(), end.to_le_bytes()].concat());
+                }
+                builder.event(kind::PREVIOUS_GTIDS, 0, &body);
+            }
+            for &(number, tagged) in &numbers {
+                let source = match (mariadb, tagged) {
+                    (true, _) => GtidSource::MariaDb { domain: 0, server: 1 },
+                    (false, true) => GtidSource::MySql {
+                        uuid: testing::server(),
+                        tag: "blue".parse().expect("a tag"),
+                    },
+                    (false, false) => testing::source(),
+                };
+                builder.transaction(&Gtid { source, number }, None, 8);
+            }
+            record_of_scan(builder)?;
+        }
+    }
+
+    #[test]
+    fn the_largest_gtids_that_a_server_can_write_are_recorded() {
+        let mysql = i64::MAX as u64 - 1;
+        let mut builder = BinlogBuilder::mysql();
+        let mut before = GtidSet::new();
+        before.insert_run(testing::source(), 5, mysql);
+        let tag = "blue".parse().expect("a tag");
+        let blue = GtidSource::MySql {
+            uuid: testing::server(),
+            tag,
+        };
+        builder.previous_gtids(&before);
+        for source in [testing::source(), blue] {
+            builder.transaction(
+                &Gtid {
+                    source,
+                    number: mysql,
+                },
+                None,
+                8,
+            );
+        }
+        let summary = record_of_scan(builder).expect("recorded");
+        assert_eq!((summary.damage, summary.gtids.count()), (None, 2));
+        assert_eq!(summary.previous_gtids, Some(before));
+
+        let source = GtidSource::MariaDb {
+            domain: 0,
+            server: 1,
+        };
+        let mut builder = BinlogBuilder::mariadb();
+        let mut before = GtidSet::new();
+        before.insert_run(source.clone(), 1, u64::MAX);
+        builder.previous_gtids(&before);
+        builder.transaction(
+            &Gtid {
+                source,
+                number: u64::MAX,
+            },
+            None,
+            8,
+        );
+        let summary = record_of_scan(builder).expect("recorded");
+        assert_eq!((summary.damage, summary.gtids.count()), (None, 1));
+        assert_eq!(summary.previous_gtids, Some(before));
+    }
+
+    #[test]
+    fn a_record_that_could_not_be_read_back_is_refused_when_written() {
+        let mut segment = testing::segment(1);
+        let (no_gtid, source) = (i64::MAX as u64, testing::source());
+        segment.gtids.insert_run(source, no_gtid, no_gtid);
+        let mut record = every_kind()[0].record().clone();
+        record.body = Body::Segment(Box::new(segment));
+        let error = Line::write(record).expect_err("no reader takes it");
+        assert!(matches!(error, LineError::Malformed(_)), "{error}");
     }
 
     #[test]

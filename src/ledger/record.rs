@@ -21,6 +21,9 @@ pub struct Record {
     pub body: Body,
 }
 
+/// The kinds of records.
+pub(super) const KINDS: [&str; 6] = ["segment", "hole", "gap", "fence", "supersede", "prune"];
+
 /// What all records begin with.
 #[derive(Deserialize)]
 struct Head<'a> {
@@ -87,6 +90,8 @@ pub enum ClosedBy {
     Crash,
     /// Its server is gone, and a person said that it is final.
     Final,
+    /// It is damaged before its end, which could therefore not be read.
+    Unknown,
 }
 
 /// The object that holds a segment. Sizes and offsets in bytes.
@@ -132,6 +137,9 @@ pub struct BranchRecord {
     pub timeline: Timeline,
     /// GTIDs of the old timeline that the new one lacks: what was lost there.
     pub lost: GtidSet,
+    /// It is the tail of a server that the old timeline had left for another one: the history goes on there, not here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
 }
 
 /// A segment is archived.
@@ -194,6 +202,9 @@ pub struct SegmentRecord {
     /// SHA-256 of the text of that set, where it follows from the records before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_gtids_sha256: Option<Sha256>,
+    /// Its store had no conditional create: that nothing was overwritten rests on a person's word (`--single-writer`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub single_writer: bool,
     /// When the record was made.
     pub archived_at: Micros,
     /// Who made it: host name and version.

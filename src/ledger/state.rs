@@ -45,8 +45,14 @@ pub struct IncarnationState {
     /// Time of the ROTATE that ended its last segment, if one did.
     #[serde(default)]
     pub rotated_at: Option<Micros>,
-    /// What was executed at the end of its last segment; `None` after a hole, or where the files do not tell.
+    /// Record of its last segment.
+    pub last_segment: Option<Seq>,
+    /// What was executed at the end of its last segment; `None` after a hole, a gap or damage, or where the files do not
+    /// tell. What the next file says was executed before it equals this.
     pub executed: Option<GtidSet>,
+    /// What was executed by then at least, as far as its files tell. It outlives what `executed` does not, and tells whether
+    /// a file goes on here: what that says was executed before it contains this.
+    pub executed_at_least: GtidSet,
     /// Records lost, all told, when its last segment or hole was accepted.
     pub(super) lost_before: u32,
 }
@@ -62,6 +68,8 @@ pub struct TimelineState {
     pub executed: GtidSet,
     /// Every GTID in its segments.
     pub archived: GtidSet,
+    /// It is the tail of a server that the history had left: never what is shown first, and nothing joins it.
+    pub late: bool,
 }
 
 /// A record that may not stand where it stands.
@@ -114,18 +122,15 @@ impl LedgerState {
         self.timelines.get(&id)
     }
 
-    /// The newest timeline, once there is one.
+    /// The newest timeline that is nobody's late tail, once there is one: the history that goes on.
     pub fn newest_timeline(&self) -> Option<(Timeline, &TimelineState)> {
-        self.timelines().next_back()
+        self.timelines().rfind(|(_, timeline)| !timeline.late)
     }
 
-    /// The record of the newest segment, if an incarnation ends in one.
+    /// The record of the newest segment.
     pub fn newest_segment(&self) -> Option<Seq> {
-        let ends = self
-            .incarnations
-            .values()
-            .filter(|known| known.last_head.is_some());
-        ends.map(|known| known.last_seq).max()
+        let ends = self.incarnations.values();
+        ends.filter_map(|known| known.last_segment).max()
     }
 
     /// Accepts the next record and tells what it changes. On an error nothing is changed.
@@ -327,6 +332,7 @@ impl LedgerState {
                 last_mount_name: name.clone(),
                 executed: GtidSet::new(),
                 archived: GtidSet::new(),
+                late: false,
             });
         known.last_mount_name = name.clone();
         known

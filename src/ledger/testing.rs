@@ -135,6 +135,7 @@ pub fn segment(number: u64) -> SegmentRecord {
         transactions: TRANSACTIONS,
         previous_gtids: full.then(|| before.clone()),
         previous_gtids_sha256: (!full).then(|| Sha256::of(before.to_string().as_bytes())),
+        single_writer: false,
         archived_at: Micros(last + 2_000_000),
         archiver: "db1.example.com binlogfs 0.1.0".to_owned(),
     }

@@ -1,15 +1,13 @@
 //! GTIDs and sets of them: MySQL's (untagged and tagged) and MariaDB's.
 //!
-//! Text follows MySQL's own ("GTID Sets", MySQL Reference Manual 19.1.3.1):
-//! `uuid:1-5:7:tag:1-3,uuid:1`. MariaDB has no notation for sets, so a run of sequence numbers of one domain and one
-//! server is written `domain-server-first..last`, and a single one as MariaDB writes it, `domain-server-seq`.
+//! Text is that of [`super::gtid_text`].
 
-use super::intervals::Intervals;
+use super::intervals::{Intervals, IntervalsBuilder};
 use super::tag::Tag;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
+use std::ops::RangeInclusive;
 use uuid::Uuid;
 
 /// Where a run of sequence numbers belongs: who counts.
@@ -31,6 +29,21 @@ pub enum GtidSource {
     },
 }
 
+/// The largest sequence number MySQL gives out: GNO_END is 2^63-1 (`rpl_gtid.h`), and no GTID has it.
+const MYSQL_NUMBER_MAX: u64 = i64::MAX as u64 - 1;
+
+impl GtidSource {
+    /// The sequence numbers that a GTID of this source can have. Whoever reads GTIDs, from text or from events, takes
+    /// these and no others: so what was read in one form can be read in the other.
+    pub fn numbers(&self) -> RangeInclusive<u64> {
+        match self {
+            GtidSource::MySql { .. } => 1..=MYSQL_NUMBER_MAX,
+            // `gtid_seq_no` may be set to any (MariaDB, `sql/sys_vars.cc`).
+            GtidSource::MariaDb { .. } => 0..=u64::MAX,
+        }
+    }
+}
+
 /// One transaction's global identifier.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Gtid {
@@ -50,23 +63,6 @@ impl fmt::Display for Gtid {
             GtidSource::MariaDb { domain, server } => {
                 write!(f, "{domain}-{server}-{}", self.number)
             }
-        }
-    }
-}
-
-/// Text that is neither a GTID nor a set of them.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} {reason}")]
-pub struct ParseGtidError {
-    text: String,
-    reason: &'static str,
-}
-
-impl ParseGtidError {
-    pub(super) fn new(text: &str, reason: &'static str) -> ParseGtidError {
-        ParseGtidError {
-            text: text.chars().take(100).collect(),
-            reason,
         }
     }
 }
@@ -99,8 +95,11 @@ impl GtidSet {
     /// Adds every GTID of `other`.
     pub fn union_with(&mut self, other: &GtidSet) {
         for (source, intervals) in &other.0 {
-            for &(first, last) in &intervals.0 {
-                self.insert_run(source.clone(), first, last);
+            match self.0.get_mut(source) {
+                Some(own) => own.union_with(intervals),
+                None => {
+                    self.0.insert(source.clone(), intervals.clone());
+                }
             }
         }
     }
@@ -153,7 +152,10 @@ impl GtidSet {
 
     /// How many GTIDs it has.
     pub fn count(&self) -> u64 {
-        self.0.values().map(Intervals::count).sum()
+        self.0
+            .values()
+            .map(Intervals::count)
+            .fold(0, u64::saturating_add)
     }
 
     /// The sources with their intervals, in order.
@@ -178,6 +180,43 @@ impl GtidSet {
         self.0
             .keys()
             .any(|source| matches!(source, GtidSource::MariaDb { .. }))
+    }
+}
+
+/// GTIDs in any order, which become a [`GtidSet`]. Many that come out of order cost far less here than by
+/// [`GtidSet::insert`], which keeps the set in order all the time.
+#[derive(Debug, Default)]
+pub struct GtidSetBuilder(BTreeMap<GtidSource, IntervalsBuilder>);
+
+impl GtidSetBuilder {
+    /// Adds one GTID.
+    pub fn insert(&mut self, gtid: &Gtid) {
+        self.insert_run(&gtid.source, gtid.number, gtid.number);
+    }
+
+    /// Adds the numbers `first` to `last`, both inclusive. An empty run adds nothing.
+    pub fn insert_run(&mut self, source: &GtidSource, first: u64, last: u64) {
+        if first > last {
+            return;
+        }
+        match self.0.get_mut(source) {
+            Some(runs) => runs.insert(first, last),
+            None => self
+                .0
+                .entry(source.clone())
+                .or_default()
+                .insert(first, last),
+        }
+    }
+
+    /// The set.
+    pub fn finish(self) -> GtidSet {
+        let sources = self.0.into_iter();
+        GtidSet(
+            sources
+                .map(|(source, runs)| (source, runs.finish()))
+                .collect(),
+        )
     }
 }
 
@@ -230,117 +269,6 @@ impl fmt::Display for GtidSet {
 impl fmt::Debug for GtidSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{{{self}}}")
-    }
-}
-
-impl FromStr for GtidSet {
-    type Err = ParseGtidError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut set = GtidSet::new();
-        for part in text
-            .split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-        {
-            match part.split_once(':') {
-                Some((uuid, rest)) => parse_mysql(&mut set, part, uuid, rest)?,
-                None => parse_mariadb(&mut set, part)?,
-            }
-        }
-        Ok(set)
-    }
-}
-
-fn parse_mysql(
-    set: &mut GtidSet,
-    part: &str,
-    uuid: &str,
-    rest: &str,
-) -> Result<(), ParseGtidError> {
-    let uuid = Uuid::try_parse(uuid.trim())
-        .map_err(|_| ParseGtidError::new(part, "does not begin with a UUID"))?;
-    let mut tag = Tag::none();
-    for item in rest.split(':').map(str::trim) {
-        if item.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-            tag = item.parse()?;
-            continue;
-        }
-        let (first, last) = item.split_once('-').unwrap_or((item, item));
-        let (first, last) = (number(part, first)?, number(part, last)?);
-        // GNO_END is 2^63-1 (rpl_gtid.h): a larger number is no GTID.
-        if first == 0 || last < first || last >= i64::MAX as u64 {
-            return Err(ParseGtidError::new(
-                part,
-                "has an interval no server writes",
-            ));
-        }
-        set.insert_run(
-            GtidSource::MySql {
-                uuid,
-                tag: tag.clone(),
-            },
-            first,
-            last,
-        );
-    }
-    Ok(())
-}
-
-fn parse_mariadb(set: &mut GtidSet, part: &str) -> Result<(), ParseGtidError> {
-    let mut fields = part.splitn(3, '-');
-    let (Some(domain), Some(server), Some(numbers)) = (fields.next(), fields.next(), fields.next())
-    else {
-        return Err(ParseGtidError::new(
-            part,
-            "is neither uuid:number nor domain-server-number",
-        ));
-    };
-    let small = |text: &str| {
-        u32::try_from(number(part, text)?)
-            .map_err(|_| ParseGtidError::new(part, "has an id over 2^32-1"))
-    };
-    let source = GtidSource::MariaDb {
-        domain: small(domain)?,
-        server: small(server)?,
-    };
-    let (first, last) = numbers.split_once("..").unwrap_or((numbers, numbers));
-    let (first, last) = (number(part, first)?, number(part, last)?);
-    if last < first || last == u64::MAX {
-        return Err(ParseGtidError::new(
-            part,
-            "has an interval no server writes",
-        ));
-    }
-    set.insert_run(source, first, last);
-    Ok(())
-}
-
-fn number(part: &str, text: &str) -> Result<u64, ParseGtidError> {
-    let text = text.trim();
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(ParseGtidError::new(
-            part,
-            "has something where a number belongs",
-        ));
-    }
-    text.parse()
-        .map_err(|_| ParseGtidError::new(part, "has a number out of range"))
-}
-
-impl FromStr for Gtid {
-    type Err = ParseGtidError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let set: GtidSet = text.parse()?;
-        let mut found = set.0.into_iter();
-        match (found.next(), found.next()) {
-            (Some((source, intervals)), None) if intervals.count() == 1 => Ok(Gtid {
-                source,
-                number: intervals.0[0].0,
-            }),
-            _ => Err(ParseGtidError::new(text, "is not exactly one GTID")),
-        }
     }
 }
 
@@ -407,6 +335,12 @@ mod tests {
             &format!("{U}:1x"),
             &format!("{U}:"),
             &format!("{U}:9223372036854775807"),
+            &format!("{U}:blue:9223372036854775807"),
+            &format!("{U}:blue"),
+            &format!("{U}:blue:red:1"),
+            &format!("{U}:1:blue"),
+            &format!("{U}:1:blue:"),
+            "0-1-18446744073709551616",
             "0-1",
             "0-1-x",
             "5000000000-1-1",
@@ -422,6 +356,30 @@ mod tests {
                 .to_string(),
             format!("{U}:blue:2")
         );
+    }
+
+    #[test]
+    fn the_largest_number_of_each_kind_is_carried_and_counted() {
+        let text = format!("{U}:9223372036854775806:blue:9223372036854775806");
+        assert_eq!(set(&text).to_string(), text);
+        let text = "0-1-0..18446744073709551615,0-2-18446744073709551615";
+        assert_eq!(set(text).to_string(), text);
+        assert_eq!(set(text).count(), u64::MAX);
+        assert_eq!(
+            set(text).minus(&set("0-1-1")).to_string(),
+            "0-1-0,0-1-2..18446744073709551615,0-2-18446744073709551615"
+        );
+    }
+
+    #[test]
+    fn a_text_of_200_000_descending_runs_is_the_set_of_the_ascending_ones() {
+        let runs = |numbers: &mut dyn Iterator<Item = u64>| {
+            numbers.fold(U.to_owned(), |text, n| text + &format!(":{n}"))
+        };
+        let ascending = runs(&mut (0..200_000).map(|n| 2 * n + 1));
+        let descending = runs(&mut (0..200_000).rev().map(|n| 2 * n + 1));
+        assert_eq!(set(&descending), set(&ascending));
+        assert_eq!(set(&descending).to_string(), ascending);
     }
 
     /// The reference: a plain set of numbers.

@@ -2,6 +2,7 @@
 
 pub mod digest;
 pub mod gtid;
+pub mod gtid_text;
 pub mod intervals;
 pub mod name;
 pub mod tag;
@@ -10,7 +11,7 @@ pub mod time;
 pub mod url;
 
 pub use digest::Sha256;
-pub use gtid::{Gtid, GtidSet, GtidSource};
+pub use gtid::{Gtid, GtidSet, GtidSetBuilder, GtidSource};
 pub use intervals::Intervals;
 pub use name::{
     Basename, FileName, Incarnation, MountName, ObjectKey, SegmentNumber, Seq, Timeline,

@@ -1,6 +1,6 @@
 //! The tag of a GTID.
 
-use super::gtid::ParseGtidError;
+use super::gtid_text::ParseGtidError;
 use std::str::FromStr;
 
 /// A GTID tag (MySQL 8.3 and later): up to 32 of `[a-z0-9_]`, not beginning with a digit; empty for an untagged GTID.

@@ -77,6 +77,13 @@ impl Micros {
                 zone_assumed: false,
             });
         }
+        // A zone by name would be ignored here, not honoured.
+        if text.contains('[') {
+            return Err(ParseTimeError {
+                text: text.to_owned(),
+                reason: "a zone by its name is not understood, an offset is".to_owned(),
+            });
+        }
         let civil: jiff::civil::DateTime = text.parse().map_err(fail)?;
         let stamp = civil
             .to_zoned(jiff::tz::TimeZone::UTC)
@@ -116,6 +123,23 @@ mod tests {
         assert_eq!(with.time, without.time);
         assert!(!with.zone_assumed && without.zone_assumed);
         assert_eq!(with.time.to_string(), "2026-11-22T18:30:00.000001Z");
+    }
+
+    #[test]
+    fn a_zone_by_name_is_refused_and_never_taken_for_utc() {
+        for text in [
+            "2026-11-22T18:30:00[Europe/Berlin]",
+            "2026-11-22 18:30[UTC]",
+            "2026-11-22[Europe/Berlin]",
+        ] {
+            let error = Micros::parse(text, Micros(0)).expect_err(text).to_string();
+            assert!(error.contains("+01:00"), "{error}");
+        }
+        // The offset says which moment is meant, whatever the name behind it.
+        let both = "2026-11-22T18:30:00+01:00[Europe/Berlin]";
+        let parsed = Micros::parse(both, Micros(0)).expect("parses");
+        assert_eq!(parsed.time.to_string(), "2026-11-22T17:30:00Z");
+        assert!(!parsed.zone_assumed);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::layout::CheckedLayout;
 use super::seek_table::{self, Entry, SKIPPABLE_HEADER_BYTES};
 use super::untrusted::Proven;
 use crate::model::Sha256;
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, BufMut};
 
 /// Magic of our skippable frame. Any of 0x184D2A50 to 0x184D2A5F is skipped by zstd; E is the seek table's.
 const FRAME_MAGIC: u32 = 0x184D_2A5D;
@@ -51,12 +51,13 @@ pub(super) fn encode(hashes: &[Sha256], index: &[u8], frames: &[Entry]) -> Vec<u
     out
 }
 
-/// A tail that was proven and parsed.
+/// A tail that was proven and parsed. It has copies of its own of what it keeps, because caches hold thousands: the
+/// buffer it was parsed from is a whole age chunk at least, and may hold sections that nobody here reads.
 pub(super) struct Tail {
     /// Inner offsets of the frames, and of the tail.
-    offsets: Vec<u64>,
-    hashes: Bytes,
-    index: Option<Bytes>,
+    offsets: Box<[u64]>,
+    hashes: Box<[Sha256]>,
+    index: Option<Box<[u8]>>,
 }
 
 impl Tail {
@@ -65,7 +66,7 @@ impl Tail {
     /// # Errors
     /// [`SegmentError::Corrupt`], [`SegmentError::Unsupported`].
     pub(super) fn parse(bytes: Proven<'_>, layout: &CheckedLayout) -> Result<Tail, SegmentError> {
-        parse(Bytes::from(bytes.into_vec()), layout)
+        parse(&bytes, layout)
     }
 
     /// Inner offsets of frame number `frame` as stored; `None` if there is no such frame.
@@ -76,8 +77,7 @@ impl Tail {
 
     /// SHA-256 of frame number `frame` as stored.
     pub(super) fn hash(&self, frame: u32) -> Option<Sha256> {
-        let (hashes, _) = self.hashes.as_chunks::<HASH_BYTES>();
-        hashes.get(frame as usize).copied().map(Sha256)
+        self.hashes.get(frame as usize).copied()
     }
 
     /// The section of the segment index.
@@ -87,9 +87,9 @@ impl Tail {
 
     /// What this holds of memory, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.offsets.len() * size_of::<u64>()
-            + self.hashes.len()
-            + self.index.as_ref().map_or(0, Bytes::len)
+        size_of_val(&*self.offsets)
+            + size_of_val(&*self.hashes)
+            + self.index().map_or(0, <[u8]>::len)
     }
 }
 
@@ -97,7 +97,7 @@ fn corrupt(what: &str) -> SegmentError {
     SegmentError::corrupt(format!("tail: {what}"), None)
 }
 
-fn parse(mut bytes: Bytes, layout: &CheckedLayout) -> Result<Tail, SegmentError> {
+fn parse(mut bytes: &[u8], layout: &CheckedLayout) -> Result<Tail, SegmentError> {
     if bytes.len() < SKIPPABLE_HEADER_BYTES {
         return Err(corrupt("too short"));
     }
@@ -108,32 +108,36 @@ fn parse(mut bytes: Bytes, layout: &CheckedLayout) -> Result<Tail, SegmentError>
     if content > bytes.len() {
         return Err(corrupt("the tail frame is longer than the tail"));
     }
-    let sections = Sections::parse(bytes.split_to(content))?;
+    let (content, table) = bytes.split_at(content);
+    let sections = Sections::parse(content)?;
     let Some(hashes) = sections.hashes else {
         return Err(corrupt("has no section of hashes"));
     };
-    if hashes.len() != layout.frames() as usize * HASH_BYTES {
+    let (hashes, rest) = hashes.as_chunks::<HASH_BYTES>();
+    if hashes.len() != layout.frames() as usize || !rest.is_empty() {
         return Err(corrupt("the number of hashes is not that of the frames"));
     }
+    let offsets = seek_table::parse(table, SKIPPABLE_HEADER_BYTES + content.len(), layout)?;
     Ok(Tail {
-        offsets: seek_table::parse(&bytes, SKIPPABLE_HEADER_BYTES + content, layout)?,
-        hashes,
-        index: sections.index,
+        offsets: offsets.into(),
+        hashes: hashes.iter().copied().map(Sha256).collect(),
+        index: sections.index.map(Box::from),
     })
 }
 
 /// The sections this version knows.
 #[derive(Default)]
-struct Sections {
-    hashes: Option<Bytes>,
-    index: Option<Bytes>,
+struct Sections<'a> {
+    hashes: Option<&'a [u8]>,
+    index: Option<&'a [u8]>,
 }
 
-impl Sections {
-    fn parse(mut content: Bytes) -> Result<Sections, SegmentError> {
-        if content.len() < PREAMBLE_BYTES || content.split_to(MARKER.len()) != MARKER[..] {
-            return Err(corrupt("the tail frame is not binlogfs's"));
-        }
+impl<'a> Sections<'a> {
+    fn parse(content: &'a [u8]) -> Result<Sections<'a>, SegmentError> {
+        let mut content = content
+            .strip_prefix(&MARKER)
+            .filter(|rest| rest.len() >= PREAMBLE_BYTES - MARKER.len())
+            .ok_or_else(|| corrupt("the tail frame is not binlogfs's"))?;
         let version = content.get_u16_le();
         if version != VERSION {
             return Err(SegmentError::Unsupported {
@@ -152,12 +156,14 @@ impl Sections {
             if length > content.len() {
                 return Err(corrupt("a section is longer than the tail frame"));
             }
-            sections.add(kind, flags, content.split_to(length))?;
+            let (section, rest) = content.split_at(length);
+            sections.add(kind, flags, section)?;
+            content = rest;
         }
         Ok(sections)
     }
 
-    fn add(&mut self, kind: u16, flags: u16, bytes: Bytes) -> Result<(), SegmentError> {
+    fn add(&mut self, kind: u16, flags: u16, bytes: &'a [u8]) -> Result<(), SegmentError> {
         let place = match kind {
             SECTION_HASHES => &mut self.hashes,
             SECTION_INDEX => &mut self.index,

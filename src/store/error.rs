@@ -16,6 +16,12 @@ pub enum ErrorKind {
     Denied,
     /// The bucket or directory does not exist, or is not one.
     NoSuchBucket,
+    /// The bucket is in another region than the one asked, or no region is known.
+    WrongRegion,
+    /// This host's clock and the store's differ by more than signatures allow.
+    ClockSkew,
+    /// No encrypted connection comes about: certificate, protocol or root certificates.
+    Tls,
     /// The store asks to slow down.
     Throttled,
     /// A passing fault: reset, 5xx, interrupted.
@@ -124,6 +130,9 @@ impl Error {
             | ErrorKind::Credentials
             | ErrorKind::Denied
             | ErrorKind::NoSuchBucket
+            | ErrorKind::WrongRegion
+            | ErrorKind::ClockSkew
+            | ErrorKind::Tls
             | ErrorKind::NoSpace
             | ErrorKind::Truncated
             | ErrorKind::TooLarge
@@ -146,6 +155,15 @@ impl ErrorKind {
             ErrorKind::Denied => "permission denied; grant it to this account and run again",
             ErrorKind::NoSuchBucket => {
                 "the bucket or directory does not exist; create it or correct the URL"
+            }
+            ErrorKind::WrongRegion => {
+                "wrong or missing region; add ?region=... to the URL, or set AWS_REGION"
+            }
+            ErrorKind::ClockSkew => {
+                "this host's clock differs too much from the store's; set it (NTP) and run again"
+            }
+            ErrorKind::Tls => {
+                "no encrypted connection; check the endpoint (http or https?) and its certificate, and name your own certificate authority in SSL_CERT_FILE"
             }
             ErrorKind::Throttled => "the store asks to slow down",
             ErrorKind::Transient => "a passing fault",

@@ -14,14 +14,18 @@ mod memory;
 mod open;
 pub mod recording;
 pub mod retry;
+mod s3;
+mod single_writer;
 
 pub use checksum::ChecksumHasher;
 pub use error::{Error, ErrorKind, Outcome};
 pub use file::{FileStore, TempFiles};
 pub use memory::MemoryStore;
-pub use open::{OpenMode, open};
+pub use open::{OpenMode, Writers, open, open_for};
 pub use recording::RecordingStore;
 pub use retry::{RetryPolicy, RetryStore};
+pub use s3::S3Store;
+pub use single_writer::SingleWriterStore;
 
 use crate::model::ObjectKey;
 use async_trait::async_trait;

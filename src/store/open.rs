@@ -1,6 +1,9 @@
 //! From a URL to a store: the one place where decorators are put on.
 
-use super::{Error, ErrorKind, FileStore, Result, RetryPolicy, RetryStore, SharedStore};
+use super::{
+    Error, ErrorKind, FileStore, Result, RetryPolicy, RetryStore, S3Store, SharedStore,
+    SingleWriterStore,
+};
 use crate::model::StoreUrl;
 use crate::model::url::Location;
 use std::sync::Arc;
@@ -14,13 +17,31 @@ pub enum OpenMode {
     Create,
 }
 
+/// Who writes to a store at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// Anybody: the store's conditional create keeps them apart.
+    Many,
+    /// Nobody else, as a person promised, because the store has no conditional create.
+    One,
+}
+
 /// Opens the store at `url`, with retries.
 ///
 /// # Errors
 /// [`ErrorKind::NoSuchBucket`] when the directory does not exist; [`ErrorKind::Unsupported`] for a kind of store that
 /// this build lacks.
 pub async fn open(url: &StoreUrl, mode: OpenMode) -> Result<SharedStore> {
+    open_for(url, mode, Writers::Many).await
+}
+
+/// Opens the store at `url` for these writers, with retries.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_for(url: &StoreUrl, mode: OpenMode, writers: Writers) -> Result<SharedStore> {
     let name = url.to_string();
+    let retries = RetryPolicy::default();
     let store: SharedStore = match &url.location {
         Location::File { dir } => {
             let dir = dir.clone();
@@ -33,12 +54,20 @@ pub async fn open(url: &StoreUrl, mode: OpenMode) -> Result<SharedStore> {
             })??;
             Arc::new(store)
         }
-        Location::S3 { .. } | Location::Gcs { .. } => {
-            return Err(Error::new(ErrorKind::Unsupported, "open", "the root", name)
-                .because("s3:// and gs:// are not in this build yet; use file:///directory"));
+        Location::S3 { .. } => Arc::new(S3Store::connect(url, retries).await?),
+        Location::Gcs { .. } => {
+            return Err(
+                Error::new(ErrorKind::Unsupported, "open", "the root", name).because(
+                    "gs:// is not in this build yet; use s3://bucket/prefix or file:///directory",
+                ),
+            );
         }
     };
-    Ok(Arc::new(RetryStore::new(store, RetryPolicy::default())))
+    let store: SharedStore = match writers {
+        Writers::Many => store,
+        Writers::One => Arc::new(SingleWriterStore::new(store)),
+    };
+    Ok(Arc::new(RetryStore::new(store, retries)))
 }
 
 #[cfg(test)]
@@ -66,13 +95,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_that_is_not_built_in_is_refused_by_name() {
-        for text in ["s3://bucket/prod", "gs://bucket/prod"] {
-            let error = open(&url(text), OpenMode::Create)
-                .await
-                .err()
-                .expect("refused");
-            assert_eq!(error.kind, ErrorKind::Unsupported);
-            assert!(error.to_string().contains(text), "{error}");
-        }
+        let text = "gs://bucket/prod";
+        let error = open(&url(text), OpenMode::Create)
+            .await
+            .err()
+            .expect("refused");
+        assert_eq!(error.kind, ErrorKind::Unsupported);
+        assert!(error.to_string().contains(text), "{error}");
     }
 }

@@ -11,6 +11,8 @@
 //!   an object of that size (and of those checksums, where the store keeps them) is ours. None there leaves the outcome
 //!   unknown, since it may still appear: the caller uploads again under a new key and deletes the old one later.
 //! * `delete` may be repeated.
+//!
+//! What only the store itself can repeat, such as one part of an upload, it repeats by the same policy.
 
 use super::{
     Checksums, Error, ErrorKind, Listing, ObjectMeta, Outcome, Result, SharedStore, Store, Upload,
@@ -76,14 +78,14 @@ impl RetryStore {
 }
 
 /// The policy and the randomness that all calls share.
-struct Retries {
+pub(super) struct Retries {
     policy: RetryPolicy,
     /// State of SplitMix64: a counter, so that it needs no lock.
     random: AtomicU64,
 }
 
 impl Retries {
-    fn new(policy: RetryPolicy) -> Retries {
+    pub(super) fn new(policy: RetryPolicy) -> Retries {
         // Without a source of randomness archivers would pause alike, which is harmless.
         let seed = getrandom::u64().unwrap_or(0x5EED);
         Retries {
@@ -110,7 +112,7 @@ impl Retries {
     }
 
     /// Calls `attempt` until it succeeds, fails for good, or the policy says that it is enough.
-    async fn run<T, F>(&self, mut attempt: impl FnMut() -> F + Send) -> Result<T>
+    pub(super) async fn run<T, F>(&self, mut attempt: impl FnMut() -> F + Send) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send,
     {
@@ -125,14 +127,14 @@ impl Retries {
 }
 
 /// The attempts of one call.
-struct Course<'a> {
+pub(super) struct Course<'a> {
     retries: &'a Retries,
     begun: Instant,
     attempts: u32,
 }
 
 impl<'a> Course<'a> {
-    fn begin(retries: &'a Retries) -> Course<'a> {
+    pub(super) fn begin(retries: &'a Retries) -> Course<'a> {
         Course {
             retries,
             begun: Instant::now(),
@@ -141,7 +143,7 @@ impl<'a> Course<'a> {
     }
 
     /// Waits before the next attempt, or gives `error` back when there shall be none.
-    async fn pause_or(&mut self, error: Error) -> Result<()> {
+    pub(super) async fn pause_or(&mut self, error: Error) -> Result<()> {
         self.attempts += 1;
         let policy = &self.retries.policy;
         if !error.is_transient() || self.attempts >= policy.attempts_max {

@@ -1,28 +1,24 @@
-//! How a stream begins: `stream.json`, and the proof that the store creates and never overwrites.
+//! How a stream begins: `stream.json`; and the proof that its store creates and never overwrites.
 
 use super::StreamError;
 use crate::ledger::StreamFile;
 use crate::ledger::stream_file::STREAM_FILE_MAX_BYTES;
-use crate::store::{self, Outcome, SharedStore};
+use crate::store::{self, ErrorKind, Outcome, SharedStore};
 use bytes::Bytes;
 
 /// Begins a stream.
 ///
 /// # Errors
-/// [`StreamError::Exists`] when there is one already: open it. [`StreamError::StoreIgnoresCondition`] when the store would
-/// have overwritten it; the stream is there all the same, for those who accept that.
+/// [`StreamError::Exists`] when there is one already: open it.
 pub async fn create(store: &SharedStore, file: &StreamFile) -> Result<(), StreamError> {
     let bytes = Bytes::from(file.write());
     match store.create(&StreamFile::key(), bytes.clone()).await {
-        Ok(()) => {}
-        Err(error) if error.already_exists() => {
-            return Err(StreamError::Exists {
-                store: store.describe(),
-            });
-        }
-        Err(error) => resolve_unknown(store, &bytes, error).await?,
+        Ok(()) => Ok(()),
+        Err(error) if error.already_exists() => Err(StreamError::Exists {
+            store: store.describe(),
+        }),
+        Err(error) => resolve_unknown(store, &bytes, error).await,
     }
-    probe_condition(store, &bytes).await
 }
 
 /// A create whose reply was lost has happened iff the bytes are there: the stream's id is random, so nobody else's are
@@ -50,14 +46,19 @@ async fn resolve_unknown(
 /// Proves that the store refuses to create what exists: `stream.json` is created again with the bytes it has, which does
 /// no harm even where it is not refused.
 ///
+/// Whoever appends to a ledger asks first, each time it starts: a stream can be copied to a store that is less careful than
+/// the one it was begun in.
+///
 /// # Errors
-/// [`StreamError::StoreIgnoresCondition`] when it is not refused.
+/// [`StreamError::StoreIgnoresCondition`] when it is not refused; [`StreamError::ProbeDenied`] when the account may not even
+/// try.
 pub async fn probe_condition(store: &SharedStore, bytes: &Bytes) -> Result<(), StreamError> {
     match store.create(&StreamFile::key(), bytes.clone()).await {
         Ok(()) => Err(StreamError::StoreIgnoresCondition {
             store: store.describe(),
         }),
         Err(error) if error.already_exists() => Ok(()),
+        Err(error) if error.kind == ErrorKind::Denied => Err(StreamError::ProbeDenied { error }),
         Err(error) => Err(error.into()),
     }
 }

@@ -40,6 +40,17 @@ pub enum StreamError {
         /// The store.
         store: String,
     },
+    /// Whether the store honours the condition cannot be found out.
+    #[error(
+        "whether this store refuses to overwrite cannot be found out, and without that nothing is archived: {error}. It was asked to \
+         create stream.json again under the condition that it does not exist (If-None-Match), which changes nothing; a policy \
+         that denies overwriting answers before the condition does. Grant s3:PutObject (roles/storage.objectCreator and objectViewer on GCS) \
+         for the whole prefix"
+    )]
+    ProbeDenied {
+        /// What the store answered.
+        error: store::Error,
+    },
     /// The ledger lost records that were there.
     #[error(
         "the ledger in {store} went backwards: {what}; nothing was taken in from it. Someone deleted or replaced objects \
@@ -69,16 +80,15 @@ pub enum StreamError {
     },
     /// A record comes from a newer build.
     #[error(
-        "ledger record {seq} in {store} has format {format}, newer than this build reads: upgrade binlogfs; all before it \
-         stays readable"
+        "ledger record {seq} in {store} cannot be understood: {reason}; all before it stays readable"
     )]
     NewerFormat {
         /// The store.
         store: String,
         /// The record.
         seq: Seq,
-        /// Its format.
-        format: u64,
+        /// What is new in it.
+        reason: String,
     },
     /// The index failed, or a record broke a rule.
     #[error(transparent)]
@@ -86,4 +96,24 @@ pub enum StreamError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+impl StreamError {
+    /// Whether what is known of the history can be read all the same. An archiver stops at every error; a reader who needs
+    /// an old segment goes on, and says what is wrong.
+    pub fn leaves_history(&self) -> bool {
+        match self {
+            StreamError::Rollback { .. }
+            | StreamError::Scattered { .. }
+            | StreamError::NewerFormat { .. }
+            | StreamError::Index(IndexError::Chain(_)) => true,
+            StreamError::NoStream { .. }
+            | StreamError::Exists { .. }
+            | StreamError::StreamFile { .. }
+            | StreamError::StoreIgnoresCondition { .. }
+            | StreamError::ProbeDenied { .. }
+            | StreamError::Index(_)
+            | StreamError::Store(_) => false,
+        }
+    }
 }

@@ -29,8 +29,8 @@ pub(super) enum Found {
     Missing,
     /// Bytes that are no record, twice.
     Bad(String),
-    /// A record of a newer format.
-    Newer(u64),
+    /// A record of a newer format or kind: how it says so.
+    Newer(String),
 }
 
 /// Fetches record `seq`. What cannot be read is fetched once more: a proxy or a worn cable may have changed it.
@@ -64,7 +64,9 @@ fn read(seq: Seq, bytes: &[u8]) -> Found {
     match Line::read(bytes) {
         Ok(line) if line.seq() == seq => Found::Line(line),
         Ok(line) => Found::Bad(format!("it holds record {}", line.seq())),
-        Err(LineError::NewerFormat(format)) => Found::Newer(format),
+        Err(error @ (LineError::NewerFormat(_) | LineError::NewerKind(_))) => {
+            Found::Newer(error.to_string())
+        }
         Err(error) => Found::Bad(error.to_string()),
     }
 }

@@ -2,11 +2,12 @@
 
 use super::extent::Extent;
 use super::fetch::{self, Decoded, Found};
+use super::newest::Newest;
 use super::plan::chunks;
 use super::{Stream, StreamError, blocking};
 use crate::index::{Applied, IndexError, Step};
 use crate::ledger::LedgerState;
-use crate::model::Seq;
+use crate::model::{Seq, Sha256};
 use futures::{StreamExt as _, TryStreamExt as _};
 use std::pin::pin;
 use std::sync::Arc;
@@ -41,13 +42,6 @@ pub struct Followed {
     pub state: Arc<LedgerState>,
 }
 
-/// How the newest record known compares with the bucket's.
-enum Newest {
-    Same,
-    /// It could not be read, and now it can, or is gone.
-    Healed,
-}
-
 /// Steps on their way into the index.
 struct Intake<'a> {
     stream: &'a Stream,
@@ -65,8 +59,10 @@ impl Stream {
     pub async fn follow(&self) -> Result<Followed, StreamError> {
         let mut follows = self.follows.lock().await;
         let list = *follows % LIST_EVERY == 0;
-        let healed = matches!(self.newest().await?, Newest::Healed);
+        let healed =
+            matches!(self.newest().await?, Newest::Healed) || list && self.is_healed().await?;
         if healed {
+            self.check_before_reset().await?;
             tracing::info!("a lost ledger record can be read again: the index is built anew");
             self.reset().await?;
         }
@@ -98,59 +94,16 @@ impl Stream {
         Ok(told)
     }
 
-    async fn reset(&self) -> Result<(), StreamError> {
+    pub(super) async fn reset(&self) -> Result<(), StreamError> {
         let index = Arc::clone(&self.index);
         Ok(blocking(move || index.reset()).await?)
     }
 
-    async fn known(&self) -> Result<Arc<LedgerState>, StreamError> {
+    pub(super) async fn known(&self) -> Result<Arc<LedgerState>, StreamError> {
         let index = Arc::clone(&self.index);
         let state = blocking(move || index.state()).await?;
         // `open` began it.
         Ok(state.expect("an index that belongs to a stream has a state"))
-    }
-
-    /// Checks that the newest record known is the bucket's still.
-    pub(super) async fn check_newest(&self) -> Result<(), StreamError> {
-        self.newest().await.map(drop)
-    }
-
-    async fn newest(&self) -> Result<Newest, StreamError> {
-        let state = self.known().await?;
-        let seq = state.last_seq;
-        if seq.0 == 0 {
-            return Ok(Newest::Same);
-        }
-        let found = fetch::record(&self.store, seq).await?;
-        let Some(hash) = state.last_hash else {
-            return Ok(match found {
-                Found::Line(_) | Found::Newer(_) => Newest::Healed,
-                Found::Bad(_) => Newest::Same,
-                Found::Missing => match fetch::record(&self.store, state.next_seq()).await? {
-                    Found::Missing => Newest::Healed,
-                    Found::Line(_) | Found::Bad(_) | Found::Newer(_) => Newest::Same,
-                },
-            });
-        };
-        let what = match found {
-            Found::Line(line) if line.hash() == hash => return Ok(Newest::Same),
-            Found::Line(_) | Found::Newer(_) => {
-                format!("another record stands in the place of record {seq}")
-            }
-            Found::Missing => format!("record {seq} was there, and is gone"),
-            Found::Bad(reason) => {
-                // Damaged after it was read: a successor that names it shows that the ledger goes on.
-                match fetch::record(&self.store, state.next_seq()).await? {
-                    Found::Line(next) if next.record().prev == hash => return Ok(Newest::Same),
-                    _ => format!("record {seq} was right, and is not any more ({reason})"),
-                }
-            }
-        };
-        Err(StreamError::Rollback {
-            store: self.store.describe(),
-            seq,
-            what,
-        })
     }
 }
 
@@ -180,10 +133,26 @@ impl<'a> Intake<'a> {
             .map_or_else(|| self.told.state.next_seq(), |step| Seq(step.seq().0 + 1))
     }
 
+    /// What the next record must name as the one before it, where that is known.
+    fn last_hash(&self) -> Option<Sha256> {
+        match self.steps.last() {
+            Some(Step::Line(line)) => Some(line.hash()),
+            Some(Step::Lost { .. }) => None,
+            None => self.told.state.last_hash,
+        }
+    }
+
     /// Asks for the next few records one after another. Returns whether that was all there is, as far as that tells.
     async fn probe(&mut self) -> Result<bool, StreamError> {
         for _ in 0..PROBES {
             match fetch::record(&self.stream.store, self.next()).await? {
+                Found::Line(line)
+                    if self
+                        .last_hash()
+                        .is_some_and(|hash| hash != line.record().prev) =>
+                {
+                    break;
+                }
                 Found::Line(line) => self.push(Step::Line(line)).await?,
                 Found::Missing => return Ok(true),
                 // A listing tells whether later ones exist.
@@ -239,13 +208,16 @@ impl<'a> Intake<'a> {
         use_pages: bool,
     ) -> Result<(), StreamError> {
         let reason = match found {
-            Found::Line(line) => return self.push(Step::Line(line)).await,
-            Found::Newer(format) => {
+            Found::Line(line) => match self.stream.replaced(self.last_hash(), &line).await? {
+                None => return self.push(Step::Line(line)).await,
+                Some(reason) => reason,
+            },
+            Found::Newer(reason) => {
                 self.flush().await?;
                 return Err(StreamError::NewerFormat {
                     store: self.stream.store.describe(),
                     seq,
-                    format,
+                    reason,
                 });
             }
             // Listed, and gone a moment later: the next call finds out what it means.
@@ -253,7 +225,12 @@ impl<'a> Intake<'a> {
             Found::Missing => "it is missing, and later ones exist".to_owned(),
             Found::Bad(reason) => reason,
         };
-        if use_pages && let Some(line) = fetch::from_page(&self.stream.store, seq).await {
+        let copy = match use_pages {
+            true => fetch::from_page(&self.stream.store, seq).await,
+            false => None,
+        };
+        let last = self.last_hash();
+        if let Some(line) = copy.filter(|line| last.is_none_or(|hash| hash == line.record().prev)) {
             tracing::warn!(%seq, reason, "a ledger record cannot be read; its page has it");
             return self.push(Step::Line(line)).await;
         }

@@ -5,12 +5,15 @@
 //! bounded size. It can stop anywhere; the next call goes on from there.
 //!
 //! **What it alarms about.** The newest record known must still be there, byte for byte: a ledger only grows. One that is
-//! shorter, or has another record in its place, is a [`StreamError::Rollback`], and nothing is taken in from it.
+//! shorter, or has another record in its place, is a [`StreamError::Rollback`], and nothing is taken in from it. A host
+//! that never followed this ledger, or lost its index, cannot see that records are missing at the end: what is left is a
+//! valid, shorter ledger. It can see objects that no record names (`verify --orphans`).
 //!
-//! **Records that cannot be read** (damaged, or missing while later ones exist) are read twice, then looked for in their
+//! **Records that cannot be read** (damaged, missing while later ones exist, or another ledger's: one that neither
+//! continues the record before it nor is continued) are read twice, then looked for in their
 //! page, then passed over as lost: the history shows a name that cannot be read at their place, and goes on. A lost
-//! record at the very end is told apart ([`Followed::tail_damaged`]), because nobody may append to it. It, and a record
-//! that was lost there before, is read again by every call; once it can be read, the index is built anew from the start.
+//! record at the very end is told apart ([`Followed::tail_damaged`]), because nobody may append to it. It is read again by
+//! every call, and others by the calls that list; once one can be read, the index is built anew from the start.
 //!
 //! **A record that breaks a rule** is no damage: it says by its own hash that it was meant so. Following ends there with
 //! an error, and what was before stays readable. The same holds for a record of a newer format.
@@ -23,6 +26,7 @@ mod error;
 mod extent;
 mod fetch;
 mod follow;
+mod newest;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -34,10 +38,13 @@ pub use follow::Followed;
 use crate::index::{Index, IndexError};
 use crate::ledger::StreamFile;
 use crate::ledger::stream_file::STREAM_FILE_MAX_BYTES;
-use crate::store::SharedStore;
+use crate::store::{self, SharedStore};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::Mutex;
+
+/// Reads of `stream.json` until two in a row agree: one damaged reply among them is passed by.
+const STREAM_FILE_READS_MAX: usize = 4;
 
 /// A stream, and the index that follows its ledger.
 pub struct Stream {
@@ -50,39 +57,27 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Opens the stream in `store`, and ties `index` to it. No record is taken in yet, but the newest one that the index
-    /// knows is compared with the bucket's.
+    /// Opens the stream in `store`, and ties `index` to it. No record is looked at yet.
     ///
     /// # Errors
-    /// [`StreamError::NoStream`] when there is none; [`StreamError::Rollback`]; see [`StreamError`].
+    /// [`StreamError::NoStream`] when there is none; see [`StreamError`].
     pub async fn open(store: SharedStore, index: Arc<Index>) -> Result<Stream, StreamError> {
-        let bytes = match store
-            .get_all(&StreamFile::key(), STREAM_FILE_MAX_BYTES)
-            .await
-        {
-            Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => {
-                return Err(StreamError::NoStream {
-                    store: store.describe(),
-                });
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let known = Arc::clone(&index);
+        let known = blocking(move || known.stream_bytes()).await?;
+        let bytes = stream_bytes(&store, known.as_deref()).await?;
         let file = StreamFile::read(&bytes).map_err(|reason| StreamError::StreamFile {
             store: store.describe(),
             reason,
         })?;
         let (begun, given) = (Arc::clone(&index), (file.clone(), bytes.clone()));
         blocking(move || begun.begin(&given.0, &given.1)).await?;
-        let stream = Stream {
+        Ok(Stream {
             store,
             index,
             file,
             bytes,
             follows: Mutex::new(0),
-        };
-        stream.check_newest().await?;
-        Ok(stream)
+        })
     }
 
     /// What the stream is.
@@ -104,6 +99,35 @@ impl Stream {
     pub fn store(&self) -> &SharedStore {
         &self.store
     }
+}
+
+/// The bytes of `stream.json`: those `known`, or what two reads in a row agree on. It carries no hash of its own, and the
+/// hash of the first record is made from it: a bit flipped on the way would end in the ledger.
+async fn stream_bytes(store: &SharedStore, known: Option<&[u8]>) -> Result<Bytes, StreamError> {
+    let key = StreamFile::key();
+    let mut before: Option<Bytes> = None;
+    for _ in 0..STREAM_FILE_READS_MAX {
+        let bytes = match store.get_all(&key, STREAM_FILE_MAX_BYTES).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => {
+                return Err(StreamError::NoStream {
+                    store: store.describe(),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if known == Some(&bytes[..]) || before.as_ref() == Some(&bytes) {
+            return Ok(bytes);
+        }
+        before = Some(bytes);
+    }
+    let unsteady = store::Error::new(
+        store::ErrorKind::Transient,
+        "get_all",
+        &key,
+        store.describe(),
+    );
+    Err(unsteady.because("no two reads gave the same bytes").into())
 }
 
 /// Runs a call of the index where it may block.

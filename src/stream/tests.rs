@@ -163,7 +163,9 @@ impl Store for Careless {
 #[tokio::test]
 async fn a_store_that_overwrites_is_refused_by_name_and_with_the_way_out() {
     let store: SharedStore = Arc::new(Careless(MemoryStore::new()));
-    let error = create(&store, &testing::stream_file())
+    let file = testing::stream_file();
+    create(&store, &file).await.expect("begun");
+    let error = probe_condition(&store, &Bytes::from(file.write()))
         .await
         .expect_err("refused")
         .to_string();
@@ -333,6 +335,59 @@ async fn a_damaged_or_missing_record_in_the_middle_is_lost_and_the_others_are_li
 }
 
 #[tokio::test]
+async fn a_record_of_another_ledger_is_lost_alone() {
+    for seq in [1, 3, 6] {
+        let bucket = Bucket::with(6).await;
+        let mut other = Writer {
+            seq,
+            prev: Sha256::of(b"another ledger"),
+        };
+        let foreign = other.write(Body::Segment(Box::new(segment(seq))));
+        bucket
+            .store
+            .tamper(&record_key(Seq(seq)), foreign.text().to_owned());
+        let stream = bucket.open().await;
+        for _ in 0..2 {
+            stream.follow().await.expect("follows");
+        }
+        let lost = stream.index().lost(9).expect("reads");
+        assert_eq!((lost, listed(&stream).len()), (vec![Seq(seq)], 6));
+        let followed = stream.follow().await.expect("follows");
+        assert_eq!(followed.tail_damaged, (seq == 6).then_some(Seq(6)));
+        assert!(!followed.look_again, "it is not built anew by every call");
+        bucket.restore(seq);
+        let again = Stream::open(bucket.shared(), Arc::clone(stream.index())).await;
+        let again = again.expect("opens");
+        assert!(again.follow().await.expect("follows").look_again);
+        assert_eq!(again.index().lost(9).expect("reads"), []);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_file_damaged_on_its_way_once_is_passed_by() {
+    let bucket = Bucket::with(2).await;
+    for n in [0, 1] {
+        let clock = FaultClock::nth(n, Fault::WrongBody);
+        let store: SharedStore = Arc::new(FaultStore::new(bucket.shared(), clock));
+        let index = Arc::new(Index::in_memory().expect("opens"));
+        let stream = Stream::open(store, index).await.expect("opens");
+        assert_eq!(stream.file(), &testing::stream_file());
+        assert_eq!(stream.follow().await.expect("follows").new_records, 2);
+    }
+    let clock = FaultClock::new(|op| match op.n % 2 {
+        0 => Fault::WrongBody,
+        _ => Fault::None,
+    });
+    let store: SharedStore = Arc::new(FaultStore::new(bucket.shared(), clock));
+    let index = Arc::new(Index::in_memory().expect("opens"));
+    let error = Stream::open(store, index)
+        .await
+        .map(drop)
+        .expect_err("never twice the same");
+    assert!(error.to_string().contains("stream.json"), "{error}");
+}
+
+#[tokio::test]
 async fn a_missing_record_is_seen_at_the_next_listing() {
     let mut bucket = Bucket::with(2).await;
     let stream = bucket.open().await;
@@ -460,11 +515,27 @@ async fn a_ledger_that_went_backwards_is_an_alarm_at_open_and_at_follow() {
         );
         assert!(error.to_string().contains("went backwards"), "{error}");
     }
-    let open = Stream::open(bucket.shared(), Arc::clone(stream.index())).await;
-    assert!(matches!(open, Err(StreamError::Rollback { .. })));
+    let again = Stream::open(bucket.shared(), Arc::clone(stream.index())).await;
+    let followed = again.expect("opens").follow().await;
+    assert!(matches!(followed, Err(StreamError::Rollback { .. })));
     assert_eq!(listed(&stream).len(), 5, "what was known stays readable");
     bucket.restore(5);
     stream.follow().await.expect("follows");
+}
+
+#[tokio::test]
+async fn a_ledger_cut_off_behind_a_lost_record_does_not_pass_for_one_that_healed() {
+    let bucket = Bucket::with(6).await;
+    bucket.flip(6);
+    let stream = bucket.open().await;
+    let followed = stream.follow().await.expect("follows");
+    assert_eq!(followed.tail_damaged, Some(Seq(6)));
+    for n in 4..=6 {
+        bucket.delete(n).await;
+    }
+    let error = stream.follow().await.expect_err("alarmed").to_string();
+    assert!(error.contains("record 5 was there, and is gone"), "{error}");
+    assert_eq!(listed(&stream).len(), 6, "nothing is forgotten");
 }
 
 #[tokio::test]
@@ -541,11 +612,7 @@ async fn a_record_of_a_newer_format_asks_for_an_upgrade_and_the_rest_stays() {
         let error = stream.follow().await.expect_err("told");
         assert!(matches!(
             &error,
-            StreamError::NewerFormat {
-                seq: Seq(4),
-                format: 2,
-                ..
-            }
+            StreamError::NewerFormat { seq: Seq(4), .. }
         ));
         assert!(error.to_string().contains("upgrade"), "{error}");
         assert_eq!(listed(&stream).len(), 3);

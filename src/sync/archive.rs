@@ -3,14 +3,16 @@
 use super::commit::Committer;
 use super::compress::CompressPool;
 use super::journal::{Interrupt, Journal, Uninterrupted};
-use super::listed::{Batch, HeadOfFile, clear_suspects, look_up};
+use super::listed::{Batch, HeadOfFile, clear_suspects, executed_in_active, look_up};
 use super::manifest;
 use super::pipeline::Format;
 use super::place::{Consent, Refusal, first_basename, flavour_name};
 use super::plan::plan;
 use super::run::Run;
+use crate::binlog::Flavour;
 use crate::index::Index;
-use crate::ledger::{FORMAT, LedgerState, StreamFile};
+use crate::ledger::record::Body;
+use crate::ledger::{FORMAT, LedgerState, Line, StreamFile};
 use crate::model::Micros;
 use crate::segment::{FRAME_SIZE_DEFAULT, Recipients};
 use crate::source::Source;
@@ -96,6 +98,8 @@ pub struct Outcome {
     pub stored_bytes: u64,
     /// Objects of earlier runs that it removed.
     pub orphans_removed: u64,
+    /// Objects that no record names and that this account may not remove.
+    pub orphans_left: Vec<String>,
     /// Names of the segments that fail their own checks.
     pub damaged: Vec<String>,
     /// Holes and gaps, new timelines, crash-closed files: what a person should know.
@@ -112,12 +116,13 @@ pub async fn archive_once(
     store: SharedStore,
     settings: &Settings,
 ) -> Result<Outcome> {
-    let Some(first) = batch.heads.iter().find(|file| file.0.closed) else {
+    let closed: Vec<&HeadOfFile> = batch.heads.iter().filter(|file| file.0.closed).collect();
+    if closed.is_empty() {
         return Ok(Outcome {
             notices: vec!["no file is closed yet: nothing to archive".to_owned()],
             ..Outcome::default()
         });
-    };
+    }
     std::fs::create_dir_all(&settings.state_dir).with_context(|| {
         format!(
             "cannot create the state directory {}; pass --state-dir",
@@ -125,14 +130,18 @@ pub async fn archive_once(
         )
     })?;
     let _lock = lock(settings)?;
-    let committer = open_stream(store, settings, first).await?;
+    let committer = open_stream(store, settings, &closed).await?;
     let state = committer.state().await?;
-    check_not_behind(settings, &state)?;
+    check_not_behind(settings, &committer.index, &state)?;
     check_encryption(settings, &committer.index, &state)?;
-    let orphans_removed = committer.tidy_up().await?;
+    let orphans_removed = committer.tidy_up().await?.removed;
     let mut seen = look_up(&committer.index, &state, batch.heads)?;
     clear_suspects(source, &committer.index, &mut seen)?;
-    let plan = plan(&seen);
+    let mut plan = plan(&seen);
+    if state.last_seq.0 > 0 && seen.iter().all(|file| file.archived.is_none()) {
+        // Another server's files, it may be: whether it lost anything is decided by all that it has.
+        plan.history.union_with(&executed_in_active(source, &seen)?);
+    }
     let mut run = Run {
         source,
         settings,
@@ -151,7 +160,9 @@ pub async fn archive_once(
     run.note_older(&seen, &plan);
     run.archive(&seen, &plan).await?;
     // Objects whose record had an unknown outcome could not go before another record stood at its place.
-    run.outcome.orphans_removed += run.committer.tidy_up().await?;
+    let tidied = run.committer.tidy_up().await?;
+    run.outcome.orphans_removed += tidied.removed;
+    run.outcome.orphans_left = tidied.left.iter().map(ToString::to_string).collect();
     run.write_manifest()?;
     Ok(run.outcome)
 }
@@ -194,21 +205,24 @@ fn check_encryption(settings: &Settings, index: &Index, state: &LedgerState) -> 
     }
 }
 
-/// Opens the stream, or begins it, with index and journal.
+/// Opens the stream that the `closed` files belong to, or begins it, with index and journal.
 async fn open_stream(
     store: SharedStore,
     settings: &Settings,
-    first: &HeadOfFile,
+    closed: &[&HeadOfFile],
 ) -> Result<Committer> {
     let (index, _) = Index::open(&settings.state_dir.join(INDEX_NAME))?;
     let index = Arc::new(index);
-    let flavour = first.1.flavour;
+    let first = closed.first().context("there is a closed file")?;
     let stream = match Stream::open(Arc::clone(&store), Arc::clone(&index)).await {
         Err(StreamError::NoStream { .. }) => {
+            check_never_begun(&index, settings)?;
+            let flavour = first.1.flavour.context("the first closed file tells neither MySQL nor MariaDB: it has no format description")?;
+            check_flavour(flavour, closed)?;
             let file = StreamFile {
                 format: FORMAT,
                 stream_id: uuid::Uuid::new_v4(),
-                flavour: flavour.context("the first closed file tells neither MySQL nor MariaDB: it has no format description")?,
+                flavour,
                 basename: first_basename(&first.0.file),
                 created_at: Micros::now(),
             };
@@ -221,17 +235,8 @@ async fn open_stream(
         }
         opened => opened?,
     };
-    let stream_flavour = stream.file().flavour;
-    if let Some(file_flavour) = flavour.filter(|flavour| *flavour != stream_flavour) {
-        let (file_flavour, stream_flavour) =
-            (flavour_name(file_flavour), flavour_name(stream_flavour));
-        return Err(Refusal::OtherFlavour {
-            file: first.0.file.clone(),
-            file_flavour,
-            stream_flavour,
-        }
-        .into());
-    }
+    stream::probe_condition(&store, stream.file_bytes()).await?;
+    check_flavour(stream.file().flavour, closed)?;
     let interrupt = Arc::clone(&settings.interrupt);
     let journal = Journal::open(&settings.state_dir, Arc::clone(&interrupt))?;
     let (consent, archiver) = (settings.consent.clone(), settings.archiver.clone());
@@ -246,9 +251,65 @@ async fn open_stream(
     })
 }
 
+/// A stream that this host has archived to does not begin anew: its store is not there, or was emptied.
+fn check_never_begun(index: &Index, settings: &Settings) -> Result<()> {
+    let known = index.stream_bytes()?.is_some()
+        || manifest::read(&settings.state_dir).is_some_and(|known| known.last_archived.is_some());
+    if known {
+        bail!(
+            "there is no stream.json, and this host has archived to this stream before (state directory {}): is the store's file system \
+             mounted, the bucket the right one, and not emptied? Nothing was written. To begin a new stream all the same, move that \
+             directory away",
+            settings.state_dir.display()
+        );
+    }
+    Ok(())
+}
+
+/// Each file by itself: a server that was exchanged for one of the other flavour goes on with the numbers and the index
+/// file of the old one.
+fn check_flavour(stream_flavour: Flavour, closed: &[&HeadOfFile]) -> Result<(), Refusal> {
+    let other = |file: &&HeadOfFile| {
+        let flavour = file.1.flavour.filter(|flavour| *flavour != stream_flavour);
+        Some((file.0.file.clone(), flavour?))
+    };
+    match closed.iter().find_map(other) {
+        None => Ok(()),
+        Some((file, flavour)) => Err(Refusal::OtherFlavour {
+            file,
+            file_flavour: flavour_name(flavour),
+            stream_flavour: flavour_name(stream_flavour),
+        }),
+    }
+}
+
 /// A ledger that ends before what this host archived has lost records: the index may be gone, the manifest remembers.
-fn check_not_behind(settings: &Settings, state: &LedgerState) -> Result<()> {
+///
+/// So has one in whose place other records were made since.
+fn check_not_behind(settings: &Settings, index: &Index, state: &LedgerState) -> Result<()> {
     let seen = manifest::read(&settings.state_dir).and_then(|manifest| manifest.last_archived);
+    if let Some(last) = &seen
+        && last.seq <= state.last_seq
+    {
+        // The record itself: what it says may have been superseded since.
+        let line = index.line(last.seq)?;
+        let line = line.and_then(|text| Line::read(text.as_bytes()).ok());
+        let held = line.as_ref().map(|line| match &line.record().body {
+            Body::Segment(segment) => Some(segment.sha256),
+            Body::Supersede(supersede) => Some(supersede.segment.sha256),
+            Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => None,
+        });
+        if held.is_some_and(|held| held != Some(last.sha256)) {
+            bail!(
+                "ledger record {} holds something else than the {} that this host archived as that record: records were removed from the \
+                 bucket and others made in their place. Find out who writes there, and compare with a copy of the bucket; if it is right as \
+                 it is, move {} away and run again",
+                last.seq,
+                last.file,
+                manifest::path(&settings.state_dir).display()
+            );
+        }
+    }
     match seen {
         Some(last) if last.seq > state.last_seq => bail!(
             "the ledger ends at record {} and this host has archived {} as record {}: records were removed from the bucket. Restore them \

@@ -4,12 +4,12 @@ use super::journal::{Interrupt, Journal, around};
 use super::likeness::{Likeness, likeness};
 use super::pipeline::Uploaded;
 use super::place::{Arrival, Consent, HOLES_MAX, Place, Signature, place};
-use crate::binlog::Ending;
+use crate::binlog::{Ending, Summary};
 use crate::index::{Index, Step};
 use crate::ledger::record::{Body, ClosedBy, DamagedRecord, ObjectRecord, Record};
 use crate::ledger::{FORMAT, LedgerState, Line, SegmentRecord, record_key};
 use crate::model::{FileName, Incarnation, Micros, Seq};
-use crate::store::SharedStore;
+use crate::store::{Checksums, SharedStore};
 use crate::stream::Stream;
 use anyhow::{Context as _, Result, bail};
 use std::sync::Arc;
@@ -77,7 +77,6 @@ impl Committer {
         uploaded: &Uploaded,
         closed_by: ClosedBy,
     ) -> Result<Committed> {
-        self.check_object(uploaded).await?;
         let mut state = self.state().await?;
         let mut notices = Vec::new();
         let (mut races_lost, mut appended) = (0, 0);
@@ -99,9 +98,18 @@ impl Committer {
             let placed = place(&state, arrival, &self.consent, &by)?;
             let body = match placed.before.first() {
                 Some(before) => before.clone(),
-                None => Body::Segment(Box::new(segment_record(
-                    &state, &placed, arrival, uploaded, closed_by, &by,
-                ))),
+                None => {
+                    self.check_object(uploaded).await?;
+                    Body::Segment(Box::new(segment_record(
+                        &state,
+                        &placed,
+                        arrival,
+                        uploaded,
+                        closed_by,
+                        &self.consent,
+                        &by,
+                    )))
+                }
             };
             self.journal.recording(&uploaded.key, state.next_seq())?;
             if !self.append(&state, body).await? {
@@ -122,15 +130,19 @@ impl Committer {
         )
     }
 
-    /// The object is there and whole, now: somebody with a copy of our journal may have taken it for a leftover.
+    /// The object is there and whole, right before the record that names it: somebody with a copy of our journal may have taken
+    /// it for a leftover.
     async fn check_object(&self, uploaded: &Uploaded) -> Result<()> {
         let meta = self.store.head(&uploaded.key).await?;
-        if meta.size != uploaded.facts.size {
+        let sent = Checksums {
+            size: uploaded.facts.size,
+            crc32c: uploaded.facts.crc32c,
+            crc64nvme: uploaded.facts.crc64nvme,
+        };
+        if !meta.agrees_with(&sent) {
             bail!(
-                "object {} has {} bytes and {} were sent; nothing was recorded, run again",
-                uploaded.key,
-                meta.size,
-                uploaded.facts.size
+                "object {} is not what was sent (the store has {meta:?}, sent were {sent:?}); nothing was recorded, run again",
+                uploaded.key
             );
         }
         Ok(())
@@ -148,6 +160,10 @@ impl Committer {
             body,
         })
         .context("this segment's ledger record")?;
+        // A record that breaks a rule could never be removed again, and nobody could read past it.
+        state.clone().accept(&line).context(
+            "the record to be created would break the ledger's rules, so it was not; this is a bug: report it with the output of 'binlogfs ls --json'",
+        )?;
         let key = record_key(line.seq());
         let mut bytes = line.text().as_bytes().to_vec();
         bytes.push(b'\n');
@@ -196,10 +212,9 @@ impl Committer {
             .segment
             .as_ref()
             .is_some_and(|segment| segment.object.key == uploaded.key);
-        if !ours {
-            self.store.delete(&uploaded.key).await?;
+        if ours || self.remove(&uploaded.key).await? {
+            self.journal.end(&uploaded.key)?;
         }
-        self.journal.end(&uploaded.key)?;
         let notices = Vec::new();
         Ok(Some(Committed {
             seq: entry.seq,
@@ -208,46 +223,18 @@ impl Committer {
             notices,
         }))
     }
-
-    /// Removes what was begun and is in no record.
-    ///
-    /// A record whose creation has an unknown outcome may still appear, until another one stands at its place: the object
-    /// that it would name stays until then.
-    ///
-    /// # Errors
-    /// When the ledger cannot be followed, or the store or the journal fails; the entries are then still there.
-    pub async fn tidy_up(&self) -> Result<u64> {
-        let open = self.journal.open_uploads()?;
-        if open.is_empty() {
-            return Ok(0);
-        }
-        let last = self.state().await?.last_seq;
-        let mut removed = 0;
-        for (key, record) in open {
-            if !self.index.names_object(&key)? {
-                if record.is_some_and(|seq| seq > last) {
-                    continue;
-                }
-                self.store
-                    .delete(&key)
-                    .await
-                    .with_context(|| format!("removing {key}, left by an earlier run"))?;
-                removed += 1;
-            }
-            self.journal.end(&key)?;
-        }
-        Ok(removed)
-    }
 }
 
 /// How a file was closed, and what is odd about it.
 pub fn closed_by(
-    ending: &Ending,
+    summary: &Summary,
     file: &FileName,
     successor: Option<&FileName>,
 ) -> (ClosedBy, Option<String>) {
-    match ending {
+    match &summary.ending {
         Ending::Stop => (ClosedBy::Stop, None),
+        // Behind damage no end is looked for: that none was seen says nothing of the server.
+        Ending::Open if summary.damage.is_some() => (ClosedBy::Unknown, None),
         Ending::Open => (
             ClosedBy::Crash,
             Some(format!(
@@ -274,14 +261,14 @@ fn segment_record(
     arrival: &Arrival<'_>,
     uploaded: &Uploaded,
     closed_by: ClosedBy,
+    consent: &Consent,
     by: &Signature<'_>,
 ) -> SegmentRecord {
     let (summary, facts) = (&uploaded.summary, &uploaded.facts);
     // The first record of a page has its previous GTIDs in full, so that a page can be read alone.
     let begins_page = crate::ledger::page::page_start(state.next_seq()) == state.next_seq();
     let in_full = begins_page || placed.previous_gtids.is_some();
-    let torn =
-        matches!(summary.ending, Ending::Open) && summary.last_whole_event_end < summary.size;
+    let torn = closed_by == ClosedBy::Crash && summary.last_whole_event_end < summary.size;
     SegmentRecord {
         timeline: placed.timeline,
         incarnation: placed.incarnation,
@@ -327,6 +314,7 @@ fn segment_record(
         } else {
             placed.previous_gtids_sha256
         },
+        single_writer: consent.single_writer,
         archived_at: by.now,
         archiver: by.archiver.to_owned(),
     }

@@ -1,5 +1,6 @@
 //! `archiver.db`: what this archiver has begun and the bucket cannot tell: the keys it uploads to.
 
+use crate::ledger::SEGMENTS_PREFIX;
 use crate::model::{Micros, ObjectKey, Seq};
 use rusqlite::Connection;
 use std::path::Path;
@@ -66,6 +67,11 @@ pub enum JournalError {
         "archiver.db: {0}; if it is damaged, move it away and run again: 'binlogfs verify --orphans' then lists what it knew of"
     )]
     Sqlite(#[from] rusqlite::Error),
+    /// Its content is not what was written.
+    #[error(
+        "archiver.db is damaged: {0}; move it away and run again: 'binlogfs verify --orphans' then lists what it knew of"
+    )]
+    Damaged(String),
     /// The operating system's.
     #[error("archiver.db: {0}")]
     Io(#[from] std::io::Error),
@@ -86,6 +92,11 @@ impl Journal {
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
         // A journal entry must be on disk before its upload begins: FULL, not NORMAL.
         connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")?;
+        let verdict: String =
+            connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        if verdict != "ok" {
+            return Err(JournalError::Damaged(verdict));
+        }
         let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         match version {
             0 => connection.execute_batch(&format!(
@@ -157,7 +168,14 @@ impl Journal {
         for row in rows {
             let (key, record) = row?;
             let record = record.and_then(|seq| u64::try_from(seq).ok()).map(Seq);
-            open.extend(key.parse().ok().map(|key| (key, record)));
+            // What is in here may be deleted from the bucket: nothing but segment objects ever is.
+            match key.parse::<ObjectKey>() {
+                Ok(parsed) if key.starts_with(SEGMENTS_PREFIX) => open.push((parsed, record)),
+                Ok(_) | Err(_) => {
+                    let what = format!("it holds '{key}', which is no segment object");
+                    return Err(JournalError::Damaged(what));
+                }
+            }
         }
         Ok(open)
     }

@@ -16,7 +16,8 @@ pub(super) fn continued<'s>(
     let fits = |known: &IncarnationState| {
         known.basename == *arrival.file.basename()
             && known.last_number < arrival.file.number()
-            && not_shrunk(known.executed.as_ref(), arrival.previous)
+            && (not_shrunk(&known.executed_at_least, arrival.previous)
+                || shrunk_lawfully(known, arrival))
             && (arrival.follows.is_some()
                 || (recognised(known, arrival) && in_time(known, arrival)))
     };
@@ -37,35 +38,40 @@ pub(super) fn continued<'s>(
 /// Whether a file that follows no archived one in its listing is of the server of an incarnation: by the server's UUID,
 /// or, where there is none, by GTIDs that it has in common.
 fn recognised(known: &IncarnationState, arrival: &Arrival<'_>) -> bool {
-    arrival.server_uuid.is_some()
-        || known
-            .executed
-            .as_ref()
-            .is_some_and(|executed| executed.intersects(arrival.history))
+    arrival.server_uuid.is_some() || known.executed_at_least.intersects(arrival.history)
 }
 
 /// Whether a file that the GTIDs say nothing of begins when the one before it ended: a ROTATE and the format description
 /// after it are written at once. After a hole, or a crash, nothing can be compared.
 fn in_time(known: &IncarnationState, arrival: &Arrival<'_>) -> bool {
-    let told_by_gtids = known
-        .executed
-        .as_ref()
-        .is_some_and(|executed| !executed.is_empty());
-    let next = known.last_number.0 + 1 == arrival.file.number().0;
-    match known.rotated_at {
-        Some(rotated) if next && !told_by_gtids => {
-            (arrival.created.0 - rotated.0).abs() <= ROTATION_MAX_MICROS
-        }
-        _ => true,
-    }
+    let told_by_gtids = !known.executed_at_least.is_empty();
+    told_by_gtids || !is_next(known, arrival) || rotated_into(known, arrival)
 }
 
-/// Whether what was executed before a file contains what was executed before. Unknown on either side: assume so.
-fn not_shrunk(executed: Option<&GtidSet>, previous: Option<&GtidSet>) -> bool {
-    match (executed, previous) {
-        (Some(executed), Some(previous)) => executed.is_subset(previous),
-        _ => true,
-    }
+/// Whether the list of a MariaDB file lacks what its server may forget: FLUSH BINARY LOGS DELETE_DOMAIN_ID takes a domain
+/// out, and a gtid_seq_no that is set back lowers the last number. The listing proves that the file goes on all the same:
+/// RESET MASTER leaves nothing listed that was there before.
+fn shrunk_lawfully(known: &IncarnationState, arrival: &Arrival<'_>) -> bool {
+    known.executed_at_least.has_mariadb()
+        && arrival.follows.is_some()
+        && is_next(known, arrival)
+        && rotated_into(known, arrival)
+}
+
+fn is_next(known: &IncarnationState, arrival: &Arrival<'_>) -> bool {
+    known.last_number.0 + 1 == arrival.file.number().0
+}
+
+/// Whether the file begins when the last one ended; true where a crash or a shutdown leaves nothing to compare.
+fn rotated_into(known: &IncarnationState, arrival: &Arrival<'_>) -> bool {
+    known
+        .rotated_at
+        .is_none_or(|rotated| (arrival.created.0 - rotated.0).abs() <= ROTATION_MAX_MICROS)
+}
+
+/// Whether what was executed before a file contains what was executed before. Where the file does not tell: assume so.
+fn not_shrunk(executed: &GtidSet, previous: Option<&GtidSet>) -> bool {
+    previous.is_none_or(|previous| executed.is_subset(previous))
 }
 
 /// Whether the file is listed right after the newest one that is archived: its server went on under another basename.
@@ -80,7 +86,7 @@ pub(super) fn continues_listing(
     last.is_some_and(|(id, known)| {
         arrival.follows == Some(id)
             && known.basename != *arrival.file.basename()
-            && not_shrunk(known.executed.as_ref(), arrival.previous)
+            && not_shrunk(&known.executed_at_least, arrival.previous)
     })
 }
 
@@ -106,8 +112,11 @@ pub(super) fn proves_all(
         .incarnations()
         .rfind(|(_, known)| known.server_uuid == Some(uuid));
     before.is_none_or(|(_, known)| {
-        let went_on = known.basename != *arrival.file.basename() || known.last_number < arrival.file.number();
-        let contains = matches!((&known.executed, arrival.previous), (Some(executed), Some(previous)) if executed.is_subset(previous));
+        let went_on =
+            known.basename != *arrival.file.basename() || known.last_number < arrival.file.number();
+        let contains = arrival
+            .previous
+            .is_some_and(|previous| known.executed_at_least.is_subset(previous));
         went_on && contains
     })
 }

@@ -5,8 +5,8 @@ use super::plan::{ArchivedAs, Conflict, Seen, suspects};
 use crate::binlog::{Head, Scanner, Summary};
 use crate::index::Index;
 use crate::ledger::LedgerState;
-use crate::model::Sha256;
 use crate::model::digest::Hasher;
+use crate::model::{GtidSet, Sha256};
 use crate::segment::FRAME_SIZE_DEFAULT;
 use crate::source::{Listed, Listing, Source, SourceError};
 use anyhow::{Context as _, Result};
@@ -101,6 +101,33 @@ pub(super) fn clear_suspects(source: &Source, index: &Index, seen: &mut [Seen]) 
         }
     }
     Ok(())
+}
+
+/// The GTIDs of the whole transactions in the active file so far.
+///
+/// A server that was promoted a moment ago has there what it took over: without it, it seems to have lost that.
+pub(super) fn executed_in_active(source: &Source, seen: &[Seen]) -> Result<GtidSet> {
+    let Some(active) = seen.last().filter(|file| !file.listed.closed) else {
+        return Ok(GtidSet::new());
+    };
+    let Some(opened) = source.open_listed(&active.listed)? else {
+        return Ok(GtidSet::new());
+    };
+    let mut scanner = Scanner::new(());
+    let mut buffer = vec![0; FRAME_SIZE_DEFAULT as usize];
+    // What is there now is enough; a server that keeps writing must not keep us.
+    while scanner.size() < opened.size() {
+        let n = opened.read_at_most(scanner.size(), &mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        let refused = |source| SourceError::Refused {
+            path: active.listed.path.clone(),
+            source,
+        };
+        scanner.push(&buffer[..n]).map_err(refused)?;
+    }
+    Ok(scanner.finish().0?.gtids)
 }
 
 /// Scans and hashes a whole file.

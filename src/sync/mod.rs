@@ -22,6 +22,7 @@
 //! | after it, or inside the upload | journal entry, perhaps a part of an object | deletes the key (and its parts), drops the entry |
 //! | after the upload, before the record | journal entry and an object no record names | the same |
 //! | inside the creation of the record | journal entry that says which record; the record may still appear | the object stays until a record stands at that place: ours, or another |
+//! | the same, and the record is there and unreadable | the same | the object stays: the record may name it |
 //! | after the record, before the index | record in the bucket | the ledger is followed; the key is in it: entry dropped |
 //! | after the index, before the journal | journal entry for a named key | entry dropped |
 //! | before or inside `state.json` | an old manifest (it is written beside and renamed) | written anew from the index |
@@ -40,6 +41,7 @@ pub mod archive;
 pub mod commit;
 pub mod compress;
 pub mod journal;
+pub mod leftovers;
 pub mod likeness;
 pub mod lineage;
 pub mod listed;

@@ -39,6 +39,8 @@ pub struct Consent {
     pub holes: bool,
     /// `--allow-unencrypted`: segments may go unencrypted into a stream whose newest one is encrypted.
     pub unencrypted: bool,
+    /// `--single-writer`: the store's creates may be unconditional, because nobody else writes.
+    pub single_writer: bool,
     /// `--accept-server`: the UUID of a server that shares no history with the stream, or `none` for one without UUID.
     pub server: Option<String>,
 }
@@ -188,11 +190,16 @@ fn continue_incarnation(
         && let (Some(executed), Some(previous)) = (&known.executed, arrival.previous)
         && !derivable
     {
-        let missing = previous.minus(executed);
-        notices.push(format!("before {} the server executed {missing}, which is in no archived file: recorded as a gap", arrival.file));
-        before.extend(state.timeline(known.timeline).map(|timeline| {
-            gap(state, known.timeline, timeline, missing, "executed before this file and in no file before it (SET GTID_PURGED, a clone, or logging switched off)", by)
-        }));
+        let (missing, forgotten) = (previous.minus(executed), executed.minus(previous));
+        if !forgotten.is_empty() {
+            notices.push(format!("before {} the server forgot {forgotten} (FLUSH BINARY LOGS DELETE_DOMAIN_ID, or gtid_seq_no set back): nothing of it is missing here", arrival.file));
+        }
+        if !missing.is_empty() {
+            notices.push(format!("before {} the server executed {missing}, which is in no archived file: recorded as a gap", arrival.file));
+            before.extend(state.timeline(known.timeline).map(|timeline| {
+                gap(state, known.timeline, timeline, missing, "executed before this file and in no file before it (SET GTID_PURGED, a clone, or logging switched off)", by)
+            }));
+        }
     }
     let derivable = derivable && before.is_empty();
     Ok(Place {
@@ -289,12 +296,22 @@ fn begin_incarnation(
             notices,
         });
     }
-    let next = Timeline(newest.0 + 1);
+    let next = Timeline(state.timelines().next_back().map_or(1, |(id, _)| id.0 + 1));
     let lost = timeline.archived.minus(arrival.history);
-    let notice = format!(
-        "{} of server {server} does not contain the history archived so far: timeline {next} begins; timeline {newest} stays readable under .timeline/{newest}/",
-        arrival.file
-    );
+    let late = was_left(state, newest, arrival.server_uuid);
+    let notice = if late {
+        format!(
+            "{} is the late tail of server {server}, which timeline {newest} has left for another server: it is kept as timeline {next}, under \
+             .timeline/{next}/, and the history goes on in timeline {newest}",
+            arrival.file
+        )
+    } else {
+        format!(
+            "{} of server {server} does not contain the history archived so far: timeline {next} begins; timeline {newest} stays readable under \
+             .timeline/{newest}/",
+            arrival.file
+        )
+    };
     Ok(Place {
         before: Vec::new(),
         timeline: next,
@@ -302,12 +319,26 @@ fn begin_incarnation(
         branch: Some(BranchRecord {
             timeline: newest,
             lost,
+            late,
         }),
         mount_name: MountName::of(arrival.file, incarnation, true, &state.basename),
         previous_gtids,
         previous_gtids_sha256: None,
         notices: vec![notice],
     })
+}
+
+/// Whether a timeline went on with another server after this one: what this one still has is a late tail.
+fn was_left(state: &LedgerState, timeline: Timeline, server: Option<Uuid>) -> bool {
+    let mut led = state
+        .incarnations()
+        .filter(|(_, known)| known.timeline == timeline)
+        .map(|(_, known)| known.server_uuid);
+    let last = state
+        .incarnations()
+        .rfind(|(_, known)| known.timeline == timeline)
+        .and_then(|(_, known)| known.server_uuid);
+    server.is_some() && last != server && led.any(|uuid| uuid == server)
 }
 
 fn gap(
@@ -376,16 +407,21 @@ mod tests {
         }
     }
 
+    impl File {
+        fn arrival(&self) -> Arrival<'_> {
+            Arrival {
+                file: &self.name,
+                previous: self.previous.as_ref(),
+                server_uuid: self.uuid,
+                created: Micros(0),
+                history: &self.history,
+                follows: self.follows,
+            }
+        }
+    }
+
     fn placed(file: &File, consent: &Consent) -> Result<Place, Refusal> {
-        let arrival = Arrival {
-            file: &file.name,
-            previous: file.previous.as_ref(),
-            server_uuid: file.uuid,
-            created: Micros(0),
-            history: &file.history,
-            follows: file.follows,
-        };
-        place(&three(), &arrival, consent, &BY)
+        place(&three(), &file.arrival(), consent, &BY)
     }
 
     fn place_of(file: &File) -> Place {
@@ -529,6 +565,39 @@ mod tests {
     }
 
     #[test]
+    fn a_server_without_uuid_is_recognised_behind_its_own_holes() {
+        let stream = testing::stream_file();
+        let mut state = LedgerState::new(&stream, &stream.write());
+        let mut writer = Writer::default();
+        for number in 1..=3 {
+            let mut body = segment(number);
+            body.server_uuid = None;
+            let line = writer.write(Body::Segment(Box::new(body)));
+            state.accept(&line).expect("follows");
+        }
+        let sixth = file("binlog.000006", 5, 6);
+        let arrival = Arrival {
+            file: &sixth.name,
+            previous: sixth.previous.as_ref(),
+            server_uuid: None,
+            created: Micros(0),
+            history: &sixth.history,
+            follows: None,
+        };
+        // As the commit does: the first record, and then the place again.
+        for holes_left in [2, 1, 0] {
+            let place = place(&state, &arrival, &Consent::default(), &BY).expect("has a place");
+            assert_eq!(
+                (place.timeline, place.incarnation, place.before.len()),
+                (Timeline(1), Incarnation(1), holes_left)
+            );
+            if let Some(hole) = place.before.into_iter().next() {
+                state.accept(&writer.write(hole)).expect("follows");
+            }
+        }
+    }
+
+    #[test]
     fn a_server_that_led_before_and_leads_again_joins() {
         let stream = testing::stream_file();
         let mut state = LedgerState::new(&stream, &stream.write());
@@ -658,5 +727,121 @@ mod tests {
         });
         // The ledger's incarnation has a UUID and this file has none: it joins, as another incarnation.
         assert_eq!(place.timeline, Timeline(1));
+    }
+
+    #[test]
+    fn what_comes_after_a_hole_is_placed_by_what_was_executed_before_it() {
+        // Without a UUID (MariaDB, or binlogs outside the data directory) only GTIDs tell whose files these are.
+        let stream = testing::stream_file();
+        let mut state = LedgerState::new(&stream, &stream.write());
+        let mut writer = Writer::default();
+        for number in 1..=3 {
+            let mut record = segment(number);
+            record.server_uuid = None;
+            let line = writer.write(Body::Segment(Box::new(record)));
+            state.accept(&line).expect("follows");
+        }
+        let seventh = File {
+            uuid: None,
+            ..file("binlog.000006", 5, 6)
+        };
+        for missing in [2, 1, 0] {
+            let place =
+                place(&state, &seventh.arrival(), &Consent::default(), &BY).expect("placed");
+            assert_eq!(
+                place.incarnation,
+                Incarnation(1),
+                "{missing} files are missing"
+            );
+            assert_eq!(place.before.len(), missing);
+            if let Some(hole) = place.before.into_iter().next() {
+                state.accept(&writer.write(hole)).expect("follows");
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_after_a_damaged_segment_is_not_taken_for_a_gap() {
+        let mut state = three();
+        let mut writer = Writer {
+            seq: 4,
+            prev: state.last_hash.expect("known"),
+        };
+        let mut damaged = segment(4);
+        damaged.gtids = GtidSet::new();
+        damaged.damaged = Some(crate::ledger::record::DamagedRecord {
+            first_bad_position: 300,
+            reason: "event checksum".to_owned(),
+        });
+        let line = writer.write(Body::Segment(Box::new(damaged)));
+        state.accept(&line).expect("follows");
+        let fifth = file("binlog.000005", 4, 5);
+        let place = place(&state, &fifth.arrival(), &Consent::default(), &BY).expect("placed");
+        assert!(place.before.is_empty(), "{:?}", place.before);
+        assert_eq!(place.incarnation, Incarnation(1));
+        assert_eq!(place.previous_gtids, Some(executed(4)), "in full");
+    }
+
+    #[test]
+    fn the_late_tail_of_a_server_that_was_left_is_kept_apart_and_nothing_joins_it() {
+        let mut state = three();
+        let mut writer = Writer {
+            seq: 4,
+            prev: state.last_hash.expect("known"),
+        };
+        let accept = |state: &mut LedgerState,
+                      writer: &mut Writer,
+                      placed: &Place,
+                      name: &str,
+                      of: &File| {
+            let mut record = segment(1);
+            record.file = name.parse().expect("a name");
+            record.number = record.file.number();
+            record.object.key = format!("segments/{name}-{}.zst", writer.seq)
+                .parse()
+                .expect("a key");
+            record.server_uuid = of.uuid;
+            record.timeline = placed.timeline;
+            record.incarnation = placed.incarnation;
+            record.branch = placed.branch.clone();
+            record.mount_name = placed.mount_name.clone();
+            record.gtids = of.history.minus(of.previous.as_ref().expect("known"));
+            record.previous_gtids = of.previous.clone();
+            record.previous_gtids_sha256 = None;
+            let line = writer.write(Body::Segment(Box::new(record)));
+            state.accept(&line).expect("follows");
+        };
+        let (b, c) = (Uuid::from_u128(0xb), Uuid::from_u128(0xc));
+        // B was promoted and joins.
+        let promoted = File {
+            uuid: Some(b),
+            ..file("binlog.000001", 3, 4)
+        };
+        let placed = place(&state, &promoted.arrival(), &Consent::default(), &BY).expect("placed");
+        assert_eq!(placed.timeline, Timeline(1));
+        accept(&mut state, &mut writer, &placed, "binlog.000001", &promoted);
+        // The old primary comes back with a transaction that B never had.
+        let mut tail = file("binlog.000004", 3, 3);
+        let extra = format!("{}:1000", server()).parse().expect("a set");
+        tail.history.union_with(&extra);
+        let placed = place(&state, &tail.arrival(), &Consent::default(), &BY).expect("placed");
+        assert_eq!(placed.timeline, Timeline(2));
+        assert!(placed.branch.as_ref().is_some_and(|branch| branch.late));
+        assert!(
+            placed
+                .notices
+                .iter()
+                .any(|notice| notice.contains("late tail"))
+        );
+        accept(&mut state, &mut writer, &placed, "binlog.000004", &tail);
+        assert_eq!(state.newest_timeline().expect("one").0, Timeline(1));
+        // C has all of B's history, and joins that.
+        let third = File {
+            uuid: Some(c),
+            ..file("binlog.000001", 4, 5)
+        };
+        let placed = place(&state, &third.arrival(), &Consent::default(), &BY).expect("placed");
+        assert_eq!(placed.timeline, Timeline(1));
+        assert_eq!(placed.incarnation, Incarnation(4));
     }
 }

@@ -8,7 +8,6 @@ use super::manifest::{self, LastArchived, Manifest};
 use super::pipeline::{self, Format, OnRead, Uploaded};
 use super::place::Arrival;
 use super::plan::{Plan, Seen};
-use crate::ledger::record::ClosedBy;
 use crate::ledger::{LedgerState, SEGMENTS_PREFIX};
 use crate::model::{GtidSet, Incarnation, Micros, ObjectKey};
 use crate::source::{Listing, Source, SourceError, SourceFile};
@@ -75,7 +74,8 @@ impl Run<'_> {
             let result = match uploaded {
                 Ok(None) => continue,
                 Ok(Some(uploaded)) if failed.is_some() => {
-                    discard(committer, &uploaded.key)
+                    committer
+                        .discard(&uploaded.key)
                         .await
                         .unwrap_or_else(|e| tracing::warn!("removed by the next run: {e:#}"));
                     continue;
@@ -221,9 +221,7 @@ async fn commit_one(
         follows,
     };
     let successor = seen.get(n + 1).map(|next| &next.listed.file);
-    let (closed_by, notice): (ClosedBy, _) = closed_by(&uploaded.summary.ending, file, successor);
-    // Behind damage no end is looked for: that none was seen says nothing of the server.
-    let notice = notice.filter(|_| uploaded.summary.damage.is_none());
+    let (closed_by, notice) = closed_by(&uploaded.summary, file, successor);
     let mut committed = committer.commit(&arrival, uploaded, closed_by).await?;
     committed.notices.extend(notice);
     Ok(committed)
@@ -234,11 +232,6 @@ fn incarnation_of(committer: &Committer, file: &Seen) -> Result<Option<Incarnati
         .index
         .find(&file.head.head, file.listed.file.number())?;
     Ok(found.last().map(|entry| entry.incarnation))
-}
-
-async fn discard(committer: &Committer, key: &ObjectKey) -> Result<()> {
-    committer.store.delete(key).await?;
-    Ok(committer.journal.end(key)?)
 }
 
 /// Writes `state.json` from the index: the newest segment, whoever archived it.

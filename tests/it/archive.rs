@@ -1,5 +1,9 @@
 //! One stream of a test: its directories, its key, and the commands run on it.
+//!
+//! The stream is in a directory; with `BINLOGFS_TEST_STORE=s3` in a bucket of an S3 server within the test, whose objects are
+//! files too. So everything shown on the one store is shown on the other (`scripts/test` runs both).
 
+use crate::s3::server::{BUCKET, S3Server};
 use crate::tools;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,26 +11,65 @@ use std::process::{Command, Output};
 
 /// A directory store with a key pair, a state directory and a cache directory, all below one temporary directory.
 pub struct Archive {
+    // Ends before its files are removed.
+    server: Option<S3Server>,
     temp: tempfile::TempDir,
     recipient: Option<String>,
 }
 
+/// Whether the streams of this run are in buckets.
+pub fn on_s3() -> bool {
+    match std::env::var("BINLOGFS_TEST_STORE").as_deref() {
+        Ok("s3") => true,
+        Ok("file") | Err(_) => false,
+        Ok(other) => panic!("BINLOGFS_TEST_STORE={other}: file or s3"),
+    }
+}
+
+/// The prefix in the bucket.
+const PREFIX: &str = "prod/orders";
+
 impl Archive {
     /// One whose segments are encrypted.
     pub fn encrypted() -> Archive {
-        let mut archive = Archive::plain();
-        let made = tools::run_text(tools::binlogfs().arg("keygen").arg("-o").arg(archive.key()));
-        archive.recipient = Some(made.trim().to_owned());
-        archive
+        Archive::plain().with_keys()
+    }
+
+    fn with_keys(mut self) -> Archive {
+        let made = tools::run_text(tools::binlogfs().arg("keygen").arg("-o").arg(self.key()));
+        self.recipient = Some(made.trim().to_owned());
+        self
     }
 
     /// One whose segments are not encrypted.
     pub fn plain() -> Archive {
-        let temp = tempfile::tempdir().expect("a temporary directory");
+        Archive::below(&std::env::temp_dir())
+    }
+
+    /// One in memory where there is such a place, for tests that wait for the disk more than for anything else.
+    pub fn in_memory(encrypted: bool) -> Archive {
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() {
+            memory.to_owned()
+        } else {
+            std::env::temp_dir()
+        };
+        let archive = Archive::below(&dir);
+        if encrypted {
+            archive.with_keys()
+        } else {
+            archive
+        }
+    }
+
+    fn below(dir: &Path) -> Archive {
+        let temp = tempfile::tempdir_in(dir).expect("a temporary directory");
         for name in ["state", "cache", "mnt", "data"] {
             fs::create_dir(temp.path().join(name)).expect("the temporary directory is writable");
         }
+        let server = on_s3().then(|| S3Server::start(&temp.path().join("s3")));
         Archive {
+            server,
             temp,
             recipient: None,
         }
@@ -54,25 +97,46 @@ impl Archive {
             .expect("this archive is encrypted")
     }
 
-    /// The directory that is the store.
+    /// The directory that the stream's objects are in.
     pub fn bucket(&self) -> PathBuf {
-        self.path("bucket")
+        match &self.server {
+            Some(_) => self.path("s3").join(BUCKET).join(PREFIX),
+            None => self.path("bucket"),
+        }
     }
 
-    /// Its URL.
+    /// The stream's URL.
     pub fn url(&self) -> String {
-        format!("file://{}", self.bucket().display())
+        match &self.server {
+            Some(server) => server.url(PREFIX),
+            None => format!("file://{}", self.bucket().display()),
+        }
+    }
+
+    /// Another with the same keys and nothing else, below a directory of its own.
+    pub fn beside(&self) -> Archive {
+        let mut archive = Archive::below(self.temp.path().parent().expect("it has one"));
+        archive.recipient.clone_from(&self.recipient);
+        if archive.recipient.is_some() {
+            fs::copy(self.key(), archive.key()).expect("the temporary directory is writable");
+        }
+        archive
     }
 
     /// `binlogfs archive --once` from `source`, not run yet.
     pub fn archive_command(&self, source: &Path) -> Command {
+        let mut command = self.archive_command_to(&self.url(), source);
+        command.arg("--state-dir").arg(self.path("state"));
+        command
+    }
+
+    /// `binlogfs archive --once` from `source` to another stream, without a state directory, not run yet.
+    pub fn archive_command_to(&self, url: &str, source: &Path) -> Command {
         let mut command = tools::binlogfs();
         command
-            .args(["archive", "--once", "--to", &self.url()])
+            .args(["archive", "--once", "--to", url])
             .arg("--source")
-            .arg(source)
-            .arg("--state-dir")
-            .arg(self.path("state"));
+            .arg(source);
         if let Some(recipient) = &self.recipient {
             command.args(["--recipient", recipient]);
         }

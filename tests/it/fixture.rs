@@ -260,6 +260,7 @@ impl Archive {
             transactions: 1,
             previous_gtids: None,
             previous_gtids_sha256: None,
+            single_writer: false,
             archived_at: time,
             archiver: "test".to_owned(),
         }

@@ -205,6 +205,18 @@ fn a_damaged_source_file_is_archived_as_it_is_and_read_up_to_the_damage() {
         Some(&("binlog.000003".to_owned(), "archived".to_owned())),
         "what comes after it is archived"
     );
+    let closed_by: Vec<_> = archive
+        .ls(&[])
+        .iter()
+        // Of the gap that the damage leaves there is nothing to say.
+        .filter_map(|entry| entry["closed_by"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(
+        closed_by,
+        ["rotate", "unknown", "rotate"],
+        "its ROTATE lies behind the damage: nobody says that the server crashed"
+    );
+    assert!(!said.contains("crashed"), "{said}");
     assert!(ends(&archive, &["status", &archive.url()], 3).contains("binlog.000002"));
 
     let mounted = archive.mount();
@@ -254,4 +266,26 @@ fn a_damaged_source_file_is_archived_as_it_is_and_read_up_to_the_damage() {
     assert!(String::from_utf8_lossy(&cat.stderr).contains("binlog.000002"));
     let raw = archive.output(&["cat", &archive.url(), "binlog.000002", "--raw"]);
     assert!(raw.status.success() && raw.stdout == bytes);
+}
+
+#[test]
+fn a_file_cut_after_the_server_closed_it_is_damaged_and_one_torn_by_a_crash_is_not() {
+    for (in_use, closed_by, code) in [(true, "crash", 0), (false, "unknown", 3)] {
+        let archive = Archive::plain();
+        let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+        (0..2).for_each(|_| server.rotate(20, 3000));
+        let cut = &server.closed()[0];
+        let mut bytes = fs::read(cut).expect("readable");
+        bytes.truncate(bytes.len() / 2);
+        // IN_USE in the flags of the format description, behind the magic.
+        bytes[4 + 17] |= u8::from(in_use);
+        fs::write(cut, &bytes).expect("writable");
+
+        let output = tools::output(&mut archive.archive_command(server.dir()));
+        let said = tools::excerpt(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert_eq!(said.contains("cut short"), !in_use, "{said}");
+        let entry = &archive.ls(&[])[0];
+        assert_eq!(entry["closed_by"], closed_by);
+    }
 }

@@ -302,7 +302,7 @@ async fn a_damaged_segment_reads_to_the_byte_before_its_first_bad_event() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn older_timelines_are_hidden_and_reachable() {
+async fn the_root_keeps_its_timeline_and_a_newer_one_is_reachable_and_not_listed() {
     let archive = Archive::new(false);
     archive.add(&Segment::new(1, content(1, 100))).await;
     let mounted = mounted(&archive).await;
@@ -313,17 +313,22 @@ async fn older_timelines_are_hidden_and_reachable() {
         ..Segment::new(1, content(2, 200))
     };
     archive.add(&reset).await;
-    eventually("the root shows the new timeline", || {
-        mounted
-            .file("binlog.000001")
-            .metadata()
-            .is_ok_and(|meta| meta.len() == 200)
+    let hidden = mounted.file(".timeline/2/binlog.000001");
+    eventually("the new timeline", || {
+        hidden.metadata().is_ok_and(|meta| meta.len() == 200)
     })
     .await;
+    // Whoever replays file after file must not be given the next one of another history.
     assert_eq!(names(mounted.path()), ["binlog.000001"]);
+    let shown = std::fs::read(mounted.file("binlog.000001")).expect("reads");
+    assert_eq!(shown, old);
     assert_eq!(names(&mounted.file(".timeline")), ["1", "2"]);
-    let hidden = mounted.file(".timeline/1/binlog.000001");
-    assert_eq!(std::fs::read(hidden).expect("reads"), old);
+    let same = mounted.file(".timeline/1/binlog.000001");
+    assert_eq!(std::fs::read(same).expect("reads"), old);
+    drop(mounted);
+    let mounted = self::mounted(&archive).await;
+    let shown = std::fs::read(mounted.file("binlog.000001")).expect("reads");
+    assert_eq!(shown.len(), 200, "a new mount shows the newest");
     assert_eq!(errno(mounted.file(".timeline/3").metadata()), libc::ENOENT);
 }
 

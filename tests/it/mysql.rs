@@ -353,7 +353,7 @@ pub fn server_uuid(auto_cnf: &Path) -> String {
 }
 
 /// Where servers live: in memory if there is room.
-fn scratch_parent() -> PathBuf {
+pub fn scratch_parent() -> PathBuf {
     let memory = Path::new("/dev/shm");
     match rustix::fs::statvfs(memory) {
         Ok(stat) if stat.f_bavail * stat.f_frsize >= MEMORY_MIN_BYTES => memory.to_owned(),

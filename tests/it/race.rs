@@ -1,19 +1,20 @@
 //! Archivers that run at the same time on the same stream: each file is archived once, and nothing is left over.
 
 use crate::archive::Archive;
+use crate::s3::moto::Moto;
 use crate::synthetic::SyntheticServer;
 use crate::tools;
 use std::process::{Command, Stdio};
 
-/// An archiver with a state directory of its own.
-fn archiver(archive: &Archive, server: &SyntheticServer, n: usize) -> Command {
+/// An archiver to `url` with a state directory of its own.
+fn archiver(archive: &Archive, url: &str, server: &SyntheticServer, n: usize) -> Command {
     let mut command = tools::binlogfs();
     command.args([
         "archive",
         "--once",
         "--json",
         "--to",
-        &archive.url(),
+        url,
         "--recipient",
         archive.recipient(),
     ]);
@@ -28,8 +29,13 @@ fn archiver(archive: &Archive, server: &SyntheticServer, n: usize) -> Command {
 
 /// Runs `count` archivers at the same time; all must end well. Returns what each archived.
 fn race(archive: &Archive, server: &SyntheticServer, count: usize) -> Vec<u64> {
+    race_to(archive, &archive.url(), server, count)
+}
+
+/// The same on the stream at `url`.
+fn race_to(archive: &Archive, url: &str, server: &SyntheticServer, count: usize) -> Vec<u64> {
     let running: Vec<_> = (0..count)
-        .map(|n| archiver(archive, server, n).spawn().expect("starts"))
+        .map(|n| archiver(archive, url, server, n).spawn().expect("starts"))
         .collect();
     let outputs: Vec<_> = running
         .into_iter()
@@ -106,4 +112,38 @@ fn four_archivers_that_begin_a_stream_together_begin_one() {
         let archived = race(&archive, &server, 4);
         check(&archive, &server, &archived);
     }
+}
+
+#[test]
+fn eight_archivers_of_two_hundred_segments_make_two_hundred_records() {
+    let archive = Archive::encrypted();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    (0..200).for_each(|n| server.rotate(1 + n % 3, 500));
+    let archived = race(&archive, &server, 8);
+    check(&archive, &server, &archived);
+}
+
+/// moto decides alone which of many creates wins; nothing here helps it.
+#[test]
+fn eight_archivers_of_two_hundred_segments_make_two_hundred_records_on_moto() {
+    let archive = Archive::encrypted();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    (0..200).for_each(|n| server.rotate(1 + n % 3, 500));
+    let moto = Moto::start();
+    let url = moto.url("prod/orders");
+    let archived = race_to(&archive, &url, &server, 8);
+    println!("archived by each: {archived:?}");
+    assert_eq!(archived.iter().sum::<u64>(), 200, "{archived:?}");
+    assert_eq!(moto.count("prod/orders/ledger/"), 200);
+    assert_eq!(moto.count("prod/orders/segments/"), 200);
+    let verify = ["verify", &url, "--deep", "--orphans", "--json"];
+    let report: serde_json::Value =
+        serde_json::from_slice(&tools::run(&mut archive.command(&verify))).expect("JSON");
+    assert_eq!(report["orphans"], serde_json::json!([]), "{report:#}");
+    let listed = tools::run(&mut archive.command(&["ls", &url, "--json"]));
+    let listed: Vec<serde_json::Value> = serde_json::from_slice(&listed).expect("JSON");
+    let names: Vec<_> = listed.iter().map(|entry| entry["name"].as_str()).collect();
+    let files = server.closed();
+    let wanted = files.iter().map(|path| path.file_name()?.to_str());
+    assert_eq!(names, wanted.collect::<Vec<_>>());
 }

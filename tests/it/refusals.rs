@@ -242,6 +242,24 @@ fn a_wrong_a_missing_and_a_broken_identity_are_told_apart() {
 }
 
 #[test]
+fn a_url_with_a_secret_in_it_is_refused_without_repeating_it() {
+    for url in [
+        "s3://bucket/p?secret_key=XYZ",
+        "s3://key:XYZ@bucket/p",
+        "s3://bucket/p?endpoint=http://key:XYZ@host",
+        "file:///d?password=XYZ",
+    ] {
+        let output = tools::output(tools::binlogfs().args(["ls", url]));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("store URL") && !said.contains("XYZ"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn a_mariadb_server_cannot_join_a_mysql_stream_nor_a_foreign_server_any() {
     let archive = Archive::plain();
     let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");

@@ -1,7 +1,7 @@
 //! Our scanner against two readers that share no code with it, over every file of the corpus.
 
 mod mysql_common;
-mod mysqlbinlog;
+pub mod mysqlbinlog;
 mod ours;
 
 use crate::corpus;

@@ -20,7 +20,7 @@ use std::time::Duration;
 const SEGMENTS: usize = 4;
 
 /// The clock as what stops a run's local effects.
-struct Local(Arc<FaultClock>);
+pub struct Local(pub Arc<FaultClock>);
 
 impl Interrupt for Local {
     fn before(&self, what: &str) -> io::Result<()> {
@@ -45,7 +45,7 @@ impl Local {
 }
 
 /// A directory in memory where there is one: the sweep runs hundreds of archivers, and each waits for its journal.
-fn memory_dir() -> tempfile::TempDir {
+pub fn memory_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .expect("a directory")

@@ -2,7 +2,7 @@
 
 use binlogfs::binlog::testing::{BinlogBuilder, mysql_gtid};
 use binlogfs::binlog::{ChecksumAlgorithm, Flavour};
-use binlogfs::model::{GtidSet, Micros};
+use binlogfs::model::{Gtid, GtidSet, Micros};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const BORN_SECONDS: u32 = 1_700_000_000;
 
 /// The data directory of a server whose UUID is sixteen times the byte `server`.
+#[derive(Clone)]
 pub struct SyntheticServer {
     dir: PathBuf,
     server: u8,
@@ -103,6 +104,22 @@ impl SyntheticServer {
         let closed = self.files.last().expect("there is an active file");
         fs::write(self.dir.join(closed), builder.finish()).expect("the directory is writable");
         self.begin();
+    }
+
+    /// Replicates what is missing of `executed` into the active file, which stays open.
+    pub fn replicate_into_active(&mut self, executed: &GtidSet) {
+        let mut builder = self.builder();
+        for (source, runs) in executed.minus(&self.executed).iter() {
+            for number in runs.runs().iter().flat_map(|(first, last)| *first..=*last) {
+                let source = source.clone();
+                let gtid = Gtid { source, number };
+                self.seconds += 1;
+                builder.time(self.seconds).transaction(&gtid, None, 100);
+            }
+        }
+        self.executed.union_with(executed);
+        let active = self.files.last().expect("there is an active file");
+        fs::write(self.dir.join(active), builder.finish()).expect("the directory is writable");
     }
 
     /// PURGE BINARY LOGS: removes the first `count` files.

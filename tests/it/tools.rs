@@ -75,7 +75,9 @@ pub fn excerpt(bytes: &[u8]) -> String {
 
 /// The program under test.
 pub fn binlogfs() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_binlogfs"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_binlogfs"));
+    command.envs(crate::s3::credentials());
+    command
 }
 
 /// A load of sysbench against one server.

@@ -2,6 +2,7 @@
 
 mod golden;
 mod hostile;
+mod memory;
 mod round_trip;
 mod second_opinion;
 

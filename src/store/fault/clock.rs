@@ -20,6 +20,13 @@ pub enum Fault {
     WrongBody,
     /// It takes this much longer (of tokio's clock).
     Delay(Duration),
+    /// The request is carried out twice, as by something that replays it, and the second reply is the one that comes: a
+    /// create then says that the key is taken.
+    Twice,
+    /// The connection breaks in the middle. A reply is lost; a request had no effect, and nobody can know.
+    Reset,
+    /// A create that is told to have timed out takes effect this much later (of tokio's clock), whatever was done meanwhile.
+    Late(Duration),
     /// The process dies before it: this and every later operation fails with [`Crashed`].
     CrashBefore,
     /// The process dies after it: it takes effect, and nobody learns of it.
@@ -119,7 +126,10 @@ impl FaultClock {
             | Fault::ErrorAfter(_)
             | Fault::TruncatedBody
             | Fault::WrongBody
-            | Fault::Delay(_) => Ok(effect()),
+            | Fault::Delay(_)
+            | Fault::Twice
+            | Fault::Reset
+            | Fault::Late(_) => Ok(effect()),
         }
     }
 

@@ -69,22 +69,46 @@ impl Faults {
     }
 
     /// Runs `verb` as one operation. `spoil` is what a fault of the body does to its result.
-    async fn around<T>(
+    async fn around<T, F>(
         &self,
         verb: &'static str,
         key: &str,
+        effect: impl Fn() -> F + Send + Sync,
+        spoil: impl FnOnce(T, Spoil) -> T + Send,
+    ) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+    {
+        match self.clock.step_at(verb, key) {
+            Fault::Twice => {
+                // Whatever came of the first, nobody was told.
+                let _ = effect().await;
+                effect().await
+            }
+            fault => self.once(fault, verb, key, effect(), spoil).await,
+        }
+    }
+
+    /// Runs `verb` with any fault that does not repeat it.
+    async fn once<T: Send>(
+        &self,
+        fault: Fault,
+        verb: &'static str,
+        key: &str,
         effect: impl Future<Output = Result<T>> + Send,
-        spoil: impl FnOnce(T, Spoil) -> T,
+        spoil: impl FnOnce(T, Spoil) -> T + Send,
     ) -> Result<T> {
         let injected = |kind| self.error(kind, verb, key).because("injected");
-        match self.clock.step_at(verb, key) {
-            Fault::None => effect.await,
+        match fault {
+            Fault::None | Fault::Twice | Fault::Late(_) => effect.await,
             Fault::ErrorBefore(kind) => Err(injected(kind)),
             Fault::ErrorAfter(kind) => {
                 // An effect that fails tells so: then no reply was lost.
                 effect.await?;
                 Err(injected(kind).outcome_unknown())
             }
+            Fault::Reset => Err(injected(ErrorKind::Transient).outcome_unknown()),
             Fault::TruncatedBody => Ok(spoil(effect.await?, Spoil::Truncate)),
             Fault::WrongBody => Ok(spoil(effect.await?, Spoil::Flip)),
             Fault::Delay(time) => {
@@ -113,15 +137,34 @@ fn spoil_body(body: Bytes, spoil: Spoil) -> Bytes {
 #[async_trait]
 impl Store for FaultStore {
     async fn create(&self, key: &ObjectKey, body: Bytes) -> Result<()> {
-        let effect = self.inner.create(key, body);
-        let faults = &self.faults;
-        faults
-            .around("create", key.as_str(), effect, unspoiled)
-            .await
+        let (faults, verb) = (&self.faults, "create");
+        let create = || self.inner.create(key, body.clone());
+        match faults.clock.step_at(verb, key.as_str()) {
+            Fault::Twice => {
+                // Whatever came of the first, nobody was told.
+                let _ = create().await;
+                create().await
+            }
+            Fault::Late(time) => {
+                let (inner, key, body) = (self.inner.clone(), key.clone(), body);
+                let lost = faults.error(ErrorKind::Timeout, verb, &key);
+                tokio::spawn(async move {
+                    tokio::time::sleep(time).await;
+                    // Nobody waits for its reply.
+                    let _ = inner.create(&key, body).await;
+                });
+                Err(lost.because("injected").outcome_unknown())
+            }
+            fault => {
+                faults
+                    .once(fault, verb, key.as_str(), create(), unspoiled)
+                    .await
+            }
+        }
     }
 
     async fn upload(&self, key: &ObjectKey, size_hint: u64) -> Result<Box<dyn Upload>> {
-        let effect = self.inner.upload(key, size_hint);
+        let effect = || self.inner.upload(key, size_hint);
         let faults = &self.faults;
         let inner = faults
             .around("upload", key.as_str(), effect, unspoiled)
@@ -134,13 +177,13 @@ impl Store for FaultStore {
     }
 
     async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
-        let effect = self.inner.get(key, range);
+        let effect = || self.inner.get(key, range.clone());
         let faults = &self.faults;
         faults.around("get", key.as_str(), effect, spoil_body).await
     }
 
     async fn get_all(&self, key: &ObjectKey, max_bytes: u64) -> Result<Bytes> {
-        let effect = self.inner.get_all(key, max_bytes);
+        let effect = || self.inner.get_all(key, max_bytes);
         let faults = &self.faults;
         faults
             .around("get_all", key.as_str(), effect, spoil_body)
@@ -148,18 +191,18 @@ impl Store for FaultStore {
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta> {
-        let effect = self.inner.head(key);
+        let effect = || self.inner.head(key);
         let faults = &self.faults;
         faults.around("head", key.as_str(), effect, unspoiled).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Listing> {
-        let effect = self.inner.list(prefix, after);
+        let effect = || self.inner.list(prefix, after);
         self.faults.around("list", prefix, effect, unspoiled).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
-        let effect = self.inner.delete(key);
+        let effect = || self.inner.delete(key);
         let faults = &self.faults;
         faults
             .around("delete", key.as_str(), effect, unspoiled)
@@ -181,42 +224,36 @@ struct FaultUpload {
 impl Upload for FaultUpload {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         let (verb, key) = ("write", self.key.as_str());
-        let injected = |kind| self.faults.error(kind, verb, key).because("injected");
-        match self.faults.clock.step_at(verb, key) {
-            Fault::None => self.inner.write(bytes).await,
-            Fault::ErrorBefore(kind) => Err(injected(kind)),
-            Fault::ErrorAfter(kind) => {
-                self.inner.write(bytes).await?;
-                Err(injected(kind).outcome_unknown())
-            }
-            Fault::TruncatedBody => self.inner.write(Spoil::Truncate.bytes(bytes)).await,
-            Fault::WrongBody => self.inner.write(Spoil::Flip.bytes(bytes)).await,
-            Fault::Delay(time) => {
-                tokio::time::sleep(time).await;
-                self.inner.write(bytes).await
-            }
-            Fault::CrashBefore => Err(self.faults.crashed(verb, key)),
-            Fault::CrashAfter => {
-                // Whatever came of it, nobody is there to learn it.
-                let _ = self.inner.write(bytes).await;
-                Err(self.faults.crashed(verb, key))
-            }
-        }
+        let fault = self.faults.clock.step_at(verb, key);
+        let bytes = match fault {
+            Fault::TruncatedBody => Spoil::Truncate.bytes(bytes),
+            Fault::WrongBody => Spoil::Flip.bytes(bytes),
+            _ => bytes,
+        };
+        let effect = self.inner.write(bytes);
+        self.faults.once(fault, verb, key, effect, unspoiled).await
     }
 
     async fn commit(self: Box<Self>, expected: Checksums) -> Result<()> {
         let FaultUpload { inner, key, faults } = *self;
+        let verb = "commit";
+        let fault = faults.clock.step_at(verb, key.as_str());
         let effect = inner.commit(expected);
         faults
-            .around("commit", key.as_str(), effect, unspoiled)
-            .await
+            .once(fault, verb, key.as_str(), effect, unspoiled)
+            .await?;
+        match fault {
+            // The second finds what the first made.
+            Fault::Twice => Err(faults.error(ErrorKind::AlreadyExists, verb, &key)),
+            _ => Ok(()),
+        }
     }
 
     async fn abort(self: Box<Self>) -> Result<()> {
         let FaultUpload { inner, key, faults } = *self;
-        let effect = inner.abort();
+        let fault = faults.clock.step_at("abort", key.as_str());
         faults
-            .around("abort", key.as_str(), effect, unspoiled)
+            .once(fault, "abort", key.as_str(), inner.abort(), unspoiled)
             .await
     }
 }
@@ -325,5 +362,32 @@ mod tests {
                 assert!(dead.to_string().contains("crashed"));
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_create_carried_out_twice_finds_what_it_made() {
+        let (memory, store) = with(FaultClock::nth(0, Fault::Twice));
+        let error = store.create(&key("k"), "body".into()).await;
+        assert!(error.expect_err("the second").already_exists());
+        assert_eq!(memory.keys(), [key("k")]);
+    }
+
+    #[tokio::test]
+    async fn a_reset_has_no_effect_and_nobody_can_know() {
+        let (memory, store) = with(FaultClock::nth(0, Fault::Reset));
+        let error = store.create(&key("k"), "body".into()).await;
+        assert_eq!(error.expect_err("reset").outcome, Outcome::Unknown);
+        assert!(memory.keys().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_create_takes_effect_after_it_was_told_to_have_failed() {
+        let time = std::time::Duration::from_secs(7);
+        let (memory, store) = with(FaultClock::nth(0, Fault::Late(time)));
+        let error = store.create(&key("k"), "body".into()).await;
+        assert_eq!(error.expect_err("late").outcome, Outcome::Unknown);
+        assert!(memory.keys().is_empty());
+        tokio::time::sleep(2 * time).await;
+        assert_eq!(memory.keys(), [key("k")]);
     }
 }

@@ -4,7 +4,8 @@
 //! 1. The bytes go to a file that has no name, or one under `.tmp/` (see [`TempFiles`]).
 //! 2. `fdatasync`: contents and size are on the disk.
 //! 3. `link`: the object appears, whole, iff the key was free. This is the one moment of the create.
-//! 4. `fsync` of the directory: the name is on the disk. Only then does the verb return `Ok`.
+//! 4. `fsync` of the file, which has a name only now, and of the directory: the name is on the disk. Only then does the verb
+//!    return `Ok`. (btrfs logs nothing of a file without a name in 2, and of one in a synced directory only that it exists.)
 //!
 //! Killed before 3, there is no object; after it, there is one, and its bytes are durable. A fault in 4 leaves the
 //! outcome unknown, and is never a transient error: whether the name will survive a power cut can no longer be told.
@@ -169,11 +170,14 @@ fn publish(
             _ => root.error(verb, key, error),
         }
     })?;
-    sync_dir(dir).map_err(|error| {
-        root.error_of(ErrorKind::Permanent, verb, key)
-            .because(error)
-            .outcome_unknown()
-    })
+    temp.file
+        .sync_all()
+        .and_then(|()| sync_dir(dir))
+        .map_err(|error| {
+            root.error_of(ErrorKind::Permanent, verb, key)
+                .because(error)
+                .outcome_unknown()
+        })
 }
 
 #[async_trait]

@@ -5,15 +5,19 @@ use crate::mysql;
 use std::path::Path;
 
 /// The text of one event's comment line before its type: `#261122 10:40:30 server id 1  end_log_pos 127 CRC32 0x7d7cde32`.
-struct HeaderLine<'a> {
-    timestamp: u32,
-    server_id: u32,
-    end: u64,
-    rest: &'a str,
+pub struct HeaderLine<'a> {
+    /// Seconds since 1970.
+    pub timestamp: u32,
+    /// The origin.
+    pub server_id: u32,
+    /// Where the event ends.
+    pub end: u64,
+    /// Its type and what is said of it.
+    pub rest: &'a str,
 }
 
 /// Reads `file` with `mysqlbinlog --verify-binlog-checksum`, which must succeed.
-pub fn opinion(file: &Path) -> Opinion {
+pub(super) fn opinion(file: &Path) -> Opinion {
     // Without -vv it leaves out the Rows_query events.
     // LOAD DATA makes it write files: into a directory that goes away.
     let scratch = tempfile::tempdir().expect("a temporary directory");
@@ -142,11 +146,13 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn position(line: &str) -> Option<u64> {
+/// The offset in `# at 4`.
+pub fn position(line: &str) -> Option<u64> {
     line.strip_prefix("# at ")?.parse().ok()
 }
 
-fn header_line(line: &str) -> Option<HeaderLine<'_>> {
+/// The comment line of an event.
+pub fn header_line(line: &str) -> Option<HeaderLine<'_>> {
     let line = line.strip_prefix('#')?;
     // Begin_load_query alone is named on a line of its own.
     let (head, rest) = line.split_once(" \t").unwrap_or((line, "Begin_load_query"));
@@ -217,7 +223,7 @@ fn kind(rest: &str) -> &'static str {
 }
 
 /// `` `d`.`t` `` of `` Table_map: `d`.`t` mapped to number 106 ``, as `d.t`.
-fn table(rest: &str) -> Option<String> {
+pub fn table(rest: &str) -> Option<String> {
     let (name, _) = rest.strip_prefix("Table_map: ")?.split_once(" mapped to")?;
     let (database, table) = name
         .strip_prefix('`')?

@@ -1,0 +1,329 @@
+//! The requests of the S3 API that a store needs, each once and without retries. Those of uploads in parts are in `multipart`.
+
+use super::connect::Connected;
+use super::failure::Failure;
+use crate::model::ObjectKey;
+use crate::store::{Error, ErrorKind, Listing, ObjectMeta, Result};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
+use bytes::Bytes;
+
+/// The condition of every create ("Conditional writes"): no object has the key.
+pub(super) const NO_OBJECT: &str = "*";
+/// The last byte that is ever asked for.
+const LAST_BYTE_MAX: u64 = i64::MAX as u64 - 1;
+
+/// A bucket, and the prefix in it below which a store's keys are.
+pub(super) struct Bucket {
+    pub(super) client: Client,
+    pub(super) tls: bool,
+    pub(super) bucket: String,
+    /// Ends with a slash, or is empty.
+    prefix: String,
+    name: String,
+}
+
+/// Sends a request whose body is in memory and carries its own checksum: over TLS its hash need not be signed as well.
+macro_rules! send_body {
+    ($self:ident, $request:expr) => {
+        if $self.tls {
+            $request.customize().disable_payload_signing().send().await
+        } else {
+            $request.send().await
+        }
+    };
+}
+
+pub(super) use send_body;
+
+impl Bucket {
+    pub(super) fn new(connected: Connected, bucket: String, prefix: &str, name: String) -> Bucket {
+        let separator = if prefix.is_empty() { "" } else { "/" };
+        Bucket {
+            client: connected.client,
+            tls: connected.tls,
+            bucket,
+            prefix: format!("{prefix}{separator}"),
+            name,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn error(
+        &self,
+        kind: ErrorKind,
+        verb: &'static str,
+        key: impl std::fmt::Display,
+    ) -> Error {
+        Error::new(kind, verb, key, self.name.clone())
+    }
+
+    /// What the SDK reported, as this store's error.
+    pub(super) fn failed<E>(
+        &self,
+        verb: &'static str,
+        key: impl std::fmt::Display,
+    ) -> impl FnOnce(SdkError<E, HttpResponse>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let key = key.to_string();
+        move |error| {
+            let failure = Failure::of(&error);
+            let permission = match failure.kind {
+                ErrorKind::Denied => format!("; needed is {}", permission_for(verb)),
+                _ => String::new(),
+            };
+            let cause = failure.cause + &permission;
+            let mut error = self.error(failure.kind, verb, key).because(cause);
+            error.outcome = failure.outcome;
+            error
+        }
+    }
+
+    pub(super) fn full(&self, key: &ObjectKey) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// PutObject, iff there is no such object.
+    pub(super) async fn put(
+        &self,
+        verb: &'static str,
+        key: &ObjectKey,
+        body: Bytes,
+        crc64nvme: u64,
+    ) -> Result<()> {
+        let request = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(self.full(key))
+            .if_none_match(NO_OBJECT)
+            .checksum_crc64_nvme(crc_text(crc64nvme))
+            .body(in_memory(body));
+        send_body!(self, request)
+            .map(drop)
+            .map_err(self.failed(verb, key))
+    }
+
+    /// GetObject of `range`, which is not empty.
+    pub(super) async fn get_range(
+        &self,
+        key: &ObjectKey,
+        range: std::ops::Range<u64>,
+    ) -> Result<Bytes> {
+        let expected = range.end - range.start;
+        let found = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(self.full(key))
+            // Servers refuse numbers that no object can have as malformed.
+            .range(format!(
+                "bytes={}-{}",
+                range.start,
+                (range.end - 1).min(LAST_BYTE_MAX)
+            ))
+            .send()
+            .await
+            .map_err(self.failed("get", key))?;
+        let length = found.content_length.and_then(|len| u64::try_from(len).ok());
+        let begins = format!("bytes {}-", range.start);
+        let asked_for = match &found.content_range {
+            Some(range) => range.starts_with(&begins),
+            // The whole object is right where it is what was asked for.
+            None => range.start == 0 && length == Some(expected),
+        };
+        match length {
+            Some(length) if asked_for && length < expected => {
+                Err(self.error(ErrorKind::Truncated, "get", key))
+            }
+            Some(length) if asked_for && length == expected => {
+                self.read_body("get", key, found.body, expected).await
+            }
+            _ => Err(self
+                .error(ErrorKind::Unsupported, "get", key)
+                .because("the server does not answer with the range that was asked for")),
+        }
+    }
+
+    /// GetObject of all of it.
+    pub(super) async fn get_all(&self, key: &ObjectKey, max_bytes: u64) -> Result<Bytes> {
+        let found = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(self.full(key))
+            .send()
+            .await
+            .map_err(self.failed("get_all", key))?;
+        let length = found.content_length.and_then(|len| u64::try_from(len).ok());
+        match length {
+            Some(length) if length <= max_bytes => {
+                self.read_body("get_all", key, found.body, length).await
+            }
+            Some(_) => Err(self.error(ErrorKind::TooLarge, "get_all", key)),
+            None => Err(self
+                .error(ErrorKind::Unsupported, "get_all", key)
+                .because("the server does not say how long the object is")),
+        }
+    }
+
+    /// A body of exactly `length` bytes, which the caller has bounded.
+    async fn read_body(
+        &self,
+        verb: &'static str,
+        key: &ObjectKey,
+        mut stream: ByteStream,
+        length: u64,
+    ) -> Result<Bytes> {
+        let cut_off = |why: String| self.error(ErrorKind::Transient, verb, key).because(why);
+        let mut body = Vec::with_capacity(length as usize);
+        while let Some(piece) = stream.next().await {
+            let piece = piece.map_err(|error| cut_off(format!("the body was cut off: {error}")))?;
+            if piece.len() as u64 > length - body.len() as u64 {
+                return Err(cut_off("the body is longer than announced".to_owned()));
+            }
+            body.extend_from_slice(&piece);
+        }
+        if body.len() as u64 != length {
+            let why = format!("the body ended after {} of {length} bytes", body.len());
+            return Err(cut_off(why));
+        }
+        Ok(body.into())
+    }
+
+    /// HeadObject.
+    pub(super) async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta> {
+        let found = self
+            .client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(self.full(key))
+            .checksum_mode(ChecksumMode::Enabled)
+            .send()
+            .await
+            .map_err(self.failed("head", key))?;
+        let Some(size) = found.content_length.and_then(|len| u64::try_from(len).ok()) else {
+            return Err(self
+                .error(ErrorKind::Unsupported, "head", key)
+                .because("the server does not say how long the object is"));
+        };
+        // A composite checksum is one of the parts' checksums.
+        let whole = found.checksum_type.as_ref() != Some(&ChecksumType::Composite);
+        Ok(ObjectMeta {
+            size,
+            crc32c: found
+                .checksum_crc32_c
+                .as_deref()
+                .filter(|_| whole)
+                .and_then(crc_of::<4>)
+                .map(u32::from_be_bytes),
+            crc64nvme: found
+                .checksum_crc64_nvme
+                .as_deref()
+                .filter(|_| whole)
+                .and_then(crc_of::<8>)
+                .map(u64::from_be_bytes),
+        })
+    }
+
+    /// ListObjectsV2, one page that has a key of ours unless there is none.
+    pub(super) async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Listing> {
+        let mut start_after = after.map(|key| self.full(key));
+        loop {
+            let page = self
+                .client
+                .list_objects_v2()
+                .bucket(&self.bucket)
+                .prefix(format!("{}{prefix}", self.prefix))
+                .set_start_after(start_after.take())
+                .send()
+                .await
+                .map_err(self.failed("list", prefix))?;
+            let more = page.is_truncated.unwrap_or(false);
+            let contents = page.contents.unwrap_or_default();
+            start_after = contents.last().and_then(|object| object.key.clone());
+            let objects: Vec<_> = contents
+                .into_iter()
+                .filter_map(|object| {
+                    let size = object.size.and_then(|size| u64::try_from(size).ok())?;
+                    let key = object.key?.strip_prefix(&self.prefix)?.parse().ok()?;
+                    Some((key, size))
+                })
+                .collect();
+            // A page of foreign names only is no page; without a name to go on from, the listing is over.
+            if !objects.is_empty() || !more || start_after.is_none() {
+                let more = more && !objects.is_empty();
+                return Ok(Listing { objects, more });
+            }
+        }
+    }
+
+    /// DeleteObject.
+    pub(super) async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        let deleted = self
+            .client
+            .delete_object()
+            .bucket(&self.bucket)
+            .key(self.full(key))
+            .send()
+            .await
+            .map(drop)
+            .map_err(self.failed("delete", key));
+        match deleted {
+            // Some servers say that there was none.
+            Err(error) if error.is_not_found() => Ok(()),
+            deleted => deleted,
+        }
+    }
+}
+
+/// What the account must be allowed ("Actions, resources, and condition keys for Amazon S3").
+fn permission_for(verb: &str) -> &'static str {
+    match verb {
+        "create" | "upload" | "commit" => "s3:PutObject",
+        "abort" => "s3:AbortMultipartUpload",
+        "list" => "s3:ListBucket",
+        "delete" => "s3:DeleteObject",
+        // Without the right to list, S3 does not tell who may not read from what does not exist.
+        _ => "s3:GetObject, and s3:ListBucket, without which S3 denies what does not exist",
+    }
+}
+
+/// A body that the SDK sends as it is, with its length, and not in signed chunks, which not every server takes.
+pub(super) fn in_memory(body: Bytes) -> ByteStream {
+    ByteStream::new(SdkBody::from(body))
+}
+
+/// A CRC as headers carry it: base64 of its bytes, most significant first.
+pub(super) fn crc_text(crc: u64) -> String {
+    aws_smithy_types::base64::encode(crc.to_be_bytes())
+}
+
+fn crc_of<const N: usize>(text: &str) -> Option<[u8; N]> {
+    aws_smithy_types::base64::decode(text).ok()?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_is_written_as_the_api_reference_does() {
+        // "123456789" has the CRC-64/NVME ae8b14860a799888.
+        assert_eq!(crc_text(0xae8b_1486_0a79_9888), "rosUhgp5mIg=");
+        assert_eq!(
+            crc_of::<8>("rosUhgp5mIg=").map(u64::from_be_bytes),
+            Some(0xae8b_1486_0a79_9888)
+        );
+        assert_eq!(crc_of::<4>("rosUhgp5mIg="), None);
+        assert_eq!(crc_of::<8>("rosUhgp5mIg=-2"), None, "of parts");
+    }
+}

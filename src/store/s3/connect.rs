@@ -1,0 +1,139 @@
+//! From a URL and the environment to a client: endpoint, region, credentials, TLS and timeouts.
+//!
+//! Everything but the URL's own options comes from where the SDKs look: `AWS_*` variables, profiles, web identity, container and
+//! instance roles. The SDK never retries: [`crate::store::retry`] is the one layer that does.
+
+use crate::store::{Error, ErrorKind, Result};
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+    StalledStreamProtectionConfig,
+};
+use aws_smithy_http_client::Builder as HttpBuilder;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use std::time::Duration;
+
+/// To the store's address: a host that does not answer by then is down or behind a firewall.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the request to the first byte of its answer, the sending of a part included: 8 MiB at 1 Mbit/s take 67 s.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(120);
+/// A body that does not move for this long is given up.
+const STALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a server of one's own is asked for when nobody names a region; such servers take any.
+const REGION_OF_OWN_SERVERS: &str = "us-east-1";
+
+/// What the URL says of the connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Options {
+    pub(super) endpoint: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) path_style: bool,
+    /// Given by the caller, instead of what the environment has.
+    pub(super) credentials: Option<Credentials>,
+}
+
+/// A client, and whether its requests are encrypted on the way.
+pub(super) struct Connected {
+    pub(super) client: Client,
+    pub(super) tls: bool,
+}
+
+/// Makes a client. Nothing is sent to the store yet; credentials are looked up at the first request.
+///
+/// # Errors
+/// [`ErrorKind::Tls`] when this host has no root certificates and the endpoint needs them; [`ErrorKind::Permanent`] when no
+/// region is known.
+pub(super) async fn connect(options: &Options, name: &str) -> Result<Connected> {
+    let fail = |kind, cause: String| Error::new(kind, "open", "the bucket", name).because(cause);
+    let (http, why_no_tls) = http_client();
+    let config = load(options, http).await;
+    let endpoint = options.endpoint.clone().or_else(|| endpoint_of(&config));
+    let tls = !endpoint
+        .as_deref()
+        .is_some_and(|endpoint| endpoint.starts_with("http://"));
+    if let (true, Some(why)) = (tls, why_no_tls) {
+        return Err(fail(ErrorKind::Tls, why));
+    }
+    if config.region().is_none() && endpoint.is_none() {
+        return Err(fail(
+            ErrorKind::WrongRegion,
+            "no region is set: add ?region=... to the URL, or set AWS_REGION".to_owned(),
+        ));
+    }
+    let mut builder = aws_sdk_s3::config::Builder::from(&config)
+        .force_path_style(options.path_style)
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    if config.region().is_none() {
+        builder = builder.region(Region::new(REGION_OF_OWN_SERVERS));
+    }
+    Ok(Connected {
+        client: Client::from_conf(builder.build()),
+        tls,
+    })
+}
+
+/// The endpoint of the environment or the profile. The SDK applies it by itself; here it tells whether TLS is used.
+fn endpoint_of(config: &SdkConfig) -> Option<String> {
+    std::env::var("AWS_ENDPOINT_URL_S3")
+        .ok()
+        .filter(|endpoint| !endpoint.is_empty())
+        .or_else(|| config.endpoint_url().map(str::to_owned))
+}
+
+async fn load(options: &Options, http: SharedHttpClient) -> SdkConfig {
+    let named = options.region.clone().map(Region::new);
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(FIRST_BYTE_TIMEOUT)
+                .build(),
+        )
+        .stalled_stream_protection(
+            StalledStreamProtectionConfig::enabled()
+                .grace_period(STALL_TIMEOUT)
+                .build(),
+        );
+    loader = match (&named, &options.endpoint) {
+        (Some(region), _) => loader.region(region.clone()),
+        // With a server of one's own, nobody waits for the instance metadata of a cloud that is not there.
+        (None, Some(_)) => loader.region(
+            RegionProviderChain::first_try(
+                aws_config::environment::EnvironmentVariableRegionProvider::new(),
+            )
+            .or_else(Region::new(REGION_OF_OWN_SERVERS)),
+        ),
+        (None, None) => loader,
+    };
+    if let Some(credentials) = &options.credentials {
+        loader = loader.credentials_provider(credentials.clone());
+    }
+    if let Some(endpoint) = &options.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    loader.load().await
+}
+
+/// A client for HTTP and, where the host has root certificates (Debian: ca-certificates; or SSL_CERT_FILE), HTTPS; and why not.
+fn http_client() -> (SharedHttpClient, Option<String>) {
+    let roots = rustls_native_certs::load_native_certs();
+    if !roots.certs.is_empty() {
+        let builder = HttpBuilder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
+        return (builder.build_https(), None);
+    }
+    let errors: Vec<String> = roots.errors.iter().map(ToString::to_string).collect();
+    let why = format!(
+        "this host has no root certificates to check a server's with: install the package ca-certificates, or name a file of \
+         them in SSL_CERT_FILE{}{}",
+        if errors.is_empty() { "" } else { ": " },
+        errors.join("; ")
+    );
+    (HttpBuilder::new().build_http(), Some(why))
+}

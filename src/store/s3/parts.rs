@@ -1,0 +1,119 @@
+//! How an object that comes in pieces is cut into parts.
+
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+/// An object of up to this many bytes goes in one PutObject: two requests fewer than in parts.
+pub(super) const WHOLE_MAX_BYTES: u64 = 16 << 20;
+/// Bytes of a part. Memory of an upload is two of them, three for a moment; S3 wants 5 MiB at least.
+const PART_BYTES: u64 = 8 << 20;
+/// S3's limit ("Amazon S3 multipart upload limits").
+const PARTS_MAX: u64 = 10_000;
+/// Sizes are multiples of this, so that a hint that differs a little gives the same parts.
+const PART_STEP_BYTES: u64 = 1 << 20;
+/// S3's limit on a part.
+const PART_MAX_BYTES: u64 = 5 << 30;
+/// All parts of an upload have one size, which some servers demand. Only an object that outgrows its hint so far that this
+/// many parts are gone gets larger ones, each twice the one before.
+const EVEN_PARTS_MAX: u64 = PARTS_MAX - 100;
+
+/// Bytes of part `number` (from 1) of an object that is expected to have `size_hint` bytes.
+///
+/// Twice the hint still fits in even parts, because the hint is a guess at how well a file compresses.
+pub(super) fn part_bytes(size_hint: u64, number: u64) -> u64 {
+    let even = size_hint
+        .saturating_mul(2)
+        .div_ceil(EVEN_PARTS_MAX)
+        .next_multiple_of(PART_STEP_BYTES)
+        .clamp(PART_BYTES, PART_MAX_BYTES);
+    let doublings = number.saturating_sub(EVEN_PARTS_MAX).min(63) as u32;
+    even.saturating_mul(1 << doublings).min(PART_MAX_BYTES)
+}
+
+/// Pieces that wait until there are enough for a part.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pieces: VecDeque<Bytes>,
+    bytes: u64,
+}
+
+impl Gathered {
+    pub(super) fn push(&mut self, piece: Bytes) {
+        self.bytes += piece.len() as u64;
+        if !piece.is_empty() {
+            self.pieces.push_back(piece);
+        }
+    }
+
+    /// Bytes waiting.
+    pub(super) fn len(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The first `bytes` bytes, or all if there are fewer, in one piece. Each piece is freed as it is copied.
+    pub(super) fn take(&mut self, bytes: u64) -> Bytes {
+        let wanted = bytes.min(self.bytes) as usize;
+        let mut part = Vec::with_capacity(wanted);
+        while part.len() < wanted {
+            let Some(mut piece) = self.pieces.pop_front() else {
+                break;
+            };
+            let left = wanted - part.len();
+            if piece.len() > left {
+                part.extend_from_slice(&piece.split_to(left));
+                self.pieces.push_front(piece);
+            } else {
+                part.extend_from_slice(&piece);
+            }
+        }
+        self.bytes -= part.len() as u64;
+        part.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_eight_mebibytes_until_ten_thousand_would_not_do() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(part_bytes(0, 1), 8 << 20);
+        assert_eq!(part_bytes(38 * GIB, 1), 8 << 20);
+        assert_eq!(part_bytes(38 * GIB, 9_900), 8 << 20);
+        assert_eq!(part_bytes(100 * GIB, 1), 21 << 20);
+        for hint in [0, 1, 16 << 20, 38 * GIB, 100 * GIB, 2500 * GIB] {
+            let even: u64 = (1..=EVEN_PARTS_MAX).map(|n| part_bytes(hint, n)).sum();
+            assert!(even >= hint * 2, "{hint}");
+            assert!(part_bytes(hint, 1) <= PART_MAX_BYTES);
+        }
+    }
+
+    #[test]
+    fn an_object_that_outgrows_its_hint_still_ends_within_ten_thousand_parts() {
+        let five_tebibytes = 5u64 << 40;
+        let capacity = (1..=PARTS_MAX)
+            .map(|n| part_bytes(0, n))
+            .fold(0u64, u64::saturating_add);
+        // The even parts and seven doublings reach 80 GiB; part by part of 5 GiB the rest holds 450 GiB more.
+        assert!(capacity > 500 << 30, "{capacity}");
+        let hinted: u64 = (1..=PARTS_MAX)
+            .map(|n| part_bytes(five_tebibytes / 2, n))
+            .sum();
+        assert!(hinted >= five_tebibytes);
+    }
+
+    #[test]
+    fn what_is_taken_is_what_was_pushed_in_order() {
+        let mut gathered = Gathered::default();
+        for piece in ["abc", "", "defgh", "i"] {
+            gathered.push(Bytes::from_static(piece.as_bytes()));
+        }
+        assert_eq!(gathered.len(), 9);
+        assert_eq!(gathered.take(4), "abcd");
+        assert_eq!(gathered.take(1), "e");
+        assert_eq!(gathered.take(100), "fghi");
+        assert_eq!(gathered.len(), 0);
+        assert!(gathered.take(1).is_empty());
+    }
+}

@@ -1,0 +1,116 @@
+//! moto_server: another S3 server, with one winner of many conditional creates by itself. It keeps everything in memory.
+
+use super::server::{BUCKET, REGION};
+use crate::tools;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longer than its start takes on a busy machine.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// A running server with an empty bucket; dropped, it ends.
+pub struct Moto {
+    child: Child,
+    endpoint: String,
+}
+
+impl Moto {
+    /// Starts one that speaks HTTP.
+    pub fn start() -> Moto {
+        let moto = Moto::start_with("http", &[]);
+        moto.make_bucket();
+        moto
+    }
+
+    /// Starts one that speaks HTTPS with a certificate that nobody trusts.
+    pub fn start_with_own_certificate() -> Moto {
+        Moto::start_with("https", &["--ssl"])
+    }
+
+    fn start_with(scheme: &str, options: &[&str]) -> Moto {
+        let address = free_address();
+        let child = Command::new(program("moto_server"))
+            .args(["--host", "127.0.0.1", "--port", &address.port().to_string()])
+            .args(options)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let moto = Moto {
+            child,
+            endpoint: format!("{scheme}://{address}"),
+        };
+        wait_for(address);
+        moto
+    }
+
+    /// The URL of `prefix` in its bucket.
+    pub fn url(&self, prefix: &str) -> String {
+        super::server::url(&self.endpoint, prefix)
+    }
+
+    fn make_bucket(&self) {
+        // Our own client makes no buckets.
+        self.boto3("s3.create_bucket(Bucket=bucket)");
+    }
+
+    /// How many multipart uploads are neither completed nor aborted.
+    pub fn unfinished_uploads(&self) -> usize {
+        let count =
+            self.boto3("print(len(s3.list_multipart_uploads(Bucket=bucket).get('Uploads', [])))");
+        count.trim().parse().expect("a number")
+    }
+
+    /// How many objects there are below `prefix`.
+    pub fn count(&self, prefix: &str) -> usize {
+        let pages = "s3.get_paginator('list_objects_v2').paginate(Bucket=bucket, Prefix=prefix)";
+        let line = format!("prefix = '{prefix}'\nprint(sum(p['KeyCount'] for p in {pages}))");
+        self.boto3(&line).trim().parse().expect("a number")
+    }
+
+    /// Runs a line of Python with another client of S3, `s3`, and the bucket's name, `bucket`; what it prints.
+    fn boto3(&self, line: &str) -> String {
+        let program_text = format!(
+            "import boto3, sys\ns3 = boto3.client('s3', endpoint_url=sys.argv[1], region_name=sys.argv[3])\nbucket = sys.argv[2]\n{line}"
+        );
+        tools::run_text(
+            Command::new(program("python"))
+                .args(["-c", &program_text, &self.endpoint, BUCKET, REGION])
+                .envs(super::credentials()),
+        )
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A program of the Python environment that `scripts/test` makes.
+pub fn program(name: &str) -> std::path::PathBuf {
+    let path = tools::cache_dir().join("peers/bin").join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run the tests with scripts/test, which installs it",
+        path.display()
+    );
+    path
+}
+
+/// An address that is free now.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address")
+}
+
+/// Waits until something listens there.
+pub fn wait_for(address: SocketAddr) {
+    let begun = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(begun.elapsed() < START_MAX, "nothing listens on {address}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
