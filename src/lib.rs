@@ -38,6 +38,8 @@
 //! Uses go downward only, and a test (`tests/it/house.rs`) holds the house to it:
 //! ```text
 //! cli                one file per command: parse, call, print
+//! config             the configuration file
+//! agent              an archiver that runs for years: schedule, alarms, hooks, metrics
 //! sync    fs         archiving; mounting: neither knows the other
 //! cache              bytes fetched, proven and kept
 //! source  stream     a server's files; a ledger followed into the index
@@ -66,9 +68,11 @@
 //! but the last are sans-I/O and can be read alone. `tests/it/whole_path.rs` runs everything at once on files of real
 //! servers; `tests/it/sweep.rs` fails the archiver at each of its operations in turn.
 
+pub mod agent;
 pub mod binlog;
 pub mod cache;
 pub mod cli;
+pub mod config;
 pub mod fs;
 pub mod index;
 pub mod ledger;

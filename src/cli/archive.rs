@@ -1,44 +1,77 @@
-//! `binlogfs archive`: a server's closed binlogs into a stream.
+//! `binlogfs archive`: a server's closed binlogs into a stream, once or for as long as the process lives.
 
+use super::agent::{self, Orders};
 use super::exit::Exit;
-use super::{Global, output, reading};
+use super::{Global, output};
+use crate::agent::schedule::Policy;
+use crate::config::{self, AgentConfig, LEVEL_MAX, MysqlAccess, PARALLEL_MAX, StreamConfig};
 use crate::model::StoreUrl;
 use crate::segment::Recipients;
 use crate::source::Source;
-use crate::store::{self, OpenMode, Writers};
-use crate::sync::archive::Progress;
+use crate::sync::archive::{LEVEL_DEFAULT, Progress};
+use crate::sync::dead_letter::DeadLetter;
+use crate::sync::journal::{JOURNAL_NAME, Journal, Uninterrupted};
 use crate::sync::place::Consent;
-use crate::sync::{Outcome, Settings, archive_once, read_batch};
-use anyhow::{Result, anyhow};
+use crate::sync::{Outcome, Settings, archive_once, read_batch_with};
+use anyhow::Result;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Compression beyond this gains a few percent for several times the work of the database host.
-const LEVEL_MAX: i64 = 19;
+use std::time::Duration;
 
 #[derive(clap::Args, Debug)]
 pub struct ArchiveArgs {
     /// The server's data directory, or its binlog index file (BASENAME.index).
-    #[arg(long, value_name = "DATADIR|BASENAME.index")]
-    source: PathBuf,
+    #[arg(long, value_name = "DATADIR|BASENAME.index", required_unless_present = "config", requires = "to")]
+    source: Option<PathBuf>,
     /// The stream to archive to, such as file:///srv/binlogs/orders; made if it does not exist.
-    #[arg(long, value_name = "URL")]
-    to: StoreUrl,
-    /// Archive what is closed now, and end. Needed: this version has no daemon.
+    #[arg(long, value_name = "URL", required_unless_present = "config", requires = "source")]
+    to: Option<StoreUrl>,
+    /// Archive the streams of this configuration file instead ('binlogfs config example' prints one).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "to"])]
+    config: Option<PathBuf>,
+    /// Archive what is closed now, and end. Without it, go on until SIGTERM.
     #[arg(long)]
     once: bool,
     /// Public key (age1...) to encrypt to; may be repeated. Without one, segments are stored unencrypted.
     #[arg(long, value_name = "age1...", value_parser = recipient)]
     recipient: Vec<String>,
     /// zstd level, 1 to 19.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=LEVEL_MAX))]
+    #[arg(long, default_value_t = LEVEL_DEFAULT, value_parser = clap::value_parser!(i32).range(1..=i64::from(LEVEL_MAX)))]
     level: i32,
     /// Compression threads.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(PARALLEL_MAX)))]
     threads: u16,
     /// Files in flight at a time.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=i64::from(PARALLEL_MAX)))]
     transfers: u16,
+    /// Bytes per second sent to the store at most, such as 20MB.
+    #[arg(long, value_name = "RATE", value_parser = config::rate)]
+    send_limit: Option<u64>,
+    /// Bytes per second read from the binlogs' disk at most, such as 100MB.
+    #[arg(long, value_name = "RATE", value_parser = config::rate)]
+    read_limit: Option<u64>,
+    /// Percent of a processor for each compression thread at most.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    cpu_limit: Option<u8>,
+    /// Ask the server of its settings: mysql://user@host:port or mysql://user@localhost?socket=PATH.
+    #[arg(long, value_name = "DSN", conflicts_with = "defaults_file")]
+    mysql: Option<String>,
+    /// Ask the server of its settings, with the login in this option file of MySQL's programs.
+    #[arg(long, value_name = "FILE")]
+    defaults_file: Option<PathBuf>,
+    /// How often the binlog index file is looked at, whether or not the kernel tells of a change.
+    #[arg(long, value_name = "TIME", value_parser = config::duration, conflicts_with = "once")]
+    poll: Option<Duration>,
+    /// FLUSH BINARY LOGS when the active file has transactions and is so old. Needs --mysql or --defaults-file.
+    #[arg(long, value_name = "TIME", value_parser = config::duration, conflicts_with = "once")]
+    rotate_after: Option<Duration>,
+    /// What binlog_expire_logs_seconds is, where the server is not asked, such as 30d.
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    expire_after: Option<Duration>,
+    /// Where metrics and health are served, on this host only.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["once", "config"], value_parser = config::listen)]
+    listen: Option<SocketAddr>,
     /// Record any number of files that vanished from the server as holes, and go on.
     #[arg(long)]
     accept_holes: bool,
@@ -59,46 +92,94 @@ fn recipient(text: &str) -> Result<String, String> {
         .map_err(|e| e.to_string())
 }
 
-pub async fn run(global: &Global, args: ArchiveArgs) -> Result<Exit> {
-    if !args.once {
-        let error =
-            anyhow!("this version archives once and ends: pass --once, and run it from a timer");
-        output::print_error(&error, global.json);
-        return Ok(Exit::Usage);
+impl ArchiveArgs {
+    /// What is to be done, from the configuration or from these arguments. Whether it is to be done once.
+    pub fn orders(self) -> Result<(Orders, bool)> {
+        let consent = Consent {
+            holes: self.accept_holes,
+            unencrypted: self.allow_unencrypted,
+            single_writer: self.single_writer,
+            server: self.accept_server,
+        };
+        if let Some(path) = &self.config {
+            let mut orders = Orders::load(path)?;
+            orders.consent = consent;
+            return Ok((orders, self.once));
+        }
+        let source = self.source.unwrap_or_default();
+        let policy = Policy::default();
+        let stream = StreamConfig {
+            name: self.to.as_ref().map(ToString::to_string).unwrap_or_default(),
+            source: std::path::absolute(&source).unwrap_or(source),
+            to: self.to,
+            mysql: MysqlAccess {
+                dsn: self.mysql,
+                defaults_file: self.defaults_file,
+            },
+            recipients: self.recipient,
+            level: self.level,
+            threads: self.threads,
+            transfers: self.transfers,
+            send_limit: self.send_limit,
+            read_limit: self.read_limit,
+            cpu_limit: self.cpu_limit,
+            expire_after: self.expire_after,
+            policy: Policy {
+                poll: self.poll.unwrap_or(policy.poll),
+                rotate_after: self.rotate_after,
+                ..policy
+            },
+            ..StreamConfig::default()
+        };
+        let agent = AgentConfig {
+            listen: self.listen,
+            ..AgentConfig::default()
+        };
+        let orders = Orders {
+            agent,
+            streams: vec![stream],
+            consent,
+            from_file: false,
+        };
+        Ok((orders, self.once))
     }
-    let source = Source::open(&args.source)?;
-    let recipients = Recipients::parse(&args.recipient)?;
+}
+
+/// Runs what was ordered.
+pub async fn run(global: &Global, orders: Orders, once: bool) -> Result<Exit> {
+    match (once, orders.from_file) {
+        (false, _) => agent::run(global, orders).await,
+        (true, true) => agent::run_once(global, &orders).await,
+        (true, false) => archive(global, &orders).await,
+    }
+}
+
+/// One run by hand, with a progress bar and everything told.
+async fn archive(global: &Global, orders: &Orders) -> Result<Exit> {
+    let [stream] = orders.streams.as_slice() else {
+        unreachable!("the command line names one stream");
+    };
+    let Some(url) = &stream.to else {
+        unreachable!("the command line requires --to");
+    };
+    let source = Source::open(&stream.source)?;
     let bar = output::byte_bar(0);
-    let mut settings = Settings::new(reading::state_dir(global, &args.to));
-    settings.recipients = recipients;
-    settings.level = args.level;
-    settings.threads = args.threads.into();
-    settings.transfers = args.transfers.into();
-    settings.consent = Consent {
-        holes: args.accept_holes,
-        unencrypted: args.allow_unencrypted,
-        single_writer: args.single_writer,
-        server: args.accept_server,
-    };
-    settings.archiver = format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name());
+    let mut settings = agent::settings(global, stream, &orders.consent)?;
     settings.progress = Arc::new(Bar(bar.clone()));
-    let batch = read_batch(&source)?;
-    let writers = if args.single_writer {
-        Writers::One
-    } else {
-        Writers::Many
-    };
-    let store = store::open_for(&args.to, OpenMode::Create, writers).await?;
+    let batch = read_batch_with(&source, &mut Default::default(), &dead_letters(&settings)?)?;
+    let store = agent::open_store(url, &settings).await?;
     let outcome = archive_once(&source, batch, store, &settings).await;
     bar.finish_and_clear();
     print(global, &outcome?, settings.recipients.is_empty())
 }
 
-fn host_name() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
+/// What the daemon put aside stays aside.
+fn dead_letters(settings: &Settings) -> Result<Vec<DeadLetter>> {
+    if !settings.state_dir.join(JOURNAL_NAME).exists() {
+        return Ok(Vec::new());
+    }
+    let journal = Journal::open(&settings.state_dir, Arc::new(Uninterrupted))?;
+    Ok(journal.dead_letters()?)
 }
 
 struct Bar(indicatif::ProgressBar);

@@ -1,7 +1,10 @@
 //! The commands: each parses, calls and prints.
 
+mod agent;
 mod archive;
 mod cat;
+mod config_check;
+mod dlq;
 mod exit;
 mod index_rebuild;
 mod keygen;
@@ -74,6 +77,12 @@ enum Command {
     Status(status::StatusArgs),
     /// Prove the chain, the objects and, with --deep, every byte.
     Verify(verify::VerifyArgs),
+    /// Look at the files that were put aside, and try them again.
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
+    /// Check a configuration file, or print an example.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Work on the local index.
     #[command(subcommand)]
     Index(IndexCommand),
@@ -85,6 +94,14 @@ enum Command {
 enum IndexCommand {
     /// Delete the index and build it again from the bucket.
     Rebuild(index_rebuild::RebuildArgs),
+}
+
+#[derive(Subcommand, Debug)]
+enum ConfigCommand {
+    /// Find every mistake of a configuration file at once.
+    Check(config_check::CheckArgs),
+    /// Print a configuration with every option described.
+    Example,
 }
 
 /// Runs the command line of this process.
@@ -129,24 +146,38 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         // It may fork, so no thread may exist yet: it starts logging and tasks itself.
         return mount::run(&global, args);
     }
-    telemetry::start(global.log_format, global.verbose);
-    if let Command::Keygen(args) = cli.command {
-        return keygen::run(&global, &args);
+    if let Command::Archive(args) = cli.command {
+        let (orders, once) = args.orders()?;
+        // A service tells what it archives; a command says it on stdout.
+        let verbosity = global.verbose.max(u8::from(!once));
+        telemetry::start(global.log_format, verbosity);
+        if orders.from_file || !once {
+            orders.be_nice();
+        }
+        return block_on(archive::run(&global, orders, once));
     }
+    telemetry::start(global.log_format, global.verbose);
+    match cli.command {
+        Command::Keygen(args) => keygen::run(&global, &args),
+        Command::Config(ConfigCommand::Check(args)) => config_check::run(&global, &args),
+        Command::Config(ConfigCommand::Example) => config_check::example(),
+        Command::Dlq(command) => block_on(dlq::run(&global, &command)),
+        Command::Cat(args) => block_on(cat::run(&global, &args)),
+        Command::Ls(args) => block_on(ls::run(&global, &args)),
+        Command::Status(args) => block_on(status::run(&global, &args)),
+        Command::Verify(args) => block_on(verify::run(&global, &args)),
+        Command::Index(IndexCommand::Rebuild(args)) => {
+            block_on(index_rebuild::run(&global, &args))
+        }
+        Command::Mount(_) | Command::Archive(_) => unreachable!("handled above"),
+    }
+}
+
+fn block_on(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let exit = runtime.block_on(async {
-        match cli.command {
-            Command::Archive(args) => archive::run(&global, args).await,
-            Command::Cat(args) => cat::run(&global, &args).await,
-            Command::Ls(args) => ls::run(&global, &args).await,
-            Command::Status(args) => status::run(&global, &args).await,
-            Command::Verify(args) => verify::run(&global, &args).await,
-            Command::Index(IndexCommand::Rebuild(args)) => index_rebuild::run(&global, &args).await,
-            Command::Mount(_) | Command::Keygen(_) => unreachable!("handled above"),
-        }
-    });
+    let exit = runtime.block_on(command);
     // A blocking read of a store that hangs must not keep a finished command from ending.
     runtime.shutdown_background();
     exit

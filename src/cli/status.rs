@@ -2,6 +2,8 @@
 
 use super::exit::Exit;
 use super::{Global, ls, output, reading};
+use crate::agent::alarm::span;
+use crate::agent::health::{self, Health};
 use crate::ledger::Entry;
 use crate::model::{Micros, StoreUrl, Timeline};
 use anyhow::Result;
@@ -67,6 +69,10 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
         state: "alarm".to_owned(),
         reason: reason.clone(),
     }));
+    // Only the host that archives knows how its archiver is.
+    let health = health::read(&reading::state_dir(global, &args.url));
+    let now = Micros::now();
+    findings.extend(health.iter().flat_map(|health| alarms(health, now)));
     let exit = if findings.is_empty() {
         Exit::Done
     } else {
@@ -85,6 +91,7 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
             "last_archived": newest.as_ref().map(|entry| entry.mount_name.to_string()),
             "last_archived_at": archived_at.map(|time| time.to_string()),
             "timelines": timelines,
+            "archiver": health,
             "findings": findings,
         }))?;
         return Ok(exit);
@@ -105,6 +112,9 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
     }
     for status in &timelines {
         text += &status.print();
+    }
+    if let Some(health) = &health {
+        text += &print_health(health, now);
     }
     text += &print_findings(&findings);
     output::print(&text)?;
@@ -166,6 +176,73 @@ impl TimelineStatus {
             },
         )
     }
+}
+
+/// An archiver that runs writes its health at least once in its poll interval; this is longer than any sensible one, and than
+/// most runs.
+const SILENT_SECONDS: u64 = 3600;
+
+/// The alarms that the archiver of this host has raised; one more if it has gone silent.
+fn alarms(health: &Health, now: Micros) -> Vec<Finding> {
+    let finding = |name: &str, state: &str, reason: String| Finding {
+        timeline: Timeline(0),
+        name: name.to_owned(),
+        state: state.to_owned(),
+        reason,
+    };
+    let mut found: Vec<_> = health
+        .alarms
+        .iter()
+        .map(|raised| {
+            let alarm = &raised.alarm;
+            finding(alarm.kind.name(), alarm.severity.name(), alarm.text.clone())
+        })
+        .collect();
+    let silent = seconds_since(health.updated_at, now);
+    if silent > SILENT_SECONDS {
+        let reason = format!(
+            "nothing was heard of this host's archiver for {}: is it running?",
+            span(silent)
+        );
+        found.push(finding("archiver", "silent", reason));
+    }
+    found
+}
+
+fn seconds_since(then: Micros, now: Micros) -> u64 {
+    u64::try_from(now.0.saturating_sub(then.0) / 1_000_000).unwrap_or(0)
+}
+
+fn print_health(health: &Health, now: Micros) -> String {
+    let ago = |time: Option<Micros>| {
+        time.map_or("-".to_owned(), |time| {
+            format!("{} ago", span(seconds_since(time, now)))
+        })
+    };
+    let left = |seconds: Option<i64>| match seconds {
+        None => "-".to_owned(),
+        Some(left) if left < 0 => format!("over for {}", span(left.unsigned_abs())),
+        Some(left) => span(left.unsigned_abs()),
+    };
+    let lag = health.backlog.lag_seconds(now);
+    let mut text = format!(
+        "\narchiver of this host ({} ago)\n  lag           {} ({}, {})\n  expires in    {}\n  all archived  {}\n  breaker       {}\n  dead letters  {}\n",
+        span(seconds_since(health.updated_at, now)),
+        lag.map_or("none".to_owned(), span),
+        output::count(health.backlog.segments, "segment"),
+        output::size(health.backlog.bytes),
+        left(health.time_to_expiry_seconds),
+        ago(health.last_success_at),
+        health.breaker.name(),
+        health.dead_letters,
+    );
+    if let Some(error) = &health.last_error {
+        text += &format!("  last error    {error}\n");
+    }
+    if let Some(why) = &health.paused {
+        text += &format!("  waits         {why}\n");
+    }
+    text
 }
 
 /// What is wrong with an entry, if anything is.

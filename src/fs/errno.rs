@@ -42,9 +42,10 @@ fn of_store(kind: ErrorKind) -> Verdict {
         ErrorKind::Credentials | ErrorKind::Denied | ErrorKind::ClockSkew => {
             verdict(libc::EACCES, Level::ERROR)
         }
-        ErrorKind::Throttled | ErrorKind::Transient | ErrorKind::Timeout => {
-            verdict(libc::ETIMEDOUT, Level::WARN)
-        }
+        ErrorKind::Throttled
+        | ErrorKind::Transient
+        | ErrorKind::Timeout
+        | ErrorKind::BreakerOpen => verdict(libc::ETIMEDOUT, Level::WARN),
         // Shorter than recorded: not the bytes that were archived.
         ErrorKind::Truncated => verdict(libc::EIO, Level::ERROR),
         ErrorKind::AlreadyExists

@@ -216,6 +216,7 @@ fn is_fatal(cause: &Cause) -> bool {
             | ErrorKind::Throttled
             | ErrorKind::Transient
             | ErrorKind::Timeout
+            | ErrorKind::BreakerOpen
             | ErrorKind::Unsupported
             | ErrorKind::Permanent => true,
             ErrorKind::NotFound

@@ -4,7 +4,7 @@ use super::error::Fault;
 use super::rows::{self, EntryRow};
 use super::write::head_code;
 use super::{Index, IndexError, bounds, build, intervals};
-use crate::ledger::{Entry, EntryState, LedgerState};
+use crate::ledger::{Entry, EntryState, LedgerState, Line};
 use crate::model::{Gtid, Micros, MountName, ObjectKey, SegmentNumber, Seq, Sha256, Timeline};
 use rusqlite::{Connection, params};
 
@@ -38,6 +38,9 @@ pub(super) fn check_last_line(conn: &Connection, state: &LedgerState) -> Result<
         _ => Ok(()),
     }
 }
+
+/// A history with more holes than this is past counting.
+const UNSOUND_MAX: usize = 100_000;
 
 /// SQLite's way to say how many rows at most.
 fn limit(rows: usize) -> i64 {
@@ -144,6 +147,30 @@ impl Index {
             let row = rows::named(&inner.conn, timeline, name)?;
             build_one(&inner.conn, row.filter(|_| bounds.show(name)))
         })
+    }
+
+    /// What is not plainly archived, newest first: holes, gaps, damage, lost records; the newest hundred thousand of them.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn unsound(&self) -> Result<Vec<EntryRow>, IndexError> {
+        self.with(|inner| {
+            rows::all(
+                &inner.conn,
+                "WHERE state <> 0 ORDER BY seq DESC LIMIT ?1",
+                params![limit(UNSOUND_MAX)],
+            )
+        })
+    }
+
+    /// When record `seq` was made, if it can be read.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn recorded_at(&self, seq: Seq) -> Result<Option<Micros>, IndexError> {
+        let line = self.line(seq)?;
+        let line = line.and_then(|text| Line::read(text.as_bytes()).ok());
+        Ok(line.map(|line| line.record().body.archived_at()))
     }
 
     /// The entry that record `seq` introduced or speaks of, visible or not.

@@ -78,6 +78,20 @@ pub enum Body {
     Prune(PruneRecord),
 }
 
+impl Body {
+    /// When the record was made.
+    pub fn archived_at(&self) -> Micros {
+        match self {
+            Body::Segment(segment) => segment.archived_at,
+            Body::Hole(hole) => hole.archived_at,
+            Body::Gap(gap) => gap.archived_at,
+            Body::Fence(fence) => fence.archived_at,
+            Body::Supersede(supersede) => supersede.segment.archived_at,
+            Body::Prune(prune) => prune.archived_at,
+        }
+    }
+}
+
 /// How a file ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

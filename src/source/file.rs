@@ -1,7 +1,9 @@
 //! One binlog file, held open while it is read.
 
 use super::SourceError;
+use super::page_cache::ConsiderateReader;
 use crate::binlog::{Head, HeadProbe, probe_head};
+use crate::model::Micros;
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -11,6 +13,15 @@ use std::path::{Path, PathBuf};
 const HEAD_FIRST_READ_BYTES: u64 = 16 << 10;
 /// Largest head accepted: a PREVIOUS_GTIDS of 64 MiB holds four million intervals.
 const HEAD_MAX_BYTES: u64 = (64 << 20) + 4096;
+
+/// A state of a file: two that are equal are of the same bytes, as far as a file system tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
 
 /// An open binlog file. A PURGE that removes its name does not take it away.
 #[derive(Debug)]
@@ -47,6 +58,27 @@ impl SourceFile {
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// When `path` was last written: for a closed file, when it was closed.
+    pub fn modified_at(path: &Path) -> Option<Micros> {
+        let meta = std::fs::metadata(path).ok()?;
+        Some(Micros(
+            meta.mtime()
+                .saturating_mul(1_000_000)
+                .saturating_add(meta.mtime_nsec() / 1000),
+        ))
+    }
+
+    /// What tells whether a later look at its path sees the same bytes.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let meta = &self.at_open;
+        Fingerprint {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+        }
     }
 
     /// Its length when it was opened, in bytes.
@@ -91,28 +123,13 @@ impl SourceFile {
         }
     }
 
-    /// Reads the next bytes into `buffer`, as many as fit and there are, never beyond the size at open.
-    ///
-    /// # Errors
-    /// [`SourceError::Io`].
-    pub fn read_at_most(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, SourceError> {
-        let left = self.size().saturating_sub(offset);
-        let want = usize::try_from(left)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
-        let mut filled = 0;
-        while filled < want {
-            match self
-                .file
-                .read_at(&mut buffer[filled..want], offset + filled as u64)
-            {
-                Ok(0) => break,
-                Ok(n) => filled += n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(SourceError::io("read", &self.path, e)),
-            }
+    /// Reads all of it once, from front to back, and leaves the page cache as it was.
+    pub fn read_through(&self) -> ReadThrough<'_> {
+        ReadThrough {
+            file: self,
+            reader: ConsiderateReader::new(&self.file),
+            offset: 0,
         }
-        Ok(filled)
     }
 
     /// Whether the bytes read can be trusted to be one state of the file: same size and modification time now, and its
@@ -146,6 +163,45 @@ impl SourceFile {
             // Purged meanwhile: the descriptor holds the bytes.
             Ok(_) | Err(_) => Ok(()),
         }
+    }
+}
+
+/// One reading of a file, from front to back.
+#[derive(Debug)]
+pub struct ReadThrough<'a> {
+    file: &'a SourceFile,
+    reader: ConsiderateReader<'a>,
+    offset: u64,
+}
+
+impl ReadThrough<'_> {
+    /// How far it is, in bytes.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Reads the next bytes into `buffer`, as many as fit and there are, never beyond the size at open.
+    ///
+    /// # Errors
+    /// [`SourceError::Io`].
+    pub fn next(&mut self, buffer: &mut [u8]) -> Result<usize, SourceError> {
+        let left = self.file.size().saturating_sub(self.offset);
+        let want = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let mut filled = 0;
+        while filled < want {
+            match self.reader.read_at(self.offset, &mut buffer[filled..want]) {
+                Ok(0) => break,
+                Ok(n) => {
+                    filled += n;
+                    self.offset += n as u64;
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(SourceError::io("read", &self.file.path, e)),
+            }
+        }
+        Ok(filled)
     }
 }
 

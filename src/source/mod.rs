@@ -18,6 +18,7 @@
 pub mod file;
 pub mod index_file;
 pub mod listing;
+pub mod page_cache;
 
 pub use file::SourceFile;
 pub use listing::{Listed, Listing, Source};

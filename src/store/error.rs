@@ -28,6 +28,8 @@ pub enum ErrorKind {
     Transient,
     /// No answer in time.
     Timeout,
+    /// The store has failed again and again, and is left alone for a while; nothing was sent.
+    BreakerOpen,
     /// No space or quota is left.
     NoSpace,
     /// The object is shorter than the range asked for.
@@ -133,6 +135,7 @@ impl Error {
             | ErrorKind::WrongRegion
             | ErrorKind::ClockSkew
             | ErrorKind::Tls
+            | ErrorKind::BreakerOpen
             | ErrorKind::NoSpace
             | ErrorKind::Truncated
             | ErrorKind::TooLarge
@@ -140,6 +143,11 @@ impl Error {
             | ErrorKind::Unsupported
             | ErrorKind::Permanent => false,
         }
+    }
+
+    /// Whether it tells of the store as a whole, not of the call: what the circuit breaker counts.
+    pub fn is_outage(&self) -> bool {
+        self.is_transient()
     }
 }
 
@@ -168,6 +176,9 @@ impl ErrorKind {
             ErrorKind::Throttled => "the store asks to slow down",
             ErrorKind::Transient => "a passing fault",
             ErrorKind::Timeout => "no answer in time",
+            ErrorKind::BreakerOpen => {
+                "the store has failed again and again, and is left alone for a while (circuit breaker open)"
+            }
             ErrorKind::NoSpace => "no space or quota left; free some and run again",
             ErrorKind::Truncated => {
                 "the object is shorter than recorded; run 'binlogfs verify --deep'"

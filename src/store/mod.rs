@@ -4,6 +4,7 @@
 //! take a store and are one; they are composed by whoever builds the store ([`open`], or a test), never switched on by a
 //! flag. What the contracts below say is proved by `conformance`, which every store and every decorator passes.
 
+pub mod breaker;
 mod checksum;
 #[doc(hidden)]
 pub mod conformance;
@@ -17,6 +18,7 @@ pub mod retry;
 mod s3;
 mod single_writer;
 
+pub use breaker::{Breaker, BreakerPolicy, BreakerState, BreakerStore};
 pub use checksum::ChecksumHasher;
 pub use error::{Error, ErrorKind, Outcome};
 pub use file::{FileStore, TempFiles};

@@ -5,6 +5,7 @@ use super::compress::CompressPool;
 use super::journal::{Interrupt, Journal, Uninterrupted};
 use super::listed::{Batch, HeadOfFile, clear_suspects, executed_in_active, look_up};
 use super::manifest;
+use super::pace::Pace;
 use super::pipeline::Format;
 use super::place::{Consent, Refusal, first_basename, flavour_name};
 use super::plan::plan;
@@ -21,11 +22,15 @@ use crate::stream::{self, Stream, StreamError};
 use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Name of the index in the state directory.
 pub const INDEX_NAME: &str = "index.db";
 /// Name of the lock in the state directory.
 const LOCK_NAME: &str = "lock";
+
+/// zstd's level, unless somebody says otherwise.
+pub const LEVEL_DEFAULT: i32 = 3;
 
 /// How to archive.
 #[derive(Clone)]
@@ -48,6 +53,10 @@ pub struct Settings {
     pub archiver: String,
     /// The tests' way to stop a run anywhere.
     pub interrupt: Arc<dyn Interrupt>,
+    /// How fast it may go.
+    pub pace: Arc<Pace>,
+    /// Set when the process is about to end: no further file is begun.
+    pub stop: Arc<AtomicBool>,
     /// Who wants to know how far it is.
     pub progress: Arc<dyn Progress>,
 }
@@ -73,13 +82,15 @@ impl Settings {
         Settings {
             state_dir: state_dir.into(),
             recipients: Recipients::none(),
-            level: 3,
+            level: LEVEL_DEFAULT,
             frame_size: FRAME_SIZE_DEFAULT,
             threads: 1,
             transfers: 2,
             consent: Consent::default(),
             archiver: format!("binlogfs {}", env!("CARGO_PKG_VERSION")),
             interrupt: Arc::new(Uninterrupted),
+            pace: Arc::default(),
+            stop: Arc::default(),
             progress: Arc::new(Silent),
         }
     }
@@ -146,12 +157,18 @@ pub async fn archive_once(
         source,
         settings,
         committer,
-        pool: CompressPool::start(settings.threads, settings.level, settings.frame_size)?,
+        pool: CompressPool::start(
+            settings.threads,
+            settings.level,
+            settings.frame_size,
+            &settings.pace,
+        )?,
         format: Format {
             frame_size: settings.frame_size,
             recipients: settings.recipients.clone(),
         },
         listing: batch.listing,
+        put_aside: batch.put_aside,
         outcome: Outcome {
             orphans_removed,
             ..Outcome::default()
@@ -168,7 +185,7 @@ pub async fn archive_once(
 }
 
 /// Takes the lock of the state directory; it is released when the file is closed, whatever ends the process.
-fn lock(settings: &Settings) -> Result<std::fs::File> {
+pub(super) fn lock(settings: &Settings) -> Result<std::fs::File> {
     let path = settings.state_dir.join(LOCK_NAME);
     let file = std::fs::File::create(&path)
         .with_context(|| format!("cannot create {}", path.display()))?;
@@ -206,7 +223,7 @@ fn check_encryption(settings: &Settings, index: &Index, state: &LedgerState) -> 
 }
 
 /// Opens the stream that the `closed` files belong to, or begins it, with index and journal.
-async fn open_stream(
+pub(super) async fn open_stream(
     store: SharedStore,
     settings: &Settings,
     closed: &[&HeadOfFile],

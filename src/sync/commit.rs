@@ -132,7 +132,7 @@ impl Committer {
 
     /// The object is there and whole, right before the record that names it: somebody with a copy of our journal may have taken
     /// it for a leftover.
-    async fn check_object(&self, uploaded: &Uploaded) -> Result<()> {
+    pub(super) async fn check_object(&self, uploaded: &Uploaded) -> Result<()> {
         let meta = self.store.head(&uploaded.key).await?;
         let sent = Checksums {
             size: uploaded.facts.size,
@@ -149,7 +149,7 @@ impl Committer {
     }
 
     /// Creates the next record with `body`. Returns whether it is ours.
-    async fn append(&self, state: &LedgerState, body: Body) -> Result<bool> {
+    pub(super) async fn append(&self, state: &LedgerState, body: Body) -> Result<bool> {
         let prev = state
             .last_hash
             .context("the hash of the newest ledger record is unknown")?;
@@ -255,7 +255,7 @@ pub fn closed_by(
     }
 }
 
-fn segment_record(
+pub(super) fn segment_record(
     state: &LedgerState,
     placed: &Place,
     arrival: &Arrival<'_>,

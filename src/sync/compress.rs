@@ -1,8 +1,10 @@
 //! The compression threads: as many as the host may spare, shared by all files in flight.
 
+use super::pace::Pace;
 use crate::segment::{FrameCompressor, SegmentError, StoredFrame};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 /// A frame to compress.
 struct Job {
@@ -26,6 +28,7 @@ pub struct Compressed {
 pub struct CompressPool {
     jobs: SyncSender<Job>,
     threads: usize,
+    pace: Arc<Pace>,
 }
 
 impl CompressPool {
@@ -33,30 +36,48 @@ impl CompressPool {
     ///
     /// # Errors
     /// When a compression context or a thread cannot be made.
-    pub fn start(threads: usize, level: i32, frame_size: u32) -> std::io::Result<CompressPool> {
+    pub fn start(
+        threads: usize,
+        level: i32,
+        frame_size: u32,
+        pace: &Arc<Pace>,
+    ) -> std::io::Result<CompressPool> {
         // A rendezvous of one job per thread: what waits for a thread waits in its file's own bounded buffers.
         let (jobs, queue) = sync_channel::<Job>(threads);
         let queue = Arc::new(Mutex::new(queue));
         for n in 0..threads {
             let mut compressor =
                 FrameCompressor::new(level, frame_size).map_err(std::io::Error::other)?;
-            let queue = Arc::clone(&queue);
+            let (queue, pace) = (Arc::clone(&queue), Arc::clone(pace));
             let work = move || {
                 while let Some(job) = next(&queue) {
+                    let begun = Instant::now();
                     let frame = compressor.compress(&job.plain);
+                    let took = begun.elapsed();
                     // The file may have been given up: then nobody waits for this frame.
                     let _ = job.reply.send(Compressed {
                         number: job.number,
                         plain: job.plain,
                         frame,
                     });
+                    pace.after_computing(took);
                 }
             };
             std::thread::Builder::new()
                 .name(format!("compress-{n}"))
                 .spawn(work)?;
         }
-        Ok(CompressPool { jobs, threads })
+        let pace = Arc::clone(pace);
+        Ok(CompressPool {
+            jobs,
+            threads,
+            pace,
+        })
+    }
+
+    /// The limits that files in flight share.
+    pub fn pace(&self) -> &Arc<Pace> {
+        &self.pace
     }
 
     /// How many threads there are.

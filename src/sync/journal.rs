@@ -1,4 +1,4 @@
-//! `archiver.db`: what this archiver has begun and the bucket cannot tell: the keys it uploads to.
+//! `archiver.db`: what the bucket cannot tell: the keys that this archiver uploads to, and the files that it failed at.
 
 use crate::ledger::SEGMENTS_PREFIX;
 use crate::model::{Micros, ObjectKey, Seq};
@@ -9,7 +9,15 @@ use std::sync::{Arc, Mutex};
 /// Its name in the state directory.
 pub const JOURNAL_NAME: &str = "archiver.db";
 /// Written to `user_version`; another one is refused, because an unknown journal must not be thrown away.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+
+const TABLES: &str = "
+CREATE TABLE upload (key TEXT PRIMARY KEY, file TEXT NOT NULL, started_at INTEGER NOT NULL, record INTEGER) WITHOUT ROWID;
+-- Files that runs failed because of; put_aside_at is set for the dead letters.
+CREATE TABLE failure (
+    path TEXT PRIMARY KEY, file TEXT NOT NULL, inode INTEGER NOT NULL, reason TEXT NOT NULL, failed_runs INTEGER NOT NULL,
+    first_failed_at INTEGER NOT NULL, put_aside_at INTEGER) WITHOUT ROWID;
+";
 
 /// Called around every local effect. Production never interrupts; the crash sweep of the tests does.
 pub trait Interrupt: Send + Sync {
@@ -100,8 +108,7 @@ impl Journal {
         let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         match version {
             0 => connection.execute_batch(&format!(
-                "BEGIN; CREATE TABLE upload (key TEXT PRIMARY KEY, file TEXT NOT NULL, started_at INTEGER NOT NULL, record INTEGER) WITHOUT ROWID;
-                 PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+                "BEGIN; {TABLES} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
             ))?,
             SCHEMA_VERSION => {}
             other => return Err(JournalError::OtherVersion(other)),
@@ -180,7 +187,7 @@ impl Journal {
         Ok(open)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Connection> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Connection> {
         // A panic while the lock was held left SQLite itself consistent.
         self.connection
             .lock()

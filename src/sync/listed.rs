@@ -1,50 +1,125 @@
 //! What a server's files are now, and which of them the ledger has.
 
+use super::dead_letter::DeadLetter;
 use super::likeness::{Likeness, likeness};
 use super::plan::{ArchivedAs, Conflict, Seen, suspects};
 use crate::binlog::{Head, Scanner, Summary};
 use crate::index::Index;
 use crate::ledger::LedgerState;
 use crate::model::digest::Hasher;
-use crate::model::{GtidSet, Sha256};
+use crate::model::{FileName, GtidSet, Micros, Sha256};
 use crate::segment::FRAME_SIZE_DEFAULT;
-use crate::source::{Listed, Listing, Source, SourceError};
+use crate::source::file::Fingerprint;
+use crate::source::{Listed, Listing, Source, SourceError, SourceFile};
 use anyhow::{Context as _, Result};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 /// What a server's files are now: read before anything is written anywhere.
 pub struct Batch {
     pub(super) listing: Listing,
     pub(super) heads: Vec<HeadOfFile>,
+    /// Files that were put aside, each with the reason: as if they were not there.
+    pub(super) put_aside: Vec<(FileName, String)>,
 }
+
+/// A listed file, its head, and its length in bytes.
+pub(super) type HeadOfFile = (Listed, Head, u64);
 
 /// Lists the files of `source` and reads the head of each.
 ///
 /// # Errors
 /// When a file cannot be read, or is no binlog that can be archived: it is refused by name, and nothing was written.
 pub fn read_batch(source: &Source) -> Result<Batch> {
-    let listing = source.list()?;
-    let heads = read_heads(source, &listing)?;
-    Ok(Batch { listing, heads })
+    read_batch_with(source, &mut Heads::default(), &[])
 }
 
-/// A listed file, its head, and its length in bytes.
-pub(super) type HeadOfFile = (Listed, Head, u64);
-
-/// Reads the head of every listed file. Closed files that were purged meanwhile are left out.
-fn read_heads(source: &Source, listing: &Listing) -> Result<Vec<HeadOfFile>> {
-    let mut heads = Vec::with_capacity(listing.files.len());
-    for listed in &listing.files {
+/// The same for an archiver that does it often: heads that are known are not read again, and what is `put_aside` is left out.
+///
+/// # Errors
+/// As [`read_batch`].
+pub fn read_batch_with(
+    source: &Source,
+    known: &mut Heads,
+    put_aside: &[DeadLetter],
+) -> Result<Batch> {
+    let listing = source.list()?;
+    let mut batch = Batch {
+        heads: Vec::with_capacity(listing.files.len()),
+        put_aside: Vec::new(),
+        listing,
+    };
+    let mut now = HashMap::with_capacity(batch.listing.files.len());
+    for listed in &batch.listing.files {
+        if let Some(letter) = put_aside.iter().find(|letter| letter.is(listed)) {
+            let reason = letter.reason.clone();
+            batch.put_aside.push((listed.file.clone(), reason));
+            continue;
+        }
         let Some(file) = source.open_listed(listed)? else {
+            // Purged meanwhile.
             continue;
         };
-        match file.head() {
-            Ok(head) => heads.push((listed.clone(), head, file.size())),
+        let fingerprint = file.fingerprint();
+        let head = match known.0.get(&listed.path) {
+            Some((same, head)) if listed.closed && *same == fingerprint => Ok(head.clone()),
+            Some(_) | None => file.head(),
+        };
+        match head {
+            Ok(head) => {
+                now.insert(listed.path.clone(), (fingerprint, head.clone()));
+                batch.heads.push((listed.clone(), head, file.size()));
+            }
             // The active file may be in the making: nothing is taken from it but its PREVIOUS_GTIDS.
             Err(SourceError::Io { .. }) if !listed.closed => {}
             Err(e) => return Err(e.into()),
         }
     }
-    Ok(heads)
+    known.0 = now;
+    Ok(batch)
+}
+
+/// Heads of files as they were read last: an archiver that looks every few seconds does not read them again.
+#[derive(Debug, Default)]
+pub struct Heads(HashMap<PathBuf, (Fingerprint, Head)>);
+
+impl Batch {
+    /// The closed files that the index does not have, as a backlog counts them: number, bytes, and when the oldest was closed.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn waiting(&self, index: &Index) -> Result<(u64, u64, Option<Micros>)> {
+        let (mut files, mut bytes, mut oldest) = (0, 0, None::<Micros>);
+        // What is older than the newest archived file is not waited for.
+        for (listed, head, size) in self.heads.iter().rev().filter(|file| file.0.closed) {
+            if !index.find(&head.head, listed.file.number())?.is_empty() {
+                break;
+            }
+            files += 1;
+            bytes += size;
+            let closed_at = SourceFile::modified_at(&listed.path);
+            oldest = [oldest, closed_at].into_iter().flatten().min();
+        }
+        Ok((files, bytes, oldest))
+    }
+
+    /// The names and sizes of the files, and which of them are closed, oldest first.
+    pub fn files(&self) -> impl Iterator<Item = (&FileName, u64, bool)> {
+        self.heads
+            .iter()
+            .map(|(listed, _, size)| (&listed.file, *size, listed.closed))
+    }
+
+    /// The directory of the newest file.
+    pub fn dir(&self) -> Option<&Path> {
+        self.listing.files.last()?.path.parent()
+    }
+
+    /// The active file, and when its last write was.
+    pub fn active(&self) -> Option<(&FileName, u64)> {
+        let (listed, _, size) = self.heads.last().filter(|file| !file.0.closed)?;
+        Some((&listed.file, *size))
+    }
 }
 
 /// Finds what the ledger has of each.
@@ -115,9 +190,10 @@ pub(super) fn executed_in_active(source: &Source, seen: &[Seen]) -> Result<GtidS
     };
     let mut scanner = Scanner::new(());
     let mut buffer = vec![0; FRAME_SIZE_DEFAULT as usize];
+    let mut through = opened.read_through();
     // What is there now is enough; a server that keeps writing must not keep us.
     while scanner.size() < opened.size() {
-        let n = opened.read_at_most(scanner.size(), &mut buffer)?;
+        let n = through.next(&mut buffer)?;
         if n == 0 {
             break;
         }
@@ -137,9 +213,9 @@ fn read_through(source: &Source, file: &Seen) -> Result<Option<(Summary, Sha256)
     };
     let (mut scanner, mut hasher) = (Scanner::new(()), Hasher::default());
     let mut buffer = vec![0; FRAME_SIZE_DEFAULT as usize];
-    let mut offset = 0;
+    let mut through = opened.read_through();
     loop {
-        let n = opened.read_at_most(offset, &mut buffer)?;
+        let n = through.next(&mut buffer)?;
         if n == 0 {
             break;
         }
@@ -149,7 +225,6 @@ fn read_through(source: &Source, file: &Seen) -> Result<Option<(Summary, Sha256)
         };
         scanner.push(&buffer[..n]).map_err(refused)?;
         hasher.update(&buffer[..n]);
-        offset += n as u64;
     }
     opened.unchanged()?;
     Ok(Some((scanner.finish().0?, hasher.finish())))

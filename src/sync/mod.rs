@@ -40,17 +40,21 @@
 pub mod archive;
 pub mod commit;
 pub mod compress;
+pub mod dead_letter;
+pub mod fill;
 pub mod journal;
 pub mod leftovers;
 pub mod likeness;
 pub mod lineage;
 pub mod listed;
 pub mod manifest;
+pub mod pace;
 pub mod pipeline;
 pub mod place;
 pub mod plan;
 mod run;
 
 pub use archive::{Outcome, Settings, archive_once};
-pub use listed::{Batch, read_batch};
+pub use listed::{Batch, Heads, read_batch, read_batch_with};
+pub use pace::Pace;
 pub use place::Refusal;

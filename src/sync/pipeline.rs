@@ -19,6 +19,7 @@ use crate::source::{SourceError, SourceFile};
 use crate::store::{self, Checksums, SharedStore};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Buffers beyond one per compression thread: one being filled, one on its way, one being assembled.
@@ -91,13 +92,14 @@ pub async fn upload(
     let size_hint = file.size() / 2;
     let (pieces_in, mut pieces_out) = tokio::sync::mpsc::channel::<Bytes>(PIECES_IN_FLIGHT);
     let recipients = format.recipients.to_strings();
-    let (format, pool) = (format.clone(), pool.clone());
+    let (format, pool, pace) = (format.clone(), pool.clone(), Arc::clone(pool.pace()));
     let made = tokio::task::spawn_blocking(move || {
         make_object(&file, &format, &pool, &on_read, &pieces_in)
     });
     let sent: Result<_, store::Error> = async {
         let mut upload = store.upload(&key, size_hint).await?;
         while let Some(piece) = pieces_out.recv().await {
+            pace.before_sending(piece.len() as u64).await;
             if let Err(e) = upload.write(piece).await {
                 // The first error is the one to report.
                 let _ = upload.abort().await;
@@ -201,21 +203,22 @@ fn read_file(
     };
     let mut scanner = Scanner::new(());
     let mut hasher = Hasher::default();
-    let mut offset = 0;
+    let mut through = file.read_through();
     for number in 0.. {
         let mut buffer = buffers.recv().map_err(|_| PipelineError::UploadEnded)?;
         buffer.resize(frame_size, 0);
-        let n = file.read_at_most(offset, &mut buffer)?;
+        let n = through.next(&mut buffer)?;
         if n == 0 {
             break;
         }
         buffer.truncate(n);
         scanner.push(&buffer).map_err(refused)?;
         hasher.update(&buffer);
-        offset += n as u64;
         on_read(n as u64);
+        pool.pace().after_reading(n as u64);
         pool.submit(number, buffer, frames);
     }
+    let offset = through.offset();
     file.unchanged()?;
     if offset != file.size() {
         let what = format!("{offset} of {} bytes could be read", file.size());

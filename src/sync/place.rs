@@ -30,6 +30,8 @@ pub struct Arrival<'a> {
     pub history: &'a GtidSet,
     /// The incarnation of the file listed just before it.
     pub follows: Option<Incarnation>,
+    /// Files of its server that were put aside, each with the reason.
+    pub put_aside: &'a [(FileName, String)],
 }
 
 /// What a person allowed for this run.
@@ -171,16 +173,26 @@ fn continue_incarnation(
     let mut notices = Vec::new();
     for number in known.last_number.0 + 1..arrival.file.number().0 {
         let file = hole_file(number);
-        notices.push(format!(
-            "{file} was gone from the server before it was archived: recorded as a hole"
-        ));
+        let put_aside = arrival.put_aside.iter().find(|(name, _)| *name == file);
+        let reason = match put_aside {
+            Some((_, why)) => format!("put aside: {why}"),
+            None => "gone from the server's index before it was archived".to_owned(),
+        };
+        notices.push(match put_aside {
+            Some((_, why)) => format!(
+                "{file} was put aside and is a hole for now ({why}); 'binlogfs dlq retry' fills it"
+            ),
+            None => format!(
+                "{file} was gone from the server before it was archived: recorded as a hole"
+            ),
+        });
         before.push(Body::Hole(HoleRecord {
             timeline: known.timeline,
             incarnation: id,
             number: SegmentNumber(number),
             mount_name: name(&file),
             file,
-            reason: "gone from the server's index before it was archived".to_owned(),
+            reason,
             archived_at: by.now,
             archiver: by.archiver.to_owned(),
         }));
@@ -416,6 +428,7 @@ mod tests {
                 created: Micros(0),
                 history: &self.history,
                 follows: self.follows,
+                put_aside: &[],
             }
         }
     }
@@ -534,6 +547,7 @@ mod tests {
             created: Micros(rotated.0 + delay_seconds * 1_000_000),
             history: &none,
             follows,
+            put_aside: &[],
         };
         place(&state, &arrival, &Consent::default(), &BY).expect("has a place")
     }
@@ -583,6 +597,7 @@ mod tests {
             created: Micros(0),
             history: &sixth.history,
             follows: None,
+            put_aside: &[],
         };
         // As the commit does: the first record, and then the place again.
         for holes_left in [2, 1, 0] {
@@ -618,6 +633,7 @@ mod tests {
             created: Micros(0),
             history: &again.history,
             follows: None,
+            put_aside: &[],
         };
         let place = place(&state, &arrival, &Consent::default(), &BY).expect("has a place");
         assert_eq!(

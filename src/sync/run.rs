@@ -9,7 +9,7 @@ use super::pipeline::{self, Format, OnRead, Uploaded};
 use super::place::Arrival;
 use super::plan::{Plan, Seen};
 use crate::ledger::{LedgerState, SEGMENTS_PREFIX};
-use crate::model::{GtidSet, Incarnation, Micros, ObjectKey};
+use crate::model::{FileName, GtidSet, Incarnation, Micros, ObjectKey};
 use crate::source::{Listing, Source, SourceError, SourceFile};
 use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
@@ -24,6 +24,7 @@ pub(super) struct Run<'a> {
     pub(super) pool: CompressPool,
     pub(super) format: Format,
     pub(super) listing: Listing,
+    pub(super) put_aside: Vec<(FileName, String)>,
     pub(super) outcome: Outcome,
 }
 
@@ -54,10 +55,11 @@ impl Run<'_> {
         let (committer, pool, format, source) =
             (&self.committer, &self.pool, &self.format, self.source);
         let stop = &AtomicBool::new(false);
+        let ending = &self.settings.stop;
         let upload = |n: usize| {
             let on_read = Arc::clone(&on_read);
             async move {
-                if stop.load(Ordering::Relaxed) {
+                if stop.load(Ordering::Relaxed) || ending.load(Ordering::Relaxed) {
                     return (n, Ok(None));
                 }
                 (
@@ -81,8 +83,8 @@ impl Run<'_> {
                     continue;
                 }
                 Ok(Some(uploaded)) => {
-                    let committed =
-                        commit_one(committer, &self.listing, seen, plan, n, &uploaded).await;
+                    let files = (&self.listing, self.put_aside.as_slice());
+                    let committed = commit_one(committer, files, seen, plan, n, &uploaded).await;
                     committed.map(|committed| self.outcome.add(&seen[n], &uploaded, committed))
                 }
                 Err(e) => Err(e),
@@ -135,7 +137,7 @@ impl Outcome {
 }
 
 /// Uploads one file under a fresh, journaled key. `None` when it was purged before it could be opened.
-async fn upload_one(
+pub(super) async fn upload_one(
     committer: &Committer,
     source: &Source,
     pool: &CompressPool,
@@ -198,7 +200,7 @@ fn fresh_key(file: &str, encrypted: bool) -> Result<ObjectKey> {
 
 async fn commit_one(
     committer: &Committer,
-    listing: &Listing,
+    (listing, put_aside): (&Listing, &[(FileName, String)]),
     seen: &[Seen],
     plan: &Plan,
     n: usize,
@@ -219,6 +221,7 @@ async fn commit_one(
         created: uploaded.summary.created,
         history: &history,
         follows,
+        put_aside,
     };
     let successor = seen.get(n + 1).map(|next| &next.listed.file);
     let (closed_by, notice) = closed_by(&uploaded.summary, file, successor);

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 /// The layers from the top; a module may use those of lower layers, and of its own where [`BESIDE`] says so.
 const LAYERS: &[&[&str]] = &[
     &["cli"],
+    &["config"],
+    &["agent"],
     &["sync", "fs", "recover"],
     &["cache"],
     &["source", "stream"],

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, because linking is what costs.
 
+mod agent;
 mod archive;
 mod commands;
 mod corpus;

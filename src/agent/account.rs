@@ -1,0 +1,146 @@
+//! How a cycle went: booked, told to people, and published.
+
+use super::alarm::{Alarm, AlarmKind, Event, Notice, Severity, alarms};
+use super::health::{self, Backlog};
+use super::hooks::Message;
+use super::schedule;
+use super::stream::{Next, Tending};
+use super::survey::fresh;
+use crate::model::Micros;
+use crate::sync::Outcome;
+use anyhow::Result;
+use std::sync::Arc;
+
+impl Tending {
+    /// Books how the cycle went, and says when the next one is.
+    pub(super) fn account(&mut self, result: Result<Option<Outcome>>, begun_at: Micros) -> Next {
+        let breaker = Arc::clone(&self.agent.breaker);
+        self.health.totals.breaker_openings = breaker.openings();
+        self.health.breaker = breaker.state();
+        let poll = self.agent.policy.poll;
+        match result {
+            Err(error) => {
+                let text = format!("{error:#}");
+                tracing::error!(stream = self.agent.name, error = text, "the run failed");
+                self.health.last_error = Some(text);
+                self.health.failed_in_a_row = self.health.failed_in_a_row.saturating_add(1);
+                self.health.totals.runs += 1;
+                self.health.totals.failed_runs += 1;
+                let random = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
+                let pause = schedule::pause_after(self.health.failed_in_a_row, random);
+                return Next {
+                    pause: pause.max(breaker.closed_for()),
+                    may_wake: false,
+                };
+            }
+            Ok(outcome) if self.health.paused.is_none() => {
+                self.health.totals.runs += 1;
+                self.health.failed_in_a_row = 0;
+                self.health.last_error = None;
+                if let Some(outcome) = outcome {
+                    self.done(&outcome, begun_at);
+                } else if self.health.backlog.segments == 0 {
+                    self.health.last_success_at = Some(begun_at);
+                }
+            }
+            Ok(_) => {}
+        }
+        let pause = match breaker.closed_for() {
+            open if open.is_zero() => poll,
+            open => open,
+        };
+        Next {
+            pause,
+            may_wake: self.health.paused.is_none(),
+        }
+    }
+
+    fn done(&mut self, outcome: &Outcome, begun_at: Micros) {
+        let totals = &mut self.health.totals;
+        totals.segments += outcome.archived.len() as u64;
+        totals.bytes += outcome.bytes;
+        totals.stored_bytes += outcome.stored_bytes;
+        self.health.last_success_at = Some(begun_at);
+        self.health.backlog = Backlog::default();
+        let now = (self.agent.clock)();
+        self.expire(now);
+        for notice in &outcome.notices {
+            tracing::warn!(stream = self.agent.name, "{notice}");
+        }
+        if let [(first, _), ..] = outcome.archived.as_slice() {
+            self.health.last_archived_at = Some(now);
+            tracing::info!(
+                stream = self.agent.name,
+                segments = outcome.archived.len(),
+                first,
+                bytes = outcome.bytes,
+                stored_bytes = outcome.stored_bytes,
+                "archived"
+            );
+        }
+        // What was just recorded may be alarming: found out now, not at the next look.
+        let recounted = self.index().and_then(|index| {
+            let unsound = index.unsound()?;
+            fresh(&index, &unsound, now)
+        });
+        match recounted {
+            Ok(found) => {
+                for alarm in found {
+                    if !self.health.findings.contains(&alarm) {
+                        self.health.findings.push(alarm);
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the history could not be looked over"),
+        }
+    }
+
+    /// Raises and clears alarms, and publishes how things are.
+    pub(super) fn tell(&mut self) {
+        let now = (self.agent.clock)();
+        self.health.updated_at = now;
+        if self.health.dead_letters > 0 {
+            self.health.findings.push(Alarm {
+                kind: AlarmKind::DeadLetter,
+                severity: Severity::Critical,
+                text: format!(
+                    "{} binlogs could not be handled and were put aside: 'binlogfs dlq list' names them and the reasons, 'binlogfs dlq retry' tries again",
+                    self.health.dead_letters
+                ),
+            });
+        }
+        let found = alarms(&self.health, &self.agent.thresholds, now);
+        for notice in self.book.update(now, found, self.agent.repeat) {
+            self.notify(notice, now);
+        }
+        self.health.alarms = self.book.raised();
+        if let Err(error) = health::write(&self.agent.settings.state_dir, &self.health) {
+            tracing::warn!(stream = self.agent.name, %error, "health.json could not be written");
+        }
+        self.told.send_replace(self.health.clone());
+    }
+
+    fn notify(&self, notice: Notice, now: Micros) {
+        let (alarm, stream) = (&notice.alarm, self.agent.name.as_str());
+        let (kind, severity) = (alarm.kind.name(), alarm.severity.name());
+        match notice.event {
+            Event::Cleared => tracing::warn!(stream, alarm = kind, "alarm cleared"),
+            Event::Raised | Event::Escalated | Event::Repeated => {
+                tracing::error!(stream, alarm = kind, severity, "alarm: {}", alarm.text);
+            }
+        }
+        let Some(notices) = &self.agent.notices else {
+            return;
+        };
+        let message = Message {
+            stream: stream.to_owned(),
+            url: self.agent.url.clone(),
+            host: self.agent.host.clone(),
+            at: now,
+            notice,
+        };
+        if notices.try_send(message).is_err() {
+            tracing::error!(stream, "too many alarms wait to be told: this one is only in the log");
+        }
+    }
+}

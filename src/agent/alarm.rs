@@ -1,0 +1,463 @@
+//! What a person must know of before history is lost: the alarms of one stream, decided from its health. Pure.
+
+use super::health::Health;
+use crate::model::Micros;
+use crate::store::BreakerState;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What an alarm is about. One stream has at most one of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlarmKind {
+    /// Closed segments wait too long.
+    Lag,
+    /// The server is about to purge what is not archived.
+    Expiry,
+    /// The disk of the binlogs is about to be full.
+    DiskFull,
+    /// The store does not answer: the circuit breaker is open.
+    StoreDown,
+    /// Runs fail for another reason.
+    RunFailing,
+    /// A segment that existed cannot be read.
+    Hole,
+    /// History is missing between two segments.
+    Gap,
+    /// A segment fails its own checks.
+    Damage,
+    /// A file could not be handled, and was put aside.
+    DeadLetter,
+    /// The server lost transactions that are archived, or was RESET: a new timeline began.
+    Branch,
+    /// The server writes no binlog.
+    LogBinOff,
+    /// The server drops its binlog at a write error, and goes on.
+    IgnoreError,
+    /// The server encrypts its binlogs.
+    Encryption,
+    /// The server purges by size, whatever is archived.
+    ExpiryBySize,
+    /// A closed file has another size than the server says.
+    SizeMismatch,
+    /// The server does not answer queries.
+    ServerUnreachable,
+}
+
+impl AlarmKind {
+    /// Its name in metrics, hooks and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            AlarmKind::Lag => "lag",
+            AlarmKind::Expiry => "expiry",
+            AlarmKind::DiskFull => "disk_full",
+            AlarmKind::StoreDown => "store_down",
+            AlarmKind::RunFailing => "run_failing",
+            AlarmKind::Hole => "hole",
+            AlarmKind::Gap => "gap",
+            AlarmKind::Damage => "damage",
+            AlarmKind::DeadLetter => "dead_letter",
+            AlarmKind::Branch => "branch",
+            AlarmKind::LogBinOff => "log_bin_off",
+            AlarmKind::IgnoreError => "ignore_error",
+            AlarmKind::Encryption => "encryption",
+            AlarmKind::ExpiryBySize => "expiry_by_size",
+            AlarmKind::SizeMismatch => "size_mismatch",
+            AlarmKind::ServerUnreachable => "server_unreachable",
+        }
+    }
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Look at it today.
+    Warning,
+    /// Look at it now.
+    Critical,
+}
+
+impl Severity {
+    /// Its name in metrics, hooks and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+/// One alarm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// What it is about.
+    pub kind: AlarmKind,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What happened, and what to do.
+    pub text: String,
+}
+
+/// From when on something is alarming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Age of the oldest closed segment that is not archived.
+    pub lag_warning: Duration,
+    /// The same, critical.
+    pub lag_critical: Duration,
+    /// Time until the server may purge what is not archived.
+    pub expiry_warning: Duration,
+    /// The same, critical.
+    pub expiry_critical: Duration,
+    /// Time until the disk is full, at the rate at which it fills now.
+    pub disk_full_warning: Duration,
+    /// The same, critical.
+    pub disk_full_critical: Duration,
+    /// Runs in a row that fail before that is alarming: one may have met a server that restarts.
+    pub failed_runs: u32,
+}
+
+impl Default for Thresholds {
+    fn default() -> Thresholds {
+        const HOUR: u64 = 3600;
+        Thresholds {
+            lag_warning: Duration::from_secs(HOUR / 2),
+            lag_critical: Duration::from_secs(4 * HOUR),
+            expiry_warning: Duration::from_secs(24 * HOUR),
+            expiry_critical: Duration::from_secs(6 * HOUR),
+            disk_full_warning: Duration::from_secs(12 * HOUR),
+            disk_full_critical: Duration::from_secs(2 * HOUR),
+            failed_runs: 3,
+        }
+    }
+}
+
+/// The alarms that `health` gives reason for, at most one of a kind.
+pub fn alarms(health: &Health, limits: &Thresholds, now: Micros) -> Vec<Alarm> {
+    let mut found = Vec::new();
+    found.extend(lag(health, limits, now));
+    found.extend(expiry(health, limits));
+    found.extend(disk_full(health, limits));
+    found.extend(failing(health, limits));
+    found.extend(health.findings.iter().cloned());
+    // Of two of a kind the worse stays: the book has one place for each.
+    found.sort_by(|a, b| (a.kind, b.severity).cmp(&(b.kind, a.severity)));
+    found.dedup_by_key(|alarm| alarm.kind);
+    found
+}
+
+fn alarm(kind: AlarmKind, severity: Severity, text: impl Into<String>) -> Alarm {
+    let text = text.into();
+    Alarm {
+        kind,
+        severity,
+        text,
+    }
+}
+
+/// The severity of something that gets worse as `value` falls.
+fn falling(value: i64, warning: Duration, critical: Duration) -> Option<Severity> {
+    let below = |limit: Duration| value < i64::try_from(limit.as_secs()).unwrap_or(i64::MAX);
+    match (below(critical), below(warning)) {
+        (true, _) => Some(Severity::Critical),
+        (false, true) => Some(Severity::Warning),
+        (false, false) => None,
+    }
+}
+
+fn lag(health: &Health, limits: &Thresholds, now: Micros) -> Option<Alarm> {
+    let lag = health.backlog.lag_seconds(now)?;
+    // Over the limit is under its negative.
+    let severity = if lag >= limits.lag_critical.as_secs() {
+        Severity::Critical
+    } else if lag >= limits.lag_warning.as_secs() {
+        Severity::Warning
+    } else {
+        return None;
+    };
+    let why = health.why_waiting();
+    Some(alarm(
+        AlarmKind::Lag,
+        severity,
+        format!(
+            "{} closed segments ({} bytes) are not archived, the oldest for {}: {why}",
+            health.backlog.segments,
+            health.backlog.bytes,
+            span(lag),
+        ),
+    ))
+}
+
+fn expiry(health: &Health, limits: &Thresholds) -> Option<Alarm> {
+    let left = health.time_to_expiry_seconds?;
+    let severity = falling(left, limits.expiry_warning, limits.expiry_critical)?;
+    let when = if left >= 0 {
+        format!("in {}", span(left.unsigned_abs()))
+    } else {
+        format!("since {}, at its next rotation or restart", span(left.unsigned_abs()))
+    };
+    Some(alarm(
+        AlarmKind::Expiry,
+        severity,
+        format!(
+            "the server may purge {when} what is not archived ({} segments): find out why it is not ({}), or give it time with SET PERSIST \
+             binlog_expire_logs_seconds",
+            health.backlog.segments,
+            health.why_waiting(),
+        ),
+    ))
+}
+
+fn disk_full(health: &Health, limits: &Thresholds) -> Option<Alarm> {
+    let left = health.time_to_disk_full_seconds?;
+    let severity = falling(left, limits.disk_full_warning, limits.disk_full_critical)?;
+    Some(alarm(
+        AlarmKind::DiskFull,
+        severity,
+        format!(
+            "the disk of the binlogs is full in {} at the rate at which it fills now: free some space ('binlogfs purge-safe' names the \
+             binlogs that are archived)",
+            span(left.unsigned_abs())
+        ),
+    ))
+}
+
+fn failing(health: &Health, limits: &Thresholds) -> Option<Alarm> {
+    let error = health.last_error.as_deref().unwrap_or("");
+    match health.breaker {
+        BreakerState::Open | BreakerState::HalfOpen => Some(alarm(
+            AlarmKind::StoreDown,
+            Severity::Critical,
+            format!("the store does not answer, nothing is archived until it does: {error}"),
+        )),
+        BreakerState::Closed if health.failed_in_a_row >= limits.failed_runs => Some(alarm(
+            AlarmKind::RunFailing,
+            Severity::Critical,
+            format!(
+                "{} runs in a row have failed, nothing is archived: {error}",
+                health.failed_in_a_row
+            ),
+        )),
+        BreakerState::Closed => None,
+    }
+}
+
+/// Seconds for people: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.
+pub fn span(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match () {
+        () if seconds < 120 => format!("{seconds} s"),
+        () if hours < 2 => format!("{minutes} min"),
+        () if days < 2 => format!("{hours} h {} min", minutes % 60),
+        () => format!("{days} d {} h", hours % 24),
+    }
+}
+
+/// What changed about an alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// It was not there before.
+    Raised,
+    /// It was a warning and is critical now.
+    Escalated,
+    /// It is still there, and was last told of long ago.
+    Repeated,
+    /// It is over.
+    Cleared,
+}
+
+/// What to tell of an alarm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// What changed.
+    pub event: Event,
+    /// The alarm; the last one there was, if it is over.
+    #[serde(flatten)]
+    pub alarm: Alarm,
+    /// When it was raised.
+    pub since: Micros,
+}
+
+/// An alarm that is raised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Raised {
+    /// The alarm as it is now.
+    #[serde(flatten)]
+    pub alarm: Alarm,
+    /// When it was raised.
+    pub since: Micros,
+    /// When it was last told of.
+    pub told_at: Micros,
+}
+
+/// The alarms that are raised, so that each is told of once.
+#[derive(Clone, Debug, Default)]
+pub struct AlarmBook {
+    raised: BTreeMap<AlarmKind, Raised>,
+}
+
+impl AlarmBook {
+    /// The book as an earlier process left it.
+    pub fn of(raised: impl IntoIterator<Item = Raised>) -> AlarmBook {
+        AlarmBook {
+            raised: raised.into_iter().map(|r| (r.alarm.kind, r)).collect(),
+        }
+    }
+
+    /// What is raised, in the order of [`AlarmKind`].
+    pub fn raised(&self) -> Vec<Raised> {
+        self.raised.values().cloned().collect()
+    }
+
+    /// Compares what is alarming `now` with what was, and gives what to tell. What stays is told again after `repeat`.
+    pub fn update(&mut self, now: Micros, alarms: Vec<Alarm>, repeat: Duration) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        let over: Vec<_> = self
+            .raised
+            .keys()
+            .filter(|kind| !alarms.iter().any(|alarm| alarm.kind == **kind))
+            .copied()
+            .collect();
+        for kind in over {
+            if let Some(raised) = self.raised.remove(&kind) {
+                notices.push(Notice {
+                    event: Event::Cleared,
+                    alarm: raised.alarm,
+                    since: raised.since,
+                });
+            }
+        }
+        for alarm in alarms {
+            notices.extend(self.take(now, alarm, repeat));
+        }
+        notices
+    }
+
+    fn take(&mut self, now: Micros, alarm: Alarm, repeat: Duration) -> Option<Notice> {
+        let repeat = i64::try_from(repeat.as_micros()).unwrap_or(i64::MAX);
+        let (event, since) = match self.raised.get_mut(&alarm.kind) {
+            None => (Event::Raised, now),
+            Some(known) if alarm.severity > known.alarm.severity => (Event::Escalated, known.since),
+            Some(known) if now.0.saturating_sub(known.told_at.0) >= repeat => {
+                (Event::Repeated, known.since)
+            }
+            Some(known) => {
+                known.alarm = alarm;
+                return None;
+            }
+        };
+        let raised = Raised {
+            alarm: alarm.clone(),
+            since,
+            told_at: now,
+        };
+        self.raised.insert(alarm.kind, raised);
+        Some(Notice {
+            event,
+            alarm,
+            since,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::health::Backlog;
+    use super::*;
+
+    fn at(seconds: i64) -> Micros {
+        Micros(seconds * 1_000_000)
+    }
+
+    fn waiting_since(seconds: i64) -> Health {
+        Health {
+            backlog: Backlog {
+                segments: 3,
+                bytes: 4096,
+                oldest_closed_at: Some(at(seconds)),
+            },
+            ..Health::default()
+        }
+    }
+
+    #[test]
+    fn lag_warns_then_is_critical_and_is_over_when_nothing_waits() {
+        let limits = Thresholds::default();
+        let health = waiting_since(0);
+        for (now, severity) in [
+            (1799, None),
+            (1800, Some(Severity::Warning)),
+            (4 * 3600, Some(Severity::Critical)),
+        ] {
+            let found = alarms(&health, &limits, at(now));
+            assert_eq!(found.first().map(|a| a.severity), severity, "{now}");
+        }
+        assert_eq!(alarms(&Health::default(), &limits, at(1 << 30)), []);
+    }
+
+    #[test]
+    fn expiry_is_critical_before_and_after_it_is_reached() {
+        let limits = Thresholds::default();
+        for (left, severity) in [
+            (24 * 3600, None),
+            (24 * 3600 - 1, Some(Severity::Warning)),
+            (3600, Some(Severity::Critical)),
+            (-10, Some(Severity::Critical)),
+        ] {
+            let health = Health {
+                time_to_expiry_seconds: Some(left),
+                ..Health::default()
+            };
+            let found = alarms(&health, &limits, at(0));
+            assert_eq!(found.first().map(|a| a.severity), severity, "{left}");
+        }
+    }
+
+    #[test]
+    fn an_alarm_is_told_once_when_it_comes_when_it_worsens_again_after_long_and_when_it_goes() {
+        let mut book = AlarmBook::default();
+        let repeat = Duration::from_secs(4 * 3600);
+        let warning = alarm(AlarmKind::Lag, Severity::Warning, "w");
+        let critical = alarm(AlarmKind::Lag, Severity::Critical, "c");
+        let mut events = |now: i64, alarms: &[&Alarm]| -> Vec<Event> {
+            let alarms = alarms.iter().copied().cloned().collect();
+            let notices = book.update(at(now), alarms, repeat);
+            notices.iter().map(|notice| notice.event).collect()
+        };
+        assert_eq!(events(0, &[&warning]), [Event::Raised]);
+        assert_eq!(events(60, &[&warning]), []);
+        assert_eq!(events(120, &[&critical]), [Event::Escalated]);
+        assert_eq!(events(180, &[&critical]), []);
+        assert_eq!(events(120 + 4 * 3600, &[&critical]), [Event::Repeated]);
+        assert_eq!(events(5 * 3600, &[&warning]), []);
+        assert_eq!(events(5 * 3600 + 1, &[]), [Event::Cleared]);
+        assert_eq!(events(5 * 3600 + 2, &[]), []);
+    }
+
+    #[test]
+    fn a_book_that_was_written_down_tells_nothing_twice() {
+        let mut book = AlarmBook::default();
+        let damage = alarm(AlarmKind::Damage, Severity::Critical, "d");
+        let hour = Duration::from_secs(3600);
+        book.update(at(0), vec![damage.clone()], hour);
+        let mut after = AlarmBook::of(book.raised());
+        assert_eq!(after.update(at(60), vec![damage], hour), []);
+    }
+
+    #[test]
+    fn of_two_of_a_kind_the_worse_stays() {
+        let health = Health {
+            findings: vec![
+                alarm(AlarmKind::Hole, Severity::Warning, "old"),
+                alarm(AlarmKind::Hole, Severity::Critical, "new"),
+            ],
+            ..Health::default()
+        };
+        let found = alarms(&health, &Thresholds::default(), at(0));
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].text, "new");
+    }
+}

@@ -1,0 +1,51 @@
+//! One process that looks after streams for years: when it archives, what it tells of it, and whom.
+//!
+//! # One stream
+//! ```text
+//!            ┌── inotify, or the poll interval, or the end of a pause
+//!            ▼
+//!  look: files, backlog, server (sight) ── decide ──► sync::archive_once ──► health ──► alarms ──► hooks
+//!            ▲                          (schedule)                            │
+//!            └────────────────────────────────────────────────────────────────┴──► health.json, /metrics, log
+//! ```
+//! Each stream has a task, a state directory, a circuit breaker and limits of its own; one that fails delays no other. [`stream`]
+//! is the shell that looks and waits; what is decided is pure: [`schedule`] when to run, [`alarm`] what is alarming.
+//!
+//! # Failures
+//! | what fails | what happens |
+//! |---|---|
+//! | a call to the store | tried again with jitter and a budget ([`crate::store::retry`]) |
+//! | calls in a row | the circuit breaker opens ([`crate::store::breaker`]); alarm `store_down`; tried again after growing pauses |
+//! | a run, for another reason | the next one after a growing pause; alarm `run_failing` after the third |
+//! | a run, because of one file, for ten minutes | the file is put aside ([`crate::sync::dead_letter`]); alarm `dead_letter`; what follows is archived |
+//! | the server does not answer | archiving goes on from its files; alarm `server_unreachable`; nothing is rotated |
+//! | a hook | tried again for ten minutes, then only logged |
+//! | this process | the next one finds out everything anew; `health.json` keeps it from telling the same alarms again |
+//!
+//! Nothing gives up for good, and nothing is skipped without a record and an alarm.
+
+mod account;
+pub mod alarm;
+pub mod disk;
+pub mod endpoint;
+pub mod health;
+pub mod hooks;
+pub mod metrics;
+pub mod nice;
+pub mod schedule;
+pub mod service;
+pub mod sight;
+pub mod stream;
+mod survey;
+pub mod wake;
+
+use crate::model::Micros;
+use std::sync::Arc;
+
+/// The time of day, from the system; from a test's own clock where hours must pass in milliseconds.
+pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
+
+/// The system's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(Micros::now)
+}

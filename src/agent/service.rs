@@ -1,0 +1,72 @@
+//! The agent as a service: signals, systemd's notifications and its watchdog.
+
+use super::health::Health;
+use sd_notify::NotifyState;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// The watchdog is told this often within its time.
+const WATCHDOG_PARTS: u32 = 3;
+/// How often the status line of `systemctl status` is renewed.
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd could not be notified");
+    }
+}
+
+/// Says that the agent is up.
+pub fn ready() {
+    notify(&[NotifyState::Ready]);
+}
+
+/// Says that it is about to end.
+pub fn stopping() {
+    notify(&[NotifyState::Stopping]);
+}
+
+/// Waits for SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the signals cannot be waited for.
+pub async fn asked_to_stop() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Feeds the watchdog, and renews the status line, until the process ends. The watchdog goes hungry when a stream's task is gone.
+pub async fn tend(healths: Vec<watch::Receiver<Health>>) {
+    let watchdog = sd_notify::watchdog_enabled();
+    let pause = watchdog.map_or(STATUS_EVERY, |time| (time / WATCHDOG_PARTS).min(STATUS_EVERY));
+    loop {
+        let gone = healths.iter().any(|health| health.has_changed().is_err());
+        let status = status(&healths);
+        if watchdog.is_some() && !gone {
+            notify(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
+        } else {
+            notify(&[NotifyState::Status(&status)]);
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn status(healths: &[watch::Receiver<Health>]) -> String {
+    let (mut segments, mut waiting, mut alarms) = (0, 0, 0);
+    for health in healths {
+        let health = health.borrow();
+        segments += health.totals.segments;
+        waiting += health.backlog.segments;
+        alarms += health.alarms.len();
+    }
+    format!(
+        "{} streams, {segments} segments archived, {waiting} waiting, {alarms} alarms",
+        healths.len()
+    )
+}

@@ -1,0 +1,270 @@
+//! The archiver of one stream, for as long as the process lives: it looks, decides, archives, and tells how it is.
+
+use super::Clock;
+use super::alarm::{AlarmBook, Thresholds};
+use super::disk::DiskTrend;
+use super::health::{self, Health};
+use super::hooks::Message;
+use super::schedule::{self, Decision, Moment, Policy};
+use super::sight::{Ask, RotationRule, Sight};
+use super::wake::Watch;
+use crate::source::Source;
+use crate::store::{Breaker, SharedStore};
+use crate::sync::{Batch, Heads, Outcome, Settings, archive_once};
+use anyhow::Result;
+use futures::future::BoxFuture;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+/// A new binlog is in the directory before it is in the index file: a moment later it is in both.
+const SETTLE: Duration = Duration::from_millis(200);
+/// How long a run that is asked to end may take to finish what is in flight. What it leaves, the next process removes.
+const FAREWELL: Duration = Duration::from_secs(20);
+
+/// Opens the store; called again until it succeeds.
+pub type OpenStore = Box<dyn Fn() -> BoxFuture<'static, Result<SharedStore>> + Send + Sync>;
+
+/// What a stream's archiver needs.
+pub struct StreamAgent {
+    /// Its name.
+    pub name: String,
+    /// Its URL, for people.
+    pub url: String,
+    /// The data directory or the binlog index file.
+    pub source: PathBuf,
+    /// How its store is opened, with the breaker around it.
+    pub open: OpenStore,
+    /// The breaker around it.
+    pub breaker: Arc<Breaker>,
+    /// How to archive.
+    pub settings: Settings,
+    /// When to archive.
+    pub policy: Policy,
+    /// When to raise an alarm.
+    pub thresholds: Thresholds,
+    /// What `binlog_expire_logs_seconds` is, where nobody can be asked.
+    pub expire_after: Option<Duration>,
+    /// Who can ask the server.
+    pub ask: Option<Arc<dyn Ask>>,
+    /// After this long an alarm that is still raised is told of again.
+    pub repeat: Duration,
+    /// Where notices go, beside the log.
+    pub notices: Option<mpsc::Sender<Message>>,
+    /// The host's name.
+    pub host: String,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// One at work.
+pub struct Tending {
+    pub(super) agent: StreamAgent,
+    pub(super) store: Option<SharedStore>,
+    pub(super) heads: Heads,
+    pub(super) disk: DiskTrend,
+    pub(super) book: AlarmBook,
+    pub(super) health: Health,
+    pub(super) told: watch::Sender<Health>,
+    pub(super) sight: Option<(Instant, Result<Sight, String>)>,
+    pub(super) yielding_since: Option<Instant>,
+}
+
+/// What was seen of the server's files.
+pub(super) struct Seen {
+    pub(super) source: Source,
+    pub(super) batch: Batch,
+}
+
+/// What the next cycle waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// At most this long.
+    pub pause: Duration,
+    /// Or until the kernel tells of a new binlog.
+    pub may_wake: bool,
+}
+
+impl Tending {
+    /// Begins; what the process before knew of its alarms is taken over.
+    pub fn new(agent: StreamAgent) -> (Tending, watch::Receiver<Health>) {
+        let before = health::read(&agent.settings.state_dir).unwrap_or_default();
+        let health = Health {
+            stream: agent.name.clone(),
+            url: agent.url.clone(),
+            started_at: (agent.clock)(),
+            last_success_at: before.last_success_at,
+            last_archived_at: before.last_archived_at,
+            alarms: before.alarms.clone(),
+            ..Health::default()
+        };
+        let (told, hear) = watch::channel(health.clone());
+        let tending = Tending {
+            book: AlarmBook::of(before.alarms),
+            agent,
+            store: None,
+            heads: Heads::default(),
+            disk: DiskTrend::default(),
+            health,
+            told,
+            sight: None,
+            yielding_since: None,
+        };
+        (tending, hear)
+    }
+
+    /// Runs until `stop` is true, or its sender is gone.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut watch: Option<Watch> = None;
+        while !*stop.borrow() {
+            if watch.is_none() {
+                watch = self.watch();
+            }
+            let Some(next) = self.cycle_until(&mut stop).await else {
+                break;
+            };
+            let woken = async {
+                match &watch {
+                    Some(watch) if next.may_wake => watch.changed().await,
+                    Some(_) | None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = stop.changed() => break,
+                () = tokio::time::sleep(next.pause) => {}
+                woken = woken => match woken {
+                    Ok(()) => tokio::time::sleep(SETTLE).await,
+                    Err(error) => {
+                        tracing::warn!(stream = self.agent.name, %error, "the binlogs are only polled for a while");
+                        watch = None;
+                        tokio::time::sleep(self.agent.policy.poll).await;
+                    }
+                },
+            }
+        }
+        tracing::info!(stream = self.agent.name, "ended");
+    }
+
+    fn watch(&self) -> Option<Watch> {
+        let source = Source::open(&self.agent.source).ok()?;
+        match Watch::new(source.index_path()) {
+            Ok(watch) => Some(watch),
+            Err(error) => {
+                tracing::warn!(stream = self.agent.name, %error, "new binlogs are found by polling alone");
+                None
+            }
+        }
+    }
+
+    /// One cycle, or `None` if it was stopped meanwhile: files in flight get a moment to end.
+    async fn cycle_until(&mut self, stop: &mut watch::Receiver<bool>) -> Option<Next> {
+        let flag = Arc::clone(&self.agent.settings.stop);
+        let mut cycle = std::pin::pin!(self.cycle());
+        tokio::select! {
+            next = &mut cycle => return Some(next),
+            _ = stop.changed() => flag.store(true, Ordering::Relaxed),
+        }
+        // What is dropped here, the journal remembers.
+        let _ = tokio::time::timeout(FAREWELL, cycle).await;
+        None
+    }
+
+    /// Looks, archives if it is time to, and tells how it went.
+    pub async fn cycle(&mut self) -> Next {
+        let begun_at = (self.agent.clock)();
+        let looked = self.look().await;
+        let mut paused = None;
+        let result = match looked {
+            Err(error) => Err(error),
+            Ok(seen) => match self.decide() {
+                Decision::Run => self.archive(seen).await,
+                Decision::Wait { why, yields } => {
+                    self.yielding_since = match yields {
+                        true => self.yielding_since.or_else(|| Some(Instant::now())),
+                        false => None,
+                    };
+                    paused = Some(why);
+                    Ok(None)
+                }
+            },
+        };
+        if paused.is_none() {
+            self.yielding_since = None;
+        }
+        self.health.paused = paused;
+        let next = self.account(result, begun_at);
+        self.tell();
+        next
+    }
+
+    fn decide(&self) -> Decision {
+        let urgent = self.is_urgent();
+        self.agent.settings.pace.set_urgent(urgent);
+        let time = jiff::Timestamp::from_microsecond((self.agent.clock)().0)
+            .unwrap_or_default()
+            .to_zoned(jiff::tz::TimeZone::system())
+            .time();
+        let sight = self.sight();
+        schedule::decide(
+            &self.agent.policy,
+            &Moment {
+                time,
+                waiting: self.health.backlog.segments,
+                urgent,
+                breaker_closed_for: self.agent.breaker.closed_for(),
+                threads_running: sight.and_then(|sight| sight.threads_running),
+                replica_lag: sight.and_then(|sight| sight.replica_lag),
+                yielded_for: self
+                    .yielding_since
+                    .map_or(Duration::ZERO, |since| since.elapsed()),
+            },
+        )
+    }
+
+    /// Archives what waits, and rotates if that is due. Without anything to do, nothing is sent to the store.
+    async fn archive(&mut self, seen: Seen) -> Result<Option<Outcome>> {
+        let mut outcome = None;
+        let first = self.health.totals.runs == 0;
+        if self.health.backlog.segments > 0 || first || self.health.failed_in_a_row > 0 {
+            let store = match &self.store {
+                Some(store) => Arc::clone(store),
+                None => {
+                    let store = (self.agent.open)().await?;
+                    self.store = Some(Arc::clone(&store));
+                    store
+                }
+            };
+            let done = archive_once(&seen.source, seen.batch, store, &self.agent.settings).await;
+            outcome = Some(match done {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    let journal = self.journal()?;
+                    return Err(self.blame(&journal, error));
+                }
+            });
+        }
+        self.rotate().await;
+        Ok(outcome)
+    }
+
+    async fn rotate(&mut self) {
+        let (Some(ask), Some(after)) = (&self.agent.ask, self.agent.policy.rotate_after) else {
+            return;
+        };
+        let waiting = self.health.backlog.lag_seconds((self.agent.clock)());
+        let rule = RotationRule {
+            after,
+            oldest_waiting_age: waiting.map(Duration::from_secs),
+        };
+        match ask.rotate(&rule).await {
+            Ok(true) => tracing::info!(stream = self.agent.name, "FLUSH BINARY LOGS (rotate_after)"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(stream = self.agent.name, error, "the binlog was not rotated");
+            }
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! A look at one stream: its files, what of them waits, what is wrong with its history, and what its server says.
+
+use super::alarm::{Alarm, AlarmKind, Severity};
+use super::health::{Backlog, Blemishes};
+use super::sight::{FileSeen, Sight};
+use super::stream::{Seen, Tending};
+use crate::index::{EntryRow, Index};
+use crate::ledger::EntryState;
+use crate::model::Micros;
+use crate::source::Source;
+use crate::sync::archive::INDEX_NAME;
+use crate::sync::dead_letter::{self, Patience};
+use crate::sync::journal::Journal;
+use crate::sync::{Batch, read_batch_with};
+use anyhow::{Context as _, Result};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often the server is asked, at most.
+const ASK_EVERY: Duration = Duration::from_secs(15);
+/// For this long after it was recorded, a hole, a gap, damage or a branch is alarming. `status` names it for ever.
+const FRESH_MICROS: i64 = 24 * 3600 * 1_000_000;
+/// Most recent findings looked at for their age; the counts are of all.
+const FRESH_MAX: usize = 1000;
+
+impl Tending {
+    /// Lists the files, counts what waits, and asks the server.
+    pub(super) async fn look(&mut self) -> Result<Seen> {
+        let source = Source::open(&self.agent.source)?;
+        let state_dir = &self.agent.settings.state_dir;
+        std::fs::create_dir_all(state_dir).with_context(|| {
+            format!("cannot create the state directory {}", state_dir.display())
+        })?;
+        let journal = self.journal()?;
+        let letters = journal.dead_letters()?;
+        self.health.dead_letters = letters.len() as u64;
+        let batch = match read_batch_with(&source, &mut self.heads, &letters) {
+            Ok(batch) => batch,
+            Err(error) => return Err(self.blame(&journal, error)),
+        };
+        self.count(&batch)?;
+        let files: Vec<FileSeen> = batch
+            .files()
+            .map(|(file, size, closed)| (file.clone(), size, closed))
+            .collect();
+        self.ask(&files).await;
+        let now = (self.agent.clock)();
+        if let Some(dir) = batch.dir() {
+            self.disk.look(dir, now);
+        }
+        self.health.time_to_disk_full_seconds = self.disk.full_in_seconds();
+        self.expire(now);
+        Ok(Seen { source, batch })
+    }
+
+    pub(super) fn journal(&self) -> Result<Journal> {
+        let settings = &self.agent.settings;
+        Ok(Journal::open(
+            &settings.state_dir,
+            Arc::clone(&settings.interrupt),
+        )?)
+    }
+
+    pub(super) fn index(&self) -> Result<Index> {
+        let path = self.agent.settings.state_dir.join(INDEX_NAME);
+        Ok(Index::open(&path)?.0)
+    }
+
+    /// Notes which file a failed run is to be blamed on, if any.
+    pub(super) fn blame(&self, journal: &Journal, error: anyhow::Error) -> anyhow::Error {
+        let Some(at_fault) = dead_letter::fault_of_file(&error) else {
+            return error;
+        };
+        let patience = Patience {
+            runs: self.agent.policy.dead_letter_runs,
+            time: self.agent.policy.dead_letter_after,
+        };
+        let (path, reason) = (at_fault.0, at_fault.1.as_str());
+        let now = (self.agent.clock)();
+        let blamed = self
+            .index()
+            .and_then(|index| dead_letter::blame(journal, &index, (path, reason), patience, now));
+        match blamed {
+            Ok(Some(letter)) => {
+                tracing::error!(
+                    stream = self.agent.name,
+                    file = letter.file,
+                    reason = letter.reason,
+                    "put aside: its place becomes a hole; 'binlogfs dlq retry' fills it"
+                );
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "which file failed could not be noted"),
+        }
+        error
+    }
+
+    /// Counts what waits, and what is wrong with the history, by the local index.
+    fn count(&mut self, batch: &Batch) -> Result<()> {
+        let index = self.index()?;
+        let (segments, bytes, oldest_closed_at) = batch.waiting(&index)?;
+        self.health.backlog = Backlog {
+            segments,
+            bytes,
+            oldest_closed_at,
+        };
+        let mut blemishes = Blemishes {
+            timelines: index.state()?.map_or(0, |state| state.timelines().count()) as u64,
+            ..Blemishes::default()
+        };
+        let unsound = index.unsound()?;
+        for row in &unsound {
+            *match row.state {
+                EntryState::Hole => &mut blemishes.holes,
+                EntryState::Gap => &mut blemishes.gaps,
+                EntryState::Damaged => &mut blemishes.damaged,
+                EntryState::Lost => &mut blemishes.lost_records,
+                EntryState::Archived => continue,
+            } += 1;
+        }
+        self.health.blemishes = blemishes;
+        self.health.findings = fresh(&index, &unsound, (self.agent.clock)())?;
+        Ok(())
+    }
+
+    async fn ask(&mut self, files: &[FileSeen]) {
+        let Some(ask) = self.agent.ask.clone() else {
+            return;
+        };
+        let asked_lately = |(at, _): &(Instant, _)| at.elapsed() < ASK_EVERY;
+        if !self.sight.as_ref().is_some_and(asked_lately) {
+            self.sight = Some((Instant::now(), ask.look(files).await));
+        }
+        let Some((_, sight)) = &self.sight else {
+            return;
+        };
+        self.health.server_up = Some(sight.is_ok());
+        match sight {
+            Ok(sight) => self.health.findings.extend(sight.alarms.iter().cloned()),
+            Err(error) => self.health.findings.push(Alarm {
+                kind: AlarmKind::ServerUnreachable,
+                severity: Severity::Warning,
+                text: format!(
+                    "the server cannot be asked ({error}): archiving goes on from its files; nothing is rotated, and its settings are not watched"
+                ),
+            }),
+        }
+    }
+
+    pub(super) fn sight(&self) -> Option<&Sight> {
+        self.sight.as_ref()?.1.as_ref().ok()
+    }
+
+    fn expire_after(&self) -> Option<Duration> {
+        let said = self.sight().and_then(|sight| sight.expire_after);
+        said.or(self.agent.expire_after)
+    }
+
+    pub(super) fn expire(&mut self, now: Micros) {
+        let age = self.health.backlog.lag_seconds(now).unwrap_or(0);
+        self.health.time_to_expiry_seconds = self.expire_after().map(|after| {
+            let after = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
+            after.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX))
+        });
+    }
+
+    /// Whether waiting would endanger what waits.
+    pub(super) fn is_urgent(&self) -> bool {
+        let under = |left: Option<i64>, limit: Duration| {
+            left.is_some_and(|left| left < i64::try_from(limit.as_secs()).unwrap_or(i64::MAX))
+        };
+        let (health, limits) = (&self.health, &self.agent.thresholds);
+        health.backlog.segments > 0
+            && (under(health.time_to_expiry_seconds, limits.expiry_warning)
+                || under(health.time_to_disk_full_seconds, limits.disk_full_warning))
+    }
+}
+
+/// Alarms for what was recorded lately.
+pub(super) fn fresh(index: &Index, unsound: &[EntryRow], now: Micros) -> Result<Vec<Alarm>> {
+    let mut found: Vec<Alarm> = Vec::new();
+    for row in unsound.iter().take(FRESH_MAX) {
+        let Some(recorded_at) = index.recorded_at(row.seq)? else {
+            continue;
+        };
+        if now.0.saturating_sub(recorded_at.0) > FRESH_MICROS {
+            continue;
+        }
+        let kind = match row.state {
+            EntryState::Hole => AlarmKind::Hole,
+            EntryState::Gap | EntryState::Lost => AlarmKind::Gap,
+            EntryState::Damaged => AlarmKind::Damage,
+            EntryState::Archived => continue,
+        };
+        if found.iter().any(|alarm| alarm.kind == kind) {
+            continue;
+        }
+        let entry = index.entry_by_seq(row.seq)?;
+        let reason = entry.map(|entry| entry.reason).unwrap_or_default();
+        found.push(Alarm {
+            kind,
+            severity: Severity::Critical,
+            text: format!(
+                "{} is a {} in the history: {reason}; 'binlogfs status' names all, and recovery stops there",
+                row.mount_name,
+                kind.name()
+            ),
+        });
+    }
+    found.extend(fresh_branch(index, now)?);
+    Ok(found)
+}
+
+/// An alarm for a timeline that began lately.
+fn fresh_branch(index: &Index, now: Micros) -> Result<Option<Alarm>> {
+    let state = index.state()?;
+    let Some((newest, _)) = state.as_deref().and_then(|state| state.newest_timeline()) else {
+        return Ok(None);
+    };
+    let first = index.entries(newest, None, 1)?.pop();
+    let branch = first.and_then(|entry| {
+        let segment = entry.segment?;
+        Some((segment.branch?, segment.archived_at))
+    });
+    let Some((branch, begun_at)) = branch else {
+        return Ok(None);
+    };
+    let is_fresh = now.0.saturating_sub(begun_at.0) <= FRESH_MICROS;
+    Ok(is_fresh.then(|| Alarm {
+        kind: AlarmKind::Branch,
+        severity: Severity::Critical,
+        text: format!(
+            "timeline {newest} has left timeline {}: the server does not have all that is archived (RESET, a restore, or a failover that \
+             lost transactions: {}); the old timeline stays readable under .timeline/{}/",
+            branch.timeline,
+            if branch.lost.is_empty() { "none known".to_owned() } else { branch.lost.to_string() },
+            branch.timeline
+        ),
+    }))
+}

@@ -1,0 +1,179 @@
+//! The configuration file of an agent: `/etc/binlogfs.toml`.
+//!
+//! Every option is described in `packaging/binlogfs.toml`, which a test reads. All mistakes of a file are found at once, each
+//! with its line and with what to write instead. Secrets are never in it: keys and passwords come from files that it names, or
+//! from the environment.
+
+mod section;
+mod stream;
+mod value;
+
+pub use section::Mistake;
+pub use stream::{LEVEL_MAX, MysqlAccess, PARALLEL_MAX, StreamConfig};
+pub use value::{duration, rate};
+
+use section::{Reader, Section};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::de::DeTable;
+
+/// Largest configuration file read: thousands of streams.
+pub const CONFIG_MAX_BYTES: u64 = 16 << 20;
+/// Where the status endpoint listens by default.
+pub const STATUS_LISTEN: &str = "127.0.0.1:9418";
+
+/// What the agent does for all its streams.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentConfig {
+    /// Where metrics and health are served; nowhere if `None`.
+    pub listen: Option<SocketAddr>,
+    /// Niceness of the process, 0 to 19.
+    pub nice: i32,
+    /// Whether its disk accesses wait for everybody else's (I/O class idle).
+    pub io_idle: bool,
+    /// Whom alarms are posted to: a file with the URL, which is often a secret.
+    pub webhook_file: Option<PathBuf>,
+    /// What is run at each alarm: a program and its arguments.
+    pub command: Vec<String>,
+    /// After this long an alarm that is still raised is told of again.
+    pub repeat: Duration,
+}
+
+impl Default for AgentConfig {
+    fn default() -> AgentConfig {
+        AgentConfig {
+            listen: STATUS_LISTEN.parse().ok(),
+            nice: 10,
+            io_idle: false,
+            webhook_file: None,
+            command: Vec::new(),
+            repeat: Duration::from_secs(4 * 3600),
+        }
+    }
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// What holds for the process.
+    pub agent: AgentConfig,
+    /// The streams it archives to.
+    pub streams: Vec<StreamConfig>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.print())]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl Mistakes {
+    fn print(&self) -> String {
+        let lines: Vec<_> = self
+            .0
+            .iter()
+            .map(|mistake| format!("line {}: {}", mistake.line, mistake.text))
+            .collect();
+        lines.join("\n")
+    }
+}
+
+impl Config {
+    /// Reads the text of a configuration file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str) -> Result<Config, Mistakes> {
+        Config::read(text).0
+    }
+
+    /// The same, with the keys that each table can have: for the test of the example.
+    pub fn read(text: &str) -> (Result<Config, Mistakes>, BTreeSet<&'static str>) {
+        let reader = Reader::new(text);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            let at = error.span().map_or(0, |span| span.start);
+            reader.mistake(at, format!("this is no TOML: {}", error.message()));
+        }
+        if !errors.is_empty() {
+            return (Err(Mistakes(reader.mistakes())), BTreeSet::new());
+        }
+        let top = Section::new(&reader, "the file", 0, document.get_ref());
+        let mut known = BTreeSet::new();
+        let agent = match top.section("agent") {
+            Some(section) => read_agent(section, &mut known),
+            None => AgentConfig::default(),
+        };
+        let mut defaults = StreamConfig::default();
+        if let Some(section) = top.section("archive") {
+            stream::read_common(&section, &mut defaults);
+            known.extend(section.asked());
+            section.end();
+        }
+        let sections = top.sections("stream");
+        if sections.is_empty() {
+            reader.mistake(
+                0,
+                "there is no stream; add one with [[stream]], name, source and to",
+            );
+        }
+        let mut streams: Vec<StreamConfig> = Vec::new();
+        for section in sections {
+            let read = stream::read(&section, &defaults);
+            if let Some(twin) = streams.iter().find_map(|other| read.twin(other)) {
+                section.mistake(twin, "is that of another stream, too; each needs its own");
+            }
+            known.extend(section.asked());
+            section.end();
+            streams.push(read);
+        }
+        top.end();
+        let mistakes = reader.mistakes();
+        if !mistakes.is_empty() {
+            return (Err(Mistakes(mistakes)), known);
+        }
+        (Ok(Config { agent, streams }), known)
+    }
+}
+
+/// Reads an address to listen on, which must be of this host.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn listen(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(address),
+        Ok(_) => Err(
+            "is not on this host: it says what you back up and has no password; listen on 127.0.0.1 and let a proxy with one serve it"
+                .to_owned(),
+        ),
+        Err(_) => Err(format!("{text:?} is no address; write \"{STATUS_LISTEN}\"")),
+    }
+}
+
+fn read_agent(section: Section<'_>, known: &mut BTreeSet<&'static str>) -> AgentConfig {
+    let mut agent = AgentConfig::default();
+    let listen = section.parse("listen", |text| match text {
+        "off" => Ok(None),
+        address => listen(address).map(Some),
+    });
+    agent.listen = listen.unwrap_or(agent.listen);
+    if let Some(nice) = section.integer("nice", 0..=19) {
+        agent.nice = i32::try_from(nice).unwrap_or(agent.nice);
+    }
+    agent.io_idle = section.flag("io_idle").unwrap_or(agent.io_idle);
+    agent.webhook_file = section.text("webhook_file").map(PathBuf::from);
+    agent.command = section
+        .list("command", |text| Ok::<_, String>(text.to_owned()))
+        .unwrap_or_default();
+    agent.repeat = section
+        .parse("repeat", value::duration)
+        .unwrap_or(agent.repeat);
+    known.extend(section.asked());
+    section.end();
+    agent
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! What the configuration says of one stream, and of all of them in `[archive]`.
+
+use super::section::Section;
+use super::value;
+use crate::agent::alarm::Thresholds;
+use crate::agent::schedule::Policy;
+use crate::model::StoreUrl;
+use crate::segment::Recipients;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Compression beyond this gains a few percent for several times the work of the database host.
+pub const LEVEL_MAX: i32 = 19;
+/// Threads and transfers beyond this are a mistake.
+pub const PARALLEL_MAX: u16 = 64;
+
+/// How the server is asked, if it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MysqlAccess {
+    /// `mysql://user@host/...`, without a password.
+    pub dsn: Option<String>,
+    /// An option file of MySQL's own programs.
+    pub defaults_file: Option<PathBuf>,
+}
+
+/// One stream.
+#[derive(Clone, Debug)]
+pub struct StreamConfig {
+    /// Its name in logs, metrics and alarms.
+    pub name: String,
+    /// The server's data directory or binlog index file.
+    pub source: PathBuf,
+    /// Where it is archived.
+    pub to: Option<StoreUrl>,
+    /// Where its state is kept.
+    pub state_dir: Option<PathBuf>,
+    /// How the server is asked.
+    pub mysql: MysqlAccess,
+    /// Public keys.
+    pub recipients: Vec<String>,
+    /// zstd level.
+    pub level: i32,
+    /// Compression threads.
+    pub threads: u16,
+    /// Files in flight.
+    pub transfers: u16,
+    /// Bytes per second sent to the store.
+    pub send_limit: Option<u64>,
+    /// Bytes per second read from the binlogs' disk.
+    pub read_limit: Option<u64>,
+    /// Percent of one processor for each compression thread.
+    pub cpu_limit: Option<u8>,
+    /// The store has no conditional create, and nobody else writes.
+    pub single_writer: bool,
+    /// Plaintext is meant.
+    pub allow_unencrypted: bool,
+    /// What `binlog_expire_logs_seconds` is, where the server is not asked.
+    pub expire_after: Option<Duration>,
+    /// When to run.
+    pub policy: Policy,
+    /// When to raise an alarm.
+    pub thresholds: Thresholds,
+}
+
+impl Default for StreamConfig {
+    fn default() -> StreamConfig {
+        StreamConfig {
+            name: String::new(),
+            source: PathBuf::new(),
+            to: None,
+            state_dir: None,
+            mysql: MysqlAccess::default(),
+            recipients: Vec::new(),
+            level: crate::sync::archive::LEVEL_DEFAULT,
+            threads: 1,
+            transfers: 2,
+            send_limit: None,
+            read_limit: None,
+            cpu_limit: None,
+            single_writer: false,
+            allow_unencrypted: false,
+            expire_after: None,
+            policy: Policy::default(),
+            thresholds: Thresholds::default(),
+        }
+    }
+}
+
+impl StreamConfig {
+    /// The option that must be a stream's own and is also `other`'s.
+    pub(super) fn twin(&self, other: &StreamConfig) -> Option<&'static str> {
+        let same_dir = self.state_dir.is_some() && self.state_dir == other.state_dir;
+        match () {
+            () if self.name == other.name => Some("name"),
+            () if self.to.is_some() && self.to == other.to => Some("to"),
+            () if same_dir => Some("state_dir"),
+            () => None,
+        }
+    }
+}
+
+/// Longest name of a stream: it is a label of every metric.
+const NAME_MAX_BYTES: usize = 100;
+
+pub(super) fn read(section: &Section<'_>, defaults: &StreamConfig) -> StreamConfig {
+    let mut stream = defaults.clone();
+    stream.name = section.required("name", "orders").unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    if !stream.name.chars().all(plain) || stream.name.len() > NAME_MAX_BYTES {
+        section.mistake("name", "has other characters than letters, digits and . _ - /, or more than 100");
+    }
+    if let Some(source) = section.required("source", "/var/lib/mysql") {
+        stream.source = PathBuf::from(source);
+        if !stream.source.is_absolute() {
+            section.mistake("source", "is relative; an agent has no directory of its own, write all of the path");
+        }
+    }
+    if section
+        .required("to", "s3://bucket/prefix")
+        .is_some()
+    {
+        stream.to = section.parse("to", str::parse::<StoreUrl>);
+    }
+    stream.state_dir = section.text("state_dir").map(PathBuf::from);
+    let dsn = section.text("mysql");
+    if dsn.as_deref().is_some_and(has_password) {
+        section.mistake(
+            "mysql",
+            "has a password; put it into an option file and name that in mysql_defaults_file, or set BINLOGFS_MYSQL_PASSWORD",
+        );
+    }
+    stream.mysql = MysqlAccess {
+        dsn,
+        defaults_file: section.text("mysql_defaults_file").map(PathBuf::from),
+    };
+    if stream.mysql.dsn.is_some() && stream.mysql.defaults_file.is_some() {
+        section.mistake("mysql", "and mysql_defaults_file say the same; keep one");
+    }
+    read_common(section, &mut stream);
+    if stream.recipients.is_empty() && !stream.allow_unencrypted {
+        section.mistake(
+            "name",
+            "this stream would not be encrypted; add recipients = [\"age1...\"] ('binlogfs keygen' makes a key), or allow_unencrypted = true",
+        );
+    }
+    stream
+}
+
+fn has_password(dsn: &str) -> bool {
+    let authority = dsn.split_once("://").map_or(dsn, |(_, rest)| rest);
+    let authority = authority.split(['/', '?']).next().unwrap_or_default();
+    authority
+        .rsplit_once('@')
+        .is_some_and(|(user, _)| user.contains(':'))
+}
+
+/// The options that `[archive]` has too.
+pub(super) fn read_common(section: &Section<'_>, stream: &mut StreamConfig) {
+    let key = |text: &str| Recipients::parse([text]).map(|_| text.to_owned());
+    if let Some(recipients) = section.list("recipients", key) {
+        stream.recipients = recipients;
+    }
+    if let Some(level) = section.integer("level", 1..=i64::from(LEVEL_MAX)) {
+        stream.level = i32::try_from(level).unwrap_or(stream.level);
+    }
+    let parallel = |key| {
+        let number = section.integer(key, 1..=i64::from(PARALLEL_MAX))?;
+        u16::try_from(number).ok()
+    };
+    stream.threads = parallel("threads").unwrap_or(stream.threads);
+    stream.transfers = parallel("transfers").unwrap_or(stream.transfers);
+    stream.send_limit = section.parse("send_limit", value::rate).or(stream.send_limit);
+    stream.read_limit = section.parse("read_limit", value::rate).or(stream.read_limit);
+    let percent = section.integer("cpu_limit", 1..=100);
+    stream.cpu_limit = percent.and_then(|n| u8::try_from(n).ok()).or(stream.cpu_limit);
+    stream.single_writer = section.flag("single_writer").unwrap_or(stream.single_writer);
+    stream.allow_unencrypted = section
+        .flag("allow_unencrypted")
+        .unwrap_or(stream.allow_unencrypted);
+    stream.expire_after = duration(section, "expire_after").or(stream.expire_after);
+    read_policy(section, &mut stream.policy);
+    read_thresholds(section, &mut stream.thresholds);
+}
+
+fn duration(section: &Section<'_>, key: &'static str) -> Option<Duration> {
+    section.parse(key, value::duration)
+}
+
+fn read_policy(section: &Section<'_>, policy: &mut Policy) {
+    if let Some(poll) = duration(section, "poll") {
+        if poll < Duration::from_secs(1) {
+            section.mistake("poll", "is under a second: the kernel tells of new binlogs anyway; write \"30s\"");
+        }
+        policy.poll = poll;
+    }
+    if let Some(quiet) = section.list("pause", str::parse) {
+        policy.quiet = quiet;
+    }
+    let threads = section.integer("yield_threads_running", 2..=i64::from(u32::MAX));
+    policy.busy_threads = threads
+        .and_then(|n| u64::try_from(n).ok())
+        .or(policy.busy_threads);
+    policy.replica_lag = duration(section, "yield_replica_lag").or(policy.replica_lag);
+    policy.rotate_after = duration(section, "rotate_after").or(policy.rotate_after);
+    if policy.rotate_after.is_some_and(|after| after < Duration::from_secs(10)) {
+        section.mistake("rotate_after", "is under ten seconds: every rotation costs the server; write \"5m\"");
+    }
+    policy.dead_letter_after = duration(section, "dead_letter_after").unwrap_or(policy.dead_letter_after);
+}
+
+fn read_thresholds(section: &Section<'_>, limits: &mut Thresholds) {
+    for (key, limit) in [
+        ("lag_warning", &mut limits.lag_warning),
+        ("lag_critical", &mut limits.lag_critical),
+        ("expiry_warning", &mut limits.expiry_warning),
+        ("expiry_critical", &mut limits.expiry_critical),
+        ("disk_full_warning", &mut limits.disk_full_warning),
+        ("disk_full_critical", &mut limits.disk_full_critical),
+    ] {
+        *limit = duration(section, key).unwrap_or(*limit);
+    }
+    if limits.lag_critical < limits.lag_warning {
+        section.mistake("lag_critical", "is shorter than lag_warning: it would come first");
+    }
+    if limits.expiry_critical > limits.expiry_warning {
+        section.mistake("expiry_critical", "is longer than expiry_warning: it would come first");
+    }
+    if limits.disk_full_critical > limits.disk_full_warning {
+        section.mistake("disk_full_critical", "is longer than disk_full_warning: it would come first");
+    }
+}

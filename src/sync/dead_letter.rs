@@ -1,0 +1,217 @@
+//! Files that cannot be handled and were put aside, so that what comes after them is archived: the dead letters.
+//!
+//! A file is put aside only if it is itself at fault (it cannot be read, or is no binlog), and has been for a while, and its
+//! place in the history is known: right after what is archived. Then the file after it is archived, and the place of the one put
+//! aside is a hole, with the reason, which a `supersede` record fills when the file can be read after all
+//! (`binlogfs dlq retry`). Faults of the store, of the account, or of what the server is (encryption) put nothing aside.
+
+use super::journal::{Journal, JournalError};
+use super::pipeline::PipelineError;
+use crate::binlog::Refusal;
+use crate::index::Index;
+use crate::model::{FileName, Micros};
+use crate::source::{Listed, SourceError};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A file that failed, and perhaps was put aside.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct DeadLetter {
+    /// Its name.
+    pub file: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its inode number: another file of the same name is another file.
+    #[serde(skip)]
+    pub inode: u64,
+    /// What is wrong with it.
+    pub reason: String,
+    /// Runs that failed because of it.
+    pub failed_runs: u32,
+    /// When the first of them failed.
+    pub first_failed_at: Micros,
+    /// When it was put aside, if it was.
+    pub put_aside_at: Option<Micros>,
+}
+
+impl DeadLetter {
+    /// Whether it is this file.
+    pub fn is(&self, listed: &Listed) -> bool {
+        self.path == listed.path && inode(&listed.path).is_none_or(|inode| inode == self.inode)
+    }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    Some(std::fs::metadata(path).ok()?.ino())
+}
+
+/// The file that is at fault in a failed run, and what is wrong with it. `None` if something else is.
+pub fn fault_of_file(error: &anyhow::Error) -> Option<(&Path, String)> {
+    let source = error.chain().find_map(|cause| {
+        let in_pipeline = match cause.downcast_ref::<PipelineError>() {
+            Some(PipelineError::Source(source)) => Some(source),
+            Some(
+                PipelineError::Store(_)
+                | PipelineError::Segment(_)
+                | PipelineError::Thread(_)
+                | PipelineError::UploadEnded,
+            )
+            | None => None,
+        };
+        in_pipeline.or_else(|| cause.downcast_ref::<SourceError>())
+    })?;
+    let at_fault = match source {
+        SourceError::Io { source, .. } => !matches!(
+            source.kind(),
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied
+        ),
+        SourceError::Refused { source, .. } => !matches!(source, Refusal::Encrypted),
+        SourceError::NoIndex(_)
+        | SourceError::ManyIndexes { .. }
+        | SourceError::NotAnIndex { .. }
+        | SourceError::BadLine { .. }
+        | SourceError::ListedButMissing { .. }
+        | SourceError::Changed { .. } => false,
+    };
+    let path = match source {
+        SourceError::Io { path, .. } | SourceError::Refused { path, .. } => path,
+        _ => return None,
+    };
+    at_fault.then(|| (path.as_path(), source.to_string()))
+}
+
+/// When a file is put aside.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// After so many failed runs,
+    pub runs: u32,
+    /// and not before it has been failing for so long.
+    pub time: Duration,
+}
+
+/// Notes that a run failed because of the file at `path`, and puts it aside if `patience` is over and its place in the
+/// history is known.
+///
+/// # Errors
+/// When the journal or the index cannot be used.
+pub fn blame(
+    journal: &Journal,
+    index: &Index,
+    (path, reason): (&Path, &str),
+    patience: Patience,
+    now: Micros,
+) -> Result<Option<DeadLetter>, anyhow::Error> {
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let Ok(file) = name.parse::<FileName>() else {
+        return Ok(None);
+    };
+    let inode = inode(path).unwrap_or(0);
+    let mut letter = journal
+        .failures()?
+        .into_iter()
+        .find(|known| known.path == path && known.inode == inode)
+        .unwrap_or(DeadLetter {
+            file: name,
+            path: path.to_owned(),
+            inode,
+            reason: String::new(),
+            failed_runs: 0,
+            first_failed_at: now,
+            put_aside_at: None,
+        });
+    letter.failed_runs = letter.failed_runs.saturating_add(1);
+    letter.reason = reason.to_owned();
+    let failing_micros = u128::try_from(now.0.saturating_sub(letter.first_failed_at.0)).unwrap_or(0);
+    let over =
+        letter.failed_runs >= patience.runs && failing_micros >= patience.time.as_micros();
+    if over && has_place(index, &file)? {
+        letter.put_aside_at.get_or_insert(now);
+    }
+    journal.note_failure(&letter)?;
+    Ok(letter.put_aside_at.is_some().then_some(letter))
+}
+
+/// Whether the history goes on after something with this file's basename and a lower number: else a hole could not say where it
+/// is.
+fn has_place(index: &Index, file: &FileName) -> Result<bool, anyhow::Error> {
+    let Some(state) = index.state()? else {
+        return Ok(false);
+    };
+    let newest = state.incarnations().next_back();
+    Ok(newest.is_some_and(|(_, known)| {
+        known.basename == *file.basename() && known.last_number < file.number()
+    }))
+}
+
+impl Journal {
+    /// Remembers a file that failed, or what became of it.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn note_failure(&self, letter: &DeadLetter) -> Result<(), JournalError> {
+        self.lock().execute(
+            "INSERT OR REPLACE INTO failure (path, file, inode, reason, failed_runs, first_failed_at, put_aside_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            rusqlite::params![
+                letter.path.to_string_lossy(),
+                letter.file,
+                letter.inode.cast_signed(),
+                letter.reason,
+                letter.failed_runs,
+                letter.first_failed_at.0,
+                letter.put_aside_at.map(|at| at.0),
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Forgets a file that failed.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn forget_failure(&self, letter: &DeadLetter) -> Result<(), JournalError> {
+        self.lock().execute(
+            "DELETE FROM failure WHERE path = ?1",
+            [letter.path.to_string_lossy()],
+        )?;
+        Ok(())
+    }
+
+    /// All files that failed, oldest first.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn failures(&self) -> Result<Vec<DeadLetter>, JournalError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare(
+            "SELECT path, file, inode, reason, failed_runs, first_failed_at, put_aside_at FROM failure ORDER BY first_failed_at, path",
+        )?;
+        let rows = statement.query_map([], |row| {
+            Ok(DeadLetter {
+                path: row.get::<_, String>(0)?.into(),
+                file: row.get(1)?,
+                inode: row.get::<_, i64>(2)?.cast_unsigned(),
+                reason: row.get(3)?,
+                failed_runs: row.get(4)?,
+                first_failed_at: Micros(row.get(5)?),
+                put_aside_at: row.get::<_, Option<i64>>(6)?.map(Micros),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The files that were put aside.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, JournalError> {
+        let mut letters = self.failures()?;
+        letters.retain(|letter| letter.put_aside_at.is_some());
+        Ok(letters)
+    }
+}
