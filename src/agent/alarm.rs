@@ -41,6 +41,8 @@ pub enum AlarmKind {
     ExpiryBySize,
     /// A closed file has another size than the server says.
     SizeMismatch,
+    /// Another setting of the server makes history less than it could be.
+    ServerSettings,
     /// The server does not answer queries.
     ServerUnreachable,
 }
@@ -64,6 +66,7 @@ impl AlarmKind {
             AlarmKind::Encryption => "encryption",
             AlarmKind::ExpiryBySize => "expiry_by_size",
             AlarmKind::SizeMismatch => "size_mismatch",
+            AlarmKind::ServerSettings => "server_settings",
             AlarmKind::ServerUnreachable => "server_unreachable",
         }
     }
@@ -312,7 +315,7 @@ impl AlarmBook {
         self.raised.values().cloned().collect()
     }
 
-    /// Compares what is alarming `now` with what was, and gives what to tell. What stays is told again after `repeat`.
+    /// Compares what is alarming `now` with what was, and gives what to tell. What stays critical is told again after `repeat`.
     pub fn update(&mut self, now: Micros, alarms: Vec<Alarm>, repeat: Duration) -> Vec<Notice> {
         let mut notices = Vec::new();
         let over: Vec<_> = self
@@ -341,7 +344,11 @@ impl AlarmBook {
         let (event, since) = match self.raised.get_mut(&alarm.kind) {
             None => (Event::Raised, now),
             Some(known) if alarm.severity > known.alarm.severity => (Event::Escalated, known.since),
-            Some(known) if now.0.saturating_sub(known.told_at.0) >= repeat => {
+            // A warning is told once: nobody reads what comes every few hours.
+            Some(known)
+                if alarm.severity == Severity::Critical
+                    && now.0.saturating_sub(known.told_at.0) >= repeat =>
+            {
                 (Event::Repeated, known.since)
             }
             Some(known) => {

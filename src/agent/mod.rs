@@ -31,6 +31,7 @@ pub mod endpoint;
 pub mod health;
 pub mod hooks;
 pub mod metrics;
+pub mod mysql;
 pub mod nice;
 pub mod schedule;
 pub mod service;

@@ -1,6 +1,8 @@
 //! The head of a file: what its first bytes tell, for whoever lists a server's binlogs.
 
 use super::Refusal;
+use super::header::EventHeader;
+use super::kind;
 use super::scanner::Scanner;
 use super::summary::{ChecksumAlgorithm, Damage, Flavour};
 use crate::model::{GtidSet, Micros, Sha256};
@@ -26,6 +28,8 @@ pub struct Head {
     pub previous_gtids: Option<GtidSet>,
     /// Type of the first event after the format description; `None` if there is none, whole.
     pub first_event_type: Option<u8>,
+    /// Where the events that every new file begins with end, in bytes: format description and PREVIOUS_GTIDS or GTID_LIST.
+    pub end: u64,
     /// What is wrong with these first events.
     pub damage: Option<Damage>,
 }
@@ -63,6 +67,25 @@ pub fn probe_head(prefix: &[u8], is_eof: bool) -> Result<HeadProbe, Refusal> {
         created: summary.created,
         previous_gtids: summary.previous_gtids,
         first_event_type,
+        end: end_of_head(prefix),
         damage: summary.damage,
     })))
+}
+
+/// The length of the magic number that every file begins with.
+const MAGIC_BYTES: usize = 4;
+
+fn end_of_head(prefix: &[u8]) -> u64 {
+    let header = |at: usize| prefix.get(at..).and_then(EventHeader::parse);
+    let Some(format) = header(MAGIC_BYTES) else {
+        return prefix.len() as u64;
+    };
+    let end = MAGIC_BYTES as u64 + u64::from(format.size);
+    let next = usize::try_from(end).ok().and_then(header);
+    match next {
+        Some(next) if matches!(next.type_code, kind::PREVIOUS_GTIDS | kind::MARIA_GTID_LIST) => {
+            end + u64::from(next.size)
+        }
+        Some(_) | None => end,
+    }
 }

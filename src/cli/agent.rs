@@ -6,12 +6,15 @@ use super::{Global, output, reading};
 use crate::agent::endpoint::{self, Board};
 use crate::agent::health::Health;
 use crate::agent::hooks::{Message, Ways};
+use crate::agent::mysql::MySqlServer;
+use crate::agent::sight::Ask;
 use crate::agent::stream::{OpenStore, StreamAgent, Tending};
 use crate::agent::{nice, service, system_clock};
 use crate::config::{AgentConfig, Config, StreamConfig};
 use crate::model::StoreUrl;
 use crate::segment::Recipients;
 use crate::source::Source;
+use crate::source::server::ServerOptions;
 use crate::store::{self, Breaker, BreakerPolicy, BreakerStore, OpenMode, SharedStore, Writers};
 use crate::sync::place::Consent;
 use crate::sync::{Pace, Settings};
@@ -92,6 +95,19 @@ pub fn host_name() -> String {
         .into_owned()
 }
 
+/// Who asks the stream's server, if it may be asked.
+fn ask(stream: &StreamConfig) -> Result<Option<Arc<dyn Ask>>> {
+    let access = &stream.mysql;
+    if access.dsn.is_none() && access.defaults_file.is_none() {
+        return Ok(None);
+    }
+    let options =
+        ServerOptions::from_command_line(access.dsn.as_deref(), access.defaults_file.as_deref())
+            .with_context(|| format!("stream {}", stream.name))?;
+    let server = MySqlServer::new(options, stream.source.clone());
+    Ok(Some(Arc::new(server)))
+}
+
 fn stream_agent(
     global: &Global,
     orders: &Orders,
@@ -122,7 +138,7 @@ fn stream_agent(
         policy: stream.policy.clone(),
         thresholds: stream.thresholds,
         expire_after: stream.expire_after,
-        ask: None,
+        ask: ask(stream)?,
         repeat: orders.agent.repeat,
         notices,
         host: host_name(),

@@ -6,6 +6,7 @@ use crate::agent::alarm::Thresholds;
 use crate::agent::schedule::Policy;
 use crate::model::StoreUrl;
 use crate::segment::Recipients;
+use crate::source::server::ServerOptions;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -123,11 +124,8 @@ pub(super) fn read(section: &Section<'_>, defaults: &StreamConfig) -> StreamConf
     }
     stream.state_dir = section.text("state_dir").map(PathBuf::from);
     let dsn = section.text("mysql");
-    if dsn.as_deref().is_some_and(has_password) {
-        section.mistake(
-            "mysql",
-            "has a password; put it into an option file and name that in mysql_defaults_file, or set BINLOGFS_MYSQL_PASSWORD",
-        );
+    if let Some(Err(error)) = dsn.as_deref().map(ServerOptions::from_dsn) {
+        section.mistake("mysql", error);
     }
     stream.mysql = MysqlAccess {
         dsn,
@@ -144,14 +142,6 @@ pub(super) fn read(section: &Section<'_>, defaults: &StreamConfig) -> StreamConf
         );
     }
     stream
-}
-
-fn has_password(dsn: &str) -> bool {
-    let authority = dsn.split_once("://").map_or(dsn, |(_, rest)| rest);
-    let authority = authority.split(['/', '?']).next().unwrap_or_default();
-    authority
-        .rsplit_once('@')
-        .is_some_and(|(user, _)| user.contains(':'))
 }
 
 /// The options that `[archive]` has too.

@@ -19,6 +19,7 @@ pub mod file;
 pub mod index_file;
 pub mod listing;
 pub mod page_cache;
+pub mod server;
 
 pub use file::SourceFile;
 pub use listing::{Listed, Listing, Source};

@@ -3,4 +3,5 @@
 mod daemon;
 mod dead_letters;
 mod hooks;
+mod live;
 mod outage;

@@ -211,8 +211,8 @@ fn status_on_the_archivers_host_shows_its_alarms_and_ends_with_three() {
     let url = archive.url();
     let state = archive.path("state");
     let status = || {
-        let mut command = archive.command(&["status", &url, "--state-dir"]);
-        let output = tools::output(command.arg(&state));
+        let mut command = archive.command(&["status", &url]);
+        let output = tools::output(command.arg("--state-dir").arg(&state));
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     until("the alarm is raised", || status().1.contains("critical"));
