@@ -140,7 +140,10 @@ impl Tending {
             notice,
         };
         if notices.try_send(message).is_err() {
-            tracing::error!(stream, "too many alarms wait to be told: this one is only in the log");
+            tracing::error!(
+                stream,
+                "too many alarms wait to be told: this one is only in the log"
+            );
         }
     }
 }

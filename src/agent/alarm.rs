@@ -199,7 +199,10 @@ fn expiry(health: &Health, limits: &Thresholds) -> Option<Alarm> {
     let when = if left >= 0 {
         format!("in {}", span(left.unsigned_abs()))
     } else {
-        format!("since {}, at its next rotation or restart", span(left.unsigned_abs()))
+        format!(
+            "since {}, at its next rotation or restart",
+            span(left.unsigned_abs())
+        )
     };
     Some(alarm(
         AlarmKind::Expiry,

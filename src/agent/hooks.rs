@@ -135,7 +135,8 @@ impl Ways {
         }
         if let [program, arguments @ ..] = self.command.as_slice() {
             let call = || {
-                let (program, arguments, body) = (program.clone(), arguments.to_vec(), body.clone());
+                let (program, arguments, body) =
+                    (program.clone(), arguments.to_vec(), body.clone());
                 async move {
                     let run = move || run(&program, &arguments, &body);
                     tokio::task::spawn_blocking(run)

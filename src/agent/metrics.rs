@@ -89,21 +89,17 @@ const GAUGES: &[(&str, &str, Read)] = &[
 
 /// Counters with nothing but the stream's label; `_total` is added to their names.
 const COUNTERS: &[(&str, &str, fn(&Health) -> u64)] = &[
-    (
-        "binlogfs_runs",
-        "Runs of the archiver",
-        |health| health.totals.runs,
-    ),
+    ("binlogfs_runs", "Runs of the archiver", |health| {
+        health.totals.runs
+    }),
     (
         "binlogfs_failed_runs",
         "Runs of the archiver that failed",
         |health| health.totals.failed_runs,
     ),
-    (
-        "binlogfs_archived_segments",
-        "Binlogs archived",
-        |health| health.totals.segments,
-    ),
+    ("binlogfs_archived_segments", "Binlogs archived", |health| {
+        health.totals.segments
+    }),
     (
         "binlogfs_archived_bytes",
         "Bytes of binlogs archived",
@@ -176,7 +172,8 @@ impl Collector for Scrape {
 
 impl Scrape {
     fn encode_breakers(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let help = "What the circuit breaker of the store does with calls: 1 for the state it is in";
+        let help =
+            "What the circuit breaker of the store does with calls: 1 for the state it is in";
         let mut family =
             encoder.encode_descriptor("binlogfs_breaker_state", help, None, MetricType::Gauge)?;
         for health in &self.healths {

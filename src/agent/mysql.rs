@@ -5,9 +5,8 @@ use super::sight::{Ask, FileSeen, RotationRule, Sight};
 use crate::binlog::Head;
 use crate::model::Micros;
 use crate::source::server::{
-    ActiveFile, Danger, Mismatch, Rotation, Server, ServerFacts, ServerOptions,
-    cross_check, expiry, has_something_to_save, persistent, rotation_due,
-    worthless,
+    ActiveFile, Danger, Mismatch, Rotation, Server, ServerFacts, ServerOptions, cross_check,
+    expiry, has_something_to_save, persistent, rotation_due, worthless,
 };
 use crate::source::{Source, SourceFile};
 use async_trait::async_trait;
@@ -49,7 +48,11 @@ impl MySqlServer {
         let found = cross_check(files, &logs);
         let before = std::mem::replace(&mut self.memory().mismatches, found.clone());
         let certain = persistent(&before, &found);
-        Ok(certain.first().map(|first| alarm_of(first, certain.len())).into_iter().collect())
+        Ok(certain
+            .first()
+            .map(|first| alarm_of(first, certain.len()))
+            .into_iter()
+            .collect())
     }
 
     /// The head of the active file. Blocks for a read of it.

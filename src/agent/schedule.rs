@@ -40,7 +40,9 @@ impl std::str::FromStr for QuietWindow {
         };
         let (from, to) = (time(from).ok_or_else(bad)?, time(to).ok_or_else(bad)?);
         if from == to {
-            return Err(format!("{text:?} is empty, or the whole day: which is not said"));
+            return Err(format!(
+                "{text:?} is empty, or the whole day: which is not said"
+            ));
         }
         Ok(QuietWindow { from, to })
     }
@@ -136,7 +138,9 @@ pub fn decide(policy: &Policy, moment: &Moment) -> Decision {
         && running >= limit
     {
         return wait(
-            format!("the server is busy: {running} threads running (yield_threads_running = {limit})"),
+            format!(
+                "the server is busy: {running} threads running (yield_threads_running = {limit})"
+            ),
             true,
         );
     }
@@ -144,7 +148,10 @@ pub fn decide(policy: &Policy, moment: &Moment) -> Decision {
         && lag >= limit
     {
         return wait(
-            format!("this replica is {} s behind its source (yield_replica_lag)", lag.as_secs()),
+            format!(
+                "this replica is {} s behind its source (yield_replica_lag)",
+                lag.as_secs()
+            ),
             true,
         );
     }
@@ -157,7 +164,10 @@ pub fn pause_after(failed: u32, part: f64) -> Duration {
     const FIRST: Duration = Duration::from_secs(2);
     const MAX: Duration = Duration::from_secs(300);
     let bound = FIRST
-        .saturating_mul(1u32.checked_shl(failed.saturating_sub(1)).unwrap_or(u32::MAX))
+        .saturating_mul(
+            1u32.checked_shl(failed.saturating_sub(1))
+                .unwrap_or(u32::MAX),
+        )
         .min(MAX);
     bound.div_f64(2.0) + bound.mul_f64(part.clamp(0.0, 1.0) / 2.0)
 }

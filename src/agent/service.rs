@@ -44,7 +44,9 @@ pub async fn asked_to_stop() -> std::io::Result<()> {
 /// Feeds the watchdog, and renews the status line, until the process ends. The watchdog goes hungry when a stream's task is gone.
 pub async fn tend(healths: Vec<watch::Receiver<Health>>) {
     let watchdog = sd_notify::watchdog_enabled();
-    let pause = watchdog.map_or(STATUS_EVERY, |time| (time / WATCHDOG_PARTS).min(STATUS_EVERY));
+    let pause = watchdog.map_or(STATUS_EVERY, |time| {
+        (time / WATCHDOG_PARTS).min(STATUS_EVERY)
+    });
     loop {
         let gone = healths.iter().any(|health| health.has_changed().is_err());
         let status = status(&healths);

@@ -260,10 +260,16 @@ impl Tending {
             oldest_waiting_age: waiting.map(Duration::from_secs),
         };
         match ask.rotate(&rule).await {
-            Ok(true) => tracing::info!(stream = self.agent.name, "FLUSH BINARY LOGS (rotate_after)"),
+            Ok(true) => {
+                tracing::info!(stream = self.agent.name, "FLUSH BINARY LOGS (rotate_after)")
+            }
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(stream = self.agent.name, error, "the binlog was not rotated");
+                tracing::warn!(
+                    stream = self.agent.name,
+                    error,
+                    "the binlog was not rotated"
+                );
             }
         }
     }

@@ -22,10 +22,20 @@ use std::time::Duration;
 #[derive(clap::Args, Debug)]
 pub struct ArchiveArgs {
     /// The server's data directory, or its binlog index file (BASENAME.index).
-    #[arg(long, value_name = "DATADIR|BASENAME.index", required_unless_present = "config", requires = "to")]
+    #[arg(
+        long,
+        value_name = "DATADIR|BASENAME.index",
+        required_unless_present = "config",
+        requires = "to"
+    )]
     source: Option<PathBuf>,
     /// The stream to archive to, such as file:///srv/binlogs/orders; made if it does not exist.
-    #[arg(long, value_name = "URL", required_unless_present = "config", requires = "source")]
+    #[arg(
+        long,
+        value_name = "URL",
+        required_unless_present = "config",
+        requires = "source"
+    )]
     to: Option<StoreUrl>,
     /// Archive the streams of this configuration file instead ('binlogfs config example' prints one).
     #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "to"])]
@@ -109,7 +119,11 @@ impl ArchiveArgs {
         let source = self.source.unwrap_or_default();
         let policy = Policy::default();
         let stream = StreamConfig {
-            name: self.to.as_ref().map(ToString::to_string).unwrap_or_default(),
+            name: self
+                .to
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             source: std::path::absolute(&source).unwrap_or(source),
             to: self.to,
             mysql: MysqlAccess {

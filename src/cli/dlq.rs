@@ -113,8 +113,13 @@ fn list(global: &Global, url: &StoreUrl) -> Result<Exit> {
 fn show(global: &Global, args: &ShowArgs) -> Result<Exit> {
     let (_, letters) = letters(&reading::state_dir(global, &args.url))?;
     let letter = letters.iter().find(|letter| letter.file == args.file);
-    let letter =
-        letter.with_context(|| format!("{} is none of the {} files put aside; 'binlogfs dlq list' names them", args.file, letters.len()))?;
+    let letter = letter.with_context(|| {
+        format!(
+            "{} is none of the {} files put aside; 'binlogfs dlq list' names them",
+            args.file,
+            letters.len()
+        )
+    })?;
     if global.json {
         output::print_json(letter)?;
         return Ok(Exit::Findings);

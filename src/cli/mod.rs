@@ -166,9 +166,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Ls(args) => block_on(ls::run(&global, &args)),
         Command::Status(args) => block_on(status::run(&global, &args)),
         Command::Verify(args) => block_on(verify::run(&global, &args)),
-        Command::Index(IndexCommand::Rebuild(args)) => {
-            block_on(index_rebuild::run(&global, &args))
-        }
+        Command::Index(IndexCommand::Rebuild(args)) => block_on(index_rebuild::run(&global, &args)),
         Command::Mount(_) | Command::Archive(_) => unreachable!("handled above"),
     }
 }

@@ -200,13 +200,21 @@ impl<'a> Section<'a> {
             return Vec::new();
         };
         let Some(items) = value.get_ref().as_array() else {
-            self.wrong_type(key, &format!("each with a heading [[{key}]]"), value.get_ref());
+            self.wrong_type(
+                key,
+                &format!("each with a heading [[{key}]]"),
+                value.get_ref(),
+            );
             return Vec::new();
         };
         let mut sections = Vec::new();
         for item in items.iter() {
             let Some(table) = item.get_ref().as_table() else {
-                self.wrong_type(key, &format!("each with a heading [[{key}]]"), item.get_ref());
+                self.wrong_type(
+                    key,
+                    &format!("each with a heading [[{key}]]"),
+                    item.get_ref(),
+                );
                 continue;
             };
             let name = table.get("name").and_then(|name| name.get_ref().as_str());

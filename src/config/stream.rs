@@ -108,18 +108,21 @@ pub(super) fn read(section: &Section<'_>, defaults: &StreamConfig) -> StreamConf
     stream.name = section.required("name", "orders").unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
     if !stream.name.chars().all(plain) || stream.name.len() > NAME_MAX_BYTES {
-        section.mistake("name", "has other characters than letters, digits and . _ - /, or more than 100");
+        section.mistake(
+            "name",
+            "has other characters than letters, digits and . _ - /, or more than 100",
+        );
     }
     if let Some(source) = section.required("source", "/var/lib/mysql") {
         stream.source = PathBuf::from(source);
         if !stream.source.is_absolute() {
-            section.mistake("source", "is relative; an agent has no directory of its own, write all of the path");
+            section.mistake(
+                "source",
+                "is relative; an agent has no directory of its own, write all of the path",
+            );
         }
     }
-    if section
-        .required("to", "s3://bucket/prefix")
-        .is_some()
-    {
+    if section.required("to", "s3://bucket/prefix").is_some() {
         stream.to = section.parse("to", str::parse::<StoreUrl>);
     }
     stream.state_dir = section.text("state_dir").map(PathBuf::from);
@@ -159,11 +162,19 @@ pub(super) fn read_common(section: &Section<'_>, stream: &mut StreamConfig) {
     };
     stream.threads = parallel("threads").unwrap_or(stream.threads);
     stream.transfers = parallel("transfers").unwrap_or(stream.transfers);
-    stream.send_limit = section.parse("send_limit", value::rate).or(stream.send_limit);
-    stream.read_limit = section.parse("read_limit", value::rate).or(stream.read_limit);
+    stream.send_limit = section
+        .parse("send_limit", value::rate)
+        .or(stream.send_limit);
+    stream.read_limit = section
+        .parse("read_limit", value::rate)
+        .or(stream.read_limit);
     let percent = section.integer("cpu_limit", 1..=100);
-    stream.cpu_limit = percent.and_then(|n| u8::try_from(n).ok()).or(stream.cpu_limit);
-    stream.single_writer = section.flag("single_writer").unwrap_or(stream.single_writer);
+    stream.cpu_limit = percent
+        .and_then(|n| u8::try_from(n).ok())
+        .or(stream.cpu_limit);
+    stream.single_writer = section
+        .flag("single_writer")
+        .unwrap_or(stream.single_writer);
     stream.allow_unencrypted = section
         .flag("allow_unencrypted")
         .unwrap_or(stream.allow_unencrypted);
@@ -179,7 +190,10 @@ fn duration(section: &Section<'_>, key: &'static str) -> Option<Duration> {
 fn read_policy(section: &Section<'_>, policy: &mut Policy) {
     if let Some(poll) = duration(section, "poll") {
         if poll < Duration::from_secs(1) {
-            section.mistake("poll", "is under a second: the kernel tells of new binlogs anyway; write \"30s\"");
+            section.mistake(
+                "poll",
+                "is under a second: the kernel tells of new binlogs anyway; write \"30s\"",
+            );
         }
         policy.poll = poll;
     }
@@ -192,10 +206,17 @@ fn read_policy(section: &Section<'_>, policy: &mut Policy) {
         .or(policy.busy_threads);
     policy.replica_lag = duration(section, "yield_replica_lag").or(policy.replica_lag);
     policy.rotate_after = duration(section, "rotate_after").or(policy.rotate_after);
-    if policy.rotate_after.is_some_and(|after| after < Duration::from_secs(10)) {
-        section.mistake("rotate_after", "is under ten seconds: every rotation costs the server; write \"5m\"");
+    if policy
+        .rotate_after
+        .is_some_and(|after| after < Duration::from_secs(10))
+    {
+        section.mistake(
+            "rotate_after",
+            "is under ten seconds: every rotation costs the server; write \"5m\"",
+        );
     }
-    policy.dead_letter_after = duration(section, "dead_letter_after").unwrap_or(policy.dead_letter_after);
+    policy.dead_letter_after =
+        duration(section, "dead_letter_after").unwrap_or(policy.dead_letter_after);
 }
 
 fn read_thresholds(section: &Section<'_>, limits: &mut Thresholds) {
@@ -210,12 +231,21 @@ fn read_thresholds(section: &Section<'_>, limits: &mut Thresholds) {
         *limit = duration(section, key).unwrap_or(*limit);
     }
     if limits.lag_critical < limits.lag_warning {
-        section.mistake("lag_critical", "is shorter than lag_warning: it would come first");
+        section.mistake(
+            "lag_critical",
+            "is shorter than lag_warning: it would come first",
+        );
     }
     if limits.expiry_critical > limits.expiry_warning {
-        section.mistake("expiry_critical", "is longer than expiry_warning: it would come first");
+        section.mistake(
+            "expiry_critical",
+            "is longer than expiry_warning: it would come first",
+        );
     }
     if limits.disk_full_critical > limits.disk_full_warning {
-        section.mistake("disk_full_critical", "is longer than disk_full_warning: it would come first");
+        section.mistake(
+            "disk_full_critical",
+            "is longer than disk_full_warning: it would come first",
+        );
     }
 }

@@ -33,9 +33,10 @@ fn the_example_is_right_and_describes_every_option() {
     }
     let (_, known) = Config::read(&all);
     for key in known {
-        let described = EXAMPLE
-            .lines()
-            .any(|line| line.trim_start_matches('#').starts_with(&format!("{key} = ")));
+        let described = EXAMPLE.lines().any(|line| {
+            line.trim_start_matches('#')
+                .starts_with(&format!("{key} = "))
+        });
         assert!(described, "the example says nothing of {key}");
     }
 }
@@ -121,7 +122,8 @@ level = 1
 
 #[test]
 fn two_streams_share_no_name_and_no_place() {
-    let one = "[[stream]]\nname = \"a\"\nsource = \"/a\"\nto = \"file:///b\"\nallow_unencrypted = true\n";
+    let one =
+        "[[stream]]\nname = \"a\"\nsource = \"/a\"\nto = \"file:///b\"\nallow_unencrypted = true\n";
     let found = mistakes(&format!("{one}{one}"));
     assert!(found[0].contains("is that of another stream"), "{found:?}");
 }

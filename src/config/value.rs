@@ -10,7 +10,11 @@ const DURATION_MAX_SECONDS: u64 = 3650 * 86_400;
 /// # Errors
 /// What is wrong with it, and how it is written.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let bad = || format!("{text:?} is no duration; write a whole number and ms, s, m, h, d or w, such as \"5m\"");
+    let bad = || {
+        format!(
+            "{text:?} is no duration; write a whole number and ms, s, m, h, d or w, such as \"5m\""
+        )
+    };
     let (number, unit) = split(text).ok_or_else(bad)?;
     let millis_of_unit: u64 = match unit {
         "ms" => 1,
@@ -33,7 +37,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// What is wrong with it, and how it is written.
 pub fn size(text: &str) -> Result<u64, String> {
-    let bad = || format!("{text:?} is no size; write a whole number and B, kB, MB, GB, KiB, MiB or GiB, such as \"64MiB\"");
+    let bad = || {
+        format!(
+            "{text:?} is no size; write a whole number and B, kB, MB, GB, KiB, MiB or GiB, such as \"64MiB\""
+        )
+    };
     let (number, unit) = split(text).ok_or_else(bad)?;
     let bytes_of_unit: u64 = match unit {
         "B" => 1,
@@ -54,7 +62,9 @@ pub fn size(text: &str) -> Result<u64, String> {
 /// As [`size`]; also for zero, at which nothing would ever end.
 pub fn rate(text: &str) -> Result<u64, String> {
     match size(text.strip_suffix("/s").unwrap_or(text))? {
-        0 => Err(format!("{text:?} would stop everything; leave it out for no limit")),
+        0 => Err(format!(
+            "{text:?} would stop everything; leave it out for no limit"
+        )),
         bytes => Ok(bytes),
     }
 }
@@ -72,10 +82,21 @@ mod tests {
 
     #[test]
     fn durations_and_sizes_are_a_number_and_a_unit() {
-        for (text, seconds) in [("90s", 90), ("5m", 300), ("2 h", 7200), ("7d", 604_800), ("1w", 604_800)] {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("5m", 300),
+            ("2 h", 7200),
+            ("7d", 604_800),
+            ("1w", 604_800),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for (text, bytes) in [("10B", 10), ("64KiB", 65_536), ("10 MB", 10_000_000), ("1GiB", 1 << 30)] {
+        for (text, bytes) in [
+            ("10B", 10),
+            ("64KiB", 65_536),
+            ("10 MB", 10_000_000),
+            ("1GiB", 1 << 30),
+        ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
         assert_eq!(rate("20MB/s"), Ok(20_000_000));
@@ -83,7 +104,16 @@ mod tests {
 
     #[test]
     fn what_could_mean_several_things_is_refused() {
-        for text in ["", "5", "m", "-5m", "1.5h", "5 months", "99999999999999999999s", "4000d"] {
+        for text in [
+            "",
+            "5",
+            "m",
+            "-5m",
+            "1.5h",
+            "5 months",
+            "99999999999999999999s",
+            "4000d",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
         for text in ["", "5", "64M", "64m", "99999999999GiB"] {

@@ -129,13 +129,16 @@ mod tests {
     fn the_cache_is_left_as_it_was_found() {
         let bytes: Vec<u8> = (0..4 << 20).map(|n| (n / 4096) as u8).collect();
         // Not in the directory for temporary files: that may be in memory.
-        let mut named = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).expect("a file");
+        let mut named =
+            tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).expect("a file");
         named.write_all(&bytes).expect("written");
         let file = named.as_file();
         file.sync_all().expect("synchronised");
         fadvise(file, 0, None, Advice::DontNeed).expect("advised");
         if cached_pages(named.path()) != Some(0) {
-            eprintln!("NOT SHOWN HERE: this file system keeps everything in memory, or there is no fincore");
+            eprintln!(
+                "NOT SHOWN HERE: this file system keeps everything in memory, or there is no fincore"
+            );
             return;
         }
         fadvise(file, 0, None, Advice::Random).expect("advised");
@@ -146,7 +149,10 @@ mod tests {
         let mut reader = ConsiderateReader::new(file);
         let mut buffer = vec![0; 300_000];
         loop {
-            match reader.read_at(read.len() as u64, &mut buffer).expect("read") {
+            match reader
+                .read_at(read.len() as u64, &mut buffer)
+                .expect("read")
+            {
                 0 => break,
                 n => read.extend_from_slice(&buffer[..n]),
             }

@@ -12,9 +12,7 @@
 //! open, calls fail at once with [`ErrorKind::BreakerOpen`] and nothing is sent. Only failures of the store as a whole count:
 //! a missing object, a refused permission or a taken key is an answer of a store that works.
 
-use super::{
-    Checksums, Error, ErrorKind, Listing, ObjectMeta, Result, SharedStore, Store, Upload,
-};
+use super::{Checksums, Error, ErrorKind, Listing, ObjectMeta, Result, SharedStore, Store, Upload};
 use crate::model::ObjectKey;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -129,9 +127,12 @@ impl Breaker {
 
     /// How long it refuses calls from now on. Zero when the next call is let through.
     pub fn closed_for(&self) -> Duration {
-        self.lock().outage.as_ref().map_or(Duration::ZERO, |outage| {
-            outage.until.saturating_duration_since(Instant::now())
-        })
+        self.lock()
+            .outage
+            .as_ref()
+            .map_or(Duration::ZERO, |outage| {
+                outage.until.saturating_duration_since(Instant::now())
+            })
     }
 
     /// How often it opened since the start, tries of one outage not counted.

@@ -126,9 +126,9 @@ pub fn blame(
         });
     letter.failed_runs = letter.failed_runs.saturating_add(1);
     letter.reason = reason.to_owned();
-    let failing_micros = u128::try_from(now.0.saturating_sub(letter.first_failed_at.0)).unwrap_or(0);
-    let over =
-        letter.failed_runs >= patience.runs && failing_micros >= patience.time.as_micros();
+    let failing_micros =
+        u128::try_from(now.0.saturating_sub(letter.first_failed_at.0)).unwrap_or(0);
+    let over = letter.failed_runs >= patience.runs && failing_micros >= patience.time.as_micros();
     if over && has_place(index, &file)? {
         letter.put_aside_at.get_or_insert(now);
     }

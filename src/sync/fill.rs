@@ -133,7 +133,13 @@ fn check_belongs(committer: &Committer, hole: &Entry, uploaded: &Uploaded) -> Re
         return Ok(());
     };
     let mut executed = uploaded.summary.gtids.clone();
-    executed.union_with(uploaded.summary.previous_gtids.as_ref().unwrap_or(&GtidSet::new()));
+    executed.union_with(
+        uploaded
+            .summary
+            .previous_gtids
+            .as_ref()
+            .unwrap_or(&GtidSet::new()),
+    );
     let strange = executed.into_position_form().minus(&next);
     if !strange.is_empty() {
         bail!(
@@ -212,5 +218,7 @@ async fn supersede(
             return Ok(seq);
         }
     }
-    bail!("lost the race for the next ledger record {RACES_MAX} times in a row; is another archiver writing without end?")
+    bail!(
+        "lost the race for the next ledger record {RACES_MAX} times in a row; is another archiver writing without end?"
+    )
 }

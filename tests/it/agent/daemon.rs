@@ -47,7 +47,11 @@ impl Daemon {
     pub fn get(&self, path: &str) -> (u16, String) {
         let address = self.address.as_deref().expect("it listens");
         let mut stream = TcpStream::connect(address).expect("it accepts");
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("sent");
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        )
+        .expect("sent");
         let mut reply = String::new();
         stream.read_to_string(&mut reply).expect("text");
         let status = reply.split(' ').nth(1).and_then(|code| code.parse().ok());
@@ -189,7 +193,10 @@ fn an_agent_of_two_streams_archives_one_while_the_other_fails_and_says_which() {
     let output = tools::output(&mut once);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("bad  failed: ") && said.contains("good  archived 0 segments"), "{said}");
+    assert!(
+        said.contains("bad  failed: ") && said.contains("good  archived 0 segments"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -213,14 +220,23 @@ fn status_on_the_archivers_host_shows_its_alarms_and_ends_with_three() {
     let status = || {
         let mut command = archive.command(&["status", &url]);
         let output = tools::output(command.arg("--state-dir").arg(&state));
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
     };
     until("the alarm is raised", || status().1.contains("critical"));
     let (code, text) = status();
     assert_eq!(code, Some(3), "{text}");
-    assert!(text.contains("archiver of this host") && text.contains("hole (critical)"), "{text}");
+    assert!(
+        text.contains("archiver of this host") && text.contains("hole (critical)"),
+        "{text}"
+    );
     until("metrics have it", || {
-        daemon.get("/metrics").1.contains("alarm=\"hole\",severity=\"critical\"} 1")
+        daemon
+            .get("/metrics")
+            .1
+            .contains("alarm=\"hole\",severity=\"critical\"} 1")
     });
     assert_eq!(daemon.stop(), Some(0));
 }
@@ -232,13 +248,22 @@ fn a_configuration_with_mistakes_names_all_of_them_and_the_example_is_right() {
     let example = tools::run(tools::binlogfs().args(["config", "example"]));
     fs::write(&path, example).expect("writable");
     let said = tools::run_text(tools::binlogfs().args(["config", "check"]).arg(&path));
-    assert!(said.contains("is right: 2 streams (orders, billing)"), "{said}");
+    assert!(
+        said.contains("is right: 2 streams (orders, billing)"),
+        "{said}"
+    );
     fs::write(&path, "[agnet]\n[[stream]]\nname = \"x y\"\n").expect("writable");
     for command in [&["config", "check"][..], &["archive", "--config"]] {
         let output = tools::output(tools::binlogfs().args(command).arg(&path));
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        for part in ["line 1", "did you mean agent?", "line 3", "lacks source", "lacks to"] {
+        for part in [
+            "line 1",
+            "did you mean agent?",
+            "line 3",
+            "lacks source",
+            "lacks to",
+        ] {
             assert!(said.contains(part), "{part}: {said}");
         }
     }

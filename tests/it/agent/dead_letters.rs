@@ -44,7 +44,9 @@ fn scene() -> (Scene, PathBuf, Vec<u8>) {
 impl Scene {
     fn once(&self) -> Output {
         let mut command = tools::binlogfs();
-        command.args(["archive", "--once", "--config"]).arg(&self.config);
+        command
+            .args(["archive", "--once", "--config"])
+            .arg(&self.config);
         tools::output(&mut command)
     }
 
@@ -93,7 +95,10 @@ fn a_poisoned_file_blocks_for_a_while_is_put_aside_and_fills_its_hole_later() {
     let output = scene.once();
     assert_eq!(output.status.code(), Some(3));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("dead_letter") && said.contains("hole"), "{said}");
+    assert!(
+        said.contains("dead_letter") && said.contains("hole"),
+        "{said}"
+    );
     assert_eq!(scene.states(), ["archived", "hole", "archived", "archived"]);
     let (code, said) = scene.list();
     assert_eq!(code, Some(3), "{said}");

@@ -12,7 +12,10 @@ use std::sync::mpsc::{Receiver, channel};
 /// A webhook that answers 503 to the first request and 200 to all others; what was posted.
 fn webhook() -> (String, Receiver<serde_json::Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/secret-token", listener.local_addr().expect("bound"));
+    let url = format!(
+        "http://{}/secret-token",
+        listener.local_addr().expect("bound")
+    );
     let (sender, posts) = channel();
     std::thread::spawn(move || {
         for (n, stream) in listener.incoming().enumerate() {
@@ -28,7 +31,8 @@ fn webhook() -> (String, Receiver<serde_json::Value>) {
             let mut body = vec![0; length];
             stream.read_exact(&mut body).expect("a body");
             let status = if n == 0 { "503 Busy" } else { "200 OK" };
-            let reply = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let reply =
+                format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             stream.get_mut().write_all(reply.as_bytes()).expect("sent");
             if n > 0 {
                 let post = serde_json::from_slice(&body).expect("JSON");

@@ -8,9 +8,16 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-fn configuration(archive: &Archive, server: &crate::mysql::Server, more: &str) -> std::path::PathBuf {
+fn configuration(
+    archive: &Archive,
+    server: &crate::mysql::Server,
+    more: &str,
+) -> std::path::PathBuf {
     let login = archive.path("mysql.cnf");
-    let text = format!("[client]\nuser = root\nsocket = {}\n", server.socket().display());
+    let text = format!(
+        "[client]\nuser = root\nsocket = {}\n",
+        server.socket().display()
+    );
     fs::write(&login, text).expect("writable");
     let config = archive.path("binlogfs.toml");
     let text = format!(
@@ -29,7 +36,11 @@ fn configuration(archive: &Archive, server: &crate::mysql::Server, more: &str) -
 
 fn start(config: &std::path::Path, more: &[&str]) -> Daemon {
     let mut command = tools::binlogfs();
-    command.arg("archive").arg("--config").arg(config).args(more);
+    command
+        .arg("archive")
+        .arg("--config")
+        .arg(config)
+        .args(more);
     Daemon::start(command, true)
 }
 
@@ -37,9 +48,15 @@ fn start(config: &std::path::Path, more: &[&str]) -> Daemon {
 fn a_quiet_server_is_rotated_once_for_what_it_holds_and_its_settings_are_watched() {
     let archive = Archive::encrypted();
     let server = Options::new().start();
-    server.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY); INSERT INTO d.t VALUES (1)");
-    let daemon = start(&configuration(&archive, &server, "rotate_after = \"10s\"\n"), &[]);
-    until("the active file is closed and archived", || archive.keys("ledger").len() == 1);
+    server
+        .sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY); INSERT INTO d.t VALUES (1)");
+    let daemon = start(
+        &configuration(&archive, &server, "rotate_after = \"10s\"\n"),
+        &[],
+    );
+    until("the active file is closed and archived", || {
+        archive.keys("ledger").len() == 1
+    });
     assert_eq!(server.binlogs().len(), 2);
     until("the server is known", || {
         let (_, metrics) = daemon.get("/metrics");
@@ -48,10 +65,15 @@ fn a_quiet_server_is_rotated_once_for_what_it_holds_and_its_settings_are_watched
     });
     server.sql("SET GLOBAL binlog_error_action = 'IGNORE_ERROR'");
     until("a dangerous setting is alarming", || {
-        daemon.get("/metrics").1.contains("alarm=\"ignore_error\",severity=\"critical\"} 1")
+        daemon
+            .get("/metrics")
+            .1
+            .contains("alarm=\"ignore_error\",severity=\"critical\"} 1")
     });
     server.sql("SET GLOBAL binlog_error_action = 'ABORT_SERVER'");
-    until("the alarm is over", || !daemon.get("/metrics").1.contains("ignore_error"));
+    until("the alarm is over", || {
+        !daemon.get("/metrics").1.contains("ignore_error")
+    });
     // Longer than rotate_after: an empty file is not closed.
     assert_eq!(server.binlogs().len(), 2);
     assert_eq!(daemon.stop(), Some(0));
@@ -65,7 +87,9 @@ fn purging_beside_a_daemon_leaves_every_file_archived_or_a_hole_with_an_alarm() 
     let load = Sysbench::write_only().seconds(12);
     load.prepare(&server);
     let daemon = start(&configuration(&archive, &server, ""), &["--accept-holes"]);
-    until("the first is archived", || !archive.keys("ledger").is_empty());
+    until("the first is archived", || {
+        !archive.keys("ledger").is_empty()
+    });
     let number = |entry: &serde_json::Value| -> Option<u64> {
         entry["name"].as_str()?.rsplit_once('.')?.1.parse().ok()
     };
@@ -99,14 +123,26 @@ fn purging_beside_a_daemon_leaves_every_file_archived_or_a_hole_with_an_alarm() 
     let numbers: Vec<_> = listed.iter().filter_map(number).collect();
     let want: Vec<_> = (first.expect("a number")..active).collect();
     assert_eq!(numbers, want, "no file is passed over in silence");
-    let holes = listed.iter().filter(|entry| entry["state"] == "hole").count();
-    eprintln!("{} files, {holes} of them purged before they were archived", want.len());
+    let holes = listed
+        .iter()
+        .filter(|entry| entry["state"] == "hole")
+        .count();
+    eprintln!(
+        "{} files, {holes} of them purged before they were archived",
+        want.len()
+    );
     if holes > 0 {
-        until("the holes are alarming", || daemon.get("/metrics").1.contains("alarm=\"hole\""));
+        until("the holes are alarming", || {
+            daemon.get("/metrics").1.contains("alarm=\"hole\"")
+        });
     }
     assert_eq!(daemon.stop(), Some(0));
     let deep = archive.output(&["verify", &archive.url(), "--deep", "--orphans", "--json"]);
     let report: serde_json::Value = serde_json::from_slice(&deep.stdout).expect("a report");
     assert_eq!(report["orphans"], serde_json::json!([]));
-    assert_eq!(report["findings"].as_array().map(Vec::len), Some(holes), "{report:#}");
+    assert_eq!(
+        report["findings"].as_array().map(Vec::len),
+        Some(holes),
+        "{report:#}"
+    );
 }

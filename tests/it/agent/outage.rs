@@ -39,7 +39,10 @@ async fn an_hour_without_the_store_keeps_the_order_hammers_nobody_and_alarms_onc
     let data = temp.path().join("data");
     std::fs::create_dir(&data).expect("writable");
     let mut server = SyntheticServer::new(&data, 1, "binlog");
-    let (down, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (down, requests) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
     let memory = MemoryStore::default();
     let store: SharedStore = {
         let (down, requests) = (Arc::clone(&down), Arc::clone(&requests));
@@ -125,8 +128,16 @@ async fn an_hour_without_the_store_keeps_the_order_hammers_nobody_and_alarms_onc
         events.push((message.notice.alarm.kind, message.notice.event));
     }
     for kind in [AlarmKind::Lag, AlarmKind::Expiry] {
-        let of_kind: Vec<_> = events.iter().filter(|(k, _)| *k == kind).map(|(_, e)| *e).collect();
-        assert_eq!(of_kind, [Event::Raised, Event::Escalated, Event::Cleared], "{kind:?}");
+        let of_kind: Vec<_> = events
+            .iter()
+            .filter(|(k, _)| *k == kind)
+            .map(|(_, e)| *e)
+            .collect();
+        assert_eq!(
+            of_kind,
+            [Event::Raised, Event::Escalated, Event::Cleared],
+            "{kind:?}"
+        );
     }
     let store_down: Vec<_> = events
         .iter()
@@ -152,7 +163,12 @@ async fn check_history(memory: &MemoryStore, server: &SyntheticServer) {
     let closed: Vec<String> = server
         .closed()
         .iter()
-        .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())
+        .map(|path| {
+            path.file_name()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     assert_eq!(archived, closed);
 }
