@@ -125,9 +125,14 @@ impl Tending {
         let (kind, severity) = (alarm.kind.name(), alarm.severity.name());
         match notice.event {
             Event::Cleared => tracing::warn!(stream, alarm = kind, "alarm cleared"),
-            Event::Raised | Event::Escalated | Event::Repeated => {
-                tracing::error!(stream, alarm = kind, severity, "alarm: {}", alarm.text);
-            }
+            Event::Raised | Event::Escalated | Event::Repeated => match alarm.severity {
+                Severity::Critical => {
+                    tracing::error!(stream, alarm = kind, severity, "alarm: {}", alarm.text);
+                }
+                Severity::Warning => {
+                    tracing::warn!(stream, alarm = kind, severity, "alarm: {}", alarm.text);
+                }
+            },
         }
         let Some(notices) = &self.agent.notices else {
             return;

@@ -78,33 +78,38 @@ fn alarm_of(mismatch: &Mismatch, count: usize) -> Alarm {
     }
 }
 
-fn alarm_of_danger(danger: &Danger) -> Alarm {
+/// The alarm that a setting gives reason for. `None` for what some choose knowingly, for speed: the log names it once.
+fn alarm_of_danger(danger: &Danger) -> Option<Alarm> {
     let kind = match danger {
         Danger::LogBinOff => AlarmKind::LogBinOff,
         Danger::ErrorActionIgnore => AlarmKind::IgnoreError,
         Danger::Encrypted => AlarmKind::Encryption,
         Danger::ExpiryBySize { .. } => AlarmKind::ExpiryBySize,
-        Danger::NoExpiryKnown
-        | Danger::ReplicaNotLogged
-        | Danger::NotSynced { .. }
-        | Danger::NoChecksums => AlarmKind::ServerSettings,
+        Danger::NoExpiryKnown | Danger::ReplicaNotLogged => AlarmKind::ServerSettings,
+        Danger::NotSynced { .. } | Danger::NoChecksums => return None,
     };
     let severity = match danger.is_critical() {
         true => Severity::Critical,
         false => Severity::Warning,
     };
-    Alarm {
+    Some(Alarm {
         kind,
         severity,
         text: danger.to_string(),
-    }
+    })
 }
 
 #[async_trait]
 impl Ask for MySqlServer {
     async fn look(&self, files: &[FileSeen]) -> Result<Sight, String> {
         let facts = self.server.facts().await.map_err(|e| e.to_string())?;
-        let mut alarms: Vec<_> = worthless(&facts).iter().map(alarm_of_danger).collect();
+        let dangers = worthless(&facts);
+        if self.memory().facts.is_none() {
+            for danger in dangers.iter().filter(|d| alarm_of_danger(d).is_none()) {
+                tracing::warn!(server = self.server.name(), "{danger}");
+            }
+        }
+        let mut alarms: Vec<_> = dangers.iter().filter_map(alarm_of_danger).collect();
         if facts.log_bin != Some(false) {
             alarms.extend(self.mismatches(files).await?);
         }
