@@ -8,6 +8,7 @@ mod keygen;
 mod ls;
 mod mount;
 mod output;
+mod purge_safe;
 mod reading;
 mod status;
 mod verify;
@@ -74,6 +75,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Prove the chain, the objects and, with --deep, every byte.
     Verify(verify::VerifyArgs),
+    /// Print, or run, the PURGE BINARY LOGS that the archive covers.
+    PurgeSafe(purge_safe::PurgeSafeArgs),
     /// Work on the local index.
     #[command(subcommand)]
     Index(IndexCommand),
@@ -143,6 +146,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
             Command::Ls(args) => ls::run(&global, &args).await,
             Command::Status(args) => status::run(&global, &args).await,
             Command::Verify(args) => verify::run(&global, &args).await,
+            Command::PurgeSafe(args) => purge_safe::run(&global, &args).await,
             Command::Index(IndexCommand::Rebuild(args)) => index_rebuild::run(&global, &args).await,
             Command::Mount(_) | Command::Keygen(_) => unreachable!("handled above"),
         }

@@ -49,6 +49,7 @@ pub mod manifest;
 pub mod pipeline;
 pub mod place;
 pub mod plan;
+pub mod purge;
 mod run;
 
 pub use archive::{Outcome, Settings, archive_once};
