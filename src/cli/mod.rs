@@ -11,6 +11,7 @@ mod keygen;
 mod ls;
 mod mount;
 mod output;
+mod purge_safe;
 mod reading;
 mod status;
 mod verify;
@@ -77,12 +78,17 @@ enum Command {
     Status(status::StatusArgs),
     /// Prove the chain, the objects and, with --deep, every byte.
     Verify(verify::VerifyArgs),
+<<<<<<< HEAD
     /// Look at the files that were put aside, and try them again.
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
     /// Check a configuration file, or print an example.
     #[command(subcommand)]
     Config(ConfigCommand),
+=======
+    /// Print, or run, the PURGE BINARY LOGS that the archive covers.
+    PurgeSafe(purge_safe::PurgeSafeArgs),
+>>>>>>> server
     /// Work on the local index.
     #[command(subcommand)]
     Index(IndexCommand),
@@ -175,7 +181,22 @@ fn block_on(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Resu
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+<<<<<<< HEAD
     let exit = runtime.block_on(command);
+=======
+    let exit = runtime.block_on(async {
+        match cli.command {
+            Command::Archive(args) => archive::run(&global, args).await,
+            Command::Cat(args) => cat::run(&global, &args).await,
+            Command::Ls(args) => ls::run(&global, &args).await,
+            Command::Status(args) => status::run(&global, &args).await,
+            Command::Verify(args) => verify::run(&global, &args).await,
+            Command::PurgeSafe(args) => purge_safe::run(&global, &args).await,
+            Command::Index(IndexCommand::Rebuild(args)) => index_rebuild::run(&global, &args).await,
+            Command::Mount(_) | Command::Keygen(_) => unreachable!("handled above"),
+        }
+    });
+>>>>>>> server
     // A blocking read of a store that hangs must not keep a finished command from ending.
     runtime.shutdown_background();
     exit

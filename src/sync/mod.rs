@@ -52,6 +52,7 @@ pub mod pace;
 pub mod pipeline;
 pub mod place;
 pub mod plan;
+pub mod purge;
 mod run;
 
 pub use archive::{Outcome, Settings, archive_once};

@@ -23,6 +23,8 @@ mod refusals;
 mod s3;
 mod schedules;
 mod second_opinion;
+mod server;
+mod server_purge;
 mod sweep;
 mod synthetic;
 mod tools;

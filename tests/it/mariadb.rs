@@ -3,7 +3,7 @@
 mod corpus;
 mod opinion;
 mod second_opinion;
-mod server;
+pub mod server;
 
 use crate::archive::Archive;
 use crate::synthetic::SyntheticServer;

@@ -180,7 +180,8 @@ impl MariaDb {
         tools::excerpt(&fs::read(self.path("error.log")).unwrap_or_default())
     }
 
-    fn socket(&self) -> PathBuf {
+    /// The socket.
+    pub fn socket(&self) -> PathBuf {
         self.path("server.sock")
     }
 
