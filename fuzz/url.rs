@@ -53,7 +53,8 @@ fn check(text: &str) {
 fn seeds() -> Vec<Vec<u8>> {
     [
         "s3://bucket/prod/orders?endpoint=http://127.0.0.1:9000&region=eu-west-1&path_style=true",
-        "gs://bucket/prod?region=r",
+        "gs://bucket/prod?endpoint=http://h:1",
+        "s3://b/p?profile=p&sse=aws:kms&sse_kms_key=alias/k&storage_class=STANDARD_IA&requester_pays=true",
         "file:///var/./archive//x/",
         "s3://key:secret@bucket/prefix?secret_key=x",
     ]

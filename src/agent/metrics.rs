@@ -13,6 +13,9 @@ use prometheus_client::registry::Registry;
 /// A measurement of one stream. `None` where it is unknown: the series is then absent, not zero.
 type Read = fn(&Health, Micros) -> Option<f64>;
 
+/// A count of one stream.
+type Count = fn(&Health) -> u64;
+
 /// Gauges with nothing but the stream's label.
 const GAUGES: &[(&str, &str, Read)] = &[
     (
@@ -88,7 +91,7 @@ const GAUGES: &[(&str, &str, Read)] = &[
 ];
 
 /// Counters with nothing but the stream's label; `_total` is added to their names.
-const COUNTERS: &[(&str, &str, fn(&Health) -> u64)] = &[
+const COUNTERS: &[(&str, &str, Count)] = &[
     ("binlogfs_runs", "Runs of the archiver", |health| {
         health.totals.runs
     }),

@@ -78,17 +78,14 @@ enum Command {
     Status(status::StatusArgs),
     /// Prove the chain, the objects and, with --deep, every byte.
     Verify(verify::VerifyArgs),
-<<<<<<< HEAD
     /// Look at the files that were put aside, and try them again.
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
     /// Check a configuration file, or print an example.
     #[command(subcommand)]
     Config(ConfigCommand),
-=======
     /// Print, or run, the PURGE BINARY LOGS that the archive covers.
     PurgeSafe(purge_safe::PurgeSafeArgs),
->>>>>>> server
     /// Work on the local index.
     #[command(subcommand)]
     Index(IndexCommand),
@@ -171,6 +168,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Cat(args) => block_on(cat::run(&global, &args)),
         Command::Ls(args) => block_on(ls::run(&global, &args)),
         Command::Status(args) => block_on(status::run(&global, &args)),
+        Command::PurgeSafe(args) => block_on(purge_safe::run(&global, &args)),
         Command::Verify(args) => block_on(verify::run(&global, &args)),
         Command::Index(IndexCommand::Rebuild(args)) => block_on(index_rebuild::run(&global, &args)),
         Command::Mount(_) | Command::Archive(_) => unreachable!("handled above"),
@@ -181,22 +179,7 @@ fn block_on(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Resu
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-<<<<<<< HEAD
     let exit = runtime.block_on(command);
-=======
-    let exit = runtime.block_on(async {
-        match cli.command {
-            Command::Archive(args) => archive::run(&global, args).await,
-            Command::Cat(args) => cat::run(&global, &args).await,
-            Command::Ls(args) => ls::run(&global, &args).await,
-            Command::Status(args) => status::run(&global, &args).await,
-            Command::Verify(args) => verify::run(&global, &args).await,
-            Command::PurgeSafe(args) => purge_safe::run(&global, &args).await,
-            Command::Index(IndexCommand::Rebuild(args)) => index_rebuild::run(&global, &args).await,
-            Command::Mount(_) | Command::Keygen(_) => unreachable!("handled above"),
-        }
-    });
->>>>>>> server
     // A blocking read of a store that hangs must not keep a finished command from ending.
     runtime.shutdown_background();
     exit

@@ -39,7 +39,7 @@ pub fn of_cause(cause: &Cause) -> Verdict {
 fn of_store(kind: ErrorKind) -> Verdict {
     match kind {
         ErrorKind::NotFound | ErrorKind::NoSuchBucket => verdict(libc::ESTALE, Level::ERROR),
-        ErrorKind::Credentials | ErrorKind::Denied | ErrorKind::ClockSkew => {
+        ErrorKind::Credentials | ErrorKind::Expired | ErrorKind::Denied | ErrorKind::ClockSkew => {
             verdict(libc::EACCES, Level::ERROR)
         }
         ErrorKind::Throttled

@@ -208,6 +208,7 @@ fn is_fatal(cause: &Cause) -> bool {
         Cause::NoKey(_) | Cause::Newer(_) | Cause::Timeout(_) => true,
         Cause::Store(error) => match error.kind {
             ErrorKind::Credentials
+            | ErrorKind::Expired
             | ErrorKind::Denied
             | ErrorKind::NoSuchBucket
             | ErrorKind::WrongRegion

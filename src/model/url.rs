@@ -1,4 +1,17 @@
 //! Where a stream lives: `s3://bucket/prefix`, `gs://bucket/prefix` or `file:///dir`, with options after `?`.
+//!
+//! | option | of | meaning |
+//! |---|---|---|
+//! | `endpoint=http://host:port` | S3, GCS | another server than the provider's |
+//! | `region=` | S3 | the bucket's region |
+//! | `path_style=true` | S3 | the bucket goes into the path, not into the host name |
+//! | `profile=` | S3 | a profile of the AWS configuration files |
+//! | `sse=aws:kms` | S3 | new objects are encrypted by the server with the account's key in KMS |
+//! | `sse_kms_key=` | S3 | the same with this key: its id, ARN or alias |
+//! | `storage_class=` | S3 | of new objects: one that is read at once, such as `STANDARD_IA` |
+//! | `requester_pays=true` | S3 | requests are paid for by who makes them |
+//!
+//! Credentials are no options: what is in a URL is in logs and process lists.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -39,7 +52,34 @@ pub struct StoreUrl {
     pub region: Option<String>,
     /// `path_style=true`: the bucket goes into the path, not the host name.
     pub path_style: bool,
+    /// What only S3 has.
+    pub s3: S3Options,
 }
+
+/// Options of requests to S3.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct S3Options {
+    /// `profile=`: of the AWS configuration files.
+    pub profile: Option<String>,
+    /// `sse=aws:kms` or `sse_kms_key=`: how the server encrypts new objects, unless as the bucket says.
+    pub encryption: Option<KmsKey>,
+    /// `storage_class=`: of new objects.
+    pub storage_class: Option<String>,
+    /// `requester_pays=true`.
+    pub requester_pays: bool,
+}
+
+/// A key of the Key Management Service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KmsKey {
+    /// The account's own for S3 (`aws/s3`).
+    Default,
+    /// One with this id, ARN or alias.
+    Named(String),
+}
+
+/// Storage classes whose objects cannot be read before they are restored.
+const CLASSES_AT_REST: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
 
 /// A store URL that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +132,7 @@ impl FromStr for StoreUrl {
             endpoint: None,
             region: None,
             path_style: false,
+            s3: S3Options::default(),
         };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             url.set_option(pair).map_err(&fail)?;
@@ -104,34 +145,95 @@ impl StoreUrl {
     fn set_option(&mut self, pair: &str) -> Result<(), String> {
         let (name, value) = pair.split_once('=').ok_or("an option has no value")?;
         let shown: String = name.chars().take(OPTION_PRINTED_CHARS_MAX).collect();
-        if matches!(self.location, Location::File { .. }) {
-            return Err(format!("option {shown:?} means nothing for a directory"));
+        match self.location {
+            Location::File { .. } => {
+                return Err(format!("option {shown:?} means nothing for a directory"));
+            }
+            Location::Gcs { .. } if S3_ONLY.contains(&name) => {
+                return Err(format!(
+                    "option {shown:?} means nothing for Google Cloud Storage"
+                ));
+            }
+            Location::Gcs { .. } | Location::S3 { .. } => {}
         }
         // Values are not repeated: what is not understood may be a secret, and messages are logged.
         match (name, value) {
-            ("endpoint", v) if v.contains('@') => {
-                return Err("an endpoint must not carry credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile".to_owned());
-            }
-            ("endpoint", v) => {
-                let host = ["http://", "https://"]
-                    .iter()
-                    .find_map(|s| v.strip_prefix(s));
-                let host = host.ok_or("an endpoint must begin with http:// or https://")?;
-                if host.trim_end_matches('/').is_empty() {
-                    return Err("an endpoint needs a host".to_owned());
-                }
-                self.endpoint = Some(v.trim_end_matches('/').to_owned());
-            }
+            ("endpoint", value) => self.endpoint = Some(endpoint(value)?),
             ("region", v) if !v.is_empty() => self.region = Some(v.to_owned()),
             ("path_style", "true") => self.path_style = true,
             ("path_style", "false") => self.path_style = false,
-            ("region" | "path_style", _) => {
-                return Err(format!("option {name:?} cannot have this value"));
-            }
-            _ => return Err(format!("unknown option {shown:?}")),
+            _ => return self.s3.set(name, value, &shown),
         }
         Ok(())
     }
+}
+
+/// Options that only S3 has.
+const S3_ONLY: [&str; 7] = [
+    "region",
+    "path_style",
+    "profile",
+    "sse",
+    "sse_kms_key",
+    "storage_class",
+    "requester_pays",
+];
+
+impl S3Options {
+    fn set(&mut self, name: &str, value: &str, shown: &str) -> Result<(), String> {
+        let plain = |more: &str| {
+            value
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+        };
+        match (name, value) {
+            ("profile", v) if !v.is_empty() => self.profile = Some(v.to_owned()),
+            ("sse", "aws:kms") => {
+                // A key that is named says more.
+                self.encryption.get_or_insert(KmsKey::Default);
+            }
+            ("sse_kms_key", v) if !v.is_empty() && plain(":/_.-") => {
+                self.encryption = Some(KmsKey::Named(v.to_owned()));
+            }
+            ("storage_class", v) if CLASSES_AT_REST.contains(&v) => {
+                return Err(format!(
+                    "objects of storage class {v} cannot be read at once, which mounting and archiving need; let a lifecycle rule move old ones, or use GLACIER_IR"
+                ));
+            }
+            ("storage_class", v) if !v.is_empty() && plain("_") => {
+                self.storage_class = Some(v.to_owned());
+            }
+            ("requester_pays", "true") => self.requester_pays = true,
+            ("requester_pays", "false") => self.requester_pays = false,
+            ("sse", _) => {
+                return Err("option \"sse\" can only be aws:kms; what else the bucket encrypts with is set on the bucket".to_owned());
+            }
+            (name, _) if S3_ONLY.contains(&name) => {
+                return Err(format!("option {name:?} cannot have this value"));
+            }
+            _ => {
+                return Err(format!(
+                    "unknown option {shown:?}; there are endpoint, {}",
+                    S3_ONLY.join(", ")
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn endpoint(value: &str) -> Result<String, String> {
+    if value.contains('@') {
+        return Err("an endpoint must not carry credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile".to_owned());
+    }
+    let host = ["http://", "https://"]
+        .iter()
+        .find_map(|s| value.strip_prefix(s));
+    let host = host.ok_or("an endpoint must begin with http:// or https://")?;
+    if host.trim_end_matches('/').is_empty() {
+        return Err("an endpoint needs a host".to_owned());
+    }
+    Ok(value.trim_end_matches('/').to_owned())
 }
 
 fn bucket_and_prefix(path: &str) -> Result<(String, String), String> {
@@ -183,15 +285,33 @@ impl fmt::Display for StoreUrl {
             Location::Gcs { bucket, prefix } => write!(f, "gs://{bucket}/{prefix}")?,
             Location::File { dir } => write!(f, "file://{}", dir.display())?,
         }
+        let S3Options {
+            profile,
+            encryption,
+            storage_class,
+            requester_pays,
+        } = &self.s3;
+        let (sse, key) = match encryption {
+            None => (None, None),
+            Some(KmsKey::Default) => (Some("aws:kms"), None),
+            Some(KmsKey::Named(key)) => (None, Some(key.as_str())),
+        };
+        let options = [
+            ("endpoint", self.endpoint.as_deref()),
+            ("region", self.region.as_deref()),
+            ("path_style", self.path_style.then_some("true")),
+            ("profile", profile.as_deref()),
+            ("sse", sse),
+            ("sse_kms_key", key),
+            ("storage_class", storage_class.as_deref()),
+            ("requester_pays", requester_pays.then_some("true")),
+        ];
         let mut separator = '?';
-        for (name, value) in [("endpoint", &self.endpoint), ("region", &self.region)] {
+        for (name, value) in options {
             if let Some(value) = value {
                 write!(f, "{separator}{name}={value}")?;
                 separator = '&';
             }
-        }
-        if self.path_style {
-            write!(f, "{separator}path_style=true")?;
         }
         Ok(())
     }
@@ -214,7 +334,10 @@ mod tests {
     fn the_three_schemes_parse_and_print_back() {
         for text in [
             "s3://bucket/prod/orders?endpoint=http://127.0.0.1:9000&region=eu-west-1&path_style=true",
+            "s3://b/p?profile=backup&sse=aws:kms&storage_class=STANDARD_IA&requester_pays=true",
+            "s3://b/p?sse_kms_key=arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab",
             "gs://bucket/prod",
+            "gs://bucket/prod?endpoint=http://127.0.0.1:4443",
             "file:///var/archive",
         ] {
             assert_eq!(text.parse::<StoreUrl>().expect("parses").to_string(), text);
@@ -236,6 +359,18 @@ mod tests {
             ("s3://b/p?endpoint=https:///", "needs a host"),
             ("s3://b/p?regoin=x", "unknown option"),
             ("file:///d?region=x", "means nothing"),
+            ("gs://b/p?region=x", "means nothing for Google"),
+            (
+                "gs://b/p?storage_class=COLDLINE",
+                "means nothing for Google",
+            ),
+            ("s3://b/p?sse=AES256", "aws:kms"),
+            ("s3://b/p?sse_kms_key=", "cannot have this value"),
+            ("s3://b/p?sse_kms_key=a b", "cannot have this value"),
+            ("s3://b/p?storage_class=a-b", "cannot have this value"),
+            ("s3://b/p?storage_class=DEEP_ARCHIVE", "lifecycle rule"),
+            ("s3://b/p?requester_pays=yes", "cannot have this value"),
+            ("s3://b/p?profile=", "cannot have this value"),
             ("s3://b\0/p", "control"),
         ] {
             let error = text.parse::<StoreUrl>().expect_err(text).to_string();
@@ -250,6 +385,11 @@ mod tests {
             "s3://b/p?region=&secret_key=XYZ",
             "s3://b/p?XYZ",
             "s3://b/p?path_style=XYZ",
+            "s3://b/p?sse=XYZ",
+            "s3://b/p?sse_kms_key=XYZ!",
+            "s3://b/p?storage_class=XYZ!",
+            "s3://b/p?requester_pays=XYZ",
+            "gs://b/p?profile=XYZ",
             "s3://b/p?endpoint=XYZ",
             "s3://b/p?endpoint=http://key:XYZ@host",
             "s3://b/../p?secret_key=XYZ",
@@ -282,8 +422,17 @@ mod tests {
                     "s3://b//p",
                     "s3://b/p",
                     "s3://b/p?path_style=false",
+                    "s3://b/p?requester_pays=false",
                 ],
                 "s3://b/p",
+            ),
+            (
+                &[
+                    "s3://b/p?sse_kms_key=k",
+                    "s3://b/p?sse=aws:kms&sse_kms_key=k",
+                    "s3://b/p?sse_kms_key=k&sse=aws:kms",
+                ],
+                "s3://b/p?sse_kms_key=k",
             ),
             (
                 &[

@@ -2,6 +2,7 @@
 
 use crate::model::ObjectKey;
 use std::fmt;
+use std::time::Duration;
 
 /// The kinds of store errors. Retry, errno and exit code are each decided from the kind, in one table each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -10,8 +11,11 @@ pub enum ErrorKind {
     NotFound,
     /// The key is taken, and keys are create-only.
     AlreadyExists,
-    /// The credentials are missing, wrong or expired.
+    /// The credentials are missing or wrong.
     Credentials,
+    /// The credentials were right and have expired. The store forgets those it has in hand, so that the next attempt asks for
+    /// new ones.
+    Expired,
     /// The credentials are right and do not allow it.
     Denied,
     /// The bucket or directory does not exist, or is not one.
@@ -66,6 +70,8 @@ pub struct Error {
     pub store: String,
     /// Whether the change may have happened all the same.
     pub outcome: Outcome,
+    /// How long the store asks to wait before the next request (the header Retry-After).
+    pub retry_after: Option<Duration>,
     /// The cause, as the system or the SDK told it.
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -84,6 +90,7 @@ impl Error {
             key: key.to_string(),
             store: store.into(),
             outcome: Outcome::NoEffect,
+            retry_after: None,
             source: None,
         }
     }
@@ -99,6 +106,13 @@ impl Error {
     #[must_use]
     pub fn outcome_unknown(mut self) -> Error {
         self.outcome = Outcome::Unknown;
+        self
+    }
+
+    /// The same error, with what the store said of when to come back.
+    #[must_use]
+    pub fn not_before(mut self, retry_after: Option<Duration>) -> Error {
+        self.retry_after = retry_after;
         self
     }
 
@@ -126,7 +140,10 @@ impl Error {
     /// Whether the same call may succeed later without anyone changing anything. The one retry table.
     pub fn is_transient(&self) -> bool {
         match self.kind {
-            ErrorKind::Throttled | ErrorKind::Transient | ErrorKind::Timeout => true,
+            ErrorKind::Expired
+            | ErrorKind::Throttled
+            | ErrorKind::Transient
+            | ErrorKind::Timeout => true,
             ErrorKind::NotFound
             | ErrorKind::AlreadyExists
             | ErrorKind::Credentials
@@ -159,6 +176,9 @@ impl ErrorKind {
             ErrorKind::AlreadyExists => "the key is taken",
             ErrorKind::Credentials => {
                 "the credentials are missing, wrong or expired; renew them and run again"
+            }
+            ErrorKind::Expired => {
+                "the credentials have expired, and those found in their place are no better; renew them and run again"
             }
             ErrorKind::Denied => "permission denied; grant it to this account and run again",
             ErrorKind::NoSuchBucket => {

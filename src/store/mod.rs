@@ -5,16 +5,20 @@
 //! flag. What the contracts below say is proved by `conformance`, which every store and every decorator passes.
 
 pub mod breaker;
+mod causes;
 mod checksum;
 #[doc(hidden)]
 pub mod conformance;
 mod error;
 pub mod fault;
 pub mod file;
+mod gathered;
+mod gcs;
 mod memory;
 mod open;
 pub mod recording;
 pub mod retry;
+mod roots;
 mod s3;
 mod single_writer;
 
@@ -22,6 +26,7 @@ pub use breaker::{Breaker, BreakerPolicy, BreakerState, BreakerStore};
 pub use checksum::ChecksumHasher;
 pub use error::{Error, ErrorKind, Outcome};
 pub use file::{FileStore, TempFiles};
+pub use gcs::GcsStore;
 pub use memory::MemoryStore;
 pub use open::{OpenMode, Writers, open, open_for};
 pub use recording::RecordingStore;

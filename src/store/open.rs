@@ -1,7 +1,8 @@
 //! From a URL to a store: the one place where decorators are put on.
 
+use super::retry::Retries;
 use super::{
-    Error, ErrorKind, FileStore, Result, RetryPolicy, RetryStore, S3Store, SharedStore,
+    Error, ErrorKind, FileStore, GcsStore, Result, RetryPolicy, RetryStore, S3Store, SharedStore,
     SingleWriterStore,
 };
 use crate::model::StoreUrl;
@@ -29,8 +30,8 @@ pub enum Writers {
 /// Opens the store at `url`, with retries.
 ///
 /// # Errors
-/// [`ErrorKind::NoSuchBucket`] when the directory does not exist; [`ErrorKind::Unsupported`] for a kind of store that
-/// this build lacks.
+/// [`ErrorKind::NoSuchBucket`] when the directory does not exist; [`ErrorKind::WrongRegion`] when S3 has none to ask;
+/// [`ErrorKind::Tls`] when this host cannot check certificates.
 pub async fn open(url: &StoreUrl, mode: OpenMode) -> Result<SharedStore> {
     open_for(url, mode, Writers::Many).await
 }
@@ -41,7 +42,8 @@ pub async fn open(url: &StoreUrl, mode: OpenMode) -> Result<SharedStore> {
 /// As [`open`].
 pub async fn open_for(url: &StoreUrl, mode: OpenMode, writers: Writers) -> Result<SharedStore> {
     let name = url.to_string();
-    let retries = RetryPolicy::default();
+    // One budget for the store's own retries and the decorator's.
+    let retries = Arc::new(Retries::new(RetryPolicy::default()));
     let store: SharedStore = match &url.location {
         Location::File { dir } => {
             let dir = dir.clone();
@@ -54,20 +56,14 @@ pub async fn open_for(url: &StoreUrl, mode: OpenMode, writers: Writers) -> Resul
             })??;
             Arc::new(store)
         }
-        Location::S3 { .. } => Arc::new(S3Store::connect(url, retries).await?),
-        Location::Gcs { .. } => {
-            return Err(
-                Error::new(ErrorKind::Unsupported, "open", "the root", name).because(
-                    "gs:// is not in this build yet; use s3://bucket/prefix or file:///directory",
-                ),
-            );
-        }
+        Location::S3 { .. } => Arc::new(S3Store::sharing(url, Arc::clone(&retries)).await?),
+        Location::Gcs { .. } => Arc::new(GcsStore::sharing(url, Arc::clone(&retries))?),
     };
     let store: SharedStore = match writers {
         Writers::Many => store,
         Writers::One => Arc::new(SingleWriterStore::new(store)),
     };
-    Ok(Arc::new(RetryStore::new(store, retries)))
+    Ok(Arc::new(RetryStore::sharing(store, retries)))
 }
 
 #[cfg(test)]
@@ -91,16 +87,5 @@ mod tests {
         assert_eq!(store.describe(), url.to_string());
         assert!(dir.is_dir());
         open(&url, OpenMode::Existing).await.expect("opened again");
-    }
-
-    #[tokio::test]
-    async fn a_store_that_is_not_built_in_is_refused_by_name() {
-        let text = "gs://bucket/prod";
-        let error = open(&url(text), OpenMode::Create)
-            .await
-            .err()
-            .expect("refused");
-        assert_eq!(error.kind, ErrorKind::Unsupported);
-        assert!(error.to_string().contains(text), "{error}");
     }
 }

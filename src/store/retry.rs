@@ -1,7 +1,11 @@
 //! A store that tries again: the one retry layer, with nothing below it that retries too.
 //!
 //! Only what [`Error::is_transient`] names is tried again, after a pause drawn from zero to an exponentially growing
-//! bound ("full jitter": many archivers that failed together do not come back together). Attempts and time are bounded.
+//! bound ("full jitter": many archivers that failed together do not come back together), and no earlier than the store asked
+//! for. Attempts and time are bounded, and so are the retries of all calls together: a store that is down empties their
+//! budget, and is then asked once per call ([`budget`]).
+//!
+//! Credentials that have expired are worth one more attempt, for which the store looks for new ones.
 //!
 //! # When the outcome of a change is unknown
 //! * `create` is tried again, and if the key is taken by then, the object there is compared with the body. Equal means
@@ -14,17 +18,28 @@
 //!
 //! What only the store itself can repeat, such as one part of an upload, it repeats by the same policy.
 
+mod after;
+mod budget;
+
+pub(super) use after::retry_after;
+
 use super::{
     Checksums, Error, ErrorKind, Listing, ObjectMeta, Outcome, Result, SharedStore, Store, Upload,
 };
 use crate::model::ObjectKey;
 use async_trait::async_trait;
+use budget::Budget;
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// The longest pause that a store's Retry-After is heeded for. One that wants more is waited for by the caller, with an alarm.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// Attempts of a call that may find the credentials expired: the second has new ones, or there are none.
+const EXPIRED_ATTEMPTS_MAX: u32 = 2;
 
 /// How often and how long to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,16 +85,19 @@ pub struct RetryStore {
 impl RetryStore {
     /// `inner` with retries as `policy` says.
     pub fn new(inner: SharedStore, policy: RetryPolicy) -> RetryStore {
-        RetryStore {
-            inner,
-            retries: Arc::new(Retries::new(policy)),
-        }
+        RetryStore::sharing(inner, Arc::new(Retries::new(policy)))
+    }
+
+    /// `inner` with retries that take from the budget that the store itself uses too.
+    pub(super) fn sharing(inner: SharedStore, retries: Arc<Retries>) -> RetryStore {
+        RetryStore { inner, retries }
     }
 }
 
-/// The policy and the randomness that all calls share.
+/// The policy, the budget and the randomness that all calls share.
 pub(super) struct Retries {
     policy: RetryPolicy,
+    budget: Budget,
     /// State of SplitMix64: a counter, so that it needs no lock.
     random: AtomicU64,
 }
@@ -90,6 +108,7 @@ impl Retries {
         let seed = getrandom::u64().unwrap_or(0x5EED);
         Retries {
             policy,
+            budget: Budget::full(),
             random: AtomicU64::new(seed),
         }
     }
@@ -119,7 +138,10 @@ impl Retries {
         let mut course = Course::begin(self);
         loop {
             match attempt().await {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    course.answered();
+                    return Ok(value);
+                }
                 Err(error) => course.pause_or(error).await?,
             }
         }
@@ -131,6 +153,7 @@ pub(super) struct Course<'a> {
     retries: &'a Retries,
     begun: Instant,
     attempts: u32,
+    expired: u32,
 }
 
 impl<'a> Course<'a> {
@@ -139,23 +162,77 @@ impl<'a> Course<'a> {
             retries,
             begun: Instant::now(),
             attempts: 0,
+            expired: 0,
         }
+    }
+
+    /// The store has done what it was asked.
+    pub(super) fn answered(&self) {
+        self.retries.budget.give();
     }
 
     /// Waits before the next attempt, or gives `error` back when there shall be none.
     pub(super) async fn pause_or(&mut self, error: Error) -> Result<()> {
         self.attempts += 1;
+        if error.is_not_found() || error.already_exists() {
+            self.answered();
+        }
         let policy = &self.retries.policy;
         if !error.is_transient() || self.attempts >= policy.attempts_max {
             return Err(error);
         }
-        let pause = self.retries.pause(self.attempts);
+        if error.kind == ErrorKind::Expired {
+            self.expired += 1;
+            if self.expired >= EXPIRED_ATTEMPTS_MAX {
+                return Err(error);
+            }
+        }
+        let asked_for = error.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+        // On top of what was asked for, so that those who were told the same do not come back together.
+        let pause = asked_for + self.retries.pause(self.attempts);
         if self.begun.elapsed() + pause >= policy.time_max {
+            return Err(error);
+        }
+        if !self.retries.budget.take() {
+            tracing::debug!(%error, "not tried again: the budget of retries is used up");
             return Err(error);
         }
         tracing::debug!(%error, attempt = self.attempts, pause_ms = pause.as_millis(), "trying again");
         tokio::time::sleep(pause).await;
         Ok(())
+    }
+}
+
+/// Repeats a conditional create that a store makes of an upload, until its outcome is certain or the retries are used up.
+pub(super) async fn conclude<F>(
+    retries: &Retries,
+    mut attempt: impl FnMut() -> F + Send,
+) -> Result<()>
+where
+    F: Future<Output = Result<()>> + Send,
+{
+    let mut course = Course::begin(retries);
+    let mut lost: Option<Error> = None;
+    loop {
+        let Err(error) = attempt().await else {
+            course.answered();
+            return Ok(());
+        };
+        match lost.take() {
+            // The attempt before this one may have done it, whatever this one was told.
+            Some(before) if !error.is_transient() => return Err(before),
+            before => {
+                lost = match error.outcome {
+                    Outcome::Unknown => Some(error.again()),
+                    Outcome::NoEffect => before,
+                };
+                let error = match &lost {
+                    Some(_) => error.outcome_unknown(),
+                    None => error,
+                };
+                course.pause_or(error).await?;
+            }
+        }
     }
 }
 
@@ -166,7 +243,10 @@ impl Store for RetryStore {
         let mut may_be_ours = false;
         loop {
             match self.inner.create(key, body.clone()).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    course.answered();
+                    return Ok(());
+                }
                 Err(error) if error.already_exists() && may_be_ours => {
                     return match self.get_all(key, body.len() as u64).await {
                         Ok(found) if found == body => Ok(()),

@@ -1,10 +1,12 @@
 //! One stream of a test: its directories, its key, and the commands run on it.
 //!
-//! The stream is in a directory; with `BINLOGFS_TEST_STORE=s3` in a bucket of an S3 server within the test, whose objects are
-//! files too. So everything shown on the one store is shown on the other (`scripts/test` runs both).
+//! The stream is in a directory; with `BINLOGFS_TEST_STORE=s3` in a bucket of an S3 server within the test, with `gcs` in one of an
+//! emulator of Cloud Storage, whose objects are files too. So everything shown on the one store is shown on the others
+//! (`scripts/test` runs all three).
 
-use crate::s3::server::{BUCKET, S3Server};
-use crate::tools;
+use crate::gcs::emulator::Emulator;
+use crate::s3::server::S3Server;
+use crate::{gcs, s3, tools};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -12,18 +14,40 @@ use std::process::{Command, Output};
 /// A directory store with a key pair, a state directory and a cache directory, all below one temporary directory.
 pub struct Archive {
     // Ends before its files are removed.
-    server: Option<S3Server>,
+    server: Server,
     temp: tempfile::TempDir,
     recipient: Option<String>,
 }
 
-/// Whether the streams of this run are in buckets.
-pub fn on_s3() -> bool {
-    match std::env::var("BINLOGFS_TEST_STORE").as_deref() {
-        Ok("s3") => true,
-        Ok("file") | Err(_) => false,
-        Ok(other) => panic!("BINLOGFS_TEST_STORE={other}: file or s3"),
+/// What the streams of a run are in.
+enum Server {
+    Directory,
+    S3(S3Server),
+    Gcs(Emulator),
+}
+
+impl Server {
+    /// The one that this run is to be on, with its objects below `temp`.
+    fn start(temp: &Path) -> Server {
+        match wanted_store().as_str() {
+            "s3" => Server::S3(S3Server::start(&temp.join("s3"))),
+            "gcs" => Server::Gcs(Emulator::start(&temp.join("gcs"))),
+            _ => Server::Directory,
+        }
     }
+}
+
+fn wanted_store() -> String {
+    let wanted = std::env::var("BINLOGFS_TEST_STORE").unwrap_or_else(|_| "file".to_owned());
+    match wanted.as_str() {
+        "file" | "s3" | "gcs" => wanted,
+        other => panic!("BINLOGFS_TEST_STORE={other}: file, s3 or gcs"),
+    }
+}
+
+/// Whether the streams of this run are in buckets.
+pub fn on_a_server() -> bool {
+    wanted_store() != "file"
 }
 
 /// The prefix in the bucket.
@@ -67,7 +91,7 @@ impl Archive {
         for name in ["state", "cache", "mnt", "data"] {
             fs::create_dir(temp.path().join(name)).expect("the temporary directory is writable");
         }
-        let server = on_s3().then(|| S3Server::start(&temp.path().join("s3")));
+        let server = Server::start(temp.path());
         Archive {
             server,
             temp,
@@ -100,16 +124,18 @@ impl Archive {
     /// The directory that the stream's objects are in.
     pub fn bucket(&self) -> PathBuf {
         match &self.server {
-            Some(_) => self.path("s3").join(BUCKET).join(PREFIX),
-            None => self.path("bucket"),
+            Server::S3(_) => self.path("s3").join(s3::server::BUCKET).join(PREFIX),
+            Server::Gcs(_) => self.path("gcs").join(gcs::emulator::BUCKET).join(PREFIX),
+            Server::Directory => self.path("bucket"),
         }
     }
 
     /// The stream's URL.
     pub fn url(&self) -> String {
         match &self.server {
-            Some(server) => server.url(PREFIX),
-            None => format!("file://{}", self.bucket().display()),
+            Server::S3(server) => server.url(PREFIX),
+            Server::Gcs(emulator) => emulator.url(PREFIX),
+            Server::Directory => format!("file://{}", self.bucket().display()),
         }
     }
 

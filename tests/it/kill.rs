@@ -1,7 +1,7 @@
 //! Killed with SIGKILL at random moments, again and again: what is left converges to every file once and in order, and a
 //! mount that was killed can be cleaned up and mounted again.
 
-use crate::archive::{Archive, on_s3};
+use crate::archive::{Archive, on_a_server};
 use crate::random::Random;
 use crate::synthetic::SyntheticServer;
 use crate::tools;
@@ -104,7 +104,7 @@ fn kills_at_random_moments_lose_nothing_and_leave_nothing() {
     let whole = unharmed(&server);
     let (mut kills, mut escapes, mut progressed, mut interrupted) = (0, 0, 0, 0);
     let long = std::env::var_os("BINLOGFS_TEST_LONG").is_some();
-    let wanted = match (long, on_s3()) {
+    let wanted = match (long, on_a_server()) {
         (true, _) => KILLS_LONG,
         (false, true) => KILLS_S3,
         (false, false) => KILLS,

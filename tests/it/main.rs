@@ -7,6 +7,7 @@ mod corpus;
 mod damage;
 mod failover;
 mod fixture;
+mod gcs;
 mod glob_order;
 mod holes;
 mod hostile;

@@ -5,7 +5,9 @@ pub mod server;
 
 mod conformance;
 mod messages;
+mod options;
 mod overwriting;
+mod recorder;
 
 use server::{ACCESS_KEY, REGION, SECRET_KEY};
 

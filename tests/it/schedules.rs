@@ -54,14 +54,17 @@ fn faults(random: &mut Random) -> Arc<FaultClock> {
         ErrorKind::Transient,
         ErrorKind::Timeout,
         ErrorKind::Throttled,
+        ErrorKind::Expired,
     ];
-    let kind = transient[random.below(3) as usize];
+    let kind = transient[random.below(4) as usize];
     let lasting = [
         ErrorKind::Permanent,
         ErrorKind::Denied,
         ErrorKind::Credentials,
+        // Of a local effect, a disk that is full.
+        ErrorKind::NoSpace,
     ];
-    let lasting = lasting[random.below(3) as usize];
+    let lasting = lasting[random.below(4) as usize];
     let late = Duration::from_millis(random.below(LATE_MAX.as_millis() as u64));
     let all = [
         Fault::ErrorBefore(kind),
@@ -74,6 +77,9 @@ fn faults(random: &mut Random) -> Arc<FaultClock> {
         Fault::Twice,
         Fault::Reset,
         Fault::Late(late),
+        Fault::Stall(Duration::from_secs(1 + random.below(120))),
+        // Some ask for more than is waited for.
+        Fault::Throttled(Duration::from_secs(random.below(100))),
     ];
     let mut chosen: Vec<_> = all.into_iter().filter(|_| random.one_in(2)).collect();
     if chosen.is_empty() {

@@ -36,7 +36,11 @@ impl Local {
     fn step(&self, what: &str) -> io::Result<()> {
         let fault = self.0.step(what);
         match fault {
-            Fault::ErrorBefore(_) | Fault::ErrorAfter(_) => Err(io::Error::other("injected")),
+            Fault::ErrorBefore(kind) | Fault::ErrorAfter(kind) => Err(match kind {
+                ErrorKind::NoSpace => io::ErrorKind::StorageFull.into(),
+                // EIO, which Rust has no name for.
+                _ => io::Error::from_raw_os_error(5),
+            }),
             Fault::CrashBefore | Fault::CrashAfter => Err(io::Error::other("crashed")),
             _ if self.0.is_crashed() => Err(io::Error::other("crashed")),
             _ => Ok(()),

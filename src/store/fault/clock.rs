@@ -27,6 +27,10 @@ pub enum Fault {
     Reset,
     /// A create that is told to have timed out takes effect this much later (of tokio's clock), whatever was done meanwhile.
     Late(Duration),
+    /// It is not answered, until whoever asks gives up after this time (of tokio's clock). It had no effect, and nobody can know.
+    Stall(Duration),
+    /// The store asks to come back no sooner than after this time; it had no effect.
+    Throttled(Duration),
     /// The process dies before it: this and every later operation fails with [`Crashed`].
     CrashBefore,
     /// The process dies after it: it takes effect, and nobody learns of it.
@@ -129,7 +133,9 @@ impl FaultClock {
             | Fault::Delay(_)
             | Fault::Twice
             | Fault::Reset
-            | Fault::Late(_) => Ok(effect()),
+            | Fault::Late(_)
+            | Fault::Stall(_)
+            | Fault::Throttled(_) => Ok(effect()),
         }
     }
 

@@ -108,6 +108,11 @@ impl Faults {
                 effect.await?;
                 Err(injected(kind).outcome_unknown())
             }
+            Fault::Stall(time) => {
+                tokio::time::sleep(time).await;
+                Err(injected(ErrorKind::Timeout).outcome_unknown())
+            }
+            Fault::Throttled(time) => Err(injected(ErrorKind::Throttled).not_before(Some(time))),
             Fault::Reset => Err(injected(ErrorKind::Transient).outcome_unknown()),
             Fault::TruncatedBody => Ok(spoil(effect.await?, Spoil::Truncate)),
             Fault::WrongBody => Ok(spoil(effect.await?, Spoil::Flip)),
@@ -377,6 +382,32 @@ mod tests {
         let (memory, store) = with(FaultClock::nth(0, Fault::Reset));
         let error = store.create(&key("k"), "body".into()).await;
         assert_eq!(error.expect_err("reset").outcome, Outcome::Unknown);
+        assert!(memory.keys().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stall_takes_its_time_and_ends_as_a_timeout_without_effect() {
+        let time = std::time::Duration::from_secs(120);
+        let (memory, store) = with(FaultClock::nth(0, Fault::Stall(time)));
+        let begun = tokio::time::Instant::now();
+        let error = store.create(&key("k"), "body".into()).await;
+        let error = error.expect_err("stalled");
+        assert_eq!(
+            (error.kind, error.outcome),
+            (ErrorKind::Timeout, Outcome::Unknown)
+        );
+        assert_eq!(begun.elapsed(), time);
+        assert!(memory.keys().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_throttled_request_has_no_effect_and_says_when_to_come_back() {
+        let time = std::time::Duration::from_secs(7);
+        let (memory, store) = with(FaultClock::nth(0, Fault::Throttled(time)));
+        let error = store.create(&key("k"), "body".into()).await;
+        let error = error.expect_err("throttled");
+        assert_eq!(error.retry_after, Some(time));
+        assert_eq!(error.outcome, Outcome::NoEffect);
         assert!(memory.keys().is_empty());
     }
 

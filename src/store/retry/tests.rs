@@ -93,6 +93,86 @@ async fn time_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_attempt_begins_before_the_store_asked_for_it_and_none_waits_longer_than_a_minute_for_that()
+ {
+    let seconds = Duration::from_secs;
+    for (asked_for, at_least, less_than) in [
+        (seconds(5), seconds(5), seconds(6)),
+        (seconds(3600), seconds(60), seconds(61)),
+    ] {
+        let clock = FaultClock::nth(0, Fault::Throttled(asked_for));
+        let (_, store) = with(&clock);
+        let begun = Instant::now();
+        store.create(&key("k"), "body".into()).await.expect("made");
+        let took = begun.elapsed();
+        assert!(at_least <= took && took < less_than, "{took:?}");
+        assert_eq!(clock.count(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_credentials_are_worth_one_more_attempt() {
+    let expired = Fault::ErrorBefore(ErrorKind::Expired);
+    let clock = FaultClock::nth(0, expired);
+    let (_, store) = with(&clock);
+    store.create(&key("k"), "body".into()).await.expect("made");
+    assert_eq!(clock.count(), 2);
+
+    let clock = FaultClock::new(move |_| expired);
+    let (_, store) = with(&clock);
+    let made = store.create(&key("k"), "body".into()).await;
+    let error = made.expect_err("expired");
+    assert_eq!(error.kind, ErrorKind::Expired);
+    assert!(error.to_string().contains("renew them"), "{error}");
+    assert_eq!(clock.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_down_is_asked_eight_times_per_call_until_the_budget_is_used_up_and_once_from_then_on()
+ {
+    let down = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let is_down = down.clone();
+    let clock = FaultClock::new(move |_| match is_down.load(Ordering::SeqCst) {
+        true => REFUSED,
+        false => Fault::None,
+    });
+    let (_, store) = with(&clock);
+    let call = async || {
+        let before = clock.count();
+        let made = store.get(&key("k"), 0..1).await;
+        assert!(made.is_err());
+        clock.count() - before
+    };
+    let mut requests = 0;
+    for _ in 0..100 {
+        requests += call().await;
+    }
+    // A hundred first attempts and a hundred retries; without a budget they would be 800.
+    assert_eq!(requests, 200);
+    assert_eq!(call().await, 1);
+
+    // It answers again, if only that there is no such object: every fifth answer pays for a retry.
+    down.store(false, Ordering::SeqCst);
+    for _ in 0..5 {
+        assert_eq!(call().await, 1);
+    }
+    down.store(true, Ordering::SeqCst);
+    assert_eq!(call().await, 2);
+    assert_eq!(call().await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_one_request_in_ten_never_uses_up_the_budget() {
+    let seeded = FaultClock::seeded(3, 10, vec![REFUSED]);
+    let (memory, store) = with(&seeded);
+    memory.tamper(&key("k"), "body");
+    for _ in 0..5000 {
+        store.get(&key("k"), 0..4).await.expect("read");
+    }
+    assert!(seeded.count() > 5400, "it was not throttled");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_will_not_pass_is_not_tried_again() {
     for kind in [
         ErrorKind::NotFound,

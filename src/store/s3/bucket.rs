@@ -1,7 +1,8 @@
 //! The requests of the S3 API that a store needs, each once and without retries. Those of uploads in parts are in `multipart`.
 
-use super::connect::Connected;
+use super::clients::Clients;
 use super::failure::Failure;
+use super::terms::Terms;
 use crate::model::ObjectKey;
 use crate::store::{Error, ErrorKind, Listing, ObjectMeta, Result};
 use aws_sdk_s3::Client;
@@ -18,8 +19,8 @@ const LAST_BYTE_MAX: u64 = i64::MAX as u64 - 1;
 
 /// A bucket, and the prefix in it below which a store's keys are.
 pub(super) struct Bucket {
-    pub(super) client: Client,
-    pub(super) tls: bool,
+    clients: Clients,
+    pub(super) terms: Terms,
     pub(super) bucket: String,
     /// Ends with a slash, or is empty.
     prefix: String,
@@ -29,7 +30,7 @@ pub(super) struct Bucket {
 /// Sends a request whose body is in memory and carries its own checksum: over TLS its hash need not be signed as well.
 macro_rules! send_body {
     ($self:ident, $request:expr) => {
-        if $self.tls {
+        if $self.tls() {
             $request.customize().disable_payload_signing().send().await
         } else {
             $request.send().await
@@ -40,11 +41,17 @@ macro_rules! send_body {
 pub(super) use send_body;
 
 impl Bucket {
-    pub(super) fn new(connected: Connected, bucket: String, prefix: &str, name: String) -> Bucket {
+    pub(super) fn new(
+        clients: Clients,
+        terms: Terms,
+        bucket: String,
+        prefix: &str,
+        name: String,
+    ) -> Bucket {
         let separator = if prefix.is_empty() { "" } else { "/" };
         Bucket {
-            client: connected.client,
-            tls: connected.tls,
+            clients,
+            terms,
             bucket,
             prefix: format!("{prefix}{separator}"),
             name,
@@ -53,6 +60,14 @@ impl Bucket {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(super) fn tls(&self) -> bool {
+        self.clients.tls
+    }
+
+    pub(super) async fn client(&self) -> Result<Client> {
+        self.clients.get(&self.name).await
     }
 
     pub(super) fn error(
@@ -76,6 +91,9 @@ impl Bucket {
         let key = key.to_string();
         move |error| {
             let failure = Failure::of(&error);
+            if failure.kind == ErrorKind::Expired {
+                self.clients.expire();
+            }
             let permission = match failure.kind {
                 ErrorKind::Denied => format!("; needed is {}", permission_for(verb)),
                 _ => String::new(),
@@ -83,7 +101,7 @@ impl Bucket {
             let cause = failure.cause + &permission;
             let mut error = self.error(failure.kind, verb, key).because(cause);
             error.outcome = failure.outcome;
-            error
+            error.not_before(failure.retry_after)
         }
     }
 
@@ -100,11 +118,16 @@ impl Bucket {
         crc64nvme: u64,
     ) -> Result<()> {
         let request = self
-            .client
+            .client()
+            .await?
             .put_object()
             .bucket(&self.bucket)
+            .set_request_payer(self.terms.payer.clone())
             .key(self.full(key))
             .if_none_match(NO_OBJECT)
+            .set_server_side_encryption(self.terms.encryption.clone())
+            .set_ssekms_key_id(self.terms.kms_key.clone())
+            .set_storage_class(self.terms.class.clone())
             .checksum_crc64_nvme(crc_text(crc64nvme))
             .body(in_memory(body));
         send_body!(self, request)
@@ -120,9 +143,11 @@ impl Bucket {
     ) -> Result<Bytes> {
         let expected = range.end - range.start;
         let found = self
-            .client
+            .client()
+            .await?
             .get_object()
             .bucket(&self.bucket)
+            .set_request_payer(self.terms.payer.clone())
             .key(self.full(key))
             // Servers refuse numbers that no object can have as malformed.
             .range(format!(
@@ -156,9 +181,11 @@ impl Bucket {
     /// GetObject of all of it.
     pub(super) async fn get_all(&self, key: &ObjectKey, max_bytes: u64) -> Result<Bytes> {
         let found = self
-            .client
+            .client()
+            .await?
             .get_object()
             .bucket(&self.bucket)
+            .set_request_payer(self.terms.payer.clone())
             .key(self.full(key))
             .send()
             .await
@@ -202,9 +229,11 @@ impl Bucket {
     /// HeadObject.
     pub(super) async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta> {
         let found = self
-            .client
+            .client()
+            .await?
             .head_object()
             .bucket(&self.bucket)
+            .set_request_payer(self.terms.payer.clone())
             .key(self.full(key))
             .checksum_mode(ChecksumMode::Enabled)
             .send()
@@ -239,9 +268,11 @@ impl Bucket {
         let mut start_after = after.map(|key| self.full(key));
         loop {
             let page = self
-                .client
+                .client()
+                .await?
                 .list_objects_v2()
                 .bucket(&self.bucket)
+                .set_request_payer(self.terms.payer.clone())
                 .prefix(format!("{}{prefix}", self.prefix))
                 .set_start_after(start_after.take())
                 .send()
@@ -269,9 +300,11 @@ impl Bucket {
     /// DeleteObject.
     pub(super) async fn delete(&self, key: &ObjectKey) -> Result<()> {
         let deleted = self
-            .client
+            .client()
+            .await?
             .delete_object()
             .bucket(&self.bucket)
+            .set_request_payer(self.terms.payer.clone())
             .key(self.full(key))
             .send()
             .await

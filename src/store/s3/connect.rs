@@ -1,17 +1,19 @@
 //! From a URL and the environment to a client: endpoint, region, credentials, TLS and timeouts.
 //!
-//! Everything but the URL's own options comes from where the SDKs look: `AWS_*` variables, profiles, web identity, container and
-//! instance roles. The SDK never retries: [`crate::store::retry`] is the one layer that does.
+//! Everything but the URL's own options comes from where the SDKs look: `AWS_*` variables, profiles, web identity (EKS service
+//! accounts), container and instance roles. A profile that the URL names comes before all of these. The SDK never retries: [`crate::store::retry`] is the one layer that does.
 
-use crate::store::{Error, ErrorKind, Result};
+use crate::store::{Error, ErrorKind, Result, roots};
 use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
-    StalledStreamProtectionConfig,
+    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedCredentialsProvider,
+    SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_smithy_http_client::Builder as HttpBuilder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -32,6 +34,7 @@ pub(super) struct Options {
     pub(super) endpoint: Option<String>,
     pub(super) region: Option<String>,
     pub(super) path_style: bool,
+    pub(super) profile: Option<String>,
     /// Given by the caller, instead of what the environment has.
     pub(super) credentials: Option<Credentials>,
 }
@@ -118,22 +121,35 @@ async fn load(options: &Options, http: SharedHttpClient) -> SdkConfig {
     if let Some(endpoint) = &options.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
-    loader.load().await
+    match &options.profile {
+        None => loader.load().await,
+        Some(profile) => with_profile(loader.profile_name(profile).load().await, profile),
+    }
 }
 
-/// A client for HTTP and, where the host has root certificates (Debian: ca-certificates; or SSL_CERT_FILE), HTTPS; and why not.
-fn http_client() -> (SharedHttpClient, Option<String>) {
-    let roots = rustls_native_certs::load_native_certs();
-    if !roots.certs.is_empty() {
-        let builder = HttpBuilder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
-        return (builder.build_https(), None);
+/// The SDK would look for the profile's credentials after those of the environment; who names one means that one.
+fn with_profile(config: SdkConfig, profile: &str) -> SdkConfig {
+    let mut provider = ProviderConfig::without_region().with_region(config.region().cloned());
+    if let Some(http) = config.http_client() {
+        provider = provider.with_http_client(http);
     }
-    let errors: Vec<String> = roots.errors.iter().map(ToString::to_string).collect();
-    let why = format!(
-        "this host has no root certificates to check a server's with: install the package ca-certificates, or name a file of \
-         them in SSL_CERT_FILE{}{}",
-        if errors.is_empty() { "" } else { ": " },
-        errors.join("; ")
-    );
-    (HttpBuilder::new().build_http(), Some(why))
+    let credentials = ProfileFileCredentialsProvider::builder()
+        .configure(&provider)
+        .profile_name(profile)
+        .build();
+    config
+        .into_builder()
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}
+
+/// A client for HTTP and, where the host has root certificates, HTTPS; and why not.
+fn http_client() -> (SharedHttpClient, Option<String>) {
+    match roots::missing() {
+        None => {
+            let builder = HttpBuilder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
+            (builder.build_https(), None)
+        }
+        Some(why) => (HttpBuilder::new().build_http(), Some(why)),
+    }
 }

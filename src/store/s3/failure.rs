@@ -3,41 +3,48 @@
 //! Codes are those of the API reference ("Error responses"); servers that speak S3 without being it add a few. Where a reply has
 //! no code (HEAD has no body), its status decides.
 
+use crate::store::causes::{self, causes, chain, is_of_tls};
+use crate::store::retry::retry_after;
 use crate::store::{ErrorKind, Outcome};
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId as _;
 use std::error::Error as StdError;
-
-/// Longest text of a server that goes into a message, in characters: some answer with a whole web page.
-const CAUSE_MAX_CHARS: usize = 400;
-/// Deepest chain of causes followed.
-const CHAIN_MAX: usize = 16;
+use std::time::Duration;
 
 /// A request that failed.
 #[derive(Debug, PartialEq)]
 pub(super) struct Failure {
     pub(super) kind: ErrorKind,
     pub(super) outcome: Outcome,
+    pub(super) retry_after: Option<Duration>,
     pub(super) cause: String,
 }
 
 impl Failure {
     fn new(kind: ErrorKind, outcome: Outcome, cause: impl Into<String>) -> Failure {
-        let cause: String = cause.into();
         Failure {
             kind,
             outcome,
-            cause: cause
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(CAUSE_MAX_CHARS)
-                .collect(),
+            retry_after: None,
+            cause: causes::printable(&cause.into()),
         }
     }
 
     /// What became of a request.
     pub(super) fn of<E>(error: &SdkError<E, HttpResponse>) -> Failure
+    where
+        E: ProvideErrorMetadata + StdError + 'static,
+    {
+        let mut failure = Failure::of_kind(error);
+        failure.retry_after = error
+            .raw_response()
+            .and_then(|response| response.headers().get("retry-after"))
+            .and_then(|text| retry_after(text, jiff::Timestamp::now()));
+        failure
+    }
+
+    fn of_kind<E>(error: &SdkError<E, HttpResponse>) -> Failure
     where
         E: ProvideErrorMetadata + StdError + 'static,
     {
@@ -125,15 +132,13 @@ fn of_code(code: &str) -> Option<ErrorKind> {
         "ConditionalRequestConflict" | "OperationAborted" => ErrorKind::Transient,
         "InvalidAccessKeyId"
         | "SignatureDoesNotMatch"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
         | "InvalidToken"
-        | "TokenRefreshRequired"
         | "InvalidClientTokenId"
         | "UnrecognizedClientException"
         | "CredentialsNotSupported"
         | "InvalidSecurity"
         | "NotSignedUp" => ErrorKind::Credentials,
+        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => ErrorKind::Expired,
         "AccessDenied"
         | "AllAccessDisabled"
         | "AccountProblem"
@@ -203,35 +208,6 @@ fn of_cause(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
     })
 }
 
-/// Whether an error is TLS's own: it travels inside io::Errors, one in another, which do not name it as their source.
-fn is_of_tls(error: &(dyn StdError + 'static)) -> bool {
-    let inner = error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref);
-    match inner {
-        Some(inner) => is_of_tls(inner),
-        None => error.downcast_ref::<rustls::Error>().is_some(),
-    }
-}
-
-fn causes<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source()).take(CHAIN_MAX)
-}
-
-/// The causes in one line, without those that only repeat the one before.
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    for cause in causes(error) {
-        let text = cause.to_string();
-        if !parts.iter().any(|part| part.contains(&text)) {
-            parts.push(text);
-        }
-    }
-    parts.join(": ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,7 +231,8 @@ mod tests {
             (403, "AccessDenied", ErrorKind::Denied),
             (403, "RequestTimeTooSkewed", ErrorKind::ClockSkew),
             (403, "SignatureDoesNotMatch", ErrorKind::Credentials),
-            (400, "ExpiredToken", ErrorKind::Credentials),
+            (400, "ExpiredToken", ErrorKind::Expired),
+            (400, "TokenRefreshRequired", ErrorKind::Expired),
             (400, "BadDigest", ErrorKind::BadDigest),
             (404, "NoSuchBucket", ErrorKind::NoSuchBucket),
             (404, "", ErrorKind::NotFound),
@@ -298,13 +275,9 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_short_and_without_control_characters() {
-        let failure = Failure::new(
-            ErrorKind::Permanent,
-            Outcome::NoEffect,
-            "a\r\nb\u{1b}[31m".repeat(1000),
-        );
-        assert!(failure.cause.len() <= CAUSE_MAX_CHARS);
-        assert!(!failure.cause.chars().any(char::is_control));
+    fn a_server_says_when_to_come_back() {
+        let failure = answer(503, "SlowDown", &[("retry-after", "7")]);
+        assert_eq!(failure.retry_after, Some(Duration::from_secs(7)));
+        assert_eq!(answer(503, "SlowDown", &[]).retry_after, None);
     }
 }

@@ -12,6 +12,15 @@
 //! Bodies go out from memory with plain headers, never in aws-chunked form with trailers, which not every server takes. The SDK's
 //! own retries are off. Parts are sent again here, by the policy that the retry decorator has too, because nobody above can.
 //!
+//! # What the URL asks for
+//! `storage_class`, `sse` and `sse_kms_key` go with PutObject and CreateMultipartUpload, and hold for every object of the stream,
+//! its small ones too. Reading and writing with a key of KMS needs `kms:Decrypt` and `kms:GenerateDataKey` for that key.
+//! `requester_pays` goes with every request. The options are in [`crate::model::url`].
+//!
+//! # Credentials that expire
+//! Whoever has temporary credentials may see them expire in the middle of an upload. An answer that says so (ExpiredToken) makes
+//! the next attempt look for new ones, where they came from; parts that were sent stay.
+//!
 //! # What a server may lack
 //! * The condition: some servers ignore it and overwrite. [`crate::stream::create`] proves it before anything is archived.
 //! * ListMultipartUploads, or the permission for it: parts of uploads that were killed then stay until a lifecycle rule
@@ -19,10 +28,12 @@
 //! * The permission to list: S3 then answers 403 for objects that do not exist, and nothing works; the error says so.
 
 mod bucket;
+mod clients;
 mod connect;
 mod failure;
 mod multipart;
 mod parts;
+mod terms;
 mod upload;
 
 use super::retry::Retries;
@@ -32,9 +43,11 @@ use async_trait::async_trait;
 use aws_sdk_s3::config::Credentials;
 use bucket::Bucket;
 use bytes::Bytes;
+use clients::Clients;
 use connect::Options;
 use std::ops::Range;
 use std::sync::Arc;
+use terms::Terms;
 use upload::S3Upload;
 
 /// A store in a bucket.
@@ -49,6 +62,14 @@ impl S3Store {
     /// # Errors
     /// [`ErrorKind::WrongRegion`] when none is known, [`ErrorKind::Tls`] when this host cannot check certificates.
     pub async fn connect(url: &StoreUrl, retries: RetryPolicy) -> Result<S3Store> {
+        S3Store::sharing(url, Arc::new(Retries::new(retries))).await
+    }
+
+    /// The same with retries that others take from too.
+    ///
+    /// # Errors
+    /// As [`S3Store::connect`].
+    pub(super) async fn sharing(url: &StoreUrl, retries: Arc<Retries>) -> Result<S3Store> {
         S3Store::connect_with(url, retries, None).await
     }
 
@@ -63,12 +84,12 @@ impl S3Store {
         secret_key: &str,
     ) -> Result<S3Store> {
         let credentials = Credentials::new(access_key, secret_key, None, None, "given");
-        S3Store::connect_with(url, retries, Some(credentials)).await
+        S3Store::connect_with(url, Arc::new(Retries::new(retries)), Some(credentials)).await
     }
 
     async fn connect_with(
         url: &StoreUrl,
-        retries: RetryPolicy,
+        retries: Arc<Retries>,
         credentials: Option<Credentials>,
     ) -> Result<S3Store> {
         let name = url.to_string();
@@ -84,13 +105,15 @@ impl S3Store {
             endpoint: url.endpoint.clone(),
             region: url.region.clone(),
             path_style: url.path_style,
+            profile: url.s3.profile.clone(),
             credentials,
         };
-        let connected = connect::connect(&options, &name).await?;
-        let bucket = Bucket::new(connected, bucket.clone(), prefix, name);
+        let clients = Clients::connect(options, &name).await?;
+        let terms = Terms::of(&url.s3);
+        let bucket = Bucket::new(clients, terms, bucket.clone(), prefix, name);
         Ok(S3Store {
             bucket: Arc::new(bucket),
-            retries: Arc::new(Retries::new(retries)),
+            retries,
         })
     }
 

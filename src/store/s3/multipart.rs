@@ -13,10 +13,15 @@ impl Bucket {
     /// CreateMultipartUpload: the id of the upload.
     pub(super) async fn begin_parts(&self, key: &ObjectKey) -> Result<String> {
         let begun = self
-            .client
+            .client()
+            .await?
             .create_multipart_upload()
             .bucket(&self.bucket)
+            .set_request_payer(self.terms.payer.clone())
             .key(self.full(key))
+            .set_server_side_encryption(self.terms.encryption.clone())
+            .set_ssekms_key_id(self.terms.kms_key.clone())
+            .set_storage_class(self.terms.class.clone())
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .checksum_type(ChecksumType::FullObject)
             .send()
@@ -38,9 +43,11 @@ impl Bucket {
     ) -> Result<CompletedPart> {
         let crc = crc_text(Checksums::of(&body).crc64nvme);
         let request = self
-            .client
+            .client()
+            .await?
             .upload_part()
             .bucket(&self.bucket)
+            .set_request_payer(self.terms.payer.clone())
             .key(self.full(key))
             .upload_id(upload_id)
             .part_number(number)
@@ -62,9 +69,11 @@ impl Bucket {
         parts: Vec<CompletedPart>,
         expected: Checksums,
     ) -> Result<()> {
-        self.client
+        self.client()
+            .await?
             .complete_multipart_upload()
             .bucket(&self.bucket)
+            .set_request_payer(self.terms.payer.clone())
             .key(self.full(key))
             .upload_id(upload_id)
             .multipart_upload(
@@ -84,9 +93,11 @@ impl Bucket {
 
     /// AbortMultipartUpload.
     pub(super) async fn abort_parts(&self, key: &ObjectKey, upload_id: &str) -> Result<()> {
-        self.client
+        self.client()
+            .await?
             .abort_multipart_upload()
             .bucket(&self.bucket)
+            .set_request_payer(self.terms.payer.clone())
             .key(self.full(key))
             .upload_id(upload_id)
             .send()
@@ -99,9 +110,11 @@ impl Bucket {
     pub(super) async fn unfinished(&self, key: &ObjectKey) -> Result<Vec<String>> {
         let full = self.full(key);
         let listed = self
-            .client
+            .client()
+            .await?
             .list_multipart_uploads()
             .bucket(&self.bucket)
+            .set_request_payer(self.terms.payer.clone())
             .prefix(&full)
             .max_uploads(UPLOADS_MAX)
             .send()

@@ -1,8 +1,5 @@
 //! How an object that comes in pieces is cut into parts.
 
-use bytes::Bytes;
-use std::collections::VecDeque;
-
 /// An object of up to this many bytes goes in one PutObject: two requests fewer than in parts.
 pub(super) const WHOLE_MAX_BYTES: u64 = 16 << 20;
 /// Bytes of a part. Memory of an upload is two of them, three for a moment; S3 wants 5 MiB at least.
@@ -28,47 +25,6 @@ pub(super) fn part_bytes(size_hint: u64, number: u64) -> u64 {
         .clamp(PART_BYTES, PART_MAX_BYTES);
     let doublings = number.saturating_sub(EVEN_PARTS_MAX).min(63) as u32;
     even.saturating_mul(1 << doublings).min(PART_MAX_BYTES)
-}
-
-/// Pieces that wait until there are enough for a part.
-#[derive(Default)]
-pub(super) struct Gathered {
-    pieces: VecDeque<Bytes>,
-    bytes: u64,
-}
-
-impl Gathered {
-    pub(super) fn push(&mut self, piece: Bytes) {
-        self.bytes += piece.len() as u64;
-        if !piece.is_empty() {
-            self.pieces.push_back(piece);
-        }
-    }
-
-    /// Bytes waiting.
-    pub(super) fn len(&self) -> u64 {
-        self.bytes
-    }
-
-    /// The first `bytes` bytes, or all if there are fewer, in one piece. Each piece is freed as it is copied.
-    pub(super) fn take(&mut self, bytes: u64) -> Bytes {
-        let wanted = bytes.min(self.bytes) as usize;
-        let mut part = Vec::with_capacity(wanted);
-        while part.len() < wanted {
-            let Some(mut piece) = self.pieces.pop_front() else {
-                break;
-            };
-            let left = wanted - part.len();
-            if piece.len() > left {
-                part.extend_from_slice(&piece.split_to(left));
-                self.pieces.push_front(piece);
-            } else {
-                part.extend_from_slice(&piece);
-            }
-        }
-        self.bytes -= part.len() as u64;
-        part.into()
-    }
 }
 
 #[cfg(test)]
@@ -101,19 +57,5 @@ mod tests {
             .map(|n| part_bytes(five_tebibytes / 2, n))
             .sum();
         assert!(hinted >= five_tebibytes);
-    }
-
-    #[test]
-    fn what_is_taken_is_what_was_pushed_in_order() {
-        let mut gathered = Gathered::default();
-        for piece in ["abc", "", "defgh", "i"] {
-            gathered.push(Bytes::from_static(piece.as_bytes()));
-        }
-        assert_eq!(gathered.len(), 9);
-        assert_eq!(gathered.take(4), "abcd");
-        assert_eq!(gathered.take(1), "e");
-        assert_eq!(gathered.take(100), "fghi");
-        assert_eq!(gathered.len(), 0);
-        assert!(gathered.take(1).is_empty());
     }
 }

@@ -9,9 +9,10 @@
 //! by its head, which [`crate::store::RetryStore`] does for every store.
 
 use super::bucket::Bucket;
-use super::parts::{Gathered, WHOLE_MAX_BYTES, part_bytes};
+use super::parts::{WHOLE_MAX_BYTES, part_bytes};
 use crate::model::ObjectKey;
-use crate::store::retry::{Course, Retries};
+use crate::store::gathered::Gathered;
+use crate::store::retry::{Retries, conclude};
 use crate::store::{ChecksumHasher, Checksums, Error, ErrorKind, Outcome, Result, Upload};
 use async_trait::async_trait;
 use aws_sdk_s3::types::CompletedPart;
@@ -166,35 +167,6 @@ impl Parts {
             self.sent.push(part);
         }
         Ok(())
-    }
-}
-
-/// Repeats a conditional create until its outcome is certain or the retries are used up.
-async fn conclude<F>(retries: &Retries, mut attempt: impl FnMut() -> F + Send) -> Result<()>
-where
-    F: Future<Output = Result<()>> + Send,
-{
-    let mut course = Course::begin(retries);
-    let mut lost: Option<Error> = None;
-    loop {
-        let Err(error) = attempt().await else {
-            return Ok(());
-        };
-        match lost.take() {
-            // The attempt before this one may have done it, whatever this one was told.
-            Some(before) if !error.is_transient() => return Err(before),
-            before => {
-                lost = match error.outcome {
-                    Outcome::Unknown => Some(error.again()),
-                    Outcome::NoEffect => before,
-                };
-                let error = match &lost {
-                    Some(_) => error.outcome_unknown(),
-                    None => error,
-                };
-                course.pause_or(error).await?;
-            }
-        }
     }
 }
 

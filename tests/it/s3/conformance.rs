@@ -19,7 +19,7 @@ fn store_in(url_of: &dyn Fn(&str) -> String) -> SharedStore {
 }
 
 /// The store at `url`, made outside of the runtime that uses it: the suite makes its stores in a plain function.
-fn store_at(url: &str) -> SharedStore {
+pub(super) fn store_at(url: &str) -> SharedStore {
     let url: StoreUrl = url.parse().expect("a URL");
     let connecting = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -32,11 +32,11 @@ fn store_at(url: &str) -> SharedStore {
     Arc::new(connecting.join().expect("connects"))
 }
 
-fn key(text: &str) -> ObjectKey {
+pub(super) fn key(text: &str) -> ObjectKey {
     text.parse().expect("a key")
 }
 
-async fn upload(store: &SharedStore, key: &ObjectKey, body: &Bytes) {
+pub(super) async fn upload(store: &SharedStore, key: &ObjectKey, body: &Bytes) {
     let mut upload = store.upload(key, body.len() as u64).await.expect("begun");
     for piece in body.chunks(1 << 20) {
         upload

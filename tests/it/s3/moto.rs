@@ -69,6 +69,16 @@ impl Moto {
         self.boto3(&line).trim().parse().expect("a number")
     }
 
+    /// Storage class, encryption and key of the object with this full name, as another client is told.
+    pub fn described(&self, name: &str) -> String {
+        let fields = ["StorageClass", "ServerSideEncryption", "SSEKMSKeyId"];
+        let told = fields
+            .map(|field| format!("found.get('{field}')"))
+            .join(", ");
+        let line = format!("found = s3.head_object(Bucket=bucket, Key='{name}')\nprint({told})");
+        self.boto3(&line).trim().to_owned()
+    }
+
     /// Runs a line of Python with another client of S3, `s3`, and the bucket's name, `bucket`; what it prints.
     fn boto3(&self, line: &str) -> String {
         let program_text = format!(

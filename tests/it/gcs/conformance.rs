@@ -1,0 +1,88 @@
+//! Every contract of a store, kept by the store on Cloud Storage.
+
+use super::emulator::Emulator;
+use binlogfs::model::{ObjectKey, StoreUrl};
+use binlogfs::store::{
+    Checksums, ErrorKind, GcsStore, Outcome, RetryPolicy, RetryStore, SharedStore, conformance,
+};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The store at `url`.
+pub fn store_at(url: &str) -> SharedStore {
+    let url: StoreUrl = url.parse().expect("a URL");
+    let store = GcsStore::connect(&url, RetryPolicy::default());
+    Arc::new(store.expect("connects"))
+}
+
+/// A store below a prefix that no other store has.
+fn store_in(emulator: &Emulator) -> SharedStore {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let prefix = format!("tests/{}", MADE.fetch_add(1, Ordering::Relaxed));
+    store_at(&emulator.url(&prefix))
+}
+
+fn key(text: &str) -> ObjectKey {
+    text.parse().expect("a key")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_contract_holds_on_the_emulator() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let emulator = Emulator::start(dir.path());
+    conformance::run_all(|| store_in(&emulator)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_contract_holds_with_retries() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let emulator = Emulator::start(dir.path());
+    conformance::run_all(|| Arc::new(RetryStore::new(store_in(&emulator), RetryPolicy::default())))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_upload_to_a_key_that_was_taken_meanwhile_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let emulator = Emulator::start(dir.path());
+    let store = store_at(&emulator.url("taken"));
+    let body = Bytes::from(vec![1; 20 << 20]);
+    let mut upload = store.upload(&key("k"), 0).await.expect("begun");
+    upload.write(body.clone()).await.expect("written");
+    let other = Bytes::from_static(b"other");
+    store.create(&key("k"), other.clone()).await.expect("made");
+    let refused = upload.commit(Checksums::of(&body)).await;
+    assert_eq!(refused.expect_err("taken").kind, ErrorKind::AlreadyExists);
+    assert_eq!(store.get_all(&key("k"), 5).await.expect("read"), other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_tells_the_checksum_that_it_computed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let emulator = Emulator::start(dir.path());
+    let store = store_at(&emulator.url("sums"));
+    for bytes in [1000, 20 << 20] {
+        let body = Bytes::from(vec![9; bytes]);
+        let key = key(&format!("k{bytes}"));
+        let mut upload = store.upload(&key, 0).await.expect("begun");
+        upload.write(body.clone()).await.expect("written");
+        upload.commit(Checksums::of(&body)).await.expect("made");
+        let meta = store.head(&key).await.expect("known");
+        assert_eq!(meta.crc32c, Some(Checksums::of(&body).crc32c));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_gone_is_a_passing_fault_and_nothing_was_changed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let emulator = Emulator::start(dir.path());
+    let store = store_at(&emulator.url("gone"));
+    drop(emulator);
+    let error = store
+        .create(&key("a"), Bytes::from_static(b"x"))
+        .await
+        .expect_err("nobody there");
+    assert_eq!(error.kind, ErrorKind::Transient, "{error}");
+    assert_eq!(error.outcome, Outcome::NoEffect, "it was never reached");
+}
