@@ -218,20 +218,27 @@ where
             course.answered();
             return Ok(());
         };
-        match lost.take() {
-            // The attempt before this one may have done it, whatever this one was told.
-            Some(before) if !error.is_transient() => return Err(before),
-            before => {
-                lost = match error.outcome {
-                    Outcome::Unknown => Some(error.again()),
-                    Outcome::NoEffect => before,
-                };
-                let error = match &lost {
-                    Some(_) => error.outcome_unknown(),
-                    None => error,
-                };
-                course.pause_or(error).await?;
-            }
+        let error = still_unknown(&mut lost, error)?;
+        course.pause_or(error).await?;
+    }
+}
+
+/// The error of one more attempt at a create, of which `lost` is the last whose reply was lost.
+///
+/// # Errors
+/// That one, when the attempt was told something certain: the one before may have done it, whatever this one was told.
+pub(super) fn still_unknown(lost: &mut Option<Error>, error: Error) -> Result<Error> {
+    match lost.take() {
+        Some(before) if !error.is_transient() => Err(before),
+        before => {
+            *lost = match error.outcome {
+                Outcome::Unknown => Some(error.again()),
+                Outcome::NoEffect => before,
+            };
+            Ok(match lost {
+                Some(_) => error.outcome_unknown(),
+                None => error,
+            })
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use super::connect::{Answer, Service};
 use super::failure::{About, Asked, Failure};
+use super::object::{Object, multipart};
 use crate::model::ObjectKey;
 use crate::store::{Checksums, Error, ErrorKind, Listing, ObjectMeta, Outcome, Result};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
@@ -27,33 +26,12 @@ pub(super) struct Bucket {
     name: String,
 }
 
-/// An object as the API describes it. Its numbers are text.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Object {
-    name: Option<String>,
-    size: Option<String>,
-    crc32c: Option<String>,
-    generation: Option<String>,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Page {
     #[serde(default)]
     items: Vec<Object>,
     next_page_token: Option<String>,
-}
-
-impl Object {
-    fn size(&self) -> Option<u64> {
-        self.size.as_deref()?.parse().ok()
-    }
-
-    fn crc32c(&self) -> Option<u32> {
-        let bytes = BASE64.decode(self.crc32c.as_deref()?).ok()?;
-        Some(u32::from_be_bytes(bytes.try_into().ok()?))
-    }
 }
 
 impl Bucket {
@@ -385,22 +363,6 @@ fn not_this_api(error: &serde_json::Error) -> Failure {
     Failure::new(ErrorKind::Unsupported, Outcome::Unknown, &cause)
 }
 
-/// A CRC as the API writes it: base64 of its bytes, most significant first.
-pub(super) fn crc_text(crc: u32) -> String {
-    BASE64.encode(crc.to_be_bytes())
-}
-
-/// A description with the CRC and the bytes, as `uploadType=multipart` wants them. No bytes hold a boundary that was drawn just now.
-fn multipart(boundary: &str, body: &[u8], crc32c: u32) -> Vec<u8> {
-    let crc = crc_text(crc32c);
-    let head = format!(
-        "--{boundary}\r\nContent-Type: application/json\r\n\r\n{{\"crc32c\":\"{crc}\"}}\r\n--{boundary}\r\nContent-Type: \
-         application/octet-stream\r\n\r\n"
-    );
-    let tail = format!("\r\n--{boundary}--\r\n");
-    [head.as_bytes(), body, tail.as_bytes()].concat()
-}
-
 /// What the account must be allowed ("IAM permissions for JSON methods"), and a role that has it.
 fn permission_for(verb: &str) -> &'static str {
     match verb {
@@ -414,20 +376,5 @@ fn permission_for(verb: &str) -> &'static str {
             "storage.objects.get and storage.objects.list (roles/storage.objectViewer), without which what does not exist is \
              denied"
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_checksum_is_written_as_the_api_reference_does() {
-        // "123456789" has the CRC-32C e3069283.
-        assert_eq!(crc_text(0xe306_9283), "4waSgw==");
-        let object: Object =
-            serde_json::from_str(r#"{"size":"9","crc32c":"4waSgw=="}"#).expect("an object");
-        assert_eq!(object.crc32c(), Some(0xe306_9283));
-        assert_eq!(object.size(), Some(9));
     }
 }

@@ -32,6 +32,7 @@ mod account;
 mod bucket;
 mod connect;
 mod failure;
+mod object;
 mod session;
 mod upload;
 

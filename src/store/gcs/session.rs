@@ -1,8 +1,9 @@
 //! The requests of a resumable upload ("Resumable uploads"), each once and without retries.
 
-use super::bucket::{Bucket, NO_OBJECT, Object, crc_text, object_of, succeeded};
+use super::bucket::{Bucket, NO_OBJECT, object_of, succeeded};
 use super::connect::Answer;
 use super::failure::{About, Asked, Failure};
+use super::object::{Object, crc_text};
 use crate::model::ObjectKey;
 use crate::store::{ErrorKind, Outcome, Result};
 use bytes::Bytes;

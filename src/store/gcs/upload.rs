@@ -9,11 +9,12 @@
 //! conditional create, which may be repeated: what the repetition is answered then says nothing, and whether the object is ours is
 //! found out by its head, which [`crate::store::RetryStore`] does for every store.
 
-use super::bucket::{Bucket, Object};
+use super::bucket::Bucket;
+use super::object::Object;
 use super::session::{Chunk, Progress};
 use crate::model::ObjectKey;
 use crate::store::gathered::Gathered;
-use crate::store::retry::{Course, Retries, conclude};
+use crate::store::retry::{Course, Retries, conclude, still_unknown};
 use crate::store::{ChecksumHasher, Checksums, Error, ErrorKind, Outcome, Result, Upload};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -217,21 +218,11 @@ impl Sending<'_> {
                     error
                 }
             };
-            match lost.take() {
-                // The attempt before this one may have done it, whatever this one was told.
-                Some(before) if !error.is_transient() => return Err(before),
-                before => {
-                    lost = match error.outcome {
-                        Outcome::Unknown if chunk.ends.is_some() => Some(error.again()),
-                        _ => before,
-                    };
-                    let error = match &lost {
-                        Some(_) => error.outcome_unknown(),
-                        None => error,
-                    };
-                    course.pause_or(error).await?;
-                }
-            }
+            let error = match chunk.ends {
+                Some(_) => still_unknown(&mut lost, error)?,
+                None => error,
+            };
+            course.pause_or(error).await?;
         }
     }
 

@@ -1,0 +1,57 @@
+//! An object as the JSON API describes it, and as it wants a new one described.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
+
+/// An object as the API describes it. Its numbers are text.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Object {
+    pub(super) name: Option<String>,
+    size: Option<String>,
+    crc32c: Option<String>,
+    pub(super) generation: Option<String>,
+}
+
+impl Object {
+    pub(super) fn size(&self) -> Option<u64> {
+        self.size.as_deref()?.parse().ok()
+    }
+
+    pub(super) fn crc32c(&self) -> Option<u32> {
+        let bytes = BASE64.decode(self.crc32c.as_deref()?).ok()?;
+        Some(u32::from_be_bytes(bytes.try_into().ok()?))
+    }
+}
+
+/// A CRC as the API writes it: base64 of its bytes, most significant first.
+pub(super) fn crc_text(crc: u32) -> String {
+    BASE64.encode(crc.to_be_bytes())
+}
+
+/// A description with the CRC and the bytes, as `uploadType=multipart` wants them. No bytes hold a boundary that was drawn just now.
+pub(super) fn multipart(boundary: &str, body: &[u8], crc32c: u32) -> Vec<u8> {
+    let crc = crc_text(crc32c);
+    let head = format!(
+        "--{boundary}\r\nContent-Type: application/json\r\n\r\n{{\"crc32c\":\"{crc}\"}}\r\n--{boundary}\r\nContent-Type: \
+         application/octet-stream\r\n\r\n"
+    );
+    let tail = format!("\r\n--{boundary}--\r\n");
+    [head.as_bytes(), body, tail.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_is_written_as_the_api_reference_does() {
+        // "123456789" has the CRC-32C e3069283.
+        assert_eq!(crc_text(0xe306_9283), "4waSgw==");
+        let object: Object =
+            serde_json::from_str(r#"{"size":"9","crc32c":"4waSgw=="}"#).expect("an object");
+        assert_eq!(object.crc32c(), Some(0xe306_9283));
+        assert_eq!(object.size(), Some(9));
+    }
+}
