@@ -75,7 +75,7 @@ pause = ["2-3"]
         (13, "write true or false"),
         (9, "would not be encrypted"),
         (14, "lacks name"),
-        (17, "has a password"),
+        (17, "a password in a DSN"),
         (19, "no time of day"),
     ] {
         assert!(

@@ -196,9 +196,10 @@ fn wrong_words_on_the_command_line_are_wrong_usage() {
     usage(&["ls", "relative/dir"], "no scheme");
     usage(&["mount", "file:///x"], "<DIR>");
     usage(&["frobnicate"], "frobnicate");
+    usage(&["archive", "--source", source], "--to");
     usage(
-        &["archive", "--source", source, "--to", &archive.url()],
-        "--once",
+        &["archive", "--config", "/x", "--to", &archive.url()],
+        "cannot be used with",
     );
 }
 

@@ -394,8 +394,21 @@ async fn a_frozen_server_is_left_alone_and_answers_when_it_is_back() {
     let frozen = server.binary_logs().await.expect_err("frozen");
     let resting = server.facts().await.expect_err("left alone");
     rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("ours");
-    assert!(matches!(frozen, ServerError::Connect { .. }), "{frozen}");
-    assert!(matches!(resting, ServerError::Resting { .. }), "{resting}");
+    // With the connection that it had, or with a new one.
+    assert!(
+        matches!(
+            frozen,
+            ServerError::Timeout { .. } | ServerError::Connect { .. }
+        ),
+        "{frozen}"
+    );
+    assert!(
+        matches!(
+            resting,
+            ServerError::Connect { .. } | ServerError::Resting { .. }
+        ),
+        "{resting}"
+    );
     let start = Instant::now();
     let after = loop {
         match server.binary_logs().await {
@@ -442,7 +455,9 @@ async fn locks_of_a_backup_end_a_purge_before_its_deadline() {
         .await
         .expect_err("locked");
     assert!(matches!(error, ServerError::Query { .. }), "{error}");
-    assert!(error.to_string().contains("1205"), "{error}");
+    // It waits for the lock and gives up, or says at once who holds it.
+    let said = error.to_string();
+    assert!(said.contains("1205") || said.contains("4085"), "{said}");
     assert_eq!(
         server.binary_logs().await.expect("listed").len(),
         2,

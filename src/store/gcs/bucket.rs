@@ -166,7 +166,15 @@ impl Bucket {
         let expected = range.end - range.start;
         let request = self
             .media(key)
-            .header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+            // Servers read the numbers as signed ones of 64 bits; no object is longer.
+            .header(
+                RANGE,
+                format!(
+                    "bytes={}-{}",
+                    range.start,
+                    (range.end - 1).min(i64::MAX as u64)
+                ),
+            );
         let answer = match self.ask(request, About::Object).await {
             Ok(answer) => answer,
             Err(failure) => return Err(self.failed("get", key, failure).await),

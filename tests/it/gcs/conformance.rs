@@ -43,21 +43,6 @@ async fn every_contract_holds_with_retries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_upload_to_a_key_that_was_taken_meanwhile_changes_nothing() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let emulator = Emulator::start(dir.path());
-    let store = store_at(&emulator.url("taken"));
-    let body = Bytes::from(vec![1; 20 << 20]);
-    let mut upload = store.upload(&key("k"), 0).await.expect("begun");
-    upload.write(body.clone()).await.expect("written");
-    let other = Bytes::from_static(b"other");
-    store.create(&key("k"), other.clone()).await.expect("made");
-    let refused = upload.commit(Checksums::of(&body)).await;
-    assert_eq!(refused.expect_err("taken").kind, ErrorKind::AlreadyExists);
-    assert_eq!(store.get_all(&key("k"), 5).await.expect("read"), other);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_server_tells_the_checksum_that_it_computed() {
     let dir = tempfile::tempdir().expect("a directory");
     let emulator = Emulator::start(dir.path());

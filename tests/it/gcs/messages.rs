@@ -82,27 +82,6 @@ fn a_server_that_is_not_there_is_named_after_the_retries() {
 }
 
 #[test]
-fn https_to_a_server_that_speaks_http_is_named_as_such() {
-    let case = Case::new();
-    let emulator = Emulator::start(&case.archive.path("emulator"));
-    let url = emulator.url("prod").replace("http://", "https://");
-    let mut command = case.command(&url);
-    with_a_key(&case, &mut command, &emulator);
-    refused(&mut command, &["no encrypted connection", "http or https?"]);
-}
-
-/// Credentials whose token nobody gives out are looked for before the bucket is.
-fn with_a_key(case: &Case, command: &mut Command, emulator: &Emulator) {
-    let path = case.archive.path("adc.json");
-    let json = format!(
-        r#"{{"type":"authorized_user","client_id":"i","client_secret":"s","refresh_token":"r","token_uri":"{}/token"}}"#,
-        emulator.endpoint()
-    );
-    std::fs::write(&path, json).expect("writable");
-    command.env("GOOGLE_APPLICATION_CREDENTIALS", &path);
-}
-
-#[test]
 fn without_credentials_the_message_says_where_they_come_from() {
     let case = Case::new();
     let mut command = case.command(&format!("gs://{BUCKET}/prod"));
