@@ -128,7 +128,7 @@ impl ServerError {
             Error::Server(e) if ACCESS_DENIED.contains(&e.code) => {
                 "; check user and password (option file or BINLOGFS_MYSQL_PASSWORD), and the host the account is for"
             }
-            Error::Io(IoError::Tls(_)) => {
+            error if is_tls(error) => {
                 "; check ssl-mode and ssl-ca, and that the certificate names this host"
             }
             Error::Driver(DriverError::NoClientSslFlagFromServer) => {
@@ -169,6 +169,17 @@ impl ServerError {
                 message,
             },
         }
+    }
+}
+
+/// Whether TLS failed. Inside the handshake the library tells that as an error of the network.
+fn is_tls(error: &mysql_async::Error) -> bool {
+    match error {
+        mysql_async::Error::Io(mysql_async::IoError::Tls(_)) => true,
+        mysql_async::Error::Io(mysql_async::IoError::Io(e)) => {
+            e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+        }
+        _ => false,
     }
 }
 
