@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 
 /// Longest text of a server that goes into a message, in characters: some answer with a whole web page.
-const CAUSE_MAX_CHARS: usize = 400;
+const CAUSE_MAX_CHARS: usize = 800;
 /// Deepest chain of causes followed.
 const CHAIN_MAX: usize = 16;
 

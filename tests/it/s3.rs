@@ -7,7 +7,7 @@ mod conformance;
 mod messages;
 mod options;
 mod overwriting;
-mod recorder;
+pub mod recorder;
 
 use server::{ACCESS_KEY, REGION, SECRET_KEY};
 

@@ -134,10 +134,6 @@ impl ServerError {
             Error::Driver(DriverError::NoClientSslFlagFromServer) => {
                 "; the server has no TLS: use its socket, or say ssl-mode=DISABLED if the network is trusted"
             }
-            // A certificate that is refused comes as an error of the socket, with TLS's own inside.
-            Error::Io(IoError::Io(e)) if e.get_ref().is_some_and(|e| e.is::<rustls::Error>()) => {
-                "; check ssl-mode and ssl-ca, and that the certificate names this host"
-            }
             Error::Io(IoError::Io(_)) => "; check that it runs, and the socket or host and port",
             _ => "",
         };

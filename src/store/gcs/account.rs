@@ -1,6 +1,7 @@
 //! In whose name requests are made: the account of Google's default credentials, or nobody's.
 
 use super::failure::{Asked, Failure};
+use crate::store::causes::chain;
 use crate::store::{ErrorKind, Outcome};
 use google_cloud_auth::credentials::{Builder, CacheableResource, Credentials};
 use reqwest::header::HeaderMap;
@@ -39,7 +40,7 @@ impl Account {
                 Some(credentials) => credentials.clone(),
                 None => {
                     let made = Builder::default().build().map_err(|error| {
-                        let cause = format!("{error}; {HOW_TO}");
+                        let cause = format!("{}; {HOW_TO}", chain(&error));
                         Failure::new(ErrorKind::Credentials, Outcome::NoEffect, &cause)
                     })?;
                     found.insert(made).clone()
@@ -59,13 +60,14 @@ impl Account {
                 ErrorKind::Transient,
                 Outcome::NoEffect,
                 &format!(
-                    "no token for the request: {error}; if there are no credentials, {HOW_TO}"
+                    "no token for the request: {}; if there are no credentials, {HOW_TO}",
+                    chain(&error)
                 ),
             ),
             Ok(Err(error)) => Failure::new(
                 ErrorKind::Credentials,
                 Outcome::NoEffect,
-                &format!("no token for the request: {error}; {HOW_TO}"),
+                &format!("no token for the request: {}; {HOW_TO}", chain(&error)),
             ),
             Err(_) => Failure::new(
                 ErrorKind::Timeout,

@@ -12,6 +12,8 @@ use serde::Deserialize;
 
 /// The condition of every create ("Request preconditions"): no object has the key.
 pub(super) const NO_OBJECT: &str = "0";
+/// The last byte that is ever asked for: servers take larger numbers for none.
+const LAST_BYTE_MAX: u64 = i64::MAX as u64 - 1;
 /// What a list answers with; without this, each name would come with a kilobyte of permissions.
 const LIST_FIELDS: &str = "items(name,size),nextPageToken";
 /// What an object's description is asked for.
@@ -164,17 +166,14 @@ impl Bucket {
         range: std::ops::Range<u64>,
     ) -> Result<Bytes> {
         let expected = range.end - range.start;
-        let request = self
-            .media(key)
-            // Servers read the numbers as signed ones of 64 bits; no object is longer.
-            .header(
-                RANGE,
-                format!(
-                    "bytes={}-{}",
-                    range.start,
-                    (range.end - 1).min(i64::MAX as u64)
-                ),
-            );
+        let request = self.media(key).header(
+            RANGE,
+            format!(
+                "bytes={}-{}",
+                range.start,
+                (range.end - 1).min(LAST_BYTE_MAX)
+            ),
+        );
         let answer = match self.ask(request, About::Object).await {
             Ok(answer) => answer,
             Err(failure) => return Err(self.failed("get", key, failure).await),

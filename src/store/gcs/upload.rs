@@ -270,8 +270,6 @@ impl Upload for GcsUpload {
         };
         if let Err(error) = &committed
             && error.outcome == Outcome::NoEffect
-            // A session that is not there any more cannot be given up.
-            && !error.is_not_found()
         {
             // The first error is the one to report; the session ends after a week at the latest.
             let _ = self.discard().await;

@@ -136,8 +136,23 @@ async fn a_session_that_is_over_ends_the_upload_at_once() {
         let error = error.expect_err("over");
         assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
         assert_eq!(error.outcome, Outcome::NoEffect);
-        assert_eq!(model.asked(), ["resumable", "chunk", "chunk"]);
+        // It is given up, though there is nothing to give up any more.
+        assert_eq!(model.asked(), ["resumable", "chunk", "chunk", "DELETE"]);
     }
+}
+
+/// Not on the emulator, which forgets the condition of a session.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_upload_to_a_key_that_was_taken_meanwhile_changes_nothing() {
+    let model = Model::start(|_, _| Trouble::None).await;
+    let store = retried(&model);
+    let body = body(LARGE_BYTES);
+    let mut upload = store.upload(&key("k"), 0).await.expect("begun");
+    upload.write(body.clone()).await.expect("written");
+    store.create(&key("k"), "other".into()).await.expect("made");
+    let refused = upload.commit(Checksums::of(&body)).await;
+    assert_eq!(refused.expect_err("taken").kind, ErrorKind::AlreadyExists);
+    assert_eq!(model.object("p/k").as_deref(), Some(&b"other"[..]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use super::emulator::{BUCKET, Emulator, url};
 use super::model::{Model, Trouble};
 use crate::archive::Archive;
 use crate::s3::moto::free_address;
+use crate::s3::recorder::Recorder;
 use crate::synthetic::SyntheticServer;
 use crate::tools;
 use std::process::Command;
@@ -30,15 +31,16 @@ impl Case {
     }
 }
 
-/// Runs `command`, which must end with 1 and say all `parts`.
+/// Runs `command`, which must end with 1 and say all `parts`; what it said.
 #[track_caller]
-fn refused(command: &mut Command, parts: &[&str]) {
+fn refused(command: &mut Command, parts: &[&str]) -> String {
     let output = tools::output(command);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     for part in parts {
         assert!(said.contains(part), "no {part:?} in: {said}");
     }
+    said
 }
 
 #[test]
@@ -82,6 +84,30 @@ fn a_server_that_is_not_there_is_named_after_the_retries() {
 }
 
 #[test]
+fn https_to_a_server_that_speaks_http_is_named_as_such() {
+    let case = Case::new();
+    let emulator = Emulator::start(&case.archive.path("emulator"));
+    let url = emulator.url("prod").replace("http://", "https://");
+    let mut command = case.command(&url);
+    // A token, since over TLS one is sent.
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let token = r#"{"access_token":"t","expires_in":3600,"token_type":"Bearer"}"#;
+    let gives_tokens = runtime.block_on(Recorder::start(move |_| Some((200, token))));
+    with_a_key(&case, &mut command, &gives_tokens.endpoint);
+    refused(&mut command, &["no encrypted connection", "http or https?"]);
+}
+
+/// Credentials of which the server at `endpoint` makes a token.
+fn with_a_key(case: &Case, command: &mut Command, endpoint: &str) {
+    let path = case.archive.path("adc.json");
+    let json = format!(
+        r#"{{"type":"authorized_user","client_id":"i","client_secret":"s","refresh_token":"the-refresh-token","token_uri":"{endpoint}/token"}}"#
+    );
+    std::fs::write(&path, json).expect("writable");
+    command.env("GOOGLE_APPLICATION_CREDENTIALS", &path);
+}
+
+#[test]
 fn without_credentials_the_message_says_where_they_come_from() {
     let case = Case::new();
     let mut command = case.command(&format!("gs://{BUCKET}/prod"));
@@ -94,6 +120,25 @@ fn without_credentials_the_message_says_where_they_come_from() {
             "gcloud auth application-default login",
         ],
     );
+}
+
+#[test]
+fn credentials_that_are_refused_are_named_with_the_reason_and_without_the_secret() {
+    let case = Case::new();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let revoked = r#"{"error":"invalid_grant","error_description":"Token has been revoked."}"#;
+    let refuses = runtime.block_on(Recorder::start(move |_| Some((400, revoked))));
+    let mut command = case.command(&format!("gs://{BUCKET}/prod"));
+    with_a_key(&case, &mut command, &refuses.endpoint);
+    let said = refused(
+        &mut command,
+        &[
+            "credentials",
+            "revoked",
+            "gcloud auth application-default login",
+        ],
+    );
+    assert!(!said.contains("the-refresh-token"), "{said}");
 }
 
 #[test]
