@@ -59,7 +59,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 /// Reads a rate: a size, per second whether or not `/s` says so.
 ///
 /// # Errors
-/// As [`size`]; also for zero, at which nothing would ever end.
+/// As for a size; also for zero, at which nothing would ever end.
 pub fn rate(text: &str) -> Result<u64, String> {
     match size(text.strip_suffix("/s").unwrap_or(text))? {
         0 => Err(format!(

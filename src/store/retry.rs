@@ -3,7 +3,7 @@
 //! Only what [`Error::is_transient`] names is tried again, after a pause drawn from zero to an exponentially growing
 //! bound ("full jitter": many archivers that failed together do not come back together), and no earlier than the store asked
 //! for. Attempts and time are bounded, and so are the retries of all calls together: a store that is down empties their
-//! budget, and is then asked once per call ([`budget`]).
+//! budget, and is then asked once per call (`retry/budget.rs`).
 //!
 //! Credentials that have expired are worth one more attempt, for which the store looks for new ones.
 //!

@@ -8,7 +8,7 @@
 //! # A query that is not answered in time
 //! Its thread on the server goes on waiting, whatever the client does. So the caller gets an error at the deadline, the
 //! connection is left to the query alone and closed when the server has answered it, and until then no query of the same
-//! kind is sent ([`session`]). Threads therefore never pile up, and no answer is ever taken for that of another query.
+//! kind is sent (`session.rs`). Threads therefore never pile up, and no answer is ever taken for that of another query.
 //!
 //! # What is kept secret
 //! The password: it is in [`ServerOptions`], which prints none, and in no error. The options of the protocol's library print it,
