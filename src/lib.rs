@@ -40,6 +40,7 @@
 //! cli                one file per command: parse, call, print
 //! config             the configuration file
 //! agent              an archiver that runs for years: schedule, alarms, hooks, metrics
+//! doctor             looks at what reading and mounting need, and says what to change
 //! sync    fs         archiving; mounting: neither knows the other
 //! cache              bytes fetched, proven and kept
 //! source  stream     a server's files; a ledger followed into the index
@@ -73,6 +74,7 @@ pub mod binlog;
 pub mod cache;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod fs;
 pub mod index;
 pub mod ledger;

@@ -5,6 +5,7 @@ mod archive;
 mod cat;
 mod config_check;
 mod dlq;
+mod doctor;
 mod exit;
 mod index_rebuild;
 mod keygen;
@@ -78,6 +79,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Prove the chain, the objects and, with --deep, every byte.
     Verify(verify::VerifyArgs),
+    /// Look at what reading and mounting need here, and say what to change.
+    Doctor(doctor::DoctorArgs),
     /// Look at the files that were put aside, and try them again.
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
@@ -164,6 +167,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Keygen(args) => keygen::run(&global, &args),
         Command::Config(ConfigCommand::Check(args)) => config_check::run(&global, &args),
         Command::Config(ConfigCommand::Example) => config_check::example(),
+        Command::Doctor(args) => block_on(doctor::run(&global, &args)),
         Command::Dlq(command) => block_on(dlq::run(&global, &command)),
         Command::Cat(args) => block_on(cat::run(&global, &args)),
         Command::Ls(args) => block_on(ls::run(&global, &args)),

@@ -9,6 +9,7 @@ mod causes;
 mod checksum;
 #[doc(hidden)]
 pub mod conformance;
+mod date;
 mod error;
 pub mod fault;
 pub mod file;
@@ -24,6 +25,7 @@ mod single_writer;
 
 pub use breaker::{Breaker, BreakerPolicy, BreakerState, BreakerStore};
 pub use checksum::ChecksumHasher;
+pub use date::server_time;
 pub use error::{Error, ErrorKind, Outcome};
 pub use file::{FileStore, TempFiles};
 pub use gcs::GcsStore;

@@ -255,6 +255,20 @@ impl Mounted {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+
+    /// The process that serves it.
+    pub fn process(&self) -> rustix::process::Pid {
+        let wanted = self.dir.as_os_str().as_encoded_bytes();
+        let processes = fs::read_dir("/proc").expect("proc is mounted");
+        let serving = processes.filter_map(Result::ok).find_map(|process| {
+            let pid = process.file_name().to_str()?.parse().ok()?;
+            let line = fs::read(process.path().join("cmdline")).ok()?;
+            let mut arguments = line.split(|b| *b == 0).skip(1);
+            (arguments.next()? == b"mount" && arguments.any(|argument| argument == wanted))
+                .then(|| rustix::process::Pid::from_raw(pid))?
+        });
+        serving.expect("the mount has a process")
+    }
 }
 
 impl Drop for Mounted {

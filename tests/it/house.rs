@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["config"],
-    &["agent"],
+    &["agent", "doctor"],
     &["sync", "fs", "recover"],
     &["cache"],
     &["source", "stream"],

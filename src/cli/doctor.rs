@@ -1,0 +1,174 @@
+//! `binlogfs doctor`: what reading and mounting need here, and what to change.
+
+use super::exit::Exit;
+use super::{Global, output, reading};
+use crate::doctor::{self, Check, Level};
+use crate::ledger::Entry;
+use crate::model::{Micros, ObjectKey, StoreUrl};
+use crate::store::{self, SharedStore};
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The newest of so many segments that is large enough is read to measure the speed.
+const SEGMENTS_LOOKED_AT: usize = 50;
+
+#[derive(clap::Args, Debug)]
+pub struct DoctorArgs {
+    /// A stream, such as s3://bucket/prod/orders, or a directory where one is mounted. Without it, only this host is looked at.
+    #[arg(value_name = "URL|DIR")]
+    subject: Option<String>,
+}
+
+/// Checks that belong together.
+#[derive(Serialize)]
+struct Section {
+    title: String,
+    checks: Vec<Check>,
+}
+
+pub async fn run(global: &Global, args: &DoctorArgs) -> Result<Exit> {
+    let mut sections = vec![Section {
+        title: "this host".to_owned(),
+        checks: doctor::host(),
+    }];
+    if let Some(subject) = &args.subject {
+        let url = match subject.contains("://") {
+            true => subject.parse()?,
+            false => mounted(Path::new(subject), &mut sections)?,
+        };
+        stream(global, &url, &mut sections).await;
+    }
+    let worst = sections
+        .iter()
+        .map(|section| doctor::worst(&section.checks));
+    let worst = worst.max().unwrap_or(Level::Ok);
+    if global.json {
+        output::print_json(&serde_json::json!({ "worst": worst, "sections": sections }))?;
+    } else {
+        output::print(&text(&sections))?;
+    }
+    Ok(match worst {
+        Level::Ok | Level::Note => Exit::Done,
+        Level::Warning | Level::Failure => Exit::Findings,
+    })
+}
+
+/// Looks at the mount at `dir`; the URL that is mounted there.
+fn mounted(dir: &Path, sections: &mut Vec<Section>) -> Result<StoreUrl> {
+    let found = doctor::find(dir).context("cannot read the table of mounts")?;
+    let Some(found) = found else {
+        bail!(
+            "nothing of binlogfs is mounted on {}; name a stream by its URL, or the mount point itself",
+            dir.display()
+        );
+    };
+    sections.push(Section {
+        title: format!("the mount on {}", found.dir.display()),
+        checks: doctor::mounted(&found),
+    });
+    found
+        .source
+        .parse()
+        .with_context(|| format!("what is mounted on {} is no URL", dir.display()))
+}
+
+async fn stream(global: &Global, url: &StoreUrl, sections: &mut Vec<Section>) {
+    let cache: PathBuf = reading::cache_dir(global, url);
+    let mut section = Section {
+        title: url.to_string(),
+        checks: vec![doctor::place("index", &cache)],
+    };
+    if let Some(theirs) = store::server_time(url).await {
+        section.checks.push(doctor::clock(Micros::now(), theirs));
+    }
+    match open(global, url, &mut section.checks).await {
+        Ok(()) => {}
+        Err(error) => section.checks.push(Check {
+            name: "open",
+            level: Level::Failure,
+            found: output::message(&error),
+            advice: String::new(),
+        }),
+    }
+    sections.push(section);
+}
+
+async fn open(global: &Global, url: &StoreUrl, checks: &mut Vec<Check>) -> Result<()> {
+    let begun = Instant::now();
+    let opened = reading::open(global, url).await?;
+    let followed_in = begun.elapsed();
+    let newest = opened.newest_segment()?;
+    let object = large_object(&opened)?;
+    let (links, _) = doctor::link(&(Arc::clone(&opened.store) as SharedStore), object).await;
+    checks.extend(links);
+    // A key file that cannot be read is a finding, and no reason to say nothing of the rest.
+    let reader = match opened.reader(global) {
+        Ok(reader) => reader,
+        Err(error) => {
+            checks.push(Check {
+                name: "key",
+                level: Level::Failure,
+                found: output::message(&error),
+                advice: "give the private key that 'binlogfs keygen' made".to_owned(),
+            });
+            return Ok(());
+        }
+    };
+    let looked_at = doctor::Opened {
+        index: &opened.index,
+        followed_in,
+        alarm: opened.alarm.as_deref(),
+        newest: newest.as_ref(),
+        identities: global.identity.len(),
+    };
+    checks.extend(doctor::archive(&looked_at, &reader, Micros::now()).await);
+    Ok(())
+}
+
+/// The largest object among the newest segments.
+fn large_object(opened: &reading::Reading) -> Result<Option<(ObjectKey, u64)>> {
+    let newest = opened.state().last_seq.0;
+    let mut best: Option<(ObjectKey, u64)> = None;
+    let from = newest.saturating_sub(SEGMENTS_LOOKED_AT as u64) + 1;
+    for seq in (from..=newest).rev() {
+        let entry: Option<Entry> = opened.index.entry_by_seq(crate::model::Seq(seq))?;
+        let Some(segment) = entry.and_then(|entry| entry.segment) else {
+            continue;
+        };
+        if best
+            .as_ref()
+            .is_none_or(|(_, size)| *size < segment.object.size)
+        {
+            best = Some((segment.object.key.clone(), segment.object.size));
+        }
+    }
+    Ok(best)
+}
+
+fn text(sections: &[Section]) -> String {
+    let mut text = String::new();
+    for section in sections {
+        text += &format!("{}\n", section.title);
+        for check in &section.checks {
+            text += &format!(
+                "  {:<8} {:<13} {}\n",
+                check.level.name(),
+                check.name,
+                check.found
+            );
+            if !check.advice.is_empty() {
+                text += &format!("           {:<13} -> {}\n", "", check.advice);
+            }
+        }
+    }
+    let worse = sections.iter().flat_map(|section| &section.checks);
+    let worse = worse.filter(|check| check.level > Level::Note).count() as u64;
+    text += &match worse {
+        0 => "nothing has to be changed\n".to_owned(),
+        n => format!("{}\n", output::count(n, "finding")),
+    };
+    text
+}
