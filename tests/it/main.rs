@@ -29,6 +29,7 @@ mod schedules;
 mod second_opinion;
 mod server;
 mod server_purge;
+mod slow_link;
 mod sweep;
 mod synthetic;
 mod tools;
