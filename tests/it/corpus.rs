@@ -98,6 +98,10 @@ const KINDS: &[Kind] = &[
         snapshots: &["holes"],
         make: making::holes,
     },
+    Kind {
+        snapshots: &["tiny"],
+        make: making::tiny,
+    },
 ];
 
 /// The snapshot of that name, made now if it is not in the cache. Panics if there is no such snapshot.

@@ -33,4 +33,5 @@ mod slow_link;
 mod sweep;
 mod synthetic;
 mod tools;
+mod tools_on_mount;
 mod whole_path;

@@ -292,3 +292,17 @@ pub(super) fn holes(dir: &Path) {
     server.sql(&format!("SET GLOBAL gtid_purged = '+{other}:20-30'"));
     usual_files(&server, dir);
 }
+
+/// Files of a transaction each, in three groups with two seconds between them.
+pub(super) fn tiny(dir: &Path) {
+    const FILES_IN_A_GROUP: u32 = 80;
+    let server = server(Options::new());
+    for group in 1..=3 {
+        let sql: String = (0..FILES_IN_A_GROUP)
+            .map(|n| format!("INSERT INTO d.t (v) VALUES ('{group}.{n}'); FLUSH BINARY LOGS;\n"))
+            .collect();
+        server.sql(&sql);
+        server.sql("DO SLEEP(2)");
+    }
+    server.snapshot(dir);
+}
