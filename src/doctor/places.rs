@@ -8,6 +8,7 @@ const FREE_MIN_BYTES: u64 = 4 << 30;
 
 /// Looks at the directory `dir`, which is for `name`: whether it can be written, and how much room it has.
 pub fn place(name: &'static str, dir: &Path) -> Check {
+    let dir = &std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     // The directory itself may not be there yet; what counts is the nearest one above it that is.
     let there = dir.ancestors().find(|dir| dir.exists());
     let Some(there) = there else {
@@ -53,6 +54,12 @@ mod tests {
         let check = place("cache", &dir.path().join("a/b/c"));
         assert!(check.level < Level::Failure, "{check:?}");
         assert!(check.found.contains("a/b/c"), "{check:?}");
+    }
+
+    #[test]
+    fn a_relative_directory_is_judged_from_where_we_are() {
+        let check = place("cache", Path::new("not-there-yet"));
+        assert!(check.found.starts_with('/'), "{check:?}");
     }
 
     #[test]

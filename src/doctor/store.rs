@@ -12,6 +12,8 @@ const REQUESTS: usize = 5;
 const RANGE_BYTES: u64 = 8 << 20;
 /// Gets in flight: as the mount's own.
 const RANGES: u64 = 4;
+/// Reading less than this tells of latency, not of speed.
+const SPEED_MIN_BYTES: u64 = 1 << 20;
 /// Slower answers than this make every first read of a segment a pause that people feel.
 const LATENCY_NOTE: Duration = Duration::from_millis(200);
 /// At less than this an hour of a busy server's log takes more than an hour to read.
@@ -29,7 +31,8 @@ pub struct Link {
     pub bytes_per_second: Option<f64>,
 }
 
-/// Measures the way to `store`. `object` is one of its objects with its size, to be read in part.
+/// Measures the way to `store`. `object` is one of its objects with its size, to be read in part if it is large enough to tell a
+/// speed.
 pub async fn link(store: &SharedStore, object: Option<(ObjectKey, u64)>) -> (Vec<Check>, Link) {
     let mut checks = Vec::new();
     let mut times = Vec::with_capacity(REQUESTS);
@@ -51,7 +54,7 @@ pub async fn link(store: &SharedStore, object: Option<(ObjectKey, u64)>) -> (Vec
     if !times.is_empty() {
         checks.push(latency(link.latency));
     }
-    if let Some((key, size)) = object {
+    if let Some((key, size)) = object.filter(|(_, size)| *size >= SPEED_MIN_BYTES) {
         match speed(store, &key, size).await {
             Ok((bytes, time)) => {
                 let per_second = bytes as f64 / time.as_secs_f64().max(1e-6);
@@ -88,8 +91,7 @@ fn throughput(bytes: u64, time: Duration, per_second: f64) -> Check {
         mib(bytes),
         duration(time)
     );
-    // A small object is a measure of latency, not of speed.
-    if per_second >= BYTES_PER_SECOND_NOTE || bytes < RANGE_BYTES {
+    if per_second >= BYTES_PER_SECOND_NOTE {
         return Check::ok("throughput", found);
     }
     let advice = "look for a limit on the way: a proxy, a VPN, the instance's network class";

@@ -45,7 +45,6 @@ fn a_sound_stream_is_found_sound() {
         "history",
         "key",
         "latency",
-        "throughput",
     ] {
         assert_eq!(check(&report, name)["level"], "ok", "{report:#}");
     }
