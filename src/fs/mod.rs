@@ -3,23 +3,28 @@
 //! # The code
 //!
 //! `kernel → fuse (call and reply) → view → tree (names, inodes) over history (a snapshot)`, and for bytes
-//! `view → cache → store`. [`mounting`] makes and takes away the mount; [`handle`] keeps it running.
+//! `view → cache → store`. `prepare` checks what is to be mounted, [`mounting`] makes and takes away the mount, [`handle`] keeps it
+//! running.
 
 pub mod errno;
+mod failures;
 mod fuse;
+mod fusermount;
 pub mod handle;
 pub mod history;
 pub mod mountinfo;
 pub mod mounting;
+mod prepare;
 pub mod source;
 mod stream_source;
 pub mod tree;
 pub mod view;
 pub mod xattr;
 
-pub use handle::{MountHandle, MountStatus, Options, mount};
+pub use handle::{MountHandle, MountStatus};
 pub use history::{History, HistoryRow};
-pub use mounting::{MountError, MountOptions};
+pub use mounting::{MountError, MountOptions, check_target};
+pub use prepare::{Options, Prepared, mount, prepare};
 pub use source::{HistorySource, Refreshed, SourceError};
 pub use stream_source::StreamSource;
 pub use tree::Ownership;

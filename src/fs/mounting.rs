@@ -3,6 +3,7 @@
 //! fuser's own way unmounts by path when a session ends, and so takes away whatever is mounted there by then. Here nothing is
 //! unmounted but a mount whose id is ours and on which nothing else is mounted.
 
+use super::fusermount;
 use super::mountinfo::{self, Mount};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -15,7 +16,9 @@ use std::path::{Path, PathBuf};
 /// How mountinfo and mount(8) know our file systems.
 pub const FS_TYPE: &str = "fuse.binlogfs";
 /// Largest read that one request asks for: the kernel's own limit (`fs.fuse.max_pages_limit`, 256 pages).
-const MAX_READ_BYTES: u32 = 1 << 20;
+pub(super) const MAX_READ_BYTES: u32 = 1 << 20;
+/// Where the control file system is mounted, if it is.
+const CONTROL: &str = "/sys/fs/fuse/connections";
 /// Read-ahead of the kernel. Its default of 128 KiB halves the speed of cold reads, and FUSE cannot ask for more.
 const READ_AHEAD_KIB: u32 = 1024;
 
@@ -41,9 +44,14 @@ pub enum MountError {
         /// Why not, and what to do.
         reason: String,
     },
-    /// Only root can.
-    #[error("mounting needs root: run it with sudo")]
-    NotRoot,
+    /// This user, or this container, may not.
+    #[error("not permitted to mount on {}: {reason}", target.display())]
+    NotPermitted {
+        /// The directory.
+        target: PathBuf,
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// A system call failed.
     #[error("{what}: {source}")]
     System {
@@ -116,9 +124,13 @@ pub fn check_target(target: &Path) -> Result<PathBuf, MountError> {
         _ => absolute,
     };
     refuse_if_mounted(target, &resolved)?;
-    let resolved = resolved
-        .canonicalize()
-        .map_err(|e| refuse(format!("{e}; create the directory first")))?;
+    let resolved = resolved.canonicalize().map_err(|e| match e.kind() {
+        io::ErrorKind::NotConnected => refuse(format!(
+            "the mount that is there is dead; run 'umount -l {}' first",
+            resolved.display()
+        )),
+        _ => refuse(format!("{e}; create the directory first")),
+    })?;
     refuse_if_mounted(target, &resolved)?;
     match resolved.metadata() {
         Ok(meta) if meta.is_dir() => Ok(resolved),
@@ -132,8 +144,9 @@ fn refuse_if_mounted(target: &Path, resolved: &Path) -> Result<(), MountError> {
         Some(mount) if mount.fs_type == FS_TYPE => Err(MountError::Target {
             target: target.to_owned(),
             reason: format!(
-                "{} is mounted there already; unmount it first with umount(8), or 'umount -l' if its process is dead",
-                mount.source.to_string_lossy()
+                "{} is mounted there already; run 'umount {1}' first, or 'umount -l {1}' if its process is dead",
+                mount.source.to_string_lossy(),
+                resolved.display()
             ),
         }),
         _ => Ok(()),
@@ -150,34 +163,13 @@ impl MountPoint {
     /// Mounts on `options.target`, which [`check_target`] gave, and returns the FUSE device to serve it from.
     ///
     /// # Errors
-    /// [`MountError::NotRoot`]; [`MountError::System`].
+    /// [`MountError::NotPermitted`]; [`MountError::System`].
     pub fn mount(options: &MountOptions) -> Result<(MountPoint, OwnedFd), MountError> {
-        if !rustix::process::geteuid().is_root() {
-            return Err(MountError::NotRoot);
-        }
-        let device = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| MountError::system("cannot open /dev/fuse (modprobe fuse)", e))?;
         let before: Vec<u64> = mounts()?.iter().map(|mount| mount.id).collect();
-        let mut data = format!(
-            "fd={},rootmode=40000,user_id={},group_id={},default_permissions,max_read={MAX_READ_BYTES}",
-            device.as_raw_fd(),
-            rustix::process::geteuid().as_raw(),
-            rustix::process::getegid().as_raw(),
-        );
-        if options.allow_other {
-            data.push_str(",allow_other");
-        }
-        let what = || format!("cannot mount on {}", options.target.display());
-        let data = CString::new(data).expect("digits and words have no NUL");
-        let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
-        rustix::mount::mount(
-            options.source.as_str(),
-            &options.target,
-            FS_TYPE,
-            flags,
-            data.as_c_str(),
-        )
-        .map_err(|e| MountError::system(what(), e))?;
+        let device = match rustix::process::geteuid().is_root() {
+            true => mount_as_root(options)?,
+            false => fusermount::mount(options)?,
+        };
         let mount = mounts()?.into_iter().rev().find(|mount| {
             mount.mount_point == options.target
                 && mount.fs_type == FS_TYPE
@@ -193,7 +185,7 @@ impl MountPoint {
                 device,
             )),
             None => Err(MountError::system(
-                what(),
+                format!("cannot mount on {}", options.target.display()),
                 io::Error::other("it vanished at once: see whether another process unmounts it"),
             )),
         }
@@ -233,6 +225,9 @@ impl MountPoint {
                 target: self.target.clone(),
             });
         }
+        if !rustix::process::geteuid().is_root() {
+            return fusermount::unmount(&self.target).map(|()| Detached::Now);
+        }
         let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
         match rustix::mount::unmount(&self.target, flags) {
             Ok(()) => Ok(Detached::Now),
@@ -247,18 +242,16 @@ impl MountPoint {
 
     /// Cuts the kernel's connection: whatever is still open in it fails with ENOTCONN, and the session ends.
     ///
-    /// Through a private mount of the kernel's control file system, which need not be mounted anywhere.
+    /// Through the kernel's control file system; as root it need not be mounted anywhere.
     ///
     /// # Errors
     /// As the system calls have them; NotFound if the connection is gone already.
     pub fn abort(&self) -> io::Result<()> {
-        let context = rustix::mount::fsopen("fusectl", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        rustix::mount::fsconfig_create(&context)?;
-        let control = rustix::mount::fsmount(
-            &context,
-            FsMountFlags::FSMOUNT_CLOEXEC,
-            MountAttrFlags::empty(),
-        )?;
+        let control = match rustix::process::geteuid().is_root() {
+            true => private_control()?,
+            // Where it is mounted it lets the owner of a connection do this.
+            false => rustix::fs::open(CONTROL, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?,
+        };
         let abort = rustix::fs::openat(
             &control,
             format!("{}/abort", self.minor),
@@ -267,6 +260,64 @@ impl MountPoint {
         )?;
         rustix::io::write(&abort, b"1")?;
         Ok(())
+    }
+}
+
+fn private_control() -> io::Result<OwnedFd> {
+    let context = rustix::mount::fsopen("fusectl", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_create(&context)?;
+    let control = rustix::mount::fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )?;
+    Ok(control)
+}
+
+fn mount_as_root(options: &MountOptions) -> Result<OwnedFd, MountError> {
+    let device = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| match error {
+            Errno::PERM | Errno::ACCESS => not_permitted(options),
+            _ => MountError::system(
+                "cannot open /dev/fuse (on a host: modprobe fuse; in a container: --device /dev/fuse)",
+                error,
+            ),
+        })?;
+    let mut data = format!(
+        "fd={},rootmode=40000,user_id={},group_id={},default_permissions,max_read={MAX_READ_BYTES}",
+        device.as_raw_fd(),
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    if options.allow_other {
+        data.push_str(",allow_other");
+    }
+    let data = CString::new(data).expect("digits and words have no NUL");
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount(
+        options.source.as_str(),
+        &options.target,
+        FS_TYPE,
+        flags,
+        data.as_c_str(),
+    )
+    .map_err(|error| match error {
+        Errno::PERM | Errno::ACCESS => not_permitted(options),
+        _ => {
+            let what = format!("cannot mount on {}", options.target.display());
+            MountError::system(what, error)
+        }
+    })?;
+    Ok(device)
+}
+
+/// Root of a container is root, and may mount nothing.
+fn not_permitted(options: &MountOptions) -> MountError {
+    MountError::NotPermitted {
+        target: options.target.clone(),
+        reason: "the kernel refuses it to this root; give the container --cap-add SYS_ADMIN and --device /dev/fuse (and, with \
+                 AppArmor, --security-opt apparmor=unconfined)"
+            .to_owned(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the mount shows: answers each question of the kernel, in our words.
 
 use super::errno;
+use super::failures::Failures;
 use super::history::History;
 use super::source::{HistorySource, SourceError};
 use super::tree::{Attr, Listed, Node, Ownership, Tree};
@@ -13,16 +14,11 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// An errno, as `libc` numbers them.
 pub type Errno = i32;
-
-/// One failure of one segment is logged once in this time: the kernel repeats failed reads page by page.
-const LOG_AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// Failures remembered for that; when there are more, all are logged again.
-const LOG_MEMORY: usize = 1024;
 
 /// How the kernel may treat an open file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +51,7 @@ pub struct View {
     root: OnceLock<Timeline>,
     handles: Mutex<HashMap<u64, Arc<ArchivedSegment>>>,
     next_handle: AtomicU64,
-    logged: Mutex<HashMap<(Arc<str>, Errno), Instant>>,
+    failures: Mutex<Failures>,
     closing: watch::Sender<bool>,
 }
 
@@ -76,7 +72,7 @@ impl View {
             history: RwLock::new(Arc::new(history)),
             handles: Mutex::default(),
             next_handle: AtomicU64::new(1),
-            logged: Mutex::default(),
+            failures: Mutex::new(Failures::new(Instant::now())),
             closing: watch::channel(false).0,
         }
     }
@@ -178,10 +174,11 @@ impl View {
             None => return Err(libc::ESTALE),
         };
         let entry = self.entry(seq).await?;
-        let segment = ArchivedSegment::of_entry(&entry).map_err(|error| self.failed(&error))?;
+        let segment =
+            ArchivedSegment::of_entry(&entry).map_err(|error| self.failed(&error, None))?;
         self.reader
             .check_key(&segment)
-            .map_err(|error| self.failed(&error))?;
+            .map_err(|error| self.failed(&error, None))?;
         let (segment, caching) = match (segment.is_damaged(), raw) {
             (false, _) => (segment, Caching::Keep),
             (true, true) => (segment.raw(), Caching::UntilClosed),
@@ -213,7 +210,7 @@ impl View {
             }),
             outcome = self.reader.read(&segment, offset, u64::from(len)) => outcome,
         };
-        outcome.map_err(|error| self.failed(&error))
+        outcome.map_err(|error| self.failed(&error, Some(offset)))
     }
 
     /// getxattr(2).
@@ -254,8 +251,11 @@ impl View {
         let source = Arc::clone(&self.source);
         let found = tokio::task::spawn_blocking(move || source.entry(seq)).await;
         let failed = |error: SourceError| {
-            tracing::error!(%seq, %error, "cannot read the index");
-            libc::EIO
+            log(
+                errno::INDEX.level,
+                &format!("record {seq}: cannot read the index: {error}"),
+            );
+            errno::INDEX.errno
         };
         match found {
             Ok(Ok(entry)) => entry.ok_or(libc::ESTALE),
@@ -264,37 +264,49 @@ impl View {
         }
     }
 
-    /// Logs a failure, and tells its errno.
-    fn failed(&self, error: &ReadError) -> Errno {
+    /// Logs a failure, unless there are too many, and tells its errno.
+    fn failed(&self, error: &ReadError, offset: Option<u64>) -> Errno {
         let verdict = errno::of_cause(&error.cause);
-        if self.is_news(&error.segment, verdict.errno) {
-            match verdict.level {
-                tracing::Level::ERROR => tracing::error!("{error}"),
-                tracing::Level::WARN => tracing::warn!("{error}"),
-                tracing::Level::INFO => tracing::info!("{error}"),
-                _ => tracing::debug!("{error}"),
-            }
+        let noted = self
+            .failures()
+            .note(&error.segment, verdict.errno, Instant::now());
+        if let Some(left_out) = noted {
+            let what = match offset {
+                Some(offset) => format!("reading at offset {offset} of {error}"),
+                None => format!("opening {error}"),
+            };
+            let more = match left_out {
+                0 => String::new(),
+                n => format!(" ({n} more failures before this one were not logged)"),
+            };
+            log(verdict.level, &format!("{what}{more}"));
         }
         verdict.errno
     }
 
-    fn is_news(&self, segment: &Arc<str>, errno: Errno) -> bool {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged.len() >= LOG_MEMORY {
-            logged.clear();
+    /// Tells of failures that were not logged, once it is quiet again.
+    pub fn tell_left_out(&self) {
+        if let Some(left_out) = self.failures().overdue(Instant::now()) {
+            tracing::warn!("{left_out} more failures were not logged");
         }
-        let now = Instant::now();
-        let last = logged.get(&(segment.clone(), errno)).copied();
-        if last.is_some_and(|last| now.duration_since(last) < LOG_AGAIN_AFTER) {
-            return false;
-        }
-        logged.insert((segment.clone(), errno), now);
-        true
+    }
+
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn handles(&self) -> MutexGuard<'_, HashMap<u64, Arc<ArchivedSegment>>> {
         // Inserted and removed by single calls: sound after a panic elsewhere.
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn log(level: tracing::Level, text: &str) {
+    match level {
+        tracing::Level::ERROR => tracing::error!("{text}"),
+        tracing::Level::WARN => tracing::warn!("{text}"),
+        tracing::Level::INFO => tracing::info!("{text}"),
+        _ => tracing::debug!("{text}"),
     }
 }
 
