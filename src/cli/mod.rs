@@ -112,7 +112,11 @@ enum ConfigCommand {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let name = std::env::args_os().next();
+    if name.is_some_and(|name| mount::is_helper(&name)) {
+        return mount::helper_main();
+    }
+    let Cli { global, command } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(mut e) => {
             hide_options(&mut e);
@@ -125,8 +129,13 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    let json = cli.global.json;
-    match run(cli) {
+    let command = match command {
+        // It runs itself again, so no thread may exist yet, and its exit codes may be mount(8)'s.
+        Command::Mount(args) => return mount::main(&global, args),
+        command => command,
+    };
+    let json = global.json;
+    match run(global, command) {
         Ok(exit) => exit.into(),
         Err(e) if output::is_broken_pipe(&e) => Exit::Done.into(),
         Err(e) => {
@@ -146,13 +155,8 @@ fn hide_options(error: &mut clap::Error) {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<Exit> {
-    let global = cli.global;
-    if let Command::Mount(args) = cli.command {
-        // It may fork, so no thread may exist yet: it starts logging and tasks itself.
-        return mount::run(&global, args);
-    }
-    if let Command::Archive(args) = cli.command {
+fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
+    if let Command::Archive(args) = command {
         let (orders, once) = args.orders()?;
         // A service tells what it archives; a command says it on stdout.
         let verbosity = global.verbose.max(u8::from(!once));
@@ -163,7 +167,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         return block_on(archive::run(&global, orders, once));
     }
     telemetry::start(global.log_format, global.verbose);
-    match cli.command {
+    match command {
         Command::Keygen(args) => keygen::run(&global, &args),
         Command::Config(ConfigCommand::Check(args)) => config_check::run(&global, &args),
         Command::Config(ConfigCommand::Example) => config_check::example(),

@@ -1,266 +1,230 @@
-//! `binlogfs mount`: the archived history as a directory.
+//! `binlogfs mount` and `mount.binlogfs`: the archived history as a directory.
 //!
-//! Without `--foreground` the command runs itself again, detached, and waits until that says that the mount works or why
-//! it does not. Nothing is forked with threads alive, and what the mount needs is checked before this returns.
+//! # Who does what
+//! The command reads what it is told ([`options`] is the one table) and runs itself again, detached ([`detach`]): at that moment
+//! it has no thread, so nothing is forked with threads alive. The detached process first lets go of the terminal, then checks
+//! everything, mounts ([`serve`]), and tells the command through a pipe, which ends only then: with 0 when the mount works, else with
+//! the reason and an exit code ([`failure`]). With `--foreground` there is one process, and with `--check` no mount.
 
-use super::exit::Exit;
-use super::{Global, reading};
-use crate::cache::opening::TailCache;
-use crate::cache::{CacheOptions, SegmentReader};
-use crate::fs::StreamSource;
-use crate::fs::{self, MountOptions, Ownership};
-use crate::model::StoreUrl;
+mod detach;
+mod environment;
+mod failure;
+mod helper;
+mod options;
+mod serve;
+mod spec;
+mod told;
+
+use super::{Global, output};
 use crate::telemetry;
-use anyhow::{Context as _, Result};
-use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
+use crate::telemetry::sink::Sink;
+use failure::{Failure, Kind};
+use helper::Asked;
+use options::MountSettings;
+use serve::Audience;
+use spec::Spec;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use told::{Flags, Told};
 
-/// What the detached process prints when its mount works.
-const READY: &str = "ready\n";
-/// Set in the environment of the detached process.
-const DETACHED: &str = "BINLOGFS_DETACHED";
-/// Its value when stderr is a log file.
-const LOGS: &str = "logs";
+pub use helper::is_helper;
+
+/// Names the files with private keys, for all commands.
+const IDENTITY: &str = "BINLOGFS_IDENTITY";
+/// Set once the variables of `env_file` are in the environment.
+const ENVIRONMENT_READ: &str = "BINLOGFS_ENV_FILE_READ";
 /// Threads of the mount: fetching and decoding have their own, these only pass on.
 const WORKER_THREADS: usize = 2;
 
 #[derive(clap::Args, Debug)]
 pub struct MountArgs {
-    /// The stream, such as file:///srv/binlogs/orders.
-    url: StoreUrl,
+    /// The stream, such as s3://bucket/prefix, or a configuration file with url = "..." and options.
+    #[arg(value_name = "URL|FILE")]
+    spec: Spec,
     /// An existing directory.
     dir: PathBuf,
-    /// Stay in the foreground.
+    /// Stay in the foreground: for containers and services.
     #[arg(long)]
     foreground: bool,
-    /// Seconds between looks for new segments.
-    #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    refresh: u64,
-    /// Let other users in, as far as owner and mode allow.
-    #[arg(long)]
-    allow_other: bool,
-    /// Owner of all files [default: who mounts].
-    #[arg(long)]
-    uid: Option<u32>,
-    /// Group of all files [default: that of who mounts].
-    #[arg(long)]
-    gid: Option<u32>,
-    /// Permissions of all files, octal.
-    #[arg(long, default_value = "0440", value_parser = octal)]
-    mode: u16,
-    /// MiB of decompressed data kept in memory.
-    #[arg(long, default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=65536))]
-    memory: u32,
-    /// Seconds after which a read that gets no answer fails.
-    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    read_timeout: u64,
-    /// File that log lines are appended to, when not in the foreground.
-    #[arg(long, value_name = "FILE")]
-    log_file: Option<PathBuf>,
+    /// Check everything and mount nothing.
+    #[arg(long, conflicts_with = "foreground")]
+    check: bool,
+    /// Options as mount(8) takes them, such as -o allow_other,refresh=10; may be repeated.
+    #[arg(short = 'o', value_name = "OPTIONS")]
+    options: Vec<String>,
+    #[command(flatten)]
+    flags: Flags,
+    /// File of the mount namespace to mount in.
+    #[arg(long, hide = true)]
+    namespace: Option<PathBuf>,
 }
 
-fn octal(text: &str) -> Result<u16, String> {
-    match u16::from_str_radix(text, 8) {
-        Ok(mode) if mode & !0o555 == 0 => Ok(mode),
-        Ok(_) => Err("the mount is read-only: use r and x bits only, such as 0444".to_owned()),
-        Err(_) => Err("not an octal number".to_owned()),
-    }
+/// How to mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// In a process of its own.
+    Detach,
+    /// In this process.
+    Foreground,
+    /// Not at all: everything is checked.
+    Check,
 }
 
-pub fn run(global: &Global, args: MountArgs) -> Result<Exit> {
-    let detached = std::env::var_os(DETACHED).is_some();
-    if !args.foreground && !detached {
-        return detach(global, &args);
-    }
-    if detached {
-        // No terminal can signal it then. It is no group leader, having just been spawned.
-        rustix::process::setsid()?;
-    }
-    telemetry::start(global.log_format, global.verbose);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKER_THREADS)
-        .enable_all()
-        .build()?;
-    let result = runtime.block_on(serve(global, args, detached));
-    // A fetch from a store that hangs must not keep the process alive after its mount is gone.
-    runtime.shutdown_background();
-    result
+/// A mount that is asked for.
+#[derive(Clone, Debug)]
+struct Request {
+    spec: Spec,
+    /// Absolute.
+    dir: PathBuf,
+    told: Vec<Told>,
+    manner: Manner,
+    namespace: Option<PathBuf>,
+    /// Whether a mount that works is worth a word.
+    says_mounted: bool,
+    /// Whether errors are JSON.
+    json: bool,
 }
 
-async fn serve(global: &Global, args: MountArgs, detached: bool) -> Result<Exit> {
-    let opened = reading::open(global, &args.url).await?;
-    let options = CacheOptions {
-        frame_bytes: (args.memory as usize) << 20,
-        deadline: Duration::from_secs(args.read_timeout),
-        ..CacheOptions::default()
+/// Runs `binlogfs mount`.
+pub fn main(global: &Global, args: MountArgs) -> ExitCode {
+    if detach::is_detached() {
+        return failure::exit_of_helper(detached(global, args));
+    }
+    let outcome = request(global, args).and_then(|request| run(&request));
+    failure::exit_of_command(outcome.map_err(|failure| say(failure, global.json)))
+}
+
+/// Runs `mount.binlogfs` with the arguments of this process.
+pub fn helper_main() -> ExitCode {
+    let outcome = match helper::read(std::env::args_os().skip(1)) {
+        Ok(Asked::Help) => output::print(&helper::help()).map_err(Failure::from),
+        Ok(Asked::Version) => {
+            let version = format!("mount.binlogfs {}\n", env!("CARGO_PKG_VERSION"));
+            output::print(&version).map_err(Failure::from)
+        }
+        Ok(Asked::Mount(request)) => {
+            let run = std::panic::AssertUnwindSafe(|| run(&request));
+            // What it had to say, the panic has said.
+            std::panic::catch_unwind(run).unwrap_or(Err(Failure::said(Kind::Internal)))
+        }
+        Err(failure) => Err(failure),
     };
-    let identities = reading::identities(&global.identity)?;
-    let tails: Arc<dyn TailCache> = Arc::clone(&opened.index) as _;
-    let reader = SegmentReader::new(Arc::clone(&opened.store), identities, Some(tails), options);
-    let older: Vec<_> = opened
-        .state()
-        .timelines()
-        .map(|(id, _)| id)
-        .rev()
-        .skip(1)
-        .collect();
-    let source = Arc::new(StreamSource::new(Arc::clone(&opened.stream)));
-    let mount = MountOptions {
-        target: args.dir.clone(),
-        source: args.url.to_string(),
-        allow_other: args.allow_other,
-    };
-    let ownership = Ownership {
-        uid: args
-            .uid
-            .unwrap_or_else(|| rustix::process::geteuid().as_raw()),
-        gid: args
-            .gid
-            .unwrap_or_else(|| rustix::process::getegid().as_raw()),
-        mode: args.mode,
-    };
-    let refresh = Duration::from_secs(args.refresh);
-    let handle = fs::mount(
-        source,
-        Arc::new(reader),
-        fs::Options {
-            mount,
-            ownership,
-            refresh,
+    failure::exit_of_helper(outcome.map_err(|failure| say(failure, false)))
+}
+
+/// Says why, unless it was said.
+fn say(failure: Failure, json: bool) -> Kind {
+    if let Some(error) = &failure.error {
+        output::print_error(error, json);
+    }
+    failure.kind
+}
+
+fn request(global: &Global, args: MountArgs) -> Result<Request, Failure> {
+    let usage = |text: String| Failure::text(Kind::Usage, text);
+    let mut told = told::of_global(global).map_err(usage)?;
+    for options in &args.options {
+        told.extend(helper::take(options, false)?);
+    }
+    told.extend(args.flags.0);
+    let dir = std::path::absolute(&args.dir).map_err(|e| usage(format!("DIR: {e}")))?;
+    Ok(Request {
+        spec: args.spec,
+        dir,
+        told,
+        manner: match (args.foreground, args.check) {
+            (true, _) => Manner::Foreground,
+            (_, true) => Manner::Check,
+            (false, false) => Manner::Detach,
         },
-    )
-    .await?;
-    let mut message = String::new();
-    let newest = opened.newest_segment()?.and_then(|entry| entry.segment);
-    if global.identity.is_empty()
-        && newest.is_some_and(|segment| !segment.object.recipients.is_empty())
+        namespace: args.namespace,
+        says_mounted: args.check,
+        json: global.json,
+    })
+}
+
+fn run(request: &Request) -> Result<(), Failure> {
+    // What is told on the command line comes after what the file says, and wins.
+    let (url, mut told) = request.spec.resolve()?;
+    told.extend(request.told.iter().cloned());
+    let settings = MountSettings::of(&told);
+    let mut environment = Vec::new();
+    if let Some(path) = &settings.env_file
+        && std::env::var_os(ENVIRONMENT_READ).is_none()
     {
-        message += "binlogfs: note: the segments are encrypted: without --identity FILE names, sizes and times are seen, and \
-                    opening gives 'Required key not available'\n";
+        environment = environment::read_file(path)?;
+        environment.push((ENVIRONMENT_READ.to_owned(), "1".to_owned()));
     }
-    if !older.is_empty() {
-        let list: Vec<_> = older
-            .iter()
-            .rev()
-            .map(|id| format!("{}/.timeline/{id}", args.dir.display()))
-            .collect();
-        message += &format!(
-            "binlogfs: note: this is the newest timeline; histories from before a RESET or failover are apart, and must not be replayed \
-             together with it: {}\n",
-            list.join(", ")
-        );
-    }
-    if detached {
-        print!("{message}{READY}");
-        std::io::stdout().flush()?;
-        let has_log = std::env::var_os(DETACHED).is_some_and(|how| how == LOGS);
-        leave_terminal(has_log)?;
-    } else {
-        eprint!("{message}");
-        eprintln!("binlogfs: mounted {} on {}", args.url, args.dir.display());
-    }
-    handle.run().await?;
-    Ok(Exit::Done)
-}
-
-/// The parent waits for the end of our stdout: from here on it goes nowhere, and so do log lines without a file.
-fn leave_terminal(has_log: bool) -> Result<()> {
-    let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdout(&null)?;
-    if !has_log {
-        rustix::stdio::dup2_stderr(&null)?;
-    }
-    Ok(())
-}
-
-/// Runs this command again in a session of its own, and waits until its mount works.
-fn detach(global: &Global, args: &MountArgs) -> Result<Exit> {
-    let log = match &args.log_file {
-        Some(path) => {
-            let file = std::fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(path);
-            Some(file.with_context(|| format!("cannot open the log file {}", path.display()))?)
+    environment.extend(environment::missing());
+    match request.manner {
+        Manner::Detach => detach::detach(request, environment),
+        // A process cannot change its own environment safely, but it can begin again.
+        Manner::Foreground | Manner::Check if !environment.is_empty() => {
+            Err(begin_again(environment))
         }
-        None => None,
-    };
-    let has_log = log.is_some();
-    let mut child =
-        Command::new(std::env::current_exe().context("cannot find this program's own file")?)
-            .args(absolute_arguments(global, args)?)
-            .env(DETACHED, if has_log { LOGS } else { "quiet" })
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log.map_or_else(Stdio::piped, Stdio::from))
-            .spawn()
-            .context("cannot start the mount's process")?;
-    // Both pipes at once: a child that has much to say on one must not wait for us to be done with the other.
-    let warnings = child.stderr.take().map(|mut stderr| {
-        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::stderr()))
+        Manner::Foreground | Manner::Check => {
+            detach::enter(request.namespace.as_deref())?;
+            match &settings.log_file {
+                Some(path) => {
+                    telemetry::start_in(settings.log_format, settings.verbose, log_to(path)?);
+                }
+                None => telemetry::start(settings.log_format, settings.verbose),
+            }
+            serve::run(request, &url, &settings, Audience::Terminal)
+        }
+    }
+}
+
+fn log_to(path: &std::path::Path) -> Result<Sink, Failure> {
+    Sink::file(path).map_err(|error| {
+        let what = format!("cannot open the log file {}", path.display());
+        Failure::new(Kind::Failed, anyhow::Error::new(error).context(what))
+    })
+}
+
+/// Returns only when it fails.
+fn begin_again(environment: Vec<(String, String)>) -> Failure {
+    let mut arguments = std::env::args_os();
+    let name = arguments
+        .next()
+        .unwrap_or_else(|| OsString::from("binlogfs"));
+    match detach::own_program() {
+        Ok(program) => {
+            let mut command = Command::new(program);
+            command.arg0(name).args(arguments).envs(environment);
+            Failure::new(Kind::System, command.exec())
+        }
+        Err(failure) => failure,
+    }
+}
+
+/// The life of the process that [`detach::detach`] starts.
+fn detached(global: &Global, args: MountArgs) -> Result<(), Kind> {
+    let report = detach::let_go_of_the_terminal().map_err(|_| Kind::System)?;
+    let json = global.json;
+    let outcome = request(global, args).and_then(|request| {
+        detach::enter(request.namespace.as_deref())?;
+        let (url, mut told) = request.spec.resolve()?;
+        told.extend(request.told.iter().cloned());
+        let settings = MountSettings::of(&told);
+        let sink = match &settings.log_file {
+            Some(path) => log_to(path)?,
+            None => Sink::system(),
+        };
+        let sink = sink.with_witness(report.copy()?);
+        telemetry::start_in(settings.log_format, settings.verbose, sink.clone());
+        std::panic::set_hook(Box::new(|panic| {
+            tracing::error!("{panic}: this is a bug, please report it")
+        }));
+        let audience = Audience::Waiting(report.clone(), sink);
+        serve::run(&request, &url, &settings, audience)
     });
-    let mut said = String::new();
-    if let Some(stdout) = child.stdout.as_mut() {
-        stdout.read_to_string(&mut said)?;
-    }
-    let warned = warnings.map(std::thread::JoinHandle::join);
-    if let Some(message) = said.strip_suffix(READY) {
-        eprint!("{message}");
-        return Ok(Exit::Done);
-    }
-    let silent = matches!(warned, Some(Ok(Ok(0))));
-    let status = child.wait()?;
-    if has_log {
-        eprintln!("binlogfs: mounting failed ({status}); the log file tells why");
-    } else if silent {
-        eprintln!("binlogfs: the mount's process ended with {status} and said nothing");
-    }
-    Ok(Exit::Failed)
-}
-
-/// This command's arguments, with paths that mean the same from `/`.
-fn absolute_arguments(global: &Global, args: &MountArgs) -> Result<Vec<std::ffi::OsString>> {
-    // Not canonicalised: that would stat the mount point, which may be a dead mount.
-    let absolute = |path: &Path| std::path::absolute(path).map(PathBuf::into_os_string);
-    let mut list: Vec<std::ffi::OsString> = vec![
-        "mount".into(),
-        args.url.to_string().into(),
-        absolute(&args.dir)?,
-    ];
-    for identity in &global.identity {
-        list.extend(["--identity".into(), absolute(identity)?]);
-    }
-    for (option, dir) in [
-        ("--state-dir", &global.state_dir),
-        ("--cache-dir", &global.cache_dir),
-    ] {
-        if let Some(dir) = dir {
-            list.extend([option.into(), absolute(dir)?]);
+    outcome.map_err(|failure| {
+        if let Some(error) = &failure.error {
+            report.say(&output::error_line(error, json));
         }
-    }
-    let numbers = [
-        ("--refresh", Some(args.refresh)),
-        ("--memory", Some(args.memory.into())),
-        ("--read-timeout", Some(args.read_timeout)),
-        ("--uid", args.uid.map(u64::from)),
-        ("--gid", args.gid.map(u64::from)),
-    ];
-    for (option, number) in numbers {
-        list.extend(
-            number
-                .into_iter()
-                .flat_map(|n| [option.into(), n.to_string().into()]),
-        );
-    }
-    list.extend(["--mode".into(), format!("{:o}", args.mode).into()]);
-    list.extend(args.allow_other.then(|| "--allow-other".into()));
-    list.extend((0..global.verbose).map(|_| "-v".into()));
-    if global.log_format == telemetry::LogFormat::Json {
-        list.extend(["--log-format".into(), "json".into()]);
-    }
-    Ok(list)
+        failure.kind
+    })
 }

@@ -106,14 +106,18 @@ pub fn message(error: &anyhow::Error) -> String {
     text
 }
 
+/// An error with its causes as one line, in the form the caller asked for.
+pub fn error_line(error: &anyhow::Error, json: bool) -> String {
+    match json {
+        // Results are on stdout and this is none: it goes where errors go, in the same form.
+        true => format!("{}\n", serde_json::json!({ "error": message(error) })),
+        false => format!("binlogfs: {}\n", message(error)),
+    }
+}
+
 /// Prints an error with its causes, in the form the caller asked for.
 pub fn print_error(error: &anyhow::Error, json: bool) {
-    if json {
-        // Results are on stdout and this is none: it goes where errors go, in the same form.
-        eprintln!("{}", serde_json::json!({ "error": message(error) }));
-    } else {
-        eprintln!("binlogfs: {}", message(error));
-    }
+    eprint!("{}", error_line(error, json));
 }
 
 /// Whether the reader of our output went away, as `head` does: no failure of ours.

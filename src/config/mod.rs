@@ -10,7 +10,7 @@ mod value;
 
 pub use section::Mistake;
 pub use stream::{LEVEL_MAX, MysqlAccess, PARALLEL_MAX, StreamConfig};
-pub use value::{duration, rate};
+pub use value::{duration, rate, size};
 
 use section::{Reader, Section};
 use std::collections::BTreeSet;

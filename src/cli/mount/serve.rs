@@ -1,0 +1,229 @@
+//! The mount's own process: opens the stream, checks it, mounts it, and stays until it is unmounted.
+
+use super::detach::Report;
+use super::failure::{Failure, Kind};
+use super::options::MountSettings;
+use super::{Manner, Request, WORKER_THREADS};
+use crate::cache::opening::TailCache;
+use crate::cache::{CacheOptions, SegmentReader};
+use crate::cli::{Global, reading};
+use crate::fs::{self, MountOptions, Ownership, Prepared, StreamSource};
+use crate::model::StoreUrl;
+use crate::telemetry::sink::Sink;
+use anyhow::Result;
+use sd_notify::NotifyState;
+use std::sync::Arc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Who hears what there is to say.
+pub enum Audience {
+    /// Whoever reads stderr, for as long as the process lives; and systemd, if it started us.
+    Terminal,
+    /// A process that waits until the mount works; the log goes on without it.
+    Waiting(Report, Sink),
+}
+
+impl Audience {
+    fn say(&self, text: &str) {
+        match self {
+            Audience::Terminal => eprint!("{text}"),
+            Audience::Waiting(report, _) => report.say(text),
+        }
+    }
+
+    /// Says that the mount works.
+    ///
+    /// # Errors
+    /// When whoever waited is gone: nobody would know of the mount.
+    fn ready(&self) -> Result<(), Failure> {
+        match self {
+            Audience::Terminal => notify(NotifyState::Ready),
+            Audience::Waiting(report, sink) => {
+                sink.dismiss();
+                report.ready().map_err(|error| {
+                    let why = format!(
+                        "whoever asked for the mount is gone ({error}): it is taken away again"
+                    );
+                    Failure::text(Kind::Interrupted, why)
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!(%error, "systemd could not be notified");
+    }
+}
+
+/// The signals that end a mount.
+pub struct Signals([Signal; 3]);
+
+impl Signals {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// [`Kind::System`].
+    pub fn listen() -> Result<Signals, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::new(Kind::System, error));
+        Ok(Signals([
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::hangup())?,
+        ]))
+    }
+
+    /// Waits for one of them.
+    pub async fn any(&mut self) {
+        let [terminate, interrupt, hangup] = &mut self.0;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// Does what `request` asks for, in this process and until it is over.
+///
+/// # Errors
+/// Why there is no mount, or why it did not end well.
+pub fn run(
+    request: &Request,
+    url: &StoreUrl,
+    settings: &MountSettings,
+    audience: Audience,
+) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Kind::System, error))?;
+    let outcome = runtime.block_on(serve(request, url, settings, audience));
+    // A fetch from a store that hangs must not keep the process alive after its mount is gone.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(
+    request: &Request,
+    url: &StoreUrl,
+    settings: &MountSettings,
+    audience: Audience,
+) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let (prepared, notes) = tokio::select! {
+        prepared = prepare(request, url, settings) => prepared?,
+        () = signals.any() => return Err(Failure::interrupted()),
+    };
+    audience.say(&notes);
+    let place = request.dir.display();
+    if request.manner == Manner::Check {
+        if request.says_mounted {
+            audience.say(&format!(
+                "binlogfs: {} can be mounted on {place}\n",
+                request.spec
+            ));
+        }
+        return Ok(());
+    }
+    // Not to be given up halfway: what is mounted has to be served or unmounted.
+    let handle = prepared.mount().await?;
+    if let Audience::Terminal = audience {
+        audience.say(&format!("binlogfs: mounted {} on {place}\n", request.spec));
+    }
+    if let Err(failure) = audience.ready() {
+        handle.unmount().await?;
+        return Err(failure);
+    }
+    tokio::select! {
+        outcome = handle.wait() => return Ok(outcome?),
+        () = signals.any() => {}
+    }
+    if let Audience::Terminal = audience {
+        notify(NotifyState::Stopping);
+    }
+    Ok(handle.unmount().await?)
+}
+
+/// Checks everything that can be checked without mounting; also what there is to say of what was found.
+async fn prepare(
+    request: &Request,
+    url: &StoreUrl,
+    settings: &MountSettings,
+) -> Result<(Prepared, String)> {
+    // First, and again at the end: what is mounted already needs no store to be told.
+    fs::check_target(&request.dir)?;
+    let global = Global {
+        json: false,
+        identity: settings.identity.clone(),
+        state_dir: None,
+        cache_dir: settings.cache_dir.clone(),
+        verbose: settings.verbose,
+        log_format: settings.log_format,
+    };
+    let identities = reading::identities(&settings.identity)?;
+    let opened = reading::open(&global, url).await?;
+    let cache = CacheOptions {
+        frame_bytes: usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX),
+        deadline: settings.read_timeout,
+        ..CacheOptions::default()
+    };
+    let tails: Arc<dyn TailCache> = Arc::clone(&opened.index) as _;
+    let reader = SegmentReader::new(Arc::clone(&opened.store), identities, Some(tails), cache);
+    let source = Arc::new(StreamSource::new(Arc::clone(&opened.stream)));
+    let options = fs::Options {
+        mount: MountOptions {
+            target: request.dir.clone(),
+            source: request.spec.to_string(),
+            allow_other: settings.allow_other,
+        },
+        ownership: ownership(settings),
+        refresh: settings.refresh,
+    };
+    let prepared = fs::prepare(source, Arc::new(reader), options).await?;
+    Ok((prepared, notes(request, settings, &opened)?))
+}
+
+fn ownership(settings: &MountSettings) -> Ownership {
+    use rustix::process::{getegid, geteuid};
+    Ownership {
+        uid: settings.uid.unwrap_or_else(|| geteuid().as_raw()),
+        gid: settings.gid.unwrap_or_else(|| getegid().as_raw()),
+        mode: settings.mode,
+    }
+}
+
+/// What whoever mounts should know of the stream.
+fn notes(request: &Request, settings: &MountSettings, opened: &reading::Reading) -> Result<String> {
+    let mut notes = String::new();
+    if let Some(alarm) = &opened.alarm {
+        notes += &format!(
+            "binlogfs: warning: {alarm}. What is mounted is the history as far as this host knows it\n"
+        );
+    }
+    let newest = opened.newest_segment()?.and_then(|entry| entry.segment);
+    if settings.identity.is_empty()
+        && newest.is_some_and(|segment| !segment.object.recipients.is_empty())
+    {
+        notes += "binlogfs: note: the segments are encrypted: without --identity FILE (-o identity=FILE) names, sizes and times \
+                  are seen, and opening gives 'Required key not available'\n";
+    }
+    let timelines = opened.state().timelines();
+    let older: Vec<_> = timelines
+        .rev()
+        .skip(1)
+        .map(|(id, _)| format!("{}/.timeline/{id}", request.dir.display()))
+        .collect();
+    if !older.is_empty() {
+        let list: Vec<_> = older.into_iter().rev().collect();
+        notes += &format!(
+            "binlogfs: note: this is the newest timeline; histories from before a RESET or failover are apart, and must not be replayed \
+             together with it: {}\n",
+            list.join(", ")
+        );
+    }
+    Ok(notes)
+}
