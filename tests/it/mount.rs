@@ -479,31 +479,6 @@ async fn an_unmount_from_outside_ends_the_session() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigterm_unmounts_and_ends_well() {
-    let archive = Archive::new(false);
-    archive.add(&Segment::new(1, content(1, 100))).await;
-    let Mounted { handle, dir } = mounted(&archive).await;
-    let open = File::open(dir.path().join("binlog.000001")).expect("opens");
-    let running = tokio::spawn(handle.run());
-    // Until somebody listens, the signal would end this process.
-    let caught = || {
-        let status = std::fs::read_to_string("/proc/self/status").expect("reads");
-        let line = status.lines().find(|line| line.starts_with("SigCgt:"));
-        let mask = line
-            .and_then(|line| line.split_whitespace().nth(1))
-            .expect("a mask");
-        u64::from_str_radix(mask, 16).expect("hexadecimal") & (1 << (libc::SIGTERM - 1)) != 0
-    };
-    eventually("SIGTERM is caught", caught).await;
-    let this = rustix::process::getpid();
-    rustix::process::kill_process(this, rustix::process::Signal::TERM).expect("sends");
-    let ended = tokio::time::timeout(Duration::from_secs(5), running).await;
-    ended.expect("soon").expect("runs").expect("ends well");
-    assert!(mounts_at(dir.path()).is_empty());
-    drop(open);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_mount_over_ours_is_left_alone() {
     let archive = Archive::new(false);
     archive.add(&Segment::new(1, content(1, 100))).await;

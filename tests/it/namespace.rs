@@ -1,0 +1,100 @@
+//! A mount namespace of a test's own, in which `/sbin/mount.binlogfs` is the program under test: mount(8) finds it, and no other
+//! test, and nothing outside, sees what is mounted.
+
+use crate::tools;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// The namespace, kept by a process that does nothing else.
+pub struct Namespace {
+    keeper: Child,
+    temp: tempfile::TempDir,
+}
+
+impl Namespace {
+    pub fn new() -> Namespace {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let (real, sbin) = (temp.path().join("real"), temp.path().join("sbin"));
+        for dir in [&real, &sbin] {
+            fs::create_dir(dir).expect("the temporary directory is writable");
+        }
+        for name in ["mount.binlogfs", "mount.fuse.binlogfs"] {
+            symlink(env!("CARGO_BIN_EXE_binlogfs"), sbin.join(name)).expect("links");
+        }
+        for entry in fs::read_dir("/sbin").expect("there") {
+            let name = entry.expect("an entry").file_name();
+            // One that is installed here is not the one under test.
+            if !sbin.join(&name).is_symlink() {
+                symlink(real.join(&name), sbin.join(&name)).expect("links");
+            }
+        }
+        let script = format!(
+            "mount --bind /sbin/ {real} && mount --bind {sbin} /sbin/ && echo made && exec sleep 600",
+            real = real.display(),
+            sbin = sbin.display()
+        );
+        let mut keeper = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare runs: util-linux");
+        let mut made = [0; 5];
+        let stdout = keeper.stdout.as_mut().expect("piped");
+        stdout.read_exact(&mut made).expect("the namespace is made");
+        Namespace { keeper, temp }
+    }
+
+    /// The id of a process in it.
+    pub fn pid(&self) -> u32 {
+        self.keeper.id()
+    }
+
+    /// A path below its temporary directory, which is the same inside and outside.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    /// How a path inside is seen from outside.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        let below = path.strip_prefix("/").expect("absolute");
+        PathBuf::from(format!("/proc/{}/root", self.pid())).join(below)
+    }
+
+    /// A command inside, not run yet, without the test's environment but for what finds programs.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--mount", "--target", &self.pid().to_string(), "--"])
+            .arg(program)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").expect("PATH is set"));
+        command
+    }
+
+    /// The lines of mountinfo about `path`, from the lowest mount to the uppermost.
+    pub fn mounts_at(&self, path: &Path) -> Vec<binlogfs::fs::mountinfo::Mount> {
+        let table = fs::read(format!("/proc/{}/mountinfo", self.pid())).expect("it is alive");
+        let mut mounts = binlogfs::fs::mountinfo::parse(&table);
+        mounts.retain(|mount| mount.mount_point == path);
+        mounts
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // A mount that is left would keep its process, and with it the namespace.
+        let mut left = tools::output(&mut self.command("umount").args([
+            "--lazy",
+            "--all",
+            "--types",
+            "fuse.binlogfs",
+        ]));
+        left.stderr.clear();
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+    }
+}
