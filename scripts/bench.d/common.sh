@@ -2,12 +2,19 @@
 # Sourced by scripts/bench, before the benchmark: real binlogs, measuring, and what several benchmarks do.
 
 # Eight closed segments of 64 MiB: long enough to measure, small enough to stay in the page cache.
-readonly SEGMENT_BYTES=$((64 << 20))
-readonly SEGMENTS_WANTED=8
+SEGMENT_BYTES=$((64 << 20))
+SEGMENTS_WANTED=8
 # A load that has not filled them by then never will.
 readonly LOAD_ROUNDS_MAX=120
 
 ### The binlogs: made once, by a real server
+
+# small_binlogs: others instead, soon made and soon read.
+small_binlogs() {
+    SEGMENT_BYTES=$((4 << 20))
+    SEGMENTS_WANTED=4
+    binlogs="$BINLOGFS_CACHE/bench-binlogs-small-1"
+}
 
 sql() {
     mysql_run mysql --no-defaults --character-sets-dir="$BINLOGFS_MYSQL_ROOT/usr/share/mysql/charsets" \
