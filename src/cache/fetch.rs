@@ -1,5 +1,6 @@
 //! Runs: neighbouring frames fetched by one ranged get, decoded and handed to whoever waits for them.
 
+use super::disk::StreamDisk;
 use super::error::Cause;
 use super::flight::{Flights, Landing};
 use super::frames::{FrameId, Frames};
@@ -32,10 +33,11 @@ pub type FrameLanding = Landing<FrameId, Bytes>;
 /// What fetches: the store, what it fills, and the bounds it keeps.
 pub(super) struct Fetcher {
     pub(super) store: SharedStore,
+    pub(super) disk: Option<StreamDisk>,
     pub(super) frames: Frames,
     pub(super) flights: Flights<FrameId, Bytes>,
     in_flight: Arc<Semaphore>,
-    decoding: Arc<Semaphore>,
+    pub(super) decoding: Arc<Semaphore>,
 }
 
 /// How long a fetch may take.
@@ -94,10 +96,16 @@ fn plain_bytes(segment: &OpenSegment, run: &Range<u32>) -> u64 {
 }
 
 impl Fetcher {
-    pub(super) fn new(store: SharedStore, frame_bytes: usize, decode_threads: usize) -> Fetcher {
+    pub(super) fn new(
+        store: SharedStore,
+        disk: Option<StreamDisk>,
+        frame_bytes: usize,
+        decode_threads: usize,
+    ) -> Fetcher {
         let permits = (IN_FLIGHT_BYTES / PERMIT_BYTES) as usize;
         Fetcher {
             store,
+            disk,
             frames: Frames::new(frame_bytes),
             flights: Flights::default(),
             in_flight: Arc::new(Semaphore::new(permits)),
@@ -120,13 +128,16 @@ impl Fetcher {
         landings: Vec<(u32, FrameLanding)>,
         patience: Patience,
     ) {
-        let frames: Vec<u32> = landings.iter().map(|(frame, _)| *frame).collect();
-        let mut landings = landings.into_iter();
-        for run in runs(segment, frames) {
-            let count = (run.end - run.start) as usize;
-            let own: Vec<_> = landings.by_ref().take(count).collect();
+        for own in in_runs(segment, landings) {
             let (fetcher, key, segment) = (Arc::clone(self), key.clone(), Arc::clone(segment));
-            tokio::spawn(async move { fetcher.run(key, segment, own, patience).await });
+            tokio::spawn(async move {
+                let others = fetcher.land_from_disk(&key, &segment, own, patience).await;
+                for own in in_runs(&segment, others) {
+                    let run =
+                        Arc::clone(&fetcher).run(key.clone(), Arc::clone(&segment), own, patience);
+                    tokio::spawn(run);
+                }
+            });
         }
     }
 
@@ -153,8 +164,9 @@ impl Fetcher {
                 }
             };
             let (fetcher, opened) = (Arc::clone(&self), Arc::clone(&segment));
+            let object = key.clone();
             let decoded = tokio::task::spawn_blocking(move || {
-                let failed = fetcher.decode_all(&opened, landings, &bytes, start);
+                let failed = fetcher.decode_all(&object, &opened, landings, &bytes, start);
                 drop(permits);
                 failed
             });
@@ -201,27 +213,46 @@ impl Fetcher {
         patience.wait(work).await?
     }
 
-    /// Decodes and lands each frame; returns those whose bytes were wrong.
+    /// Decodes and lands each frame, and has the disk keep it as it came; returns those whose bytes were wrong.
     fn decode_all(
         &self,
+        key: &ObjectKey,
         segment: &OpenSegment,
         landings: Vec<(u32, FrameLanding)>,
         bytes: &Bytes,
         start: u64,
     ) -> Vec<(u32, FrameLanding, SegmentError)> {
         let mut failed = Vec::new();
+        let mut proven = Vec::new();
         for (frame, landing) in landings {
             match segment.decode(frame, bytes, start) {
                 Ok(plain) => {
                     // Into the cache first: between the two a newcomer must find it in one of them.
                     self.frames.insert(landing.key().clone(), plain.clone());
                     landing.land(Ok(plain));
+                    proven.push(frame);
                 }
                 Err(error) => failed.push((frame, landing, error)),
             }
         }
+        if let Some(disk) = &self.disk {
+            disk.keep(key, segment, &proven, bytes, start);
+        }
         failed
     }
+}
+
+/// `landings` (ascending) by the runs that their frames make.
+fn in_runs(
+    segment: &OpenSegment,
+    landings: Vec<(u32, FrameLanding)>,
+) -> impl Iterator<Item = Vec<(u32, FrameLanding)>> + use<> {
+    let runs = runs(segment, landings.iter().map(|(frame, _)| *frame));
+    let mut landings = landings.into_iter();
+    runs.into_iter().map(move |run| {
+        let count = (run.end - run.start) as usize;
+        landings.by_ref().take(count).collect()
+    })
 }
 
 /// The frames from the first of `landings` to the last.

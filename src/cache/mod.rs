@@ -7,6 +7,7 @@
 //! 3. For every other frame there is one **flight**, however many readers want it. Whoever comes first starts it, the others
 //!    wait for it. Neighbouring frames whose flights one reader starts are fetched by one ranged get, a *run*, and each waiter
 //!    is released when its own frame is decoded, not when the run is.
+//!    What the [`disk`] has is not fetched, and what is fetched is kept there, as it is stored.
 //! 4. A reader that moves forward has the next run fetched before it asks ([`sequence`]).
 //!
 //! # Failing
@@ -17,8 +18,9 @@
 //!
 //! # Bounds
 //! Decoded frames ([`CacheOptions::frame_bytes`]), open segments ([`opening::OPEN_SEGMENTS_BYTES`]), bytes in flight
-//! ([`fetch::IN_FLIGHT_BYTES`]), one run ([`fetch::RUN_STORED_BYTES`], [`fetch::RUN_PLAIN_BYTES`]), decoding threads.
+//! ([`fetch::IN_FLIGHT_BYTES`]), waiting to be written to disk ([`disk::QUEUE_BYTES`]), one run ([`fetch::RUN_STORED_BYTES`], [`fetch::RUN_PLAIN_BYTES`]), decoding threads.
 
+pub mod disk;
 mod error;
 pub mod fetch;
 pub mod flight;
@@ -28,6 +30,7 @@ pub mod opening;
 mod reader;
 mod segment;
 pub mod sequence;
+mod stored;
 mod streaming;
 
 pub use error::{Cause, ReadError};

@@ -1,5 +1,6 @@
 //! Reads ranges of archived segments.
 
+use super::disk::{DiskFigures, StreamDisk};
 use super::error::{Cause, ReadError};
 use super::fetch::{Fetcher, FrameLanding, Patience};
 use super::flight::{Joined, Waiter};
@@ -64,11 +65,23 @@ impl SegmentReader {
         tails: Option<Arc<dyn TailCache>>,
         options: CacheOptions,
     ) -> SegmentReader {
+        SegmentReader::with_disk(store, identities, tails, None, options)
+    }
+
+    /// A reader of the segments in `store` that looks for their frames on `disk` first, and keeps there what it fetches.
+    pub fn with_disk(
+        store: SharedStore,
+        identities: Identities,
+        tails: Option<Arc<dyn TailCache>>,
+        disk: Option<StreamDisk>,
+        options: CacheOptions,
+    ) -> SegmentReader {
         let opening = Opening::new(store.clone(), identities, tails);
         SegmentReader {
             opening: Arc::new(opening),
             fetcher: Arc::new(Fetcher::new(
                 store,
+                disk,
                 options.frame_bytes,
                 options.decode_threads.max(1),
             )),
@@ -140,6 +153,11 @@ impl SegmentReader {
     /// Bytes of decoded frames held.
     pub fn held_bytes(&self) -> usize {
         self.fetcher.frames.held_bytes()
+    }
+
+    /// How its disk cache is doing, if it has one.
+    pub fn disk_figures(&self) -> Option<DiskFigures> {
+        self.fetcher.disk.as_ref().map(StreamDisk::figures)
     }
 
     async fn read_range(

@@ -1,9 +1,11 @@
 //! A whole segment from its first byte to its last, in order, with its SHA-256 checked at the end.
 
+use super::disk::StreamDisk;
 use super::error::{Cause, ReadError};
 use super::fetch::{ATTEMPTS, Patience, runs};
 use super::reader::SegmentReader;
 use super::segment::ArchivedSegment;
+use super::stored::run_from_disk;
 use crate::model::ObjectKey;
 use crate::model::digest::Hasher;
 use crate::segment::{OpenSegment, SegmentError};
@@ -26,6 +28,7 @@ pub struct SegmentStream {
     segment: ArchivedSegment,
     open: Arc<OpenSegment>,
     store: SharedStore,
+    disk: Option<StreamDisk>,
     patience: std::time::Duration,
     waiting: VecDeque<Range<u32>>,
     flying: VecDeque<JoinHandle<Result<VecDeque<Bytes>, Cause>>>,
@@ -51,6 +54,7 @@ impl SegmentReader {
             segment: segment.clone(),
             open,
             store: self.fetcher.store.clone(),
+            disk: self.fetcher.disk.clone(),
             patience: deadline,
             waiting,
             flying: VecDeque::new(),
@@ -116,10 +120,16 @@ impl SegmentStream {
             };
             let (store, key) = (self.store.clone(), self.segment.key().clone());
             let (open, patience) = (Arc::clone(&self.open), Patience::of(self.patience));
+            let disk = self.disk.clone();
             self.flying.push_back(tokio::spawn(async move {
+                if let Some(disk) = &disk
+                    && let Some(plain) = run_from_disk(disk, &key, &open, run.clone()).await
+                {
+                    return Ok(plain);
+                }
                 let mut attempt = 1;
                 loop {
-                    match fetch_run(&store, &key, &open, run.clone(), patience).await? {
+                    match fetch_run(&store, &disk, &key, &open, run.clone(), patience).await? {
                         Err(error) if attempt < ATTEMPTS && error.is_corrupt() => {
                             tracing::warn!(object = %key, %error, "fetching frames again");
                             attempt += 1;
@@ -169,6 +179,7 @@ impl SegmentStream {
 /// The frames of one run, or what is wrong with the bytes that came.
 async fn fetch_run(
     store: &SharedStore,
+    disk: &Option<StreamDisk>,
     key: &ObjectKey,
     open: &Arc<OpenSegment>,
     run: Range<u32>,
@@ -177,8 +188,18 @@ async fn fetch_run(
     let range = open.object_range(run.clone());
     let start = range.start;
     let bytes = patience.wait(store.get(key, range)).await??;
-    let open = Arc::clone(open);
-    let decode = move || run.map(|frame| open.decode(frame, &bytes, start)).collect();
+    let (open, disk, key) = (Arc::clone(open), disk.clone(), key.clone());
+    let decode = move || {
+        let frames: Vec<u32> = run.collect();
+        let plain = frames
+            .iter()
+            .map(|frame| open.decode(*frame, &bytes, start));
+        let plain = plain.collect::<Result<_, _>>()?;
+        if let Some(disk) = disk {
+            disk.keep(&key, &open, &frames, &bytes, start);
+        }
+        Ok(plain)
+    };
     tokio::task::spawn_blocking(decode)
         .await
         .map_err(|died| Cause::Internal(died.to_string().into()))

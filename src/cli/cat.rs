@@ -1,12 +1,14 @@
 //! `binlogfs cat`: archived segments on standard output, in replay order.
 
 use super::exit::Exit;
-use super::{Global, output, reading};
+use super::{Global, cache, output, reading};
+use crate::cache::disk::{self, DiskCache, DiskLimits, KeepFree};
 use crate::cache::{ArchivedSegment, SegmentReader};
 use crate::ledger::Entry;
 use crate::model::StoreUrl;
 use anyhow::{Context as _, Result, bail};
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 #[derive(clap::Args, Debug)]
 pub struct CatArgs {
@@ -20,6 +22,33 @@ pub struct CatArgs {
     /// Give damaged segments with their damage, instead of ending at it.
     #[arg(long)]
     raw: bool,
+    /// Keep on disk what is fetched, up to this size; without it, what mounts have kept is used and nothing is kept.
+    #[arg(long, value_name = "SIZE", value_parser = cache::size)]
+    cache_size: Option<u64>,
+    /// What it leaves free of its file system.
+    #[arg(long, default_value_t = disk::DEFAULT_FREE, value_name = "SIZE|PERCENT", value_parser = cache::keep_free)]
+    cache_free: KeepFree,
+}
+
+/// How long the end may wait for what is to be written to disk.
+const DISK_GRACE: Duration = Duration::from_secs(10);
+
+impl CatArgs {
+    /// The disk cache to use: a single pass through a whole history pushes nothing out of it, unless asked to.
+    fn disk(&self, global: &Global) -> Option<DiskCache> {
+        let cache_dir = global.cache_dir.as_deref();
+        match self.cache_size {
+            None => Some(DiskCache::look_only(&cache::frames_dir(cache_dir))),
+            Some(size_bytes) => {
+                let keep_free = self.cache_free;
+                let limits = DiskLimits {
+                    size_bytes,
+                    keep_free,
+                };
+                cache::open(cache_dir, limits)
+            }
+        }
+    }
 }
 
 pub async fn run(global: &Global, args: &CatArgs) -> Result<Exit> {
@@ -52,9 +81,17 @@ pub async fn run(global: &Global, args: &CatArgs) -> Result<Exit> {
             entry.reason
         );
     }
-    let reader = reading.reader(global)?;
+    let disk = args.disk(global);
+    let id = reading.stream.file().stream_id;
+    let own = disk
+        .as_ref()
+        .map(|disk| disk.stream(id, &args.url.to_string()));
+    let reader = reading.reader_with(global, own)?;
     for entry in &entries {
         write_out(&reader, entry, args.raw).await?;
+    }
+    if let Some(disk) = disk {
+        tokio::task::block_in_place(|| disk.flush(DISK_GRACE));
     }
     Ok(reading.exit())
 }

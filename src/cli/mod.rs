@@ -2,6 +2,7 @@
 
 mod agent;
 mod archive;
+mod cache;
 mod cat;
 mod config_check;
 mod dlq;
@@ -54,7 +55,7 @@ struct Global {
     /// Where an archiver keeps what must survive a restart [default for root: below /var/lib/binlogfs].
     #[arg(long, global = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// Where a reader keeps its index; can be deleted [default for root: below /var/cache/binlogfs].
+    /// Where a reader keeps its index and what it fetched; can be deleted [default for root: below /var/cache/binlogfs].
     #[arg(long, global = true, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
     /// Log more; -vv and -vvv still more.
@@ -89,6 +90,9 @@ enum Command {
     Config(ConfigCommand),
     /// Print, or run, the PURGE BINARY LOGS that the archive covers.
     PurgeSafe(purge_safe::PurgeSafeArgs),
+    /// Look at the frames that are kept on disk, or remove them.
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Work on the local index.
     #[command(subcommand)]
     Index(IndexCommand),
@@ -173,6 +177,7 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
         Command::Config(ConfigCommand::Example) => config_check::example(),
         Command::Doctor(args) => block_on(doctor::run(&global, &args)),
         Command::Dlq(command) => block_on(dlq::run(&global, &command)),
+        Command::Cache(command) => cache::run(&global, &command),
         Command::Cat(args) => block_on(cat::run(&global, &args)),
         Command::Ls(args) => block_on(ls::run(&global, &args)),
         Command::Status(args) => block_on(status::run(&global, &args)),

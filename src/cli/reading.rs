@@ -2,6 +2,7 @@
 
 use super::Global;
 use super::exit::Exit;
+use crate::cache::disk::StreamDisk;
 use crate::cache::opening::TailCache;
 use crate::cache::{ArchivedSegment, CacheOptions, SegmentReader};
 use crate::index::{Index, Opened};
@@ -58,6 +59,11 @@ fn default_dir(system: &str, home_variable: &str, below_home: &str) -> PathBuf {
         .join("binlogfs")
 }
 
+/// Where readers keep what is theirs, unless a directory is named.
+pub fn default_cache_dir() -> PathBuf {
+    default_dir("/var/cache/binlogfs", "XDG_CACHE_HOME", ".cache")
+}
+
 /// Where the archiver of `url` keeps its state.
 pub fn state_dir(global: &Global, url: &StoreUrl) -> PathBuf {
     let base = || {
@@ -70,7 +76,7 @@ pub fn state_dir(global: &Global, url: &StoreUrl) -> PathBuf {
 /// Where readers of `url` keep their index.
 pub fn cache_dir(global: &Global, url: &StoreUrl) -> PathBuf {
     let base = || {
-        default_dir("/var/cache/binlogfs", "XDG_CACHE_HOME", ".cache")
+        default_cache_dir()
             .join("streams")
             .join(stream_dir_name(url))
     };
@@ -147,13 +153,18 @@ fn read_identity(path: &Path) -> std::io::Result<String> {
 }
 
 impl Reading {
-    /// A reader of its segments.
+    /// A reader of its segments that asks the store for every frame.
     pub fn reader(&self, global: &Global) -> Result<SegmentReader> {
-        let identities = identities(&global.identity)?;
-        Ok(SegmentReader::new(
+        self.reader_with(global, None)
+    }
+
+    /// A reader of its segments that looks for their frames on disk first.
+    pub fn reader_with(&self, global: &Global, disk: Option<StreamDisk>) -> Result<SegmentReader> {
+        Ok(SegmentReader::with_disk(
             Arc::clone(&self.store),
-            identities,
+            identities(&global.identity)?,
             Some(Arc::clone(&self.index) as Arc<dyn TailCache>),
+            disk,
             CacheOptions::default(),
         ))
     }

@@ -106,7 +106,16 @@ impl Stream {
 
     /// Forgets all that this host has seen: index and kept tails.
     fn forget(&self) {
-        fs::remove_dir_all(self.archive.path("cache")).expect("removable");
+        // A mount that is going away may still write there.
+        let mut removed = fs::remove_dir_all(self.archive.path("cache"));
+        for _ in 0..100 {
+            if removed.is_ok() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            removed = fs::remove_dir_all(self.archive.path("cache"));
+        }
+        removed.expect("removable");
     }
 
     /// A command that must end with `code`; all that it said.

@@ -5,6 +5,7 @@ mod archive;
 mod commands;
 mod corpus;
 mod damage;
+mod disk_cache;
 mod doctor;
 mod failover;
 mod fixture;

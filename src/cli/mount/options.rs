@@ -4,6 +4,8 @@
 //! file, both help texts and what is refused follow from the row. `docs/MOUNT.md` has a copy of the table; a test tells when it
 //! differs.
 
+use crate::cache::disk::DiskLimits;
+use crate::cli::cache;
 use crate::config;
 use crate::telemetry::LogFormat;
 use std::path::PathBuf;
@@ -14,8 +16,10 @@ use std::time::Duration;
 pub struct MountSettings {
     /// Files with private keys.
     pub identity: Vec<PathBuf>,
-    /// Where the index of the stream is kept, if not at its usual place.
+    /// Where the index of the stream is kept, and what was fetched, if not at their usual places.
     pub cache_dir: Option<PathBuf>,
+    /// How much of what was fetched is kept on disk.
+    pub disk: DiskLimits,
     /// Between looks for new segments.
     pub refresh: Duration,
     /// How long a read may take.
@@ -45,6 +49,7 @@ impl Default for MountSettings {
         MountSettings {
             identity: Vec::new(),
             cache_dir: None,
+            disk: DiskLimits::default(),
             refresh: Duration::from_secs(5),
             read_timeout: Duration::from_secs(30),
             memory_bytes: 64 << 20,
@@ -104,9 +109,25 @@ pub const OPTIONS: &[MountOption] = &[
         flag: "cache-dir",
         takes: Takes::Path("DIR"),
         default: "for root, below /var/cache/binlogfs",
-        help: "Where the index of the stream is kept; can be deleted while nothing is mounted",
+        help: "Where the index of the stream is kept, and what was fetched; can be deleted while nothing is mounted",
         global: true,
         set: |s, v| put(&mut s.cache_dir, Ok(Some(v.into()))),
+    },
+    MountOption {
+        flag: "cache-size",
+        takes: Takes::Value("SIZE"),
+        default: "10GiB",
+        help: "The most that is kept on disk of what was fetched, of all streams together; 0 for nothing",
+        global: false,
+        set: |s, v| put(&mut s.disk.size_bytes, cache::size(v)),
+    },
+    MountOption {
+        flag: "cache-free",
+        takes: Takes::Value("SIZE|PERCENT"),
+        default: "10%",
+        help: "What stays free of that disk, or is made free",
+        global: false,
+        set: |s, v| put(&mut s.disk.keep_free, cache::keep_free(v)),
     },
     MountOption {
         flag: "refresh",

@@ -4,16 +4,21 @@ use super::detach::Report;
 use super::failure::{Failure, Kind};
 use super::options::MountSettings;
 use super::{Manner, Request, WORKER_THREADS};
+use crate::cache::disk::DiskCache;
 use crate::cache::opening::TailCache;
 use crate::cache::{CacheOptions, SegmentReader};
-use crate::cli::{Global, reading};
+use crate::cli::{Global, cache, reading};
 use crate::fs::{self, MountOptions, Ownership, Prepared, StreamSource};
 use crate::model::StoreUrl;
 use crate::telemetry::sink::Sink;
 use anyhow::Result;
 use sd_notify::NotifyState;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How long the end may wait for what is to be written to disk.
+const DISK_GRACE: Duration = Duration::from_secs(1);
 
 /// Who hears what there is to say.
 pub enum Audience {
@@ -101,9 +106,18 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Kind::System, error))?;
-    let outcome = runtime.block_on(serve(request, url, settings, audience));
+    let disk = match request.manner {
+        Manner::Check => None,
+        Manner::Detach | Manner::Foreground => {
+            cache::open(settings.cache_dir.as_deref(), settings.disk)
+        }
+    };
+    let outcome = runtime.block_on(serve(request, url, settings, disk.as_ref(), audience));
     // A fetch from a store that hangs must not keep the process alive after its mount is gone.
     runtime.shutdown_background();
+    if let Some(disk) = disk {
+        disk.flush(DISK_GRACE);
+    }
     outcome
 }
 
@@ -111,11 +125,12 @@ async fn serve(
     request: &Request,
     url: &StoreUrl,
     settings: &MountSettings,
+    disk: Option<&DiskCache>,
     audience: Audience,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let (prepared, notes) = tokio::select! {
-        prepared = prepare(request, url, settings) => prepared?,
+        prepared = prepare(request, url, settings, disk) => prepared?,
         () = signals.any() => return Err(Failure::interrupted()),
     };
     audience.say(&notes);
@@ -153,6 +168,7 @@ async fn prepare(
     request: &Request,
     url: &StoreUrl,
     settings: &MountSettings,
+    disk: Option<&DiskCache>,
 ) -> Result<(Prepared, String)> {
     // First, and again at the end: what is mounted already needs no store to be told.
     fs::check_target(&request.dir)?;
@@ -166,13 +182,16 @@ async fn prepare(
     };
     let identities = reading::identities(&settings.identity)?;
     let opened = reading::open(&global, url).await?;
-    let cache = CacheOptions {
+    let options = CacheOptions {
         frame_bytes: usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX),
         deadline: settings.read_timeout,
         ..CacheOptions::default()
     };
     let tails: Arc<dyn TailCache> = Arc::clone(&opened.index) as _;
-    let reader = SegmentReader::new(Arc::clone(&opened.store), identities, Some(tails), cache);
+    let id = opened.stream.file().stream_id;
+    let own = disk.map(|disk| disk.stream(id, &url.to_string()));
+    let store = Arc::clone(&opened.store);
+    let reader = SegmentReader::with_disk(store, identities, Some(tails), own, options);
     let source = Arc::new(StreamSource::new(Arc::clone(&opened.stream)));
     let options = fs::Options {
         mount: MountOptions {

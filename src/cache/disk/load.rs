@@ -1,0 +1,265 @@
+//! Looks for frames on disk.
+
+use super::entry::ObjectTag;
+use super::{LOAD_PATIENCE, Shared, StreamDisk, StreamShared, TOUCH_AFTER, evict};
+use crate::model::ObjectKey;
+use bytes::Bytes;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Bytes after which a look ends: what it found can be decoded while the next one is under way.
+pub const LOOK_BYTES: u64 = 1 << 20;
+
+/// A fault is told once a process; the counts tell how many there were.
+static FAULT_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// A frame that is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Its number.
+    pub frame: u32,
+    /// Bytes of its object range.
+    pub stored_bytes: u64,
+}
+
+/// What a look found. Nothing of it is proven yet.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// How many of those wanted were looked for, from the first on.
+    pub looked_for: usize,
+    /// Those of them that were there.
+    pub found: Vec<(u32, Bytes)>,
+    /// Bounds what looks hold: given back when this is dropped.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl StreamDisk {
+    /// Looks for `wanted` frames of the object `key`, in this order, until it has found about [`LOOK_BYTES`].
+    ///
+    /// Never fails and never takes longer than [`LOAD_PATIENCE`]: then nothing was found, and for a while nothing is looked for.
+    pub async fn look(&self, key: &ObjectKey, wanted: Vec<Wanted>) -> Looked {
+        let all = wanted.len();
+        let shared = &self.cache.shared;
+        let nothing = || {
+            self.stream.counts.missed(all as u64);
+            Looked {
+                looked_for: all,
+                ..Looked::default()
+            }
+        };
+        if shared.looking.is_on() {
+            return nothing();
+        }
+        let (stream, tag) = (Arc::clone(&self.stream), ObjectTag::of(key));
+        let loads = Arc::clone(&shared.loads);
+        let work = async move {
+            let permit = loads.acquire_owned().await.ok();
+            // The permit goes with the thread: one that hangs in the disk keeps it.
+            let look = move || Looked {
+                _permit: permit,
+                ..look(&stream, &tag, &wanted)
+            };
+            tokio::task::spawn_blocking(look).await
+        };
+        let looked = match tokio::time::timeout(LOAD_PATIENCE, work).await {
+            Ok(Ok(looked)) => looked,
+            // Its thread died: whoever reads goes on without.
+            Ok(Err(_)) => return nothing(),
+            Err(_) => {
+                self.cache.shared.too_slow();
+                return nothing();
+            }
+        };
+        if shared.looking.end() {
+            tracing::info!("the disk cache {} answers again", shared.root.display());
+        }
+        let missed = looked.looked_for - looked.found.len();
+        self.stream.counts.missed(missed as u64);
+        looked
+    }
+
+    /// Notes that `count` frames that were found, of `bytes` in all, were proven.
+    pub fn proven(&self, count: u64, bytes: u64) {
+        self.stream.counts.hit(count, bytes);
+    }
+
+    /// Notes that a frame that was found is not the one archived, and removes it.
+    pub fn faulty(&self, key: &ObjectKey, frame: u32, what: &dyn std::fmt::Display) {
+        let path = ObjectTag::of(key).path(&self.stream.dir, frame);
+        self.stream.counts.missed(1);
+        fault(&self.stream, &path, what);
+    }
+}
+
+impl Shared {
+    /// Leaves the disk alone for a while.
+    fn too_slow(&self) {
+        let why = format!("it did not answer within {} s", LOAD_PATIENCE.as_secs());
+        if self.looking.begin(why.clone()) {
+            let root = self.root.display();
+            tracing::warn!(
+                "the disk cache {root} is not used for now: {why}; reading goes on without"
+            );
+        }
+    }
+}
+
+fn look(stream: &StreamShared, tag: &ObjectTag, wanted: &[Wanted]) -> Looked {
+    let mut looked = Looked::default();
+    let mut bytes = 0;
+    for one in wanted {
+        if bytes >= LOOK_BYTES {
+            break;
+        }
+        looked.looked_for += 1;
+        let path = tag.path(&stream.dir, one.frame);
+        match read(&path, one.stored_bytes) {
+            Ok(Some(found)) => {
+                bytes += found.len() as u64;
+                looked.found.push((one.frame, found));
+            }
+            Ok(None) => {}
+            Err(what) => fault(stream, &path, &what),
+        }
+    }
+    looked
+}
+
+/// The `len` bytes of the file at `path`; `None` if there is none.
+fn read(path: &Path, len: u64) -> Result<Option<Bytes>, String> {
+    // Whatever stands there: no link is followed, and opening a pipe does not wait for its other end.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(errno) => return Err(errno.to_string()),
+    };
+    let text = |error: io::Error| error.to_string();
+    let meta = file.metadata().map_err(text)?;
+    if !meta.is_file() {
+        return Err("it is no file".to_owned());
+    }
+    if meta.len() != len {
+        return Err(format!("it has {} bytes instead of {len}", meta.len()));
+    }
+    let size = usize::try_from(len).map_err(|_| "it is too large".to_owned())?;
+    let mut bytes = vec![0; size];
+    file.read_exact(&mut bytes).map_err(text)?;
+    touch(&file, meta.modified().ok());
+    Ok(Some(bytes.into()))
+}
+
+/// Notes that a file is used. On a read-only disk, where nothing is evicted either, it stays as it is.
+fn touch(file: &File, used: Option<SystemTime>) {
+    let now = SystemTime::now();
+    let fresh =
+        used.is_some_and(|used| now.duration_since(used).is_ok_and(|age| age < TOUCH_AFTER));
+    if !fresh {
+        let _ = file.set_modified(now);
+    }
+}
+
+fn fault(stream: &StreamShared, path: &Path, what: &dyn std::fmt::Display) {
+    stream.counts.faults.fetch_add(1, Ordering::Relaxed);
+    let path_shown = path.display();
+    if FAULT_TOLD.swap(true, Ordering::Relaxed) {
+        tracing::debug!("a frame on disk is not used: {path_shown}: {what}");
+    } else {
+        tracing::warn!(
+            "a frame on disk is not used, and removed; it is fetched instead: {path_shown}: {what}. Further ones are only counted: \
+             see 'binlogfs cache status'"
+        );
+    }
+    if let Err(error) = evict::remove(path) {
+        tracing::debug!(%error, "a faulty frame on disk stays: {path_shown}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::disk::{DiskCache, LOADS};
+    use uuid::Uuid;
+
+    #[test]
+    fn a_file_is_given_only_if_it_is_one_and_has_its_length() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("x");
+        assert_eq!(read(&path, 3), Ok(None));
+        std::fs::write(&path, b"abc").expect("writable");
+        assert_eq!(read(&path, 3), Ok(Some(Bytes::from_static(b"abc"))));
+        assert!(read(&path, 2).is_err() && read(&path, 4).is_err());
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).expect("writable");
+        assert!(read(&link, 3).is_err());
+        assert!(read(dir.path(), 3).is_err());
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .expect("makes");
+        assert!(read(&pipe, 0).is_err());
+        assert_eq!(read(&path.join("below"), 3), Ok(None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_does_not_answer_is_a_miss_and_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let cache = DiskCache::look_only(dir.path());
+        let disk = cache.stream(Uuid::from_u128(1), "");
+        let key: ObjectKey = "segments/x".parse().expect("a key");
+        let look = || {
+            let wanted = Wanted {
+                frame: 0,
+                stored_bytes: 1,
+            };
+            disk.look(&key, vec![wanted])
+        };
+        // As many looks as there may be hang in it.
+        let hang = Arc::clone(&cache.shared.loads).acquire_many_owned(LOADS as u32);
+        let hanging = hang.await.expect("open");
+        let begun = tokio::time::Instant::now();
+        let looked = look().await;
+        assert_eq!((looked.looked_for, looked.found.len()), (1, 0));
+        assert!(begun.elapsed() >= LOAD_PATIENCE);
+        let after_one = begun.elapsed();
+        for _ in 0..100 {
+            look().await;
+        }
+        assert_eq!(begun.elapsed(), after_one);
+        let figures = disk.figures();
+        assert_eq!(figures.counts.misses, 101);
+        assert!(figures.not_looking.is_some());
+        drop(hanging);
+    }
+
+    #[test]
+    fn a_use_is_noted_when_the_last_one_is_long_ago() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("x");
+        std::fs::write(&path, b"abc").expect("writable");
+        let used = || {
+            let meta = path.metadata().expect("there");
+            meta.modified().expect("told")
+        };
+        let fresh = used();
+        read(&path, 3).expect("reads");
+        assert_eq!(used(), fresh);
+        let long_ago = SystemTime::now() - TOUCH_AFTER * 2;
+        let file = File::options().write(true).open(&path).expect("there");
+        file.set_modified(long_ago).expect("ours");
+        read(&path, 3).expect("reads");
+        assert!(used() >= fresh);
+    }
+}

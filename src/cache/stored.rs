@@ -1,0 +1,140 @@
+//! The seam to the disk cache: frames are looked for there before they are fetched, and proven alike.
+
+use super::disk::{StreamDisk, Wanted};
+use super::fetch::{Fetcher, FrameLanding, Patience};
+use crate::model::ObjectKey;
+use crate::segment::OpenSegment;
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Frames, and who waits for each.
+type Landings = Vec<(u32, FrameLanding)>;
+
+impl Fetcher {
+    /// Lands those of `landings` whose frames are on disk, and returns the others, in their order. A frame on disk that is not
+    /// the one archived is among the others.
+    pub(super) async fn land_from_disk(
+        self: &Arc<Self>,
+        key: &ObjectKey,
+        segment: &Arc<OpenSegment>,
+        landings: Landings,
+        patience: Patience,
+    ) -> Landings {
+        let Some(disk) = &self.disk else {
+            return landings;
+        };
+        let mut others = Vec::new();
+        let mut waiting: VecDeque<_> = landings.into();
+        while !waiting.is_empty() {
+            let wanted = waiting.iter().map(|(frame, _)| wanted(segment, *frame));
+            let looked = disk.look(key, wanted.collect()).await;
+            let looked_for = waiting.drain(..looked.looked_for.min(waiting.len()));
+            let looked_for: Landings = looked_for.collect();
+            if looked.found.is_empty() {
+                others.extend(looked_for);
+                continue;
+            }
+            let thread = Arc::clone(&self.decoding).acquire_owned();
+            let Ok(Ok(thread)) = patience.wait(thread).await else {
+                // Too late: whoever fetches the others is told so.
+                others.extend(looked_for);
+                break;
+            };
+            let (fetcher, key, segment) = (Arc::clone(self), key.clone(), Arc::clone(segment));
+            let decoded = tokio::task::spawn_blocking(move || {
+                let found = looked.found.iter().cloned().collect();
+                let missing = fetcher.land_found(&key, &segment, looked_for, &found);
+                drop((looked, thread));
+                missing
+            });
+            // A panic in there dropped the landings, which told those that wait.
+            others.extend(decoded.await.unwrap_or_default());
+        }
+        others.extend(waiting);
+        others
+    }
+
+    fn land_found(
+        &self,
+        key: &ObjectKey,
+        segment: &OpenSegment,
+        landings: Landings,
+        found: &HashMap<u32, Bytes>,
+    ) -> Landings {
+        let mut missing = Vec::new();
+        for (frame, landing) in landings {
+            let proven = found.get(&frame).and_then(|stored| {
+                let disk = self.disk.as_ref()?;
+                proven(disk, key, segment, frame, stored)
+            });
+            match proven {
+                Some(plain) => {
+                    // Into the cache first: between the two a newcomer must find it in one of them.
+                    self.frames.insert(landing.key().clone(), plain.clone());
+                    landing.land(Ok(plain));
+                }
+                None => missing.push((frame, landing)),
+            }
+        }
+        missing
+    }
+}
+
+/// All plain frames of `run`, if all of them are on disk.
+pub(super) async fn run_from_disk(
+    disk: &StreamDisk,
+    key: &ObjectKey,
+    segment: &Arc<OpenSegment>,
+    run: Range<u32>,
+) -> Option<VecDeque<Bytes>> {
+    let mut plain = VecDeque::new();
+    let mut at = run.start;
+    while at < run.end {
+        let wanted = (at..run.end).map(|frame| wanted(segment, frame));
+        let looked = disk.look(key, wanted.collect()).await;
+        if looked.looked_for == 0 || looked.found.len() < looked.looked_for {
+            return None;
+        }
+        at += looked.looked_for as u32;
+        let (disk, key, segment) = (disk.clone(), key.clone(), Arc::clone(segment));
+        let decoded = tokio::task::spawn_blocking(move || {
+            let found = looked.found.iter();
+            found
+                .map(|(frame, stored)| proven(&disk, &key, &segment, *frame, stored))
+                .collect::<Option<Vec<_>>>()
+        });
+        plain.extend(decoded.await.ok()??);
+    }
+    Some(plain)
+}
+
+fn wanted(segment: &OpenSegment, frame: u32) -> Wanted {
+    let range = segment.object_range(frame..frame + 1);
+    Wanted {
+        frame,
+        stored_bytes: range.end - range.start,
+    }
+}
+
+/// A frame as found on disk, proven and decoded; if it is not the one archived, it is removed.
+fn proven(
+    disk: &StreamDisk,
+    key: &ObjectKey,
+    segment: &OpenSegment,
+    frame: u32,
+    stored: &Bytes,
+) -> Option<Bytes> {
+    let start = segment.object_range(frame..frame + 1).start;
+    match segment.decode(frame, stored, start) {
+        Ok(plain) => {
+            disk.proven(1, stored.len() as u64);
+            Some(plain)
+        }
+        Err(error) => {
+            disk.faulty(key, frame, &error);
+            None
+        }
+    }
+}
