@@ -22,7 +22,7 @@
 //! so the order survives restarts and holds for all mounts together. Whoever would exceed `cache_size`, or leave less free
 //! than `cache_free`, walks over the files, and removes the longest unused; others that would do so at the same time leave
 //! it to the one that has the lock, and keep nothing until there is room. Each process adds up what it wrote since its last
-//! walk, and walks again after a part of the limit ([`limits::WALK_SHARE`]), to learn what others wrote.
+//! walk, and walks again after a 32nd of the limit, to learn what others wrote.
 //!
 //! # Failing
 //! A fault of a file (unreadable, of another length, not proven) is a miss: counted, told once, the file removed. A fault of the
@@ -41,7 +41,7 @@ mod walk;
 
 pub use counts::DiskCounts;
 pub use limits::{DEFAULT_FREE, DEFAULT_SIZE_BYTES, DiskLimits, KeepFree};
-pub use load::{Looked, Wanted};
+pub use load::{LOOK_BYTES, Looked, Wanted};
 pub use usage::{Cleared, StreamUsage, Usage, clear, usage};
 
 use crate::model::ObjectKey;
