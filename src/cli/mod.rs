@@ -17,6 +17,7 @@ mod purge_safe;
 mod reading;
 mod status;
 mod verify;
+mod verify_pages;
 
 use crate::model::url::printable;
 use crate::telemetry::{self, LogFormat};

@@ -97,17 +97,28 @@ pub fn index_path(global: &Global, url: &StoreUrl) -> Result<PathBuf> {
 
 /// Opens `url` and brings the local index up to date.
 pub async fn open(global: &Global, url: &StoreUrl) -> Result<Reading> {
+    let stream = open_stream(global, url).await?;
+    follow(stream).await
+}
+
+/// The same, for a process that goes on following: what only a listing shows can be seen a moment later.
+pub async fn open_to_stay(global: &Global, url: &StoreUrl) -> Result<Reading> {
+    let stream = open_stream(global, url).await?;
+    follow(stream.listing_later()).await
+}
+
+async fn open_stream(global: &Global, url: &StoreUrl) -> Result<Stream> {
     let store = store::open(url, OpenMode::Existing).await?;
     let (index, opened) = Index::open(&index_path(global, url)?)?;
     if let Opened::Rebuilt { why } = &opened {
         tracing::warn!("the local index could not be used and is built again: {why}");
     }
-    open_with(store, Arc::new(index)).await
+    Ok(Stream::open(store, Arc::new(index)).await?)
 }
 
-/// Opens the stream in `store` with `index`.
-pub async fn open_with(store: SharedStore, index: Arc<Index>) -> Result<Reading, anyhow::Error> {
-    let stream = Stream::open(Arc::clone(&store), Arc::clone(&index)).await?;
+/// Follows `stream`.
+pub async fn follow(stream: Stream) -> Result<Reading, anyhow::Error> {
+    let (store, index) = (Arc::clone(stream.store()), Arc::clone(stream.index()));
     let (state, alarm) = match stream.follow().await {
         Ok(followed) => (followed.state, None),
         Err(error) if error.leaves_history() => {

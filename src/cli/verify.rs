@@ -2,13 +2,14 @@
 
 use super::exit::Exit;
 use super::reading::Reading;
-use super::{Global, output, reading};
+use super::{Global, output, reading, verify_pages};
 use crate::binlog::{Scanner, Summary};
 use crate::cache::{ReadError, SegmentReader};
 use crate::index::Index;
 use crate::ledger::{Entry, SEGMENTS_PREFIX, SegmentRecord};
 use crate::model::{ObjectKey, Sha256, StoreUrl};
 use crate::store::{self, OpenMode};
+use crate::stream::Stream;
 use anyhow::{Result, bail};
 use futures::StreamExt as _;
 use serde::Serialize;
@@ -30,25 +31,28 @@ pub struct VerifyArgs {
 }
 
 #[derive(Serialize, Default)]
-struct Report {
+pub(super) struct Report {
     records: u64,
+    pub(super) pages: u64,
     segments: u64,
     segments_read: u64,
     bytes_read: u64,
-    findings: Vec<String>,
+    pub(super) findings: Vec<String>,
     orphans: Vec<String>,
 }
 
 pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
     // An index of its own, in memory: nothing that an earlier run believed is taken for granted.
     let store = store::open(&args.url, OpenMode::Existing).await?;
-    let reading = reading::open_with(store, Arc::new(Index::in_memory()?)).await?;
+    let stream = Stream::open(store, Arc::new(Index::in_memory()?)).await?;
+    let reading = reading::follow(stream.without_pages()).await?;
     let mut report = Report {
         records: reading.state().last_seq.0,
         ..Report::default()
     };
     report.findings.extend(reading.alarm.clone());
     check_rollback(global, args, &reading, &mut report);
+    verify_pages::check(&reading, &mut report).await?;
     let timelines: Vec<_> = reading.state().timelines().map(|(id, _)| id).collect();
     let mut entries = Vec::new();
     for timeline in timelines {
@@ -286,11 +290,11 @@ fn print(global: &Global, args: &VerifyArgs, report: &Report) -> Result<()> {
         .collect();
     text.extend(report.orphans.iter().map(|key| format!("orphan: {key}\n")));
     let (records, segments) = (report.records, report.segments);
-    text += &format!(
-        "{}, {}",
-        output::count(records, "record"),
-        output::count(segments, "segment")
-    );
+    text += &output::count(records, "record");
+    if report.pages > 0 {
+        text += &format!(", {}", output::count(report.pages, "page"));
+    }
+    text += &format!(", {}", output::count(segments, "segment"));
     if args.deep {
         text += &format!(
             ", {} read ({})",

@@ -6,7 +6,7 @@
 mod reply;
 
 use super::tree::{Attr, Listed};
-use super::view::View;
+use super::view::{Question, View};
 use fuser::{
     BsdFileFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags, KernelConfig,
     LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
@@ -69,6 +69,22 @@ fn guarded(handler: impl FnOnce()) {
 }
 
 impl Frontend {
+    /// Answers at once if what `question` needs is in memory, else from a thread that may wait for it.
+    fn answer(
+        &self,
+        question: &Question<'_>,
+        answer: impl FnOnce(&View, Result<(), i32>) + Send + 'static,
+    ) {
+        match self.view.unloaded(question) {
+            None => guarded(|| answer(&self.view, Ok(()))),
+            Some(unloaded) => {
+                let view = Arc::clone(&self.view);
+                let task = move || guarded(|| answer(&view, unloaded.load()));
+                drop(self.runtime.spawn_blocking(task));
+            }
+        }
+    }
+
     /// Answers from a task.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(task);
@@ -90,23 +106,30 @@ impl Filesystem for Frontend {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        guarded(|| match self.view.lookup(parent.0, name) {
-            Ok(attr) => reply.entry_with_ttls(
-                &attr_ttl(&attr),
-                &NAME_TTL,
-                &file_attr(&attr),
-                Generation(0),
-            ),
-            // An error is not kept by the kernel: a name that comes later is found at once.
-            Err(error) => reply.error(errno(error)),
-        });
+        let owned = name.to_owned();
+        let answer = move |view: &View, loaded: Result<(), i32>| {
+            match loaded.and_then(|()| view.lookup(parent.0, &owned)) {
+                Ok(attr) => reply.entry_with_ttls(
+                    &attr_ttl(&attr),
+                    &NAME_TTL,
+                    &file_attr(&attr),
+                    Generation(0),
+                ),
+                // An error is not kept by the kernel: a name that comes later is found at once.
+                Err(error) => reply.error(errno(error)),
+            }
+        };
+        self.answer(&Question::Lookup(parent.0, name), answer);
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        guarded(|| match self.view.attr(ino.0) {
+        let answer = move |view: &View, loaded: Result<(), i32>| match loaded
+            .and_then(|()| view.attr(ino.0))
+        {
             Ok(attr) => reply.attr(&attr_ttl(&attr), &file_attr(&attr)),
             Err(error) => reply.error(errno(error)),
-        });
+        };
+        self.answer(&Question::Attr(ino.0), answer);
     }
 
     fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -183,16 +206,17 @@ impl Filesystem for Frontend {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        guarded(|| {
+        let answer = move |view: &View, loaded: Result<(), i32>| {
             let add = |listed: &Listed, attr: &Attr| {
                 let kind = kind(attr.directory);
                 !reply.add(INodeNo(attr.ino), listed.cookie, kind, &listed.name)
             };
-            match self.view.list(ino.0, offset, add) {
+            match loaded.and_then(|()| view.list(ino.0, offset, add)) {
                 Ok(()) => reply.ok(),
                 Err(error) => reply.error(errno(error)),
             }
-        });
+        };
+        self.answer(&Question::List(ino.0, offset), answer);
     }
 
     fn readdirplus(
@@ -203,18 +227,19 @@ impl Filesystem for Frontend {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        guarded(|| {
+        let answer = move |view: &View, loaded: Result<(), i32>| {
             let add = |listed: &Listed, attr: &Attr| {
                 let ttl = NAME_TTL.min(attr_ttl(attr));
                 let file = file_attr(attr);
                 let (ino, name) = (INodeNo(attr.ino), &listed.name);
                 !reply.add(ino, listed.cookie, name, &ttl, &file, Generation(0))
             };
-            match self.view.list(ino.0, offset, add) {
+            match loaded.and_then(|()| view.list(ino.0, offset, add)) {
                 Ok(()) => reply.ok(),
                 Err(error) => reply.error(errno(error)),
             }
-        });
+        };
+        self.answer(&Question::List(ino.0, offset), answer);
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {

@@ -1,5 +1,6 @@
-//! A snapshot of the history: every entry of every timeline, compact, immutable, shared.
+//! A snapshot of the history: every entry of every timeline, compact, shared, and read when it is asked for.
 
+use super::chunk::{Load, Outline, Slot};
 use crate::ledger::{Entry, EntryState};
 use crate::model::{Micros, Seq, Timeline};
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,28 +68,13 @@ pub struct History {
 }
 
 /// The entries of one timeline, ascending by name and by seq at once: the chain rules let a name sort only after the last.
+///
+/// The last of them is always in memory; others come out of the index when they are asked for. Which blocks: whoever must not
+/// asks [`TimelineEntries::slot_of_name`] and its like first.
 #[derive(Clone, Default)]
 pub struct TimelineEntries {
-    chunks: Vec<Arc<Chunk>>,
+    slots: Vec<Arc<Slot>>,
     len: usize,
-}
-
-#[derive(Clone, Default)]
-struct Chunk {
-    /// All names, one after the other.
-    names: String,
-    rows: Vec<Row>,
-}
-
-#[derive(Clone, Copy)]
-struct Row {
-    seq: u64,
-    size: u64,
-    stored_size: u64,
-    mtime: i64,
-    /// Where its name ends in `names`.
-    name_end: u32,
-    state: EntryState,
 }
 
 /// A row that does not continue its timeline.
@@ -110,6 +96,26 @@ impl History {
     /// [`OrderError`] if name or seq do not come after those of the last entry.
     pub fn push(&mut self, row: &HistoryRow) -> Result<(), OrderError> {
         self.timelines.entry(row.timeline).or_default().push(row)
+    }
+
+    /// Adds entries of a timeline that `load` has, all of which come after its last ones.
+    ///
+    /// # Errors
+    /// [`OrderError`] if they do not.
+    pub fn push_stored(
+        &mut self,
+        timeline: Timeline,
+        outline: Outline,
+        load: Load,
+    ) -> Result<(), OrderError> {
+        let entries = self.timelines.entry(timeline).or_default();
+        entries.push_stored(outline, load)
+    }
+
+    /// Where the entry of record `seq` may be and is not in memory.
+    pub fn unloaded_of_seq(&self, seq: Seq) -> Option<&Arc<Slot>> {
+        let mut slots = self.timelines.values();
+        slots.find_map(|entries| entries.slot_of_seq(seq).filter(|slot| !slot.is_loaded()))
     }
 
     /// Notes that a timeline is the late tail of a server that the history had left.
@@ -137,10 +143,8 @@ impl History {
 
     /// The entry that record `seq` introduced, and its timeline.
     pub fn by_seq(&self, seq: Seq) -> Option<(Timeline, HistoryEntry<'_>)> {
-        self.timelines.iter().find_map(|(timeline, entries)| {
-            let entry = entries.after(Seq(seq.0.saturating_sub(1))).next()?;
-            (entry.seq == seq).then_some((*timeline, entry))
-        })
+        let mut timelines = self.timelines.iter();
+        timelines.find_map(|(timeline, entries)| Some((*timeline, entries.by_seq(seq)?)))
     }
 
     /// Number of entries in all timelines.
@@ -168,37 +172,50 @@ impl TimelineEntries {
                 });
             }
         }
-        let mtime = row
-            .last_time
-            .or(last.map(|last| last.mtime))
-            .unwrap_or(Micros(0));
+        let mtime_before = last.map_or(Micros(0), |last| last.mtime);
         if self
-            .chunks
+            .slots
             .last()
-            .is_none_or(|chunk| chunk.rows.len() >= CHUNK_ENTRIES)
+            .is_none_or(|slot| slot.len() >= CHUNK_ENTRIES)
         {
-            if let Some(full) = self.chunks.last_mut() {
-                let full = Arc::make_mut(full);
-                full.names.shrink_to_fit();
-                full.rows.shrink_to_fit();
+            let full = self.slots.last_mut().map(Arc::make_mut);
+            if let Some(full) = full.and_then(Slot::entries_mut) {
+                full.shrink();
             }
-            self.chunks.push(Arc::default());
+            self.slots.push(Arc::new(Slot::empty(mtime_before)));
         }
-        let Some(chunk) = self.chunks.last_mut() else {
-            return Ok(());
-        };
         // Copies the chunk if an older snapshot shares it: at most CHUNK_ENTRIES rows.
-        let chunk = Arc::make_mut(chunk);
-        chunk.names.push_str(&row.name);
-        chunk.rows.push(Row {
-            seq: row.seq.0,
-            size: row.size,
-            stored_size: row.stored_size,
-            mtime: mtime.0,
-            name_end: u32::try_from(chunk.names.len()).expect("1024 names of 255 bytes"),
-            state: row.state,
-        });
-        self.len += 1;
+        let slot = self.slots.last_mut().map(Arc::make_mut);
+        if let Some(chunk) = slot.and_then(Slot::entries_mut) {
+            let time = row.last_time.unwrap_or(mtime_before);
+            chunk.push(
+                row.seq,
+                &row.name,
+                row.state,
+                (row.size, row.stored_size),
+                Some(time),
+            );
+            self.len += 1;
+        }
+        Ok(())
+    }
+
+    fn push_stored(&mut self, outline: Outline, load: Load) -> Result<(), OrderError> {
+        let last = self.slots.last();
+        let name = last.and_then(|slot| slot.last_name());
+        let seq = last.and_then(|slot| slot.last_seq());
+        if name.is_some_and(|name| outline.first_name.as_str() <= name)
+            || seq.is_some_and(|seq| outline.first_seq <= seq)
+        {
+            return Err(OrderError {
+                name: outline.first_name,
+                seq: outline.first_seq,
+            });
+        }
+        let mtime_before = last.map_or(Micros(0), |slot| slot.mtime());
+        self.len += outline.entries;
+        self.slots
+            .push(Arc::new(Slot::stored(outline, load, mtime_before)));
         Ok(())
     }
 
@@ -214,61 +231,71 @@ impl TimelineEntries {
 
     /// The last entry.
     pub fn last(&self) -> Option<HistoryEntry<'_>> {
-        let chunk = self.chunks.last()?;
-        chunk.entry(chunk.rows.len().checked_sub(1)?)
+        let slot = self.slots.last()?;
+        slot.entries()?;
+        slot.last()
+    }
+
+    /// Where the entry called `name` is, if anywhere.
+    pub fn slot_of_name(&self, name: &str) -> Option<&Arc<Slot>> {
+        let at = self
+            .slots
+            .partition_point(|slot| slot.first_name().is_some_and(|first| first <= name));
+        self.slots.get(at.checked_sub(1)?)
+    }
+
+    /// Where the entries after record `seq` are.
+    pub fn slots_after(&self, seq: Seq) -> impl Iterator<Item = &Arc<Slot>> {
+        let slots = self.slots.get(self.slot_number_after(seq)..);
+        slots.unwrap_or_default().iter()
+    }
+
+    fn slot_number_after(&self, seq: Seq) -> usize {
+        self.slots
+            .partition_point(|slot| slot.last_seq().is_some_and(|last| last <= seq))
+    }
+
+    /// Where the entry of record `seq` is, if anywhere.
+    pub fn slot_of_seq(&self, seq: Seq) -> Option<&Arc<Slot>> {
+        let slot = self.slots_after(Seq(seq.0.checked_sub(1)?)).next()?;
+        slot.first_seq()
+            .is_some_and(|first| first <= seq)
+            .then_some(slot)
     }
 
     /// The entry called `name`.
     pub fn by_name(&self, name: &str) -> Option<HistoryEntry<'_>> {
-        let at = self
-            .chunks
-            .partition_point(|chunk| chunk.entry(0).is_some_and(|first| first.name <= name));
-        let chunk = self.chunks.get(at.checked_sub(1)?)?;
-        let mut low = 0;
-        let mut high = chunk.rows.len();
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let entry = chunk.entry(middle)?;
-            match entry.name.cmp(name) {
-                std::cmp::Ordering::Equal => return Some(entry),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        None
+        self.slot_of_name(name)?.entries()?.by_name(name)
+    }
+
+    fn by_seq(&self, seq: Seq) -> Option<HistoryEntry<'_>> {
+        let chunk = self.slot_of_seq(seq)?.entries()?;
+        let entry = chunk.entry(chunk.through(seq).checked_sub(1)?)?;
+        (entry.seq == seq).then_some(entry)
     }
 
     /// The entries of records after `seq`, in order of name and seq.
     pub fn after(&self, seq: Seq) -> impl Iterator<Item = HistoryEntry<'_>> {
-        let at = self
-            .chunks
-            .partition_point(|chunk| chunk.rows.last().is_some_and(|last| last.seq <= seq.0));
-        let skip = self.chunks.get(at).map_or(0, |chunk| {
-            chunk.rows.partition_point(|row| row.seq <= seq.0)
-        });
-        let chunks = self.chunks.get(at..).unwrap_or_default();
-        chunks
-            .iter()
-            .flat_map(|chunk| (0..chunk.rows.len()).filter_map(|at| chunk.entry(at)))
-            .skip(skip)
+        self.entries_after(seq, |_| true)
     }
-}
 
-impl Chunk {
-    fn entry(&self, at: usize) -> Option<HistoryEntry<'_>> {
-        let row = self.rows.get(at)?;
-        let start = at
-            .checked_sub(1)
-            .and_then(|before| self.rows.get(before))
-            .map_or(0, |before| before.name_end);
-        Some(HistoryEntry {
-            seq: Seq(row.seq),
-            name: self.names.get(start as usize..row.name_end as usize)?,
-            state: row.state,
-            size: row.size,
-            stored_size: row.stored_size,
-            mtime: Micros(row.mtime),
-        })
+    /// The same, up to where entries are not in memory.
+    pub fn loaded_after(&self, seq: Seq) -> impl Iterator<Item = HistoryEntry<'_>> {
+        self.entries_after(seq, Slot::is_loaded)
+    }
+
+    fn entries_after(
+        &self,
+        seq: Seq,
+        takes: impl Fn(&Slot) -> bool,
+    ) -> impl Iterator<Item = HistoryEntry<'_>> {
+        self.slots_after(seq)
+            .take_while(move |slot| takes(slot))
+            // One that cannot be read ends it: what comes after a part that is missing must not look like all there is.
+            .map_while(|slot| slot.entries())
+            .flat_map(move |chunk| {
+                (chunk.through(seq)..chunk.len()).filter_map(|at| chunk.entry(at))
+            })
     }
 }
 
@@ -360,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_million_entries_fit_in_a_hundred_mebibytes() {
-        let per_entry = size_of::<Row>() + "mysql-bin.999999.000001.0001000000".len();
+        let per_entry = super::super::chunk::ROW_BYTES + "mysql-bin.999999.000001.0001000000".len();
         // Vectors that grow by doubling are shrunk when their chunk is full.
         assert!(per_entry * 1_000_000 <= 100 << 20, "{per_entry}");
     }

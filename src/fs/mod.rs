@@ -6,6 +6,7 @@
 //! `view → cache → store`. `prepare` checks what is to be mounted, [`mounting`] makes and takes away the mount, [`handle`] keeps it
 //! running.
 
+mod chunk;
 pub mod errno;
 mod failures;
 mod fuse;
@@ -21,6 +22,7 @@ pub mod tree;
 pub mod view;
 pub mod xattr;
 
+pub use chunk::{Chunk, Load, Outline, Slot};
 pub use handle::{MountHandle, MountStatus};
 pub use history::{History, HistoryRow};
 pub use mounting::{MountError, MountOptions, check_target};

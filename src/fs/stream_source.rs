@@ -1,15 +1,16 @@
 //! A stream as the mount's source: follows the ledger into the index, and reads the index.
 
+use super::chunk::{Load, Outline};
 use super::history::{History, HistoryRow};
 use super::source::{HistorySource, Refreshed, SourceError};
-use crate::index::EntryRow;
+use crate::index::{EntryRow, Index, ListingChunk};
 use crate::ledger::Entry;
 use crate::model::{MountName, Seq};
 use crate::stream::{Stream, StreamError};
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Rows read at a time: a listing of a million needs no more memory than its snapshot.
+/// Rows read at a time: more than a chunk of the index's listing has.
 const ROWS_AT_ONCE: usize = 10_000;
 
 /// A stream as the mount's source.
@@ -68,6 +69,35 @@ impl From<&EntryRow> for HistoryRow {
     }
 }
 
+impl From<&ListingChunk> for Outline {
+    fn from(chunk: &ListingChunk) -> Outline {
+        Outline {
+            first_name: chunk.first_name.as_str().to_owned(),
+            last_name: chunk.last_name.as_str().to_owned(),
+            first_seq: chunk.first_seq,
+            last_seq: chunk.last_seq,
+            entries: usize::try_from(chunk.entries).unwrap_or(usize::MAX),
+            last_time: chunk.last_time,
+        }
+    }
+}
+
+/// Has a chunk's entries out of the index.
+fn load(index: Arc<Index>, chunk: ListingChunk) -> Load {
+    Arc::new(move |entries| {
+        index.listed(&chunk, |row| {
+            entries.push(
+                row.seq,
+                row.name,
+                row.state,
+                (row.size, row.stored_size),
+                row.time,
+            );
+        })?;
+        Ok(())
+    })
+}
+
 #[async_trait]
 impl HistorySource for StreamSource {
     async fn refresh(&self) -> Result<Refreshed, SourceError> {
@@ -105,16 +135,31 @@ impl HistorySource for StreamSource {
             let known = state.as_ref().and_then(|state| state.timeline(timeline));
             known.is_some_and(|known| known.late)
         };
-        for info in index.timelines()? {
-            let last = history
-                .timeline(info.timeline)
+        for timeline in index.timeline_numbers()? {
+            let known = history
+                .timeline(timeline)
                 .and_then(|entries| entries.last());
-            let mut after: Option<MountName> = match last {
-                Some(last) => Some(last.name.parse()?),
-                None => None,
-            };
+            let mut after: Option<MountName> = known.map(|last| last.name.parse()).transpose()?;
+            if after.is_none() {
+                let chunks = index.listing(timeline)?;
+                if let Some(first) = chunks.first() {
+                    // What a prune left of a chunk, and nothing more.
+                    let rows = index.rows(timeline, None, ROWS_AT_ONCE)?;
+                    for row in rows
+                        .iter()
+                        .take_while(|row| row.mount_name < first.first_name)
+                    {
+                        history.push(&HistoryRow::from(row))?;
+                    }
+                }
+                for chunk in chunks {
+                    after = Some(chunk.last_name.clone());
+                    let outline = Outline::from(&chunk);
+                    history.push_stored(timeline, outline, load(Arc::clone(index), chunk))?;
+                }
+            }
             loop {
-                let rows = index.rows(info.timeline, after.as_ref(), ROWS_AT_ONCE)?;
+                let rows = index.rows(timeline, after.as_ref(), ROWS_AT_ONCE)?;
                 for row in &rows {
                     history.push(&HistoryRow::from(row))?;
                 }
@@ -125,8 +170,12 @@ impl HistorySource for StreamSource {
                     _ => break,
                 }
             }
-            if late(info.timeline) {
-                history.mark_late(info.timeline);
+            // In memory from now on: directories have its time.
+            history
+                .timeline(timeline)
+                .and_then(|entries| entries.last());
+            if late(timeline) {
+                history.mark_late(timeline);
             }
         }
         // Only what is loaded has been told: a load that failed is asked for again.

@@ -9,9 +9,11 @@
 //! Inode numbers follow from record numbers, so they are the same in every mount of a stream, and for ever. Cookies of
 //! directory listings are record numbers too: a listing resumes at the right place whatever was added meanwhile.
 
+use super::chunk::Slot;
 use super::history::{History, HistoryEntry, TimelineEntries};
 use crate::ledger::EntryState;
 use crate::model::{Micros, Seq, Timeline};
+use std::sync::Arc;
 
 /// The hidden directory of timelines.
 pub const TIMELINES_NAME: &str = ".timeline";
@@ -188,9 +190,13 @@ impl<'a> Tree<'a> {
                 return Some(self.directory(node));
             }
         };
+        Some(self.file(node, &entry))
+    }
+
+    fn file(&self, node: Node, entry: &HistoryEntry<'_>) -> Attr {
         // Never 0 for a file with content: some tools take such a file for one big hole and do not read it.
         let least = u64::from(entry.size > 0);
-        Some(Attr {
+        Attr {
             ino: node.ino(),
             directory: false,
             size: entry.size,
@@ -201,20 +207,52 @@ impl<'a> Tree<'a> {
             uid: self.ownership.uid,
             gid: self.ownership.gid,
             settled: entry.state == EntryState::Archived,
-        })
+        }
     }
 
-    /// Lists `directory` after `cookie` (0 from the start), `.` and `..` first, then names in replay order.
+    /// What `name` in `directory` needs of the history that is not in memory.
+    pub fn unloaded_of_name(&self, directory: Node, name: &str) -> Option<&'a Arc<Slot>> {
+        let slot = self.entries(directory)?.slot_of_name(name)?;
+        Some(slot).filter(|slot| !slot.is_loaded())
+    }
+
+    /// What the attributes of `node` need of it.
+    pub fn unloaded_of(&self, node: Node) -> Option<&'a Arc<Slot>> {
+        match node {
+            Node::File(seq) | Node::RawFile(seq) => self.history.unloaded_of_seq(seq),
+            Node::Root | Node::RootRaw | Node::Timelines | Node::Timeline(_) | Node::Raw(_) => None,
+        }
+    }
+
+    /// What the next entry of a listing needs of it.
+    pub fn unloaded_of_list(&self, directory: Node, cookie: u64) -> Vec<Arc<Slot>> {
+        let after = Seq(cookie.saturating_sub(COOKIE_BASE));
+        // In a raw directory the next one may be far off.
+        let slots = match is_raw(directory) {
+            true => usize::MAX,
+            false => 1,
+        };
+        self.entries(directory)
+            .into_iter()
+            .flat_map(|entries| entries.slots_after(after).take(slots))
+            .filter(|slot| !slot.is_loaded())
+            .cloned()
+            .collect()
+    }
+
+    /// Lists `directory` after `cookie` (0 from the start), `.` and `..` first, then names in replay order, with their
+    /// attributes.
     ///
-    /// Ends early when `take` returns false; the entry it refused is the first of the next call.
-    pub fn list(&self, directory: Node, cookie: u64, mut take: impl FnMut(Listed) -> bool) {
+    /// Ends early when `take` returns false; the entry it refused is the first of the next call. Ends early as well where
+    /// entries are not in memory, after at least one: the next call has them loaded.
+    pub fn list(&self, directory: Node, cookie: u64, mut take: impl FnMut(Listed, Attr) -> bool) {
         for (cookie_of, name, node) in [(1, ".", directory), (2, "..", parent(directory))] {
             let listed = Listed {
                 name: name.to_owned(),
                 node,
                 cookie: cookie_of,
             };
-            if cookie < cookie_of && !take(listed) {
+            if cookie < cookie_of && !take(listed, self.directory(node)) {
                 return;
             }
         }
@@ -227,26 +265,36 @@ impl<'a> Tree<'a> {
             });
             let _ = numbers
                 .filter(|listed| listed.cookie > after + COOKIE_BASE)
-                .all(take);
+                .all(|listed| {
+                    let attr = self.directory(listed.node);
+                    take(listed, attr)
+                });
             return;
         }
-        let raw = matches!(directory, Node::RootRaw | Node::Raw(_));
         let Some(entries) = self.entries(directory) else {
             return;
         };
-        // Raw directories list what differs from its neighbour of the same name.
-        let listed = entries
-            .after(Seq(after))
-            .filter(|entry| !raw || entry.state == EntryState::Damaged)
-            .map(|entry| Listed {
+        let mut take = |entry: HistoryEntry<'_>, node: Node| {
+            let listed = Listed {
                 name: entry.name.to_owned(),
-                node: match raw {
-                    true => Node::RawFile(entry.seq),
-                    false => Node::File(entry.seq),
-                },
+                node,
                 cookie: entry.seq.0 + COOKIE_BASE,
-            });
-        let _ = { listed }.all(take);
+            };
+            take(listed, self.file(node, &entry))
+        };
+        if is_raw(directory) {
+            // What differs from its neighbour of the same name.
+            let mut damaged = entries
+                .after(Seq(after))
+                .filter(|entry| entry.state == EntryState::Damaged);
+            let _ = damaged.all(|entry| take(entry, Node::RawFile(entry.seq)));
+            return;
+        }
+        let mut first = entries.after(Seq(after)).take(1);
+        let rest = entries.loaded_after(Seq(after)).skip(1);
+        let _ = { first.by_ref() }
+            .chain(rest)
+            .all(|entry| take(entry, Node::File(entry.seq)));
     }
 
     fn directory(&self, node: Node) -> Attr {
@@ -279,6 +327,10 @@ impl<'a> Tree<'a> {
     fn named(&self, directory: Node, name: &str) -> Option<HistoryEntry<'a>> {
         self.entries(directory)?.by_name(name)
     }
+}
+
+fn is_raw(directory: Node) -> bool {
+    matches!(directory, Node::RootRaw | Node::Raw(_))
 }
 
 fn has_bytes(entry: &HistoryEntry<'_>) -> bool {
@@ -325,7 +377,12 @@ mod tests {
 
     fn names(tree: &Tree<'_>, node: Node, cookie: u64) -> Vec<String> {
         let mut names = Vec::new();
-        tree.list(node, cookie, |listed| {
+        tree.list(node, cookie, |listed, attr| {
+            assert_eq!(
+                tree.attr(listed.node),
+                Some(attr),
+                "a listing tells what a lookup tells"
+            );
             names.push(listed.name);
             true
         });
@@ -413,7 +470,7 @@ mod tests {
         loop {
             let tree = Tree::new(&history, history.newest(), OWNER);
             let mut next = None;
-            tree.list(Node::Root, cookie, |listed| {
+            tree.list(Node::Root, cookie, |listed, _| {
                 let first = next.is_none();
                 next.get_or_insert(listed);
                 first

@@ -1,5 +1,6 @@
 //! What the mount shows: answers each question of the kernel, in our words.
 
+use super::chunk::Slot;
 use super::errno;
 use super::failures::Failures;
 use super::history::History;
@@ -39,6 +40,36 @@ pub struct OpenedFile {
     pub handle: u64,
     /// How the kernel may treat it.
     pub caching: Caching,
+}
+
+/// A question that is answered out of the history.
+#[derive(Clone, Copy, Debug)]
+pub enum Question<'a> {
+    /// [`View::lookup`].
+    Lookup(u64, &'a OsStr),
+    /// [`View::attr`].
+    Attr(u64),
+    /// [`View::list`].
+    List(u64, u64),
+}
+
+/// A part of the history that is not in memory.
+pub struct Unloaded(Vec<Arc<Slot>>);
+
+impl Unloaded {
+    /// Reads it. Blocks.
+    ///
+    /// # Errors
+    /// EIO if the index cannot be read.
+    pub fn load(&self) -> Result<(), Errno> {
+        for slot in &self.0 {
+            slot.load().map_err(|error| {
+                tracing::error!(%error, "cannot read the index");
+                libc::EIO
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// Answers the kernel's questions about a history.
@@ -145,12 +176,24 @@ impl View {
         let directory = directory.ok_or(libc::ENOTDIR)?;
         let history = self.history();
         let tree = self.tree(&history);
-        tree.list(directory, cookie, |listed| {
-            // What was listed is there: both come from one snapshot.
-            tree.attr(listed.node)
-                .is_none_or(|attr| take(&listed, &attr))
-        });
+        tree.list(directory, cookie, |listed, attr| take(&listed, &attr));
         Ok(())
+    }
+
+    /// The part of the history that the answer to a question is in, if it has to be read first. Whoever must not wait has it
+    /// loaded by somebody else.
+    pub fn unloaded(&self, question: &Question<'_>) -> Option<Unloaded> {
+        let history = self.history();
+        let tree = self.tree(&history);
+        let one = |slot: Option<&Arc<Slot>>| slot.cloned().into_iter().collect();
+        let slots: Vec<_> = match *question {
+            Question::Lookup(parent, name) => {
+                one(tree.unloaded_of_name(Node::of_ino(parent)?, name.to_str()?))
+            }
+            Question::Attr(ino) => one(tree.unloaded_of(Node::of_ino(ino)?)),
+            Question::List(ino, cookie) => tree.unloaded_of_list(Node::of_ino(ino)?, cookie),
+        };
+        (!slots.is_empty()).then_some(Unloaded(slots))
     }
 
     /// Number of entries in the root: for statfs(2).

@@ -18,7 +18,7 @@ pub(super) struct Bounds {
 }
 
 /// Sorts after every mount name: they are UTF-8 text without it.
-const NAME_END: &str = "\u{10ffff}";
+pub(super) const NAME_END: &str = "\u{10ffff}";
 
 /// Where a timeline ends.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,7 +152,7 @@ impl Index {
             let Some((name, line, position)) = found else {
                 return Ok(None);
             };
-            let record = super::build::line(&inner.conn, Seq(line))?;
+            let record = inner.texts().line(Seq(line))?;
             let Body::Fence(fence) = &record.record().body else {
                 return Err(Fault::Corrupt(format!("record {line} is no fence")));
             };

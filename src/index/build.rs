@@ -2,9 +2,10 @@
 
 use super::error::Fault;
 use super::rows::{EntryRow, unsigned};
-use crate::ledger::{Body, Entry, EntryState, Line, SegmentRecord};
+use super::texts::Texts;
+use crate::ledger::{Body, Entry, EntryState, SegmentRecord};
 use crate::model::{GtidSet, Seq, Sha256};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use serde::Deserialize;
 
 /// How many segments back a set of previous GTIDs is looked for. Every page of 1000 records begins with one in full; a
@@ -16,25 +17,9 @@ const POSITION_EVERY: u64 = 16;
 /// Longer sets are not kept, in bytes: they would outgrow the records.
 const POSITION_MAX_BYTES: usize = 4 << 10;
 
-/// The text of record `seq`, if it can be read.
-pub(super) fn line_text(conn: &Connection, seq: Seq) -> Result<Option<String>, Fault> {
-    let text = conn
-        .prepare_cached("SELECT text FROM lines WHERE seq = ?1")?
-        .query_row([seq.0 as i64], |row| row.get(0))
-        .optional()?;
-    Ok(text)
-}
-
-/// The record `seq`, its own hash checked again.
-pub(super) fn line(conn: &Connection, seq: Seq) -> Result<Line, Fault> {
-    let corrupt = |why: String| Fault::Corrupt(format!("its copy of ledger record {seq}: {why}"));
-    let text = line_text(conn, seq)?.ok_or_else(|| corrupt("it is not there".to_owned()))?;
-    Line::read(text.as_bytes()).map_err(|e| corrupt(e.to_string()))
-}
-
 /// The segment that a row stands for, or `None` if it stands for none.
 pub(super) fn segment(
-    conn: &Connection,
+    texts: Texts<'_>,
     row: &EntryRow,
 ) -> Result<Option<Box<SegmentRecord>>, Fault> {
     let seq = match (row.state, row.line) {
@@ -47,7 +32,7 @@ pub(super) fn segment(
         }
         (EntryState::Hole | EntryState::Gap | EntryState::Lost, _) => return Ok(None),
     };
-    let segment = match &line(conn, seq)?.record().body {
+    let segment = match &texts.line(seq)?.record().body {
         Body::Segment(segment) => segment.clone(),
         Body::Supersede(supersede) => Box::new(supersede.segment.clone()),
         _ => return Err(Fault::Corrupt(format!("record {seq} describes no segment"))),
@@ -76,11 +61,11 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    pub(super) fn entry(&mut self, conn: &Connection, row: EntryRow) -> Result<Entry, Fault> {
-        let segment = segment(conn, &row)?;
+    pub(super) fn entry(&mut self, texts: Texts<'_>, row: EntryRow) -> Result<Entry, Fault> {
+        let segment = segment(texts, &row)?;
         let carried = self.executed.take();
         let previous_gtids = match &segment {
-            Some(segment) => previous_gtids(conn, &row, segment, carried)?,
+            Some(segment) => previous_gtids(texts, &row, segment, carried)?,
             None => None,
         };
         if let (Some(previous), Some(segment)) = (&previous_gtids, &segment) {
@@ -108,7 +93,7 @@ fn executed_after(mut previous: GtidSet, gtids: &GtidSet) -> GtidSet {
 
 /// The previous GTIDs of a segment: as its record says them, or the set that has the hash its record says.
 fn previous_gtids(
-    conn: &Connection,
+    texts: Texts<'_>,
     row: &EntryRow,
     segment: &SegmentRecord,
     carried: Option<GtidSet>,
@@ -123,7 +108,7 @@ fn previous_gtids(
     if let Some(set) = carried.filter(&matches) {
         return Ok(Some(set));
     }
-    Ok(walk_back(conn, row)?.filter(matches))
+    Ok(walk_back(texts, row)?.filter(matches))
 }
 
 /// The two fields of a segment record that the walk needs.
@@ -135,11 +120,10 @@ struct GtidsOnly {
 }
 
 /// What was executed before `row`, from the segments before it.
-fn walk_back(conn: &Connection, row: &EntryRow) -> Result<Option<GtidSet>, Fault> {
+fn walk_back(texts: Texts<'_>, row: &EntryRow) -> Result<Option<GtidSet>, Fault> {
     // The row itself first: it may be one whose set is kept.
-    let mut query = conn.prepare_cached(
-        "SELECT e.seq, e.incarnation, l.text, p.previous_gtids FROM entries e
-         LEFT JOIN lines l ON l.seq = e.seq LEFT JOIN positions p ON p.entry = e.seq
+    let mut query = texts.conn.prepare_cached(
+        "SELECT e.seq, e.incarnation, p.previous_gtids FROM entries e LEFT JOIN positions p ON p.entry = e.seq
          WHERE e.timeline = ?1 AND e.mount_name <= ?2 ORDER BY e.mount_name DESC",
     )?;
     let mut rows = query.query(params![row.timeline.0, row.mount_name.as_str()])?;
@@ -152,19 +136,17 @@ fn walk_back(conn: &Connection, row: &EntryRow) -> Result<Option<GtidSet>, Fault
             break;
         }
         let kept = earlier
-            .get_ref(3)?
+            .get_ref(2)?
             .as_str_or_null()
             .map_err(rusqlite::Error::from)?;
         let kept: Option<GtidSet> = kept.and_then(|text| text.parse().ok());
-        let full = if unsigned(earlier, 0)? == row.seq.0 {
+        let seq = unsigned(earlier, 0)?;
+        let full = if seq == row.seq.0 {
             kept
         } else {
             // The record that introduced the entry is the one that later hashes were made from.
-            let text = earlier
-                .get_ref(2)?
-                .as_str_or_null()
-                .map_err(rusqlite::Error::from)?;
-            let fields = text.and_then(|text| serde_json::from_str(text).ok());
+            let text = texts.text(Seq(seq))?;
+            let fields = text.and_then(|text| serde_json::from_str(&text).ok());
             let Some(GtidsOnly {
                 previous_gtids,
                 gtids: Some(gtids),

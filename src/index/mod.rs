@@ -23,19 +23,25 @@ mod build;
 mod continuity;
 mod error;
 mod intervals;
+mod listing;
 mod opens;
+mod paged;
+#[cfg(test)]
+mod plans;
 mod query;
 mod repair;
 mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod write;
 
 pub use apply::{Applied, Step};
 pub use bounds::Fence;
 pub use continuity::Finding;
 pub use error::IndexError;
+pub use listing::{ListedRow, ListingChunk};
 pub use query::TimelineInfo;
 pub use rows::EntryRow;
 pub use schema::Opened;
@@ -44,8 +50,10 @@ use crate::ledger::{LedgerState, StreamFile};
 use crate::model::Sha256;
 use error::Fault;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use texts::{LastPage, Texts};
 
 /// Bytes of the SHA-256 in front of the stored state.
 const HASH_BYTES: usize = 32;
@@ -53,12 +61,15 @@ const HASH_BYTES: usize = 32;
 /// One stream's index. Safe to share between threads; calls wait for each other.
 pub struct Index {
     inner: Mutex<Inner>,
+    /// A connection that only reads, and so never waits for a batch; made when it is first used.
+    reader: Mutex<Option<Connection>>,
     /// `None` in memory.
     path: Option<PathBuf>,
 }
 
 struct Inner {
     conn: Connection,
+    last_page: RefCell<LastPage>,
     /// The state as of `data_version`.
     state: Option<Arc<LedgerState>>,
     /// SQLite's counter of commits by other connections.
@@ -66,6 +77,14 @@ struct Inner {
 }
 
 impl Inner {
+    /// Reads records.
+    fn texts(&self) -> Texts<'_> {
+        Texts {
+            conn: &self.conn,
+            last: &self.last_page,
+        }
+    }
+
     /// The ledger state, read again if another process has written.
     fn state(&mut self) -> Result<Option<Arc<LedgerState>>, Fault> {
         let version = self
@@ -139,11 +158,13 @@ impl Index {
     fn over(conn: Connection, path: Option<PathBuf>) -> Index {
         let inner = Inner {
             conn,
+            last_page: RefCell::default(),
             state: None,
             data_version: -1,
         };
         Index {
             inner: Mutex::new(inner),
+            reader: Mutex::default(),
             path,
         }
     }
@@ -209,13 +230,33 @@ impl Index {
 
     /// Runs `f` alone on the connection, and says of an error which index it was.
     fn with<T>(&self, f: impl FnOnce(&mut Inner) -> Result<T, Fault>) -> Result<T, IndexError> {
-        f(&mut self.lock()).map_err(|fault| {
-            let error = fault.at(self.path.as_deref());
-            if let (IndexError::Corrupt { .. }, Some(path)) = (&error, &self.path) {
-                schema::mark_corrupt(path);
-            }
-            error
-        })
+        f(&mut self.lock()).map_err(|fault| self.told(fault))
+    }
+
+    /// Runs `f` on the connection that only reads.
+    fn with_reader<T>(
+        &self,
+        f: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, IndexError> {
+        let Some(path) = &self.path else {
+            return self.with(|inner| f(&inner.conn));
+        };
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = match &mut *reader {
+            Some(conn) => f(conn),
+            none => schema::open_reader(path)
+                .map_err(Fault::from)
+                .and_then(|conn| f(none.insert(conn))),
+        };
+        found.map_err(|fault| self.told(fault))
+    }
+
+    fn told(&self, fault: Fault) -> IndexError {
+        let error = fault.at(self.path.as_deref());
+        if let (IndexError::Corrupt { .. }, Some(path)) = (&error, &self.path) {
+            schema::mark_corrupt(path);
+        }
+        error
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -2,6 +2,7 @@
 
 use super::error::Fault;
 use super::rows::{self, EntryRow};
+use super::texts::Texts;
 use super::write::head_code;
 use super::{Index, IndexError, bounds, build, intervals};
 use crate::ledger::{Entry, EntryState, LedgerState, Line};
@@ -22,10 +23,10 @@ pub struct TimelineInfo {
 }
 
 /// The last record that can be read must be there: one whole read through table, text and hash.
-pub(super) fn check_last_line(conn: &Connection, state: &LedgerState) -> Result<(), Fault> {
+pub(super) fn check_last_line(texts: Texts<'_>, state: &LedgerState) -> Result<(), Fault> {
     match state.last_hash {
         Some(hash) if state.last_seq.0 > 0 => {
-            let line = build::line(conn, state.last_seq)?;
+            let line = texts.line(state.last_seq)?;
             if line.hash() == hash {
                 Ok(())
             } else {
@@ -39,6 +40,8 @@ pub(super) fn check_last_line(conn: &Connection, state: &LedgerState) -> Result<
     }
 }
 
+/// The timeline after one; NULL if there is none.
+const NEXT_TIMELINE: &str = "SELECT min(timeline) FROM entries WHERE timeline > ?1";
 /// A history with more holes than this is past counting.
 const UNSOUND_MAX: usize = 100_000;
 
@@ -64,8 +67,8 @@ fn page(
     )
 }
 
-fn build_one(conn: &Connection, row: Option<EntryRow>) -> Result<Option<Entry>, Fault> {
-    row.map(|row| build::Builder::default().entry(conn, row))
+fn build_one(texts: Texts<'_>, row: Option<EntryRow>) -> Result<Option<Entry>, Fault> {
+    row.map(|row| build::Builder::default().entry(texts, row))
         .transpose()
 }
 
@@ -78,10 +81,9 @@ impl Index {
         self.with(|inner| {
             let conn = &inner.conn;
             let mut found = Vec::new();
-            let next = "SELECT min(timeline) FROM entries WHERE timeline > ?1";
             let mut at: u32 = 0;
             while let Some(id) =
-                conn.prepare_cached(next)?.query_row([at], |row| row.get::<_, Option<u32>>(0))?
+                conn.prepare_cached(NEXT_TIMELINE)?.query_row([at], |row| row.get::<_, Option<u32>>(0))?
             {
                 at = id;
                 let timeline = Timeline(id);
@@ -99,6 +101,23 @@ impl Index {
                 )?;
                 let first = page(conn, timeline, None, 1)?.pop();
                 found.push(TimelineInfo { timeline, entries, first, last });
+            }
+            Ok(found)
+        })
+    }
+
+    /// The numbers of the timelines that have entries, ascending.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn timeline_numbers(&self) -> Result<Vec<Timeline>, IndexError> {
+        self.with(|inner| {
+            let mut found = Vec::new();
+            let mut next = inner.conn.prepare_cached(NEXT_TIMELINE)?;
+            let mut at: u32 = 0;
+            while let Some(id) = next.query_row([at], |row| row.get::<_, Option<u32>>(0))? {
+                at = id;
+                found.push(Timeline(id));
             }
             Ok(found)
         })
@@ -132,7 +151,7 @@ impl Index {
             let mut builder = build::Builder::default();
             page(&inner.conn, timeline, after, limit)?
                 .into_iter()
-                .map(|row| builder.entry(&inner.conn, row))
+                .map(|row| builder.entry(inner.texts(), row))
                 .collect()
         })
     }
@@ -145,7 +164,7 @@ impl Index {
         self.with(|inner| {
             let bounds = bounds::of(&inner.conn, timeline)?;
             let row = rows::named(&inner.conn, timeline, name)?;
-            build_one(&inner.conn, row.filter(|_| bounds.show(name)))
+            build_one(inner.texts(), row.filter(|_| bounds.show(name)))
         })
     }
 
@@ -157,7 +176,7 @@ impl Index {
         self.with(|inner| {
             rows::all(
                 &inner.conn,
-                "WHERE state <> 0 ORDER BY seq DESC LIMIT ?1",
+                "INDEXED BY entries_bad WHERE state <> 0 ORDER BY seq DESC LIMIT ?1",
                 params![limit(UNSOUND_MAX)],
             )
         })
@@ -180,7 +199,7 @@ impl Index {
     pub fn entry_by_seq(&self, seq: Seq) -> Result<Option<Entry>, IndexError> {
         self.with(|inner| {
             let row = rows::resolve(&inner.conn, seq)?;
-            build_one(&inner.conn, row)
+            build_one(inner.texts(), row)
         })
     }
 
@@ -200,7 +219,7 @@ impl Index {
             )?;
             let mut found = Vec::new();
             for row in candidates {
-                let entry = build::Builder::default().entry(&inner.conn, row)?;
+                let entry = build::Builder::default().entry(inner.texts(), row)?;
                 if entry.segment.as_ref().is_some_and(|s| s.head == *head) {
                     found.push(entry);
                 }
@@ -214,7 +233,7 @@ impl Index {
     /// # Errors
     /// When the database cannot be read.
     pub fn line(&self, seq: Seq) -> Result<Option<String>, IndexError> {
-        self.with(|inner| build::line_text(&inner.conn, seq))
+        self.with(|inner| inner.texts().text(seq))
     }
 
     /// Up to `count` records that could not be read when they were passed, in order.
@@ -223,10 +242,9 @@ impl Index {
     /// When the database cannot be read.
     pub fn lost(&self, count: usize) -> Result<Vec<Seq>, IndexError> {
         self.with(|inner| {
-            let mut query = inner.conn.prepare_cached(
-                "SELECT seq FROM (SELECT seq FROM entries WHERE state <> 0 UNION SELECT seq FROM aliases) AS spoken
-                 WHERE NOT EXISTS (SELECT 1 FROM lines WHERE lines.seq = spoken.seq) ORDER BY seq LIMIT ?1",
-            )?;
+            let mut query = inner
+                .conn
+                .prepare_cached("SELECT seq FROM lost ORDER BY seq LIMIT ?1")?;
             let found = query.query_map([limit(count)], |row| rows::unsigned(row, 0).map(Seq))?;
             Ok(found.collect::<rusqlite::Result<_>>()?)
         })
@@ -312,7 +330,7 @@ impl Index {
                     continue;
                 };
                 if bounds::of(conn, row.timeline)?.show(&row.mount_name) {
-                    found.push(build::Builder::default().entry(conn, row)?);
+                    found.push(build::Builder::default().entry(inner.texts(), row)?);
                 }
             }
             found.sort_by(|a, b| (a.timeline, &a.mount_name).cmp(&(b.timeline, &b.mount_name)));

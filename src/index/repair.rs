@@ -1,7 +1,9 @@
 //! What can still be made of records that speak of lost ones.
 
 use super::error::Fault;
+use super::listing::Changes;
 use super::rows::{self, EntryRow, state_code};
+use super::texts::Texts;
 use crate::ledger::entry::check_supersede;
 use crate::ledger::record::SupersedeRecord;
 use crate::ledger::{ChainError, Entry, EntryState, LedgerState, SegmentRecord};
@@ -23,10 +25,11 @@ pub(super) enum Target {
 /// The record it names can be lost: what was a valid ledger must stay readable, so nothing is refused then. Where the
 /// segment's place can be told, it is used.
 pub(super) fn target(
-    conn: &Connection,
+    texts: Texts<'_>,
     seq: Seq,
     supersede: &SupersedeRecord,
 ) -> Result<Target, Fault> {
+    let conn = texts.conn;
     let fail = |reason: String| Fault::Chain(ChainError { seq, reason });
     let old = supersede.supersedes;
     let new = &supersede.segment;
@@ -35,16 +38,16 @@ pub(super) fn target(
             "replaces record {old}, which introduced no segment"
         ))
     })?;
-    if super::build::line_text(conn, old)?.is_some() {
+    if texts.text(old)?.is_some() {
         let known = row.state != EntryState::Lost;
         if known {
-            check_supersede(&shallow(conn, &row)?, new).map_err(fail)?;
+            check_supersede(&shallow(texts, &row)?, new).map_err(fail)?;
             return Ok(Target::Replace(row));
         }
         return Ok(Target::Nothing(row));
     }
     if let Some(named) = rows::named(conn, new.timeline, &new.mount_name)? {
-        let fits = check_supersede(&shallow(conn, &named)?, new).is_ok();
+        let fits = check_supersede(&shallow(texts, &named)?, new).is_ok();
         return Ok(if fits {
             Target::Replace(named)
         } else {
@@ -63,7 +66,7 @@ pub(super) fn target(
 }
 
 /// An entry without its previous GTIDs.
-fn shallow(conn: &Connection, row: &EntryRow) -> Result<Entry, Fault> {
+fn shallow(texts: Texts<'_>, row: &EntryRow) -> Result<Entry, Fault> {
     Ok(Entry {
         seq: row.seq,
         timeline: row.timeline,
@@ -73,7 +76,7 @@ fn shallow(conn: &Connection, row: &EntryRow) -> Result<Entry, Fault> {
         state: row.state,
         reason: String::new(),
         previous_gtids: None,
-        segment: super::build::segment(conn, row)?,
+        segment: super::build::segment(texts, row)?,
     })
 }
 
@@ -120,6 +123,7 @@ pub(super) fn claim(
     entry: &Entry,
     after: Seq,
     name: &MountName,
+    changes: &mut Changes,
 ) -> Result<(), Fault> {
     let (timeline, before) = (entry.timeline, entry.seq);
     if rows::named(conn, timeline, name)?.is_some() {
@@ -128,11 +132,13 @@ pub(super) fn claim(
     // One of several that share a name elsewhere: it gets an entry of its own.
     let shared: Option<i64> = conn
         .prepare_cached(
-            "SELECT a.seq FROM aliases a LEFT JOIN lines l ON l.seq = a.seq
-             WHERE a.seq > ?1 AND a.seq < ?2 AND l.seq IS NULL ORDER BY a.seq DESC LIMIT 1",
+            "SELECT aliases.seq FROM aliases JOIN lost ON lost.seq = aliases.seq
+             WHERE lost.seq > ?1 AND lost.seq < ?2 ORDER BY lost.seq DESC LIMIT 1",
         )?
         .query_row(params![after.0 as i64, before.0 as i64], |row| row.get(0))
         .optional()?;
+    changes.touch(timeline, name);
+    changes.grown.insert(timeline.0);
     if let Some(seq) = shared {
         conn.execute("DELETE FROM aliases WHERE seq = ?1", [seq])?;
         let reason = format!("ledger record {seq} cannot be read");
@@ -151,16 +157,24 @@ pub(super) fn claim(
         };
         return super::write::insert_row(conn, &row, None);
     }
+    let lost = rows::one(
+        conn,
+        "WHERE seq > ?1 AND seq < ?2 AND state = ?3 ORDER BY seq DESC LIMIT 1",
+        params![
+            after.0 as i64,
+            before.0 as i64,
+            state_code(EntryState::Lost)
+        ],
+    )?;
+    let Some(lost) = lost else { return Ok(()) };
+    changes.touch(lost.timeline, &lost.mount_name);
     conn.execute(
-        "UPDATE entries SET timeline = ?1, incarnation = ?2, mount_name = ?3 WHERE seq =
-         (SELECT max(seq) FROM entries WHERE seq > ?4 AND seq < ?5 AND state = ?6)",
+        "UPDATE entries SET timeline = ?1, incarnation = ?2, mount_name = ?3 WHERE seq = ?4",
         params![
             timeline.0,
             entry.incarnation.0,
             name.as_str(),
-            after.0 as i64,
-            before.0 as i64,
-            state_code(EntryState::Lost)
+            lost.seq.0 as i64
         ],
     )?;
     Ok(())

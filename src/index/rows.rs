@@ -65,7 +65,7 @@ pub(super) fn state_code(state: EntryState) -> i64 {
     }
 }
 
-fn state_of_code(code: i64) -> Option<EntryState> {
+pub(super) fn state_of_code(code: i64) -> Option<EntryState> {
     [
         EntryState::Archived,
         EntryState::Damaged,

@@ -1,13 +1,15 @@
 //! The tables of an index, and how its file is opened, judged and begun anew.
 
 use super::error::{Fault, IndexError, is_corruption};
-use rusqlite::{Connection, TransactionBehavior};
+use super::texts::Texts;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Version of the tables below. Another version's index is rebuilt, never converted.
-const SCHEMA_VERSION: i32 = 3;
+const SCHEMA_VERSION: i32 = 4;
 /// `application_id` of our databases ("blfs"): another program's is never deleted.
 const APPLICATION_ID: i32 = 0x626c_6673;
 /// How long to wait for another process's transaction: a batch takes milliseconds, a checkpoint on a slow disk longer.
@@ -17,8 +19,14 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 const CHECK_MAX_BYTES: u64 = 32 << 20;
 /// Page cache of the connection, in KiB: holds the upper levels of all indexes at a million segments.
 const CACHE_KIB: i64 = 16 << 10;
+/// Page cache of a connection that only reads, in KiB: what it reads is read once.
+const READER_CACHE_KIB: i64 = 1 << 10;
 /// The log of writes is cut back to this size, in bytes, after a checkpoint.
 const JOURNAL_MAX_BYTES: i64 = 16 << 20;
+
+/// The log of writes is checkpointed when it has this many pages of 4 KiB, 32 MiB: each time the disk is waited for twice, and
+/// taking in a million records writes a gigabyte.
+const CHECKPOINT_PAGES: i64 = 8 << 10;
 
 /// How an index was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +46,9 @@ pub enum Opened {
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
--- Every record that can be read, as it stands in the bucket.
+-- Every record that can be read, as it stands in the bucket: in `lines`, or in the page that begins with record `first`.
 CREATE TABLE lines (seq INTEGER PRIMARY KEY, text TEXT NOT NULL);
+CREATE TABLE line_pages (id INTEGER PRIMARY KEY AUTOINCREMENT, first INTEGER NOT NULL UNIQUE, bytes BLOB NOT NULL);
 
 -- seq introduced the entry; line is the record that describes it now, NULL if that cannot be read.
 CREATE TABLE entries (
@@ -52,8 +61,19 @@ CREATE INDEX entries_head ON entries (number, head);
 -- The few that are not plainly archived.
 CREATE INDEX entries_bad ON entries (timeline, mount_name) WHERE state <> 0;
 
+-- The first entries of each timeline, a thousand to a row: see `listing.rs`.
+CREATE TABLE listing (
+    id INTEGER PRIMARY KEY, timeline INTEGER NOT NULL, last_name TEXT NOT NULL, first_name TEXT NOT NULL,
+    first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, entries INTEGER NOT NULL, last_time INTEGER,
+    bytes BLOB NOT NULL);
+CREATE UNIQUE INDEX listing_name ON listing (timeline, last_name);
+
 -- Records that speak of an entry that another record introduced.
 CREATE TABLE aliases (seq INTEGER PRIMARY KEY, entry INTEGER NOT NULL);
+CREATE INDEX aliases_entry ON aliases (entry);
+
+-- Records that could not be read when they were passed.
+CREATE TABLE lost (seq INTEGER PRIMARY KEY);
 
 -- Every object that any record names.
 CREATE TABLE objects (key TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
@@ -150,6 +170,17 @@ pub(super) fn open_in_memory() -> Result<Connection, IndexError> {
     make().map_err(|fault| fault.at(None))
 }
 
+/// Another connection to an index that is open, which only reads.
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    settings(&conn)?;
+    conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    Ok(conn)
+}
+
 fn try_open(path: &Path) -> Result<(Connection, Opened), Refusal> {
     if marker(path).exists() {
         return Err(Refusal::Unusable(
@@ -194,6 +225,7 @@ fn use_wal(conn: &Connection) -> rusqlite::Result<()> {
             Ok(()) => break,
         }
     }
+    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     conn.pragma_update(None, "journal_size_limit", JOURNAL_MAX_BYTES)
 }
 
@@ -230,8 +262,11 @@ fn create(conn: &mut Connection) -> rusqlite::Result<bool> {
 pub(super) fn clear_records(conn: &Connection) -> Result<(), Fault> {
     for table in [
         "lines",
+        "line_pages",
         "entries",
+        "listing",
         "aliases",
+        "lost",
         "objects",
         "sources",
         "runs",
@@ -241,6 +276,7 @@ pub(super) fn clear_records(conn: &Connection) -> Result<(), Fault> {
     ] {
         conn.execute(&format!("DELETE FROM {table}"), [])?;
     }
+    conn.execute("DELETE FROM meta WHERE name = ?1", [super::paged::PAGED])?;
     Ok(())
 }
 
@@ -263,8 +299,11 @@ fn check(conn: &Connection, path: &Path) -> Result<(), Refusal> {
     for table in [
         "meta",
         "lines",
+        "line_pages",
         "entries",
+        "listing",
         "aliases",
+        "lost",
         "objects",
         "sources",
         "runs",
@@ -283,7 +322,8 @@ fn check(conn: &Connection, path: &Path) -> Result<(), Refusal> {
         }
     }
     if let Some(state) = super::read_state(conn)? {
-        super::query::check_last_line(conn, &state)?;
+        let last = RefCell::default();
+        super::query::check_last_line(Texts { conn, last: &last }, &state)?;
     }
     Ok(())
 }

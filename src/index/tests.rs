@@ -70,12 +70,63 @@ fn names(index: &Index, timeline: u32) -> Vec<String> {
     let rows = index
         .rows(Timeline(timeline), None, usize::MAX)
         .expect("lists");
+    listing_agrees(index, &rows, Timeline(timeline));
     rows.iter()
         .map(|row| match row.state {
             EntryState::Archived => row.mount_name.to_string(),
             state => format!("{} {state:?}", row.mount_name),
         })
         .collect()
+}
+
+/// The chunks of a timeline say what its rows say, and leave only its ends out.
+fn listing_agrees(index: &Index, rows: &[EntryRow], timeline: Timeline) {
+    let chunks = index.listing(timeline).expect("reads");
+    let mut found = Vec::new();
+    for chunk in &chunks {
+        let mut listed = Vec::new();
+        index
+            .listed(chunk, |row| listed.push(format!("{row:?}")))
+            .expect("reads");
+        assert_eq!(listed.len() as u64, chunk.entries);
+        found.append(&mut listed);
+    }
+    let said: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let row = ListedRow {
+                seq: row.seq,
+                name: row.mount_name.as_str(),
+                state: row.state,
+                size: row.size,
+                stored_size: row.stored_size,
+                time: row.last_time.or(row.first_time),
+            };
+            format!("{row:?}")
+        })
+        .collect();
+    let Some(first) = chunks.first() else {
+        return assert!(said.len() < 8, "{} entries in no chunk", said.len());
+    };
+    let before = rows.partition_point(|row| row.mount_name < first.first_name);
+    assert_eq!(said[before..before + found.len()], found);
+    let after = said.len() - before - found.len();
+    assert!(
+        before < 8 && after < 8,
+        "{before} before the chunks, {after} after them"
+    );
+    let ends = |row: Option<&EntryRow>| row.map(|row| (row.seq, row.mount_name.clone()));
+    for chunk in &chunks {
+        let at = |name: &MountName| ends(rows.iter().find(|row| row.mount_name == *name));
+        assert_eq!(
+            at(&chunk.first_name),
+            Some((chunk.first_seq, chunk.first_name.clone()))
+        );
+        assert_eq!(
+            at(&chunk.last_name),
+            Some((chunk.last_seq, chunk.last_name.clone()))
+        );
+    }
 }
 
 fn gtid(number: u64) -> Gtid {
@@ -853,4 +904,67 @@ proptest! {
         }
         prop_assert_eq!(rebuilt(&path), (Opened::Fresh, full));
     }
+}
+
+#[test]
+fn a_page_is_kept_as_it_came_and_every_record_is_found_in_it() {
+    let lines: Vec<Line> = testing::chain(2500).collect();
+    let (singly, paged) = (begun(), begun());
+    let steps: Vec<Step> = lines.iter().cloned().map(Step::Line).collect();
+    for batch in steps.chunks(1000) {
+        singly.apply(batch).expect("applies");
+    }
+    let page = |first: usize| {
+        crate::ledger::page::write_page(&lines[first..first + 1000]).expect("a page")
+    };
+    for first in [0, 1000] {
+        let applied = paged.apply_page(&steps[first..first + 1000], &page(first));
+        assert_eq!(applied.expect("applies").records, 1000);
+    }
+    paged.apply(&steps[2000..]).expect("applies");
+    let rows_of_their_own: i64 = paged
+        .lock()
+        .conn
+        .query_row("SELECT count(*) FROM lines", [], |row| row.get(0))
+        .expect("counts");
+    assert_eq!(rows_of_their_own, 500);
+    let entries = |index: &Index| index.entries(T1, None, usize::MAX).expect("reads");
+    assert_eq!(entries(&paged), entries(&singly));
+    for seq in [1, 999, 1000, 1001, 2000, 2001, 2500] {
+        assert_eq!(
+            paged.line(Seq(seq)).expect("reads").as_deref(),
+            Some(lines[seq as usize - 1].text())
+        );
+    }
+    assert_eq!(paged.line(Seq(2501)).expect("reads"), None);
+    assert_eq!(paged.lost(10).expect("reads"), []);
+    // Again, as another process may: nothing happens.
+    let again = paged.apply_page(&steps[..1000], &page(0)).expect("applies");
+    assert_eq!(again.records, 0);
+    // Forgotten, and another page in its place: the one that was read last is not it.
+    paged.reset().expect("resets");
+    assert_eq!(paged.line(Seq(7)).expect("reads"), None);
+    assert_eq!(paged.lost(10).expect("reads"), []);
+}
+
+#[test]
+fn a_page_that_breaks_a_rule_leaves_what_was_right_before_it() {
+    let mut writer = Writer::default();
+    let mut lines: Vec<Line> = (1..=700).map(|n| writer.write(seg(n))).collect();
+    // Its own hash is right, and its number is not the next.
+    lines.push(writer.write(seg(900)));
+    lines.extend((702..=1000).map(|n| writer.write(seg(n))));
+    let bytes = crate::ledger::page::write_page(&lines).expect("a page");
+    let steps: Vec<Step> = lines.iter().cloned().map(Step::Line).collect();
+    let index = begun();
+    let refused = index.apply_page(&steps, &bytes);
+    assert!(matches!(refused, Err(IndexError::Chain(error)) if error.seq == Seq(701)));
+    let state = index.state().expect("reads").expect("a state");
+    assert_eq!(state.last_seq, Seq(700));
+    assert_eq!(
+        index.line(Seq(700)).expect("reads").as_deref(),
+        Some(lines[699].text())
+    );
+    assert_eq!(index.line(Seq(701)).expect("reads"), None);
+    assert_eq!(names(&index, 1).len(), 700);
 }

@@ -73,21 +73,15 @@ impl Line {
         }
         let text = std::str::from_utf8(bytes).map_err(|_| LineError::SelfMismatch)?;
         let hash = check_self(bytes)?;
-        let malformed = |e: serde_json::Error| LineError::Malformed(e.to_string());
-        // The format number first: a newer record may have a shape that this build cannot read.
-        let opening: Opening = serde_json::from_str(text).map_err(malformed)?;
-        if opening.format != u64::from(FORMAT) {
-            return Err(LineError::NewerFormat(opening.format));
+        match Record::read(text) {
+            Ok(record) if record.format == FORMAT => Ok(Line {
+                text: text.to_owned(),
+                hash,
+                record,
+            }),
+            Ok(record) => Err(LineError::NewerFormat(record.format.into())),
+            Err(error) => Err(why_unreadable(text, &error)),
         }
-        if !KINDS.contains(&opening.kind.as_str()) {
-            return Err(LineError::NewerKind(opening.kind));
-        }
-        let record = Record::read(text).map_err(malformed)?;
-        Ok(Line {
-            text: text.to_owned(),
-            hash,
-            record,
-        })
     }
 
     /// The record.
@@ -108,6 +102,20 @@ impl Line {
     /// The line without a newline.
     pub fn text(&self) -> &str {
         &self.text
+    }
+}
+
+/// Why a record whose hash is right cannot be read: a newer one may have a shape that this build does not know.
+fn why_unreadable(text: &str, error: &serde_json::Error) -> LineError {
+    match serde_json::from_str::<Opening>(text) {
+        Ok(opening) if opening.format != u64::from(FORMAT) => {
+            LineError::NewerFormat(opening.format)
+        }
+        Ok(opening) if !KINDS.contains(&opening.kind.as_str()) => {
+            LineError::NewerKind(opening.kind)
+        }
+        Ok(_) => LineError::Malformed(error.to_string()),
+        Err(opening) => LineError::Malformed(opening.to_string()),
     }
 }
 

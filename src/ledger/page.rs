@@ -3,6 +3,8 @@
 use super::line::{Line, LineError};
 use crate::model::{ObjectKey, Seq};
 
+/// Where pages are.
+pub const PAGES_PREFIX: &str = "pages/";
 /// Records in a page. Page `k` holds records `1000 k + 1` to `1000 (k + 1)`.
 pub const PAGE_RECORDS: u64 = 1000;
 /// Level of the page's one zstd frame: pages are written once and read by every first mount.
@@ -22,7 +24,7 @@ pub struct PageError {
 /// The key of the page that begins with record `first`.
 pub fn page_key(first: Seq) -> ObjectKey {
     let last = first.0.saturating_add(PAGE_RECORDS - 1);
-    format!("pages/{:020}-{last:020}.jsonl.zst", first.0)
+    format!("{PAGES_PREFIX}{:020}-{last:020}.jsonl.zst", first.0)
         .parse()
         .expect("digits make a valid key")
 }
@@ -32,33 +34,81 @@ pub fn page_start(seq: Seq) -> Seq {
     Seq((seq.0.max(1) - 1) / PAGE_RECORDS * PAGE_RECORDS + 1)
 }
 
+/// The last record of the page that begins with record `first`.
+pub fn page_end(first: Seq) -> Seq {
+    Seq(first.0.saturating_add(PAGE_RECORDS - 1))
+}
+
+/// The first record of the page that a key names, if it is one.
+pub fn page_of_key(key: &ObjectKey) -> Option<Seq> {
+    let digits = key.as_str().strip_prefix(PAGES_PREFIX)?.get(..20)?;
+    let first = Seq(digits.parse().ok()?);
+    (first.0 > 0 && page_start(first) == first && page_key(first) == *key).then_some(first)
+}
+
+/// A page that is being written, line by line: no more is held than its text.
+#[derive(Debug)]
+pub struct PageWriter {
+    first: Seq,
+    next: Seq,
+    text: String,
+}
+
+impl PageWriter {
+    /// Begins the page whose first record is `first`.
+    pub fn new(first: Seq) -> PageWriter {
+        PageWriter {
+            first,
+            next: first,
+            text: String::new(),
+        }
+    }
+
+    fn fail(&self, reason: &str) -> PageError {
+        PageError {
+            key: page_key(self.first).to_string(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// Adds the next line. Whether it names the one before it is the caller's to check.
+    ///
+    /// # Errors
+    /// When it is not the next, or the page becomes larger than [`PAGE_MAX_BYTES`].
+    pub fn push(&mut self, line: &Line) -> Result<(), PageError> {
+        if line.seq() != self.next {
+            return Err(self.fail("its records do not follow each other"));
+        }
+        if (self.text.len() + line.text().len() + 1) as u64 > PAGE_MAX_BYTES {
+            return Err(self.fail("its records are too large"));
+        }
+        self.text.push_str(line.text());
+        self.text.push('\n');
+        self.next = Seq(self.next.0 + 1);
+        Ok(())
+    }
+
+    /// The page's bytes.
+    ///
+    /// # Errors
+    /// When the lines are not exactly one page.
+    pub fn finish(self) -> Result<Vec<u8>, PageError> {
+        if page_start(self.first) != self.first || self.next.0 != page_end(self.first).0 + 1 {
+            return Err(self.fail("its records are not one page"));
+        }
+        zstd::bulk::compress(self.text.as_bytes(), PAGE_LEVEL)
+            .map_err(|e| self.fail(&e.to_string()))
+    }
+}
+
 /// Writes the page of the thousand lines that begin with `lines[0]`.
 ///
 /// # Errors
-/// When they are not exactly one page, or larger than [`PAGE_MAX_BYTES`].
+/// As [`PageWriter`].
 pub fn write_page(lines: &[Line]) -> Result<Vec<u8>, PageError> {
-    let first = lines.first().map_or(Seq(0), Line::seq);
-    let fail = |reason: &str| PageError {
-        key: page_key(first).to_string(),
-        reason: reason.to_owned(),
-    };
-    let consecutive = lines
-        .iter()
-        .zip(first.0..)
-        .all(|(line, seq)| line.seq().0 == seq);
-    if lines.len() as u64 != PAGE_RECORDS || page_start(first) != first || !consecutive {
-        return Err(fail("its records are not one page"));
-    }
-    let size: usize = lines.iter().map(|line| line.text().len() + 1).sum();
-    if size as u64 > PAGE_MAX_BYTES {
-        return Err(fail("its records are too large"));
-    }
-    let mut text = String::with_capacity(size);
-    for line in lines {
-        text.push_str(line.text());
-        text.push('\n');
-    }
-    zstd::bulk::compress(text.as_bytes(), PAGE_LEVEL).map_err(|e| fail(&e.to_string()))
+    let mut writer = PageWriter::new(lines.first().map_or(Seq(0), Line::seq));
+    lines.iter().try_for_each(|line| writer.push(line))?;
+    writer.finish()
 }
 
 /// Reads the lines of the page that begins with record `first`. The chain rules are the caller's to check.
@@ -155,6 +205,21 @@ mod tests {
         );
         for (seq, start) in [(0, 1), (1, 1), (1000, 1), (1001, 1001), (2000, 1001)] {
             assert_eq!(page_start(Seq(seq)), Seq(start));
+        }
+    }
+
+    #[test]
+    fn only_page_keys_are_pages() {
+        assert_eq!(page_of_key(&page_key(Seq(2001))), Some(Seq(2001)));
+        for bad in [
+            "pages/00000000000000000002-00000000000000001001.jsonl.zst",
+            "pages/00000000000000000001-00000000000000002000.jsonl.zst",
+            "pages/x",
+            "ledger/00000000000000000001.json",
+            "pages/18446744073709551001-18446744073709551615.jsonl.zst",
+        ] {
+            let seq = page_of_key(&bad.parse().expect("a key"));
+            assert!(seq.is_none_or(|s| s.0 > 1 << 60), "{bad}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! How far a ledger goes, and which pages shorten the way.
 
-use super::plan::{page_end, page_of_key};
 use super::{Stream, StreamError};
-use crate::ledger::page::{PAGE_RECORDS, page_key, page_start};
+use crate::ledger::page::{
+    PAGE_RECORDS, PAGES_PREFIX, page_end, page_key, page_of_key, page_start,
+};
 use crate::ledger::{RECORDS_PREFIX, record_key, seq_of_key};
 use crate::model::{ObjectKey, Seq};
 use std::collections::BTreeMap;
@@ -80,7 +81,7 @@ impl Stream {
             .filter(|first| *first > 0)
             .map(|first| page_key(Seq(first)));
         let mut end = Seq(next.0 - 1);
-        self.list("pages/", before, |key, size| {
+        self.list(PAGES_PREFIX, before, |key, size| {
             // One that stands far off would have everything before it taken for lost.
             if let Some(first) = page_of_key(key).filter(|first| first.0 - 1 <= end.0 + MISSING_MAX)
             {

@@ -86,15 +86,15 @@ pub(super) async fn from_page(store: &SharedStore, seq: Seq) -> Option<Line> {
 /// A page under way to being decoded; its share of [`PAGES_HELD_BYTES`] goes with it.
 struct Fetched {
     chunk: Chunk,
-    page: Option<(Bytes, OwnedSemaphorePermit)>,
+    page: Result<(Bytes, OwnedSemaphorePermit), Option<String>>,
 }
 
 /// A chunk, as far as its page gave it.
 pub(super) enum Decoded {
-    /// Its records.
-    Lines(Vec<Line>),
-    /// There is no good page: its records are to be fetched with [`singles`].
-    NoPage(Chunk),
+    /// Its records, each naming the one before it, and the bytes of the page if these are all of its records.
+    Lines(Vec<Line>, Option<Bytes>),
+    /// There is no good page: its records are to be fetched with [`singles`]. What is wrong with the page, if there is one.
+    NoPage(Chunk, Option<String>),
 }
 
 /// All `chunks` in order, out of their pages.
@@ -118,54 +118,57 @@ fn kib(bytes: u64) -> u32 {
 /// Fetches the page of a chunk, if it has one. Any failure means that there is none: the records themselves are the
 /// truth, and fetching them tells what is wrong.
 async fn fetch_page(store: SharedStore, chunk: Chunk, held: Arc<Semaphore>) -> Fetched {
-    let mut fetched = Fetched { chunk, page: None };
-    let size = fetched
-        .chunk
-        .page_bytes
-        .filter(|size| *size <= PAGES_HELD_BYTES);
-    let Some(size) = size else {
-        return fetched;
-    };
-    // Asked for in the order of use (`buffered` polls so at first): the page that is awaited is never kept waiting by
-    // later ones that hold all there is.
-    let Ok(permit) = held.acquire_many_owned(kib(size)).await else {
-        return fetched;
-    };
-    let key = page_key(page_start(fetched.chunk.from));
-    // A task of its own, so that the request goes on while the index is busy.
-    let get = tokio::spawn(async move { store.get_all(&key, size).await });
-    match get.await {
-        Ok(Ok(bytes)) => fetched.page = Some((bytes, permit)),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "a ledger page cannot be fetched; its records are read one by one");
+    let page = match chunk.page_bytes {
+        None => Err(None),
+        Some(size) if size > PAGES_HELD_BYTES => Err(Some(format!("it has {size} bytes"))),
+        Some(size) => {
+            // Asked for in the order of use (`buffered` polls so at first): the page that is awaited is never kept waiting by
+            // later ones that hold all there is.
+            let permit = held.acquire_many_owned(kib(size)).await;
+            let permit = permit.expect("nobody closes this semaphore");
+            let key = page_key(page_start(chunk.from));
+            // A task of its own, so that the request goes on while the index is busy.
+            let get = tokio::spawn(async move { store.get_all(&key, size).await });
+            match get.await {
+                Ok(Ok(bytes)) => Ok((bytes, permit)),
+                Ok(Err(error)) => Err(Some(error.to_string())),
+                Err(error) => Err(Some(error.to_string())),
+            }
         }
-        Err(error) => tracing::warn!(%error, "a ledger page could not be fetched"),
-    }
-    fetched
+    };
+    Fetched { chunk, page }
 }
 
 async fn decode(fetched: Fetched) -> Decoded {
     let Fetched { chunk, page } = fetched;
-    let Some((bytes, permit)) = page else {
-        return Decoded::NoPage(chunk);
+    let (bytes, permit) = match page {
+        Ok(page) => page,
+        Err(why) => return Decoded::NoPage(chunk, why),
     };
-    let first = page_start(chunk.from);
+    let (from, to) = (chunk.from, chunk.to);
     let task = tokio::task::spawn_blocking(move || {
-        let lines = read_page(first, &bytes);
-        drop(permit);
-        lines
+        let _permit = permit;
+        let mut lines = read_page(page_start(from), &bytes).map_err(|e| e.to_string())?;
+        let pairs = lines.iter().zip(lines.iter().skip(1));
+        match { pairs }.find(|(line, next)| next.record().prev != line.hash()) {
+            None => {}
+            Some((_, next)) => {
+                return Err(format!(
+                    "its record {} does not continue the one before it",
+                    next.seq()
+                ));
+            }
+        }
+        let all = lines.len();
+        lines.retain(|line| (from..=to).contains(&line.seq()));
+        let whole = lines.len() == all;
+        Ok((lines, whole.then_some(bytes)))
     });
     match task.await {
-        Ok(Ok(mut lines)) => {
-            lines.retain(|line| (chunk.from..=chunk.to).contains(&line.seq()));
-            return Decoded::Lines(lines);
-        }
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "a bad ledger page; its records are read one by one");
-        }
-        Err(error) => tracing::warn!(%error, "a ledger page could not be decoded"),
+        Ok(Ok((lines, bytes))) => Decoded::Lines(lines, bytes),
+        Ok(Err(why)) => Decoded::NoPage(chunk, Some(why)),
+        Err(error) => Decoded::NoPage(chunk, Some(error.to_string())),
     }
-    Decoded::NoPage(chunk)
 }
 
 /// The records of a chunk, one by one, in order.

@@ -3,11 +3,13 @@
 use super::extent::Extent;
 use super::fetch::{self, Decoded, Found};
 use super::newest::Newest;
-use super::plan::chunks;
+use super::plan::{Chunk, chunks};
 use super::{Stream, StreamError, blocking};
 use crate::index::{Applied, IndexError, Step};
-use crate::ledger::LedgerState;
+use crate::ledger::page::{page_key, page_start};
+use crate::ledger::{ChainError, LedgerState, Line};
 use crate::model::{Seq, Sha256};
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 /// New records that are asked for one after another before a listing tells how many there are.
 const PROBES: u32 = 4;
 /// Every so many calls one lists, to see past a record that is missing: five minutes at a refresh every 5 s.
-const LIST_EVERY: u64 = 60;
+pub(super) const LIST_EVERY: u64 = 60;
 /// Records in one transaction of the index: its cost is shared, and others wait for some 20 ms.
 const BATCH_RECORDS: usize = 1000;
 /// Text of the records in one transaction, in bytes: what is held at once, three times over.
@@ -47,6 +49,10 @@ struct Intake<'a> {
     stream: &'a Stream,
     steps: Vec<Step>,
     bytes: usize,
+    /// The last record taken in came out of a page.
+    paged: bool,
+    /// Pages that were there and could not be used.
+    bad_pages: u64,
     told: Followed,
 }
 
@@ -58,7 +64,8 @@ impl Stream {
     /// See [`StreamError`]. What was taken in before an error stays, and the next call goes on from there.
     pub async fn follow(&self) -> Result<Followed, StreamError> {
         let mut follows = self.follows.lock().await;
-        let list = *follows % LIST_EVERY == 0;
+        // Of an index without records there is nothing to show meanwhile.
+        let list = *follows % LIST_EVERY == 0 || self.known().await?.last_seq == Seq(0);
         let healed =
             matches!(self.newest().await?, Newest::Healed) || list && self.is_healed().await?;
         if healed {
@@ -68,7 +75,7 @@ impl Stream {
         }
         let mut intake = Intake::new(self, healed).await?;
         if list || healed || !intake.probe().await? {
-            match intake.listed(true).await {
+            match intake.listed(self.use_pages).await {
                 // A page is a copy. If it breaks the chain, perhaps the records themselves do not.
                 Err(StreamError::Index(IndexError::Chain(error))) => {
                     tracing::warn!(%error, "reading the records themselves, without pages");
@@ -122,6 +129,8 @@ impl<'a> Intake<'a> {
             stream,
             steps: Vec::new(),
             bytes: 0,
+            paged: false,
+            bad_pages: 0,
             told,
         })
     }
@@ -176,20 +185,39 @@ impl<'a> Intake<'a> {
         let mut decoded = pin!(fetch::pages(Arc::clone(&self.stream.store), chunks));
         while let Some(decoded) = decoded.next().await {
             match decoded {
-                Decoded::Lines(lines) => {
-                    for line in lines {
-                        self.push(Step::Line(line)).await?;
-                    }
+                Decoded::Lines(lines, bytes) if self.is_continued_by(&lines) => {
+                    self.page(lines, bytes).await?;
                 }
-                Decoded::NoPage(chunk) => {
-                    let mut singles = pin!(fetch::singles(&self.stream.store, &chunk));
-                    while let Some((seq, found)) = singles.try_next().await? {
-                        self.single(seq, found, newest, use_pages).await?;
+                Decoded::Lines(lines, _) => {
+                    let ends = lines.first().zip(lines.last());
+                    let Some((from, to)) = ends.map(|(from, to)| (from.seq(), to.seq())) else {
+                        continue;
+                    };
+                    let why = "its first record does not continue the one before it".to_owned();
+                    self.bad_page(from, why);
+                    let chunk = Chunk {
+                        from,
+                        to,
+                        page_bytes: None,
+                    };
+                    self.singly(&chunk, newest, use_pages).await?;
+                }
+                Decoded::NoPage(chunk, why) => {
+                    if let Some(why) = why {
+                        self.bad_page(chunk.from, why);
                     }
+                    self.singly(&chunk, newest, use_pages).await?;
                 }
             }
         }
         self.flush().await?;
+        if self.bad_pages > 1 {
+            let pages = self.bad_pages;
+            tracing::warn!(
+                pages,
+                "ledger pages that cannot be used; 'binlogfs verify' lists them"
+            );
+        }
         match beyond {
             None => Ok(()),
             Some(beyond) => Err(StreamError::Scattered {
@@ -200,6 +228,44 @@ impl<'a> Intake<'a> {
         }
     }
 
+    fn is_continued_by(&self, lines: &[Line]) -> bool {
+        let last = self.last_hash();
+        let first = lines.first();
+        first.is_none_or(|first| last.is_none_or(|hash| hash == first.record().prev))
+    }
+
+    /// Takes in the records of a page.
+    async fn page(&mut self, lines: Vec<Line>, bytes: Option<Bytes>) -> Result<(), StreamError> {
+        // A page is a batch of its own: the index keeps its bytes.
+        self.flush().await?;
+        self.paged = true;
+        let steps = lines.into_iter().map(Step::Line).collect();
+        self.apply(steps, bytes).await
+    }
+
+    /// Says that a page cannot be used: of the first in full, of others how many they are.
+    fn bad_page(&mut self, from: Seq, why: String) {
+        if self.bad_pages == 0 {
+            let key = page_key(page_start(from));
+            tracing::warn!(%key, why, "a ledger page cannot be used; its records are read one by one");
+        }
+        self.bad_pages += 1;
+    }
+
+    /// Takes in the records of a chunk, one by one.
+    async fn singly(
+        &mut self,
+        chunk: &Chunk,
+        newest: Seq,
+        use_pages: bool,
+    ) -> Result<(), StreamError> {
+        let mut singles = pin!(fetch::singles(&self.stream.store, chunk));
+        while let Some((seq, found)) = singles.try_next().await? {
+            self.single(seq, found, newest, use_pages).await?;
+        }
+        Ok(())
+    }
+
     async fn single(
         &mut self,
         seq: Seq,
@@ -207,7 +273,18 @@ impl<'a> Intake<'a> {
         newest: Seq,
         use_pages: bool,
     ) -> Result<(), StreamError> {
+        let last_paged = std::mem::take(&mut self.paged);
         let reason = match found {
+            Found::Line(line)
+                if last_paged
+                    && self
+                        .last_hash()
+                        .is_some_and(|hash| hash != line.record().prev) =>
+            {
+                // Of a page and a record that contradict each other, the record is right.
+                let reason = "does not continue the page before it".to_owned();
+                return Err(IndexError::Chain(ChainError { seq, reason }).into());
+            }
             Found::Line(line) => match self.stream.replaced(self.last_hash(), &line).await? {
                 None => return self.push(Step::Line(line)).await,
                 Some(reason) => reason,
@@ -258,6 +335,11 @@ impl<'a> Intake<'a> {
         if steps.is_empty() {
             return Ok(());
         }
+        self.apply(steps, None).await
+    }
+
+    /// Has the index take `steps` in, which are the records of the page with those `bytes`, if there are any.
+    async fn apply(&mut self, steps: Vec<Step>, bytes: Option<Bytes>) -> Result<(), StreamError> {
         let index = Arc::clone(&self.stream.index);
         let Applied {
             state,
@@ -265,7 +347,11 @@ impl<'a> Intake<'a> {
             added,
             replaced,
             bounds_changed,
-        } = blocking(move || index.apply(&steps)).await?;
+        } = blocking(move || match bytes {
+            Some(bytes) => index.apply_page(&steps, &bytes),
+            None => index.apply(&steps),
+        })
+        .await?;
         self.told.state = state;
         self.told.new_records += records;
         self.told.added += added;

@@ -4,6 +4,10 @@
 //! after: single records when there are few, pages of a thousand when there are many, in ledger order, in batches of
 //! bounded size. It can stop anywhere; the next call goes on from there.
 //!
+//! **Pages are copies.** One that is missing, damaged or another ledger's costs time: its records are read instead. The
+//! newest record is always read itself, so that what pages say ends in a hash that the bucket's records confirm; pages
+//! that turn out to differ from the records are forgotten again, and the records read.
+//!
 //! **What it alarms about.** The newest record known must still be there, byte for byte: a ledger only grows. One that is
 //! shorter, or has another record in its place, is a [`StreamError::Rollback`], and nothing is taken in from it. A host
 //! that never followed this ledger, or lost its index, cannot see that records are missing at the end: what is left is a
@@ -19,7 +23,7 @@
 //! an error, and what was before stays readable. The same holds for a record of a newer format.
 //!
 //! **Missing in the middle.** A record that is not there is the end of the ledger, mostly. That later ones exist is only
-//! seen in a listing: the first call lists, and then one in sixty.
+//! seen in a listing: the first call lists (or the third, of a process that stays: [`Stream::listing_later`]), and then one in sixty.
 
 mod create;
 mod error;
@@ -43,6 +47,8 @@ use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
+/// Calls before the first that lists, where listing can wait: two while a mount is made.
+const CALLS_BEFORE_LISTING: u64 = 2;
 /// Reads of `stream.json` until two in a row agree: one damaged reply among them is passed by.
 const STREAM_FILE_READS_MAX: usize = 4;
 
@@ -52,6 +58,8 @@ pub struct Stream {
     index: Arc<Index>,
     file: StreamFile,
     bytes: Bytes,
+    /// Whether pages may speak for records.
+    use_pages: bool,
     /// Calls of `follow` so far. Also keeps them one at a time.
     follows: Mutex<u64>,
 }
@@ -76,8 +84,24 @@ impl Stream {
             index,
             file,
             bytes,
+            use_pages: true,
             follows: Mutex::new(0),
         })
+    }
+
+    /// Has [`Stream::follow`] read every record itself: a proof of the ledger cannot rest on copies.
+    pub fn without_pages(mut self) -> Stream {
+        self.use_pages = false;
+        self
+    }
+
+    /// Has the first calls of [`Stream::follow`] ask for the next records only, if the index has some already: whoever goes on
+    /// calling lists a little later, and a listing of a directory with a million records takes half a second.
+    pub fn listing_later(self) -> Stream {
+        Stream {
+            follows: Mutex::new(follow::LIST_EVERY - CALLS_BEFORE_LISTING),
+            ..self
+        }
     }
 
     /// What the stream is.

@@ -1,7 +1,7 @@
 //! Which pages and records to fetch: pure.
 
-use crate::ledger::page::{PAGE_RECORDS, page_key, page_start};
-use crate::model::{ObjectKey, Seq};
+use crate::ledger::page::{page_end, page_start};
+use crate::model::Seq;
 use std::collections::BTreeMap;
 
 /// Consecutive records, all of one page's range.
@@ -19,33 +19,27 @@ pub(super) struct Chunk {
 const PAGE_WORTH_RECORDS: u64 = 8;
 
 /// Splits `from..=to` at page borders, with the pages that there are (first seq to size).
+///
+/// The newest record is never taken out of a page: it ties the pages' chain to what the bucket's records say.
 pub(super) fn chunks(from: Seq, to: Seq, pages: &BTreeMap<Seq, u64>) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     let mut at = from;
     while at <= to {
         let start = page_start(at);
-        let end = Seq((start.0 + PAGE_RECORDS - 1).min(to.0));
+        let mut end = page_end(start).min(to);
         let worth = end.0 - at.0 + 1 >= PAGE_WORTH_RECORDS;
+        let page_bytes = pages.get(&start).copied().filter(|_| worth);
+        if page_bytes.is_some() && end == to {
+            end = Seq(to.0 - 1);
+        }
         chunks.push(Chunk {
             from: at,
             to: end,
-            page_bytes: pages.get(&start).copied().filter(|_| worth),
+            page_bytes,
         });
         at = Seq(end.0 + 1);
     }
     chunks
-}
-
-/// The first record of the page that a key names, if it is one.
-pub(super) fn page_of_key(key: &ObjectKey) -> Option<Seq> {
-    let digits = key.as_str().strip_prefix("pages/")?.get(..20)?;
-    let first = Seq(digits.parse().ok()?);
-    (first.0 > 0 && page_start(first) == first && page_key(first) == *key).then_some(first)
-}
-
-/// The last record of a page.
-pub(super) fn page_end(first: Seq) -> Seq {
-    Seq(first.0.saturating_add(PAGE_RECORDS - 1))
 }
 
 #[cfg(test)]
@@ -69,21 +63,10 @@ mod tests {
                 chunk(3001, 3002, None),
             ]
         );
+        assert_eq!(
+            chunks(Seq(2001), Seq(3000), &pages),
+            [chunk(2001, 2999, Some(11)), chunk(3000, 3000, None)]
+        );
         assert_eq!(chunks(Seq(5), Seq(4), &pages), []);
-    }
-
-    #[test]
-    fn only_page_keys_are_pages() {
-        assert_eq!(page_of_key(&page_key(Seq(2001))), Some(Seq(2001)));
-        for bad in [
-            "pages/00000000000000000002-00000000000000001001.jsonl.zst",
-            "pages/00000000000000000001-00000000000000002000.jsonl.zst",
-            "pages/x",
-            "ledger/00000000000000000001.json",
-            "pages/18446744073709551001-18446744073709551615.jsonl.zst",
-        ] {
-            let seq = page_of_key(&bad.parse().expect("a key"));
-            assert!(seq.is_none_or(|s| s.0 > 1 << 60), "{bad}");
-        }
     }
 }

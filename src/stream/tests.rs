@@ -251,6 +251,34 @@ async fn a_long_ledger_is_read_by_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bad_page_costs_its_own_records_and_no_others() {
+    let bucket = Bucket::with(4500).await;
+    [1, 2001, 3001].iter().for_each(|first| bucket.page(*first));
+    // Another ledger's: right by itself, and it does not continue the page before it.
+    let mut other = Writer {
+        seq: 1001,
+        prev: Sha256::of(b"another ledger"),
+    };
+    let other: Vec<Line> = (1001..=2000)
+        .map(|number| other.write(Body::Segment(Box::new(segment(number)))))
+        .collect();
+    let other = write_page(&other).expect("a page");
+    bucket.store.tamper(&page_key(Seq(1001)), other);
+    let recording = Arc::new(RecordingStore::new(bucket.shared()));
+    let index = Arc::new(Index::in_memory().expect("opens"));
+    let stream = Stream::open(recording.clone(), index).await.expect("opens");
+    let followed = stream.follow().await.expect("follows");
+    assert_eq!((followed.new_records, followed.look_again), (4500, false));
+    let records = recording.calls_of("get_all");
+    let records = records
+        .iter()
+        .filter(|call| call.key.starts_with("ledger/"));
+    assert_eq!(records.count(), 1500);
+    let last = bucket.lines.last().expect("there").hash();
+    assert_eq!(followed.state.last_hash, Some(last));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_or_lying_page_is_passed_by() {
     let mut bucket = Bucket::with(2300).await;
     let expected = {
@@ -283,6 +311,7 @@ async fn a_bad_or_lying_page_is_passed_by() {
         assert_eq!((followed.new_records, followed.lost.len()), (2300, 0));
         assert_eq!(listed(&stream), expected);
     }
+    let lying_page = lying.clone();
     bucket.store.tamper(&page_key(Seq(1)), lying);
     let stream = bucket.open().await;
     let followed = stream.follow().await.expect("follows");
@@ -294,6 +323,13 @@ async fn a_bad_or_lying_page_is_passed_by() {
         .expect("reads")
         .expect("there");
     assert_ne!(entry.segment.expect("a segment").archiver, "a forger");
+    // Pages that chain, all the way to the newest record: that is read itself, and they are found out at once.
+    let newest = Bucket::with(1000).await;
+    newest.store.tamper(&page_key(Seq(1)), lying_page.clone());
+    let stream = newest.open().await;
+    let followed = stream.follow().await.expect("follows");
+    assert_eq!((followed.new_records, followed.lost.len()), (1000, 0));
+    assert_eq!(followed.state.last_hash, Some(newest.lines[999].hash()));
     // A page of records that do not exist, after the end and far off.
     bucket.page(1);
     for far in [2001, 3001, 9_000_001] {

@@ -6,6 +6,7 @@ use super::journal::{Interrupt, Journal, Uninterrupted};
 use super::listed::{Batch, HeadOfFile, clear_suspects, executed_in_active, look_up};
 use super::manifest;
 use super::pace::Pace;
+use super::pages;
 use super::pipeline::Format;
 use super::place::{Consent, Refusal, first_basename, flavour_name};
 use super::plan::plan;
@@ -181,6 +182,7 @@ pub async fn archive_once(
     run.outcome.orphans_removed += tidied.removed;
     run.outcome.orphans_left = tidied.left.iter().map(ToString::to_string).collect();
     run.write_manifest()?;
+    pages::write_due(&run.committer, &settings.stop).await;
     Ok(run.outcome)
 }
 

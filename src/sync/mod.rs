@@ -10,6 +10,7 @@
 //!    once ([`pipeline`]: scan, SHA-256, frames, encryption on the same buffer), upload it.
 //! 5. In the order of the files, one at a time: place the segment in the history ([`place`]: incarnation, timeline, holes
 //!    and gaps before it), create its record, apply it to the index, forget the journal entry, write `state.json`.
+//! 6. At the end, create the ledger pages whose last record stands. No file waits for one, and no run fails by one.
 //!
 //! # Ordering
 //! The record of a file is never created before that of the file before it, whatever finished first. A reader sees a
@@ -25,6 +26,7 @@
 //! | the same, and the record is there and unreadable | the same | the object stays: the record may name it |
 //! | after the record, before the index | record in the bucket | the ledger is followed; the key is in it: entry dropped |
 //! | after the index, before the journal | journal entry for a named key | entry dropped |
+//! | before or inside the creation of a page | no page, or one that is not in the index's mark yet | creates it, or finds it there |
 //! | before or inside `state.json` | an old manifest (it is written beside and renamed) | written anew from the index |
 //!
 //! A lost reply to the creation of a record is resolved by reading the record back: it is ours if it names our key.
@@ -49,6 +51,7 @@ pub mod lineage;
 pub mod listed;
 pub mod manifest;
 pub mod pace;
+mod pages;
 pub mod pipeline;
 pub mod place;
 pub mod plan;

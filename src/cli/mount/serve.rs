@@ -181,7 +181,7 @@ async fn prepare(
         log_format: settings.log_format,
     };
     let identities = reading::identities(&settings.identity)?;
-    let opened = reading::open(&global, url).await?;
+    let opened = reading::open_to_stay(&global, url).await?;
     let options = CacheOptions {
         frame_bytes: usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX),
         deadline: settings.read_timeout,
