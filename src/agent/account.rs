@@ -4,22 +4,26 @@ use super::alarm::{Alarm, AlarmKind, Event, Notice, Severity, alarms};
 use super::health::{self, Backlog};
 use super::hooks::Message;
 use super::schedule;
-use super::stream::{Next, Tending};
+use super::stream::{Next, Tending, WORD_GRACE};
 use super::survey::fresh;
 use crate::model::Micros;
+use crate::source::SourceError;
 use crate::sync::Outcome;
 use anyhow::Result;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 impl Tending {
     /// Books how the cycle went, and says when the next one is.
     pub(super) fn account(&mut self, result: Result<Option<Outcome>>, begun_at: Micros) -> Next {
         let breaker = Arc::clone(&self.agent.breaker);
-        self.health.totals.breaker_openings = breaker.openings();
-        self.health.breaker = breaker.state();
+        self.note_breaker();
         let poll = self.agent.policy.poll;
         match result {
             Err(error) => {
+                let absent = error
+                    .downcast_ref::<SourceError>()
+                    .is_some_and(SourceError::is_absence);
                 let text = format!("{error:#}");
                 tracing::error!(stream = self.agent.name, error = text, "the run failed");
                 self.health.last_error = Some(text);
@@ -27,7 +31,11 @@ impl Tending {
                 self.health.totals.runs += 1;
                 self.health.totals.failed_runs += 1;
                 let random = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
-                let pause = schedule::pause_after(self.health.failed_in_a_row, random);
+                let mut pause = schedule::pause_after(self.health.failed_in_a_row, random);
+                if absent {
+                    // A server that begins is not kept waiting.
+                    pause = pause.min(poll);
+                }
                 return Next {
                     pause: pause.max(breaker.closed_for()),
                     may_wake: false,
@@ -60,9 +68,17 @@ impl Tending {
         totals.segments += outcome.archived.len() as u64;
         totals.bytes += outcome.bytes;
         totals.stored_bytes += outcome.stored_bytes;
-        self.health.last_success_at = Some(begun_at);
-        self.health.backlog = Backlog::default();
-        let now = (self.agent.clock)();
+        if outcome.left == 0 {
+            self.health.last_success_at = Some(begun_at);
+            self.health.backlog = Backlog::default();
+        } else {
+            tracing::info!(
+                stream = self.agent.name,
+                left = outcome.left,
+                "the rest is archived later"
+            );
+        }
+        let now = self.now();
         self.expire(now);
         for notice in &outcome.notices {
             tracing::warn!(stream = self.agent.name, "{notice}");
@@ -95,10 +111,16 @@ impl Tending {
         }
     }
 
-    /// Raises and clears alarms, and publishes how things are.
-    pub(super) fn tell(&mut self) {
-        let now = (self.agent.clock)();
+    pub(super) fn note_breaker(&mut self) {
+        self.health.totals.breaker_openings = self.agent.breaker.openings();
+        self.health.breaker = self.agent.breaker.state();
+    }
+
+    /// Raises and clears alarms, and publishes how things are. The next word comes after `pause`.
+    pub(super) fn tell(&mut self, pause: Duration) {
+        let now = self.now();
         self.health.updated_at = now;
+        self.health.next_word_by = Instant::now().checked_add(pause + WORD_GRACE);
         if self.health.dead_letters > 0 {
             self.health.findings.push(Alarm {
                 kind: AlarmKind::DeadLetter,

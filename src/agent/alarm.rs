@@ -348,9 +348,10 @@ impl AlarmBook {
             None => (Event::Raised, now),
             Some(known) if alarm.severity > known.alarm.severity => (Event::Escalated, known.since),
             // A warning is told once: nobody reads what comes every few hours.
+            // Told in the future: the clock was set back, and would keep it quiet until then.
             Some(known)
                 if alarm.severity == Severity::Critical
-                    && now.0.saturating_sub(known.told_at.0) >= repeat =>
+                    && (now < known.told_at || now.0.saturating_sub(known.told_at.0) >= repeat) =>
             {
                 (Event::Repeated, known.since)
             }

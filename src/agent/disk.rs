@@ -8,6 +8,8 @@ use std::path::Path;
 const WINDOW_MICROS: i64 = 3600 * 1_000_000;
 /// Less than this tells no rate.
 const SPAN_MIN_MICROS: i64 = 300 * 1_000_000;
+/// With less free than this a disk is full, whether or not it still fills: no server writes on for long.
+const FULL_BYTES: u64 = 16 << 20;
 /// Samples are kept this far apart: a few hundred for the window.
 const APART_MICROS: i64 = 10 * 1_000_000;
 
@@ -48,6 +50,9 @@ impl DiskTrend {
     /// Seconds until it is full. `None` if it does not fill, or that cannot be told yet.
     pub fn full_in_seconds(&self) -> Option<i64> {
         let ((since, then), (until, now)) = (self.samples.front()?, self.samples.back()?);
+        if *now < FULL_BYTES {
+            return Some(0);
+        }
         let span = until.0 - since.0;
         if span < SPAN_MIN_MICROS || then <= now {
             return None;
@@ -65,7 +70,7 @@ mod tests {
     fn trend(samples: &[(i64, u64)]) -> Option<i64> {
         let mut trend = DiskTrend::default();
         for (seconds, free) in samples {
-            trend.note(Micros(seconds * 1_000_000), *free);
+            trend.note(Micros(seconds * 1_000_000), free << 30);
         }
         trend.full_in_seconds()
     }
@@ -81,6 +86,11 @@ mod tests {
         assert_eq!(trend(&[(0, 1000), (600, 1000)]), None);
         assert_eq!(trend(&[(0, 1000), (600, 2000)]), None);
         assert_eq!(trend(&[(7200, 1000), (0, 900)]), None);
+    }
+
+    #[test]
+    fn a_disk_that_is_full_stays_so_although_it_fills_no_more() {
+        assert_eq!(trend(&[(0, 0), (3600, 0)]), Some(0));
     }
 
     #[test]

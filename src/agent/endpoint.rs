@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// What is served: the last word of each stream.
@@ -59,12 +60,12 @@ async fn metrics_page(State(board): State<Arc<Board>>) -> Response {
     }
 }
 
-/// The process is alive while each of its streams has somebody who looks after it.
+/// The process is alive while each of its streams has somebody who looks after it, and is heard of.
 async fn alive(State(board): State<Arc<Board>>) -> Response {
     let gone: Vec<_> = board
         .healths
         .iter()
-        .filter(|health| health.has_changed().is_err())
+        .filter(|health| is_deserted(health))
         .map(|health| health.borrow().stream.clone())
         .collect();
     match gone.is_empty() {
@@ -75,6 +76,11 @@ async fn alive(State(board): State<Arc<Board>>) -> Response {
         )
             .into_response(),
     }
+}
+
+/// Whether nobody looks after a stream any more: its task is gone, or hangs.
+pub fn is_deserted(health: &watch::Receiver<Health>) -> bool {
+    health.has_changed().is_err() || health.borrow().is_overdue(Instant::now())
 }
 
 /// The agent is ready when the last run of each stream did what it was to do.

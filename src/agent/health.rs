@@ -6,6 +6,7 @@ use crate::store::BreakerState;
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Its name in the state directory.
 pub const HEALTH_NAME: &str = "health.json";
@@ -101,6 +102,9 @@ pub struct Health {
     pub server_up: Option<bool>,
     /// Why nothing is archived at the moment although something waits.
     pub paused: Option<String>,
+    /// When something is heard again at the latest, unless the archiver hangs.
+    #[serde(skip)]
+    pub next_word_by: Option<Instant>,
     /// The alarms that are raised.
     pub alarms: Vec<Raised>,
     /// What the last look at server and history found alarming, beside what the other fields tell.
@@ -116,6 +120,11 @@ impl Health {
             (None, Some(why)) => why,
             (None, None) => "the archiver is at it",
         }
+    }
+
+    /// Whether it has told nothing for so long that it must hang.
+    pub fn is_overdue(&self, now: Instant) -> bool {
+        self.next_word_by.is_some_and(|by| now > by)
     }
 
     /// Whether the last run did what it was to do, or had reason to wait.

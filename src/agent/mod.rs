@@ -21,6 +21,10 @@
 //! | the server does not answer | archiving goes on from its files; alarm `server_unreachable`; nothing is rotated |
 //! | a hook | tried again for ten minutes, then only logged |
 //! | this process | the next one finds out everything anew; `health.json` keeps it from telling the same alarms again |
+//! | a stream's task, or it hangs | `/healthz` says so, and systemd's watchdog ends the process |
+//!
+//! A run may last for hours. Meanwhile the stream is looked at as before (`survey`): alarms are raised, limits fall when danger
+//! comes, and no further file is begun when the moment is no longer a good one.
 //!
 //! Nothing gives up for good, and nothing is skipped without a record and an alarm.
 
@@ -40,13 +44,4 @@ pub mod stream;
 mod survey;
 pub mod wake;
 
-use crate::model::Micros;
-use std::sync::Arc;
-
-/// The time of day, from the system; from a test's own clock where hours must pass in milliseconds.
-pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
-
-/// The system's clock.
-pub fn system_clock() -> Clock {
-    Arc::new(Micros::now)
-}
+pub use crate::sync::{Clock, system_clock};

@@ -81,6 +81,13 @@ impl Default for Policy {
     }
 }
 
+impl Policy {
+    /// The quiet hours that `time` is in, if it is in any.
+    pub fn quiet_window(&self, time: Time) -> Option<&QuietWindow> {
+        self.quiet.iter().find(|window| window.holds(time))
+    }
+}
+
 /// What the decision depends on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Moment {
@@ -127,7 +134,7 @@ pub fn decide(policy: &Policy, moment: &Moment) -> Decision {
     if moment.urgent || moment.waiting == 0 {
         return Decision::Run;
     }
-    if let Some(window) = policy.quiet.iter().find(|window| window.holds(moment.time)) {
+    if let Some(window) = policy.quiet_window(moment.time) {
         let (from, to) = (window.from.strftime("%H:%M"), window.to.strftime("%H:%M"));
         return wait(format!("quiet from {from} to {to} (pause)"), false);
     }

@@ -1,5 +1,6 @@
 //! The agent as a service: signals, systemd's notifications and its watchdog.
 
+use super::endpoint::is_deserted;
 use super::health::Health;
 use sd_notify::NotifyState;
 use std::time::Duration;
@@ -41,14 +42,15 @@ pub async fn asked_to_stop() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Feeds the watchdog, and renews the status line, until the process ends. The watchdog goes hungry when a stream's task is gone.
+/// Feeds the watchdog, and renews the status line, until the process ends. The watchdog goes hungry when a stream's task is
+/// gone, or hangs.
 pub async fn tend(healths: Vec<watch::Receiver<Health>>) {
     let watchdog = sd_notify::watchdog_enabled();
     let pause = watchdog.map_or(STATUS_EVERY, |time| {
         (time / WATCHDOG_PARTS).min(STATUS_EVERY)
     });
     loop {
-        let gone = healths.iter().any(|health| health.has_changed().is_err());
+        let gone = healths.iter().any(is_deserted);
         let status = status(&healths);
         if watchdog.is_some() && !gone {
             notify(&[NotifyState::Watchdog, NotifyState::Status(&status)]);

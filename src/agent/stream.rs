@@ -1,6 +1,5 @@
 //! The archiver of one stream, for as long as the process lives: it looks, decides, archives, and tells how it is.
 
-use super::Clock;
 use super::alarm::{AlarmBook, Thresholds};
 use super::disk::DiskTrend;
 use super::health::{self, Health};
@@ -8,10 +7,12 @@ use super::hooks::Message;
 use super::schedule::{self, Decision, Moment, Policy};
 use super::sight::{Ask, RotationRule, Sight};
 use super::wake::Watch;
+use crate::model::Micros;
 use crate::source::Source;
 use crate::store::{Breaker, SharedStore};
 use crate::sync::{Batch, Heads, Outcome, Settings, archive_once};
 use anyhow::Result;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +25,10 @@ use tokio::time::Instant;
 const SETTLE: Duration = Duration::from_millis(200);
 /// How long a run that is asked to end may take to finish what is in flight. What it leaves, the next process removes.
 const FAREWELL: Duration = Duration::from_secs(20);
+
+/// A stream that has told nothing for so long beyond its time hangs. A look takes seconds, each call to a store or a server has a
+/// deadline, and what it waits for it says before.
+pub(super) const WORD_GRACE: Duration = Duration::from_secs(600);
 
 /// Opens the store; called again until it succeeds.
 pub type OpenStore = Box<dyn Fn() -> BoxFuture<'static, Result<SharedStore>> + Send + Sync>;
@@ -56,8 +61,6 @@ pub struct StreamAgent {
     pub notices: Option<mpsc::Sender<Message>>,
     /// The host's name.
     pub host: String,
-    /// The time.
-    pub clock: Clock,
 }
 
 /// One at work.
@@ -95,10 +98,11 @@ impl Tending {
         let health = Health {
             stream: agent.name.clone(),
             url: agent.url.clone(),
-            started_at: (agent.clock)(),
+            started_at: (agent.settings.clock)(),
             last_success_at: before.last_success_at,
             last_archived_at: before.last_archived_at,
             alarms: before.alarms.clone(),
+            next_word_by: Some(std::time::Instant::now() + WORD_GRACE),
             ..Health::default()
         };
         let (told, hear) = watch::channel(health.clone());
@@ -114,6 +118,11 @@ impl Tending {
             yielding_since: None,
         };
         (tending, hear)
+    }
+
+    /// How it is.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Runs until `stop` is true, or its sender is gone.
@@ -140,7 +149,10 @@ impl Tending {
                     Err(error) => {
                         tracing::warn!(stream = self.agent.name, %error, "the binlogs are only polled for a while");
                         watch = None;
-                        tokio::time::sleep(self.agent.policy.poll).await;
+                        tokio::select! {
+                            _ = stop.changed() => break,
+                            () = tokio::time::sleep(next.pause) => {}
+                        }
                     }
                 },
             }
@@ -174,7 +186,7 @@ impl Tending {
 
     /// Looks, archives if it is time to, and tells how it went.
     pub async fn cycle(&mut self) -> Next {
-        let begun_at = (self.agent.clock)();
+        let begun_at = self.now();
         let looked = self.look().await;
         let mut paused = None;
         let result = match looked {
@@ -196,22 +208,31 @@ impl Tending {
         }
         self.health.paused = paused;
         let next = self.account(result, begun_at);
-        self.tell();
+        self.tell(next.pause);
         next
     }
 
-    fn decide(&self) -> Decision {
-        let urgent = self.is_urgent();
-        self.agent.settings.pace.set_urgent(urgent);
-        let time = jiff::Timestamp::from_microsecond((self.agent.clock)().0)
+    pub(super) fn now(&self) -> Micros {
+        (self.agent.settings.clock)()
+    }
+
+    /// The time of day here.
+    fn time_of_day(&self) -> jiff::civil::Time {
+        jiff::Timestamp::from_microsecond(self.now().0)
             .unwrap_or_default()
             .to_zoned(jiff::tz::TimeZone::system())
-            .time();
+            .time()
+    }
+
+    /// Whether this is a moment to archive. In danger, the limits fall at once.
+    pub(super) fn decide(&self) -> Decision {
+        let urgent = self.is_urgent();
+        self.agent.settings.pace.set_urgent(urgent);
         let sight = self.sight();
         schedule::decide(
             &self.agent.policy,
             &Moment {
-                time,
+                time: self.time_of_day(),
                 waiting: self.health.backlog.segments,
                 urgent,
                 breaker_closed_for: self.agent.breaker.closed_for(),
@@ -229,16 +250,7 @@ impl Tending {
         let mut outcome = None;
         let first = self.health.totals.runs == 0;
         if self.health.backlog.segments > 0 || first || self.health.failed_in_a_row > 0 {
-            let store = match &self.store {
-                Some(store) => Arc::clone(store),
-                None => {
-                    let store = (self.agent.open)().await?;
-                    self.store = Some(Arc::clone(&store));
-                    store
-                }
-            };
-            let done = archive_once(&seen.source, seen.batch, store, &self.agent.settings).await;
-            outcome = Some(match done {
+            outcome = Some(match self.run_and_look(seen).await {
                 Ok(outcome) => outcome,
                 Err(error) => {
                     let journal = self.journal()?;
@@ -250,11 +262,36 @@ impl Tending {
         Ok(outcome)
     }
 
+    /// One run, and looks while it lasts.
+    async fn run_and_look(&mut self, seen: Seen) -> Result<Outcome> {
+        let settings = self.agent.settings.clone();
+        settings.hold.store(false, Ordering::Relaxed);
+        let opening: BoxFuture<'static, Result<SharedStore>> = match &self.store {
+            Some(store) => futures::future::ready(Ok(Arc::clone(store))).boxed(),
+            None => (self.agent.open)(),
+        };
+        let mut opened = None;
+        let run = async {
+            let store = Arc::clone(opened.insert(opening.await?));
+            archive_once(&seen.source, seen.batch, store, &settings).await
+        };
+        let done = tokio::select! {
+            done = run => done,
+            never = self.keep_looking() => match never {},
+        };
+        self.store = opened.or(self.store.take());
+        done
+    }
+
+    /// Closes the active file if that is due. Not in quiet hours: it would only wait then, and FLUSH waits for backup locks.
     async fn rotate(&mut self) {
         let (Some(ask), Some(after)) = (&self.agent.ask, self.agent.policy.rotate_after) else {
             return;
         };
-        let waiting = self.health.backlog.lag_seconds((self.agent.clock)());
+        if !self.is_urgent() && self.agent.policy.quiet_window(self.time_of_day()).is_some() {
+            return;
+        }
+        let waiting = self.health.backlog.lag_seconds(self.now());
         let rule = RotationRule {
             after,
             oldest_waiting_age: waiting.map(Duration::from_secs),

@@ -2,6 +2,7 @@
 
 use super::alarm::{Alarm, AlarmKind, Severity};
 use super::health::{Backlog, Blemishes};
+use super::schedule::Decision;
 use super::sight::{FileSeen, Sight};
 use super::stream::{Seen, Tending};
 use crate::index::{EntryRow, Index};
@@ -13,18 +14,49 @@ use crate::sync::dead_letter::{self, Patience};
 use crate::sync::journal::Journal;
 use crate::sync::{Batch, read_batch_with};
 use anyhow::{Context as _, Result};
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often the server is asked, at most.
-const ASK_EVERY: Duration = Duration::from_secs(15);
+/// The server is asked at most this often, and a stream is looked at this often while a run lasts; more often only where a
+/// shorter `poll` asks for it.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// For this long after it was recorded, a hole, a gap, damage or a branch is alarming. `status` names it for ever.
 const FRESH_MICROS: i64 = 24 * 3600 * 1_000_000;
 /// Most recent findings looked at for their age; the counts are of all.
 const FRESH_MAX: usize = 1000;
 
 impl Tending {
+    /// While a run lasts: looks again, and tells how it is. When danger comes, the limits fall; when the moment is no longer a good
+    /// one, no further file is begun. A run may take hours, and none of that must wait for its end.
+    pub(super) async fn keep_looking(&mut self) -> Infallible {
+        let pause = self.look_every();
+        loop {
+            tokio::time::sleep(pause).await;
+            if let Err(error) = self.look_again().await {
+                // The run meets the same, and is told of.
+                tracing::debug!(
+                    stream = self.agent.name,
+                    error = format!("{error:#}"),
+                    "a look failed"
+                );
+            }
+            let waits = matches!(self.decide(), Decision::Wait { .. });
+            self.agent.settings.hold.store(waits, Ordering::Relaxed);
+            self.note_breaker();
+            self.tell(pause);
+        }
+    }
+
+    async fn look_again(&mut self) -> Result<()> {
+        let source = Source::open(&self.agent.source)?;
+        let letters = self.journal()?.dead_letters()?;
+        let batch = read_batch_with(&source, &mut self.heads, &letters)?;
+        self.take_in(&batch).await
+    }
+
     /// Lists the files, counts what waits, and asks the server.
     pub(super) async fn look(&mut self) -> Result<Seen> {
         let source = Source::open(&self.agent.source)?;
@@ -39,19 +71,25 @@ impl Tending {
             Ok(batch) => batch,
             Err(error) => return Err(self.blame(&journal, error)),
         };
-        self.count(&batch)?;
+        self.take_in(&batch).await?;
+        Ok(Seen { source, batch })
+    }
+
+    /// What the files, the server and the disk tell.
+    async fn take_in(&mut self, batch: &Batch) -> Result<()> {
+        self.count(batch)?;
         let files: Vec<FileSeen> = batch
             .files()
             .map(|(file, size, closed)| (file.clone(), size, closed))
             .collect();
         self.ask(&files).await;
-        let now = (self.agent.clock)();
+        let now = self.now();
         if let Some(dir) = batch.dir() {
             self.disk.look(dir, now);
         }
         self.health.time_to_disk_full_seconds = self.disk.full_in_seconds();
         self.expire(now);
-        Ok(Seen { source, batch })
+        Ok(())
     }
 
     pub(super) fn journal(&self) -> Result<Journal> {
@@ -77,7 +115,7 @@ impl Tending {
             time: self.agent.policy.dead_letter_after,
         };
         let (path, reason) = (at_fault.0, at_fault.1.as_str());
-        let now = (self.agent.clock)();
+        let now = self.now();
         let blamed = self
             .index()
             .and_then(|index| dead_letter::blame(journal, &index, (path, reason), patience, now));
@@ -120,7 +158,7 @@ impl Tending {
             } += 1;
         }
         self.health.blemishes = blemishes;
-        self.health.findings = fresh(&index, &unsound, (self.agent.clock)())?;
+        self.health.findings = fresh(&index, &unsound, self.now())?;
         Ok(())
     }
 
@@ -128,7 +166,8 @@ impl Tending {
         let Some(ask) = self.agent.ask.clone() else {
             return;
         };
-        let asked_lately = |(at, _): &(Instant, _)| at.elapsed() < ASK_EVERY;
+        let every = self.look_every();
+        let asked_lately = |(at, _): &(Instant, _)| at.elapsed() < every;
         if !self.sight.as_ref().is_some_and(asked_lately) {
             self.sight = Some((Instant::now(), ask.look(files).await));
         }
@@ -146,6 +185,10 @@ impl Tending {
                 ),
             }),
         }
+    }
+
+    fn look_every(&self) -> Duration {
+        LOOK_EVERY.min(self.agent.policy.poll)
     }
 
     pub(super) fn sight(&self) -> Option<&Sight> {

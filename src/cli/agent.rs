@@ -142,7 +142,6 @@ fn stream_agent(
         repeat: orders.agent.repeat,
         notices,
         host: host_name(),
-        clock: system_clock(),
     })
 }
 
@@ -216,7 +215,13 @@ fn summary(health: &Health) -> String {
 pub async fn run(global: &Global, orders: Orders) -> Result<Exit> {
     // What is wrong from the start is told at once, not in a log: a path, a hook, an address that is taken.
     for stream in &orders.streams {
-        Source::open(&stream.source).with_context(|| format!("stream {}", stream.name))?;
+        match Source::open(&stream.source) {
+            Ok(_) => {}
+            Err(error) if error.is_absence() => {
+                tracing::warn!(stream = stream.name, %error, "no binlogs yet: they are waited for");
+            }
+            Err(error) => return Err(error).with_context(|| format!("stream {}", stream.name)),
+        }
     }
     let (notices, _telling) = start_hooks(&orders.agent)?;
     let (stop, stopped) = watch::channel(false);

@@ -100,6 +100,20 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// Whether there is nothing yet where a server's binlogs should be: one that begins makes it.
+    pub fn is_absence(&self) -> bool {
+        match self {
+            SourceError::NoIndex(_) => true,
+            SourceError::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            SourceError::ManyIndexes { .. }
+            | SourceError::NotAnIndex { .. }
+            | SourceError::BadLine { .. }
+            | SourceError::ListedButMissing { .. }
+            | SourceError::Changed { .. }
+            | SourceError::Refused { .. } => false,
+        }
+    }
+
     /// An [`SourceError::Io`] with the advice that fits its kind.
     pub fn io(verb: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> SourceError {
         let hint = match source.kind() {

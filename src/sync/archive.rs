@@ -1,5 +1,6 @@
 //! One run of the archiver: everything that is closed and not archived yet, in order.
 
+use super::clock::{Clock, system_clock};
 use super::commit::Committer;
 use super::compress::CompressPool;
 use super::journal::{Interrupt, Journal, Uninterrupted};
@@ -15,7 +16,6 @@ use crate::binlog::Flavour;
 use crate::index::Index;
 use crate::ledger::record::Body;
 use crate::ledger::{FORMAT, LedgerState, Line, StreamFile};
-use crate::model::Micros;
 use crate::segment::{FRAME_SIZE_DEFAULT, Recipients};
 use crate::source::Source;
 use crate::store::SharedStore;
@@ -58,6 +58,10 @@ pub struct Settings {
     pub pace: Arc<Pace>,
     /// Set when the process is about to end: no further file is begun.
     pub stop: Arc<AtomicBool>,
+    /// Set when the moment is no longer a good one: no further file is begun in this run.
+    pub hold: Arc<AtomicBool>,
+    /// The time of day.
+    pub clock: Clock,
     /// Who wants to know how far it is.
     pub progress: Arc<dyn Progress>,
 }
@@ -92,6 +96,8 @@ impl Settings {
             interrupt: Arc::new(Uninterrupted),
             pace: Arc::default(),
             stop: Arc::default(),
+            hold: Arc::default(),
+            clock: system_clock(),
             progress: Arc::new(Silent),
         }
     }
@@ -104,6 +110,8 @@ pub struct Outcome {
     pub archived: Vec<(String, u64)>,
     /// How many it found archived by another archiver meanwhile.
     pub by_another: usize,
+    /// How many it did not begin, because it was to stop or to hold.
+    pub left: usize,
     /// Bytes of the files it archived.
     pub bytes: u64,
     /// Bytes of the objects it made.
@@ -243,7 +251,7 @@ pub(super) async fn open_stream(
                 stream_id: uuid::Uuid::new_v4(),
                 flavour,
                 basename: first_basename(&first.0.file),
-                created_at: Micros::now(),
+                created_at: (settings.clock)(),
             };
             match stream::create(&store, &file).await {
                 // Another archiver began it at the same moment: then that is the stream.
@@ -267,6 +275,7 @@ pub(super) async fn open_stream(
         consent,
         archiver,
         interrupt,
+        clock: Arc::clone(&settings.clock),
     })
 }
 

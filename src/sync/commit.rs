@@ -1,5 +1,6 @@
 //! Creating the record of an uploaded segment: in order, once, whoever else does the same at the same time.
 
+use super::clock::Clock;
 use super::journal::{Interrupt, Journal, around};
 use super::likeness::{Likeness, likeness};
 use super::pipeline::Uploaded;
@@ -8,7 +9,7 @@ use crate::binlog::{Ending, Summary};
 use crate::index::{Index, Step};
 use crate::ledger::record::{Body, ClosedBy, DamagedRecord, ObjectRecord, Record};
 use crate::ledger::{FORMAT, LedgerState, Line, SegmentRecord, record_key};
-use crate::model::{FileName, Incarnation, Micros, Seq};
+use crate::model::{FileName, Incarnation, Seq};
 use crate::store::{Checksums, SharedStore};
 use crate::stream::Stream;
 use anyhow::{Context as _, Result, bail};
@@ -33,6 +34,8 @@ pub struct Committer {
     pub archiver: String,
     /// The tests' way to stop a run anywhere.
     pub interrupt: Arc<dyn Interrupt>,
+    /// The time of day.
+    pub clock: Clock,
 }
 
 /// How a segment came into the ledger.
@@ -90,7 +93,7 @@ impl Committer {
                     arrival.file
                 );
             }
-            let now = Micros::now();
+            let now = (self.clock)();
             let by = Signature {
                 archiver: &self.archiver,
                 now,

@@ -11,7 +11,7 @@ use super::plan::Seen;
 use super::run::upload_one;
 use crate::ledger::record::{Body, SupersedeReason, SupersedeRecord};
 use crate::ledger::{Entry, EntryState, Line};
-use crate::model::{FileName, GtidSet, Micros, Seq};
+use crate::model::{FileName, GtidSet, Seq};
 use crate::source::Source;
 use crate::store::SharedStore;
 use anyhow::{Context as _, Result, bail};
@@ -196,7 +196,7 @@ async fn supersede(
         committer.check_object(uploaded).await?;
         let by = Signature {
             archiver: &committer.archiver,
-            now: Micros::now(),
+            now: (committer.clock)(),
         };
         let segment = segment_record(
             &state,

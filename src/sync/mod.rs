@@ -40,6 +40,7 @@
 //! --orphans` lists those. Under Object Lock, objects of failed attempts stay until their lock ends. Nothing else.
 
 pub mod archive;
+pub mod clock;
 pub mod commit;
 pub mod compress;
 pub mod dead_letter;
@@ -59,6 +60,7 @@ pub mod purge;
 mod run;
 
 pub use archive::{Outcome, Settings, archive_once};
+pub use clock::{Clock, system_clock};
 pub use listed::{Batch, Heads, read_batch, read_batch_with};
 pub use pace::Pace;
 pub use place::Refusal;

@@ -9,7 +9,7 @@ use super::pipeline::{self, Format, OnRead, Uploaded};
 use super::place::Arrival;
 use super::plan::{Plan, Seen};
 use crate::ledger::{LedgerState, SEGMENTS_PREFIX};
-use crate::model::{FileName, GtidSet, Incarnation, Micros, ObjectKey};
+use crate::model::{FileName, GtidSet, Incarnation, ObjectKey};
 use crate::source::{Listing, Source, SourceError, SourceFile};
 use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
@@ -42,30 +42,24 @@ impl Run<'_> {
     /// Uploads several files at a time, and commits them in order. After a failure nothing more begins or is committed,
     /// and what was in flight is waited for and removed: an upload that is merely dropped might still land.
     pub(super) async fn archive(&mut self, seen: &[Seen], plan: &Plan) -> Result<()> {
-        let progress = Arc::clone(&self.settings.progress);
-        progress.planned(
-            plan.next.len(),
-            plan.next
-                .iter()
-                .filter_map(|n| seen.get(*n))
-                .map(|file| file.size)
-                .sum(),
-        );
-        let on_read: OnRead = Arc::new(move |bytes| progress.read(bytes));
+        let on_read = self.announce(seen, plan);
         let (committer, pool, format, source) =
             (&self.committer, &self.pool, &self.format, self.source);
         let stop = &AtomicBool::new(false);
-        let ending = &self.settings.stop;
+        let (ending, hold) = (&self.settings.stop, &self.settings.hold);
         let upload = |n: usize| {
             let on_read = Arc::clone(&on_read);
             async move {
-                if stop.load(Ordering::Relaxed) || ending.load(Ordering::Relaxed) {
-                    return (n, Ok(None));
+                if [stop, ending, hold]
+                    .iter()
+                    .any(|flag| flag.load(Ordering::Relaxed))
+                {
+                    // For good: a file after one that was left out would pass it over.
+                    stop.store(true, Ordering::Relaxed);
+                    return (n, Ok(Upload::NotBegun));
                 }
-                (
-                    n,
-                    upload_one(committer, source, pool, format, &seen[n], on_read).await,
-                )
+                let uploaded = upload_one(committer, source, pool, format, &seen[n], on_read).await;
+                (n, uploaded.map(Upload::of))
             }
         };
         let mut uploads = futures::stream::iter(plan.next.iter().copied())
@@ -74,15 +68,19 @@ impl Run<'_> {
         let mut failed: Option<anyhow::Error> = None;
         while let Some((n, uploaded)) = uploads.next().await {
             let result = match uploaded {
-                Ok(None) => continue,
-                Ok(Some(uploaded)) if failed.is_some() => {
+                Ok(Upload::Purged) => continue,
+                Ok(Upload::NotBegun) => {
+                    self.outcome.left += 1;
+                    continue;
+                }
+                Ok(Upload::Done(uploaded)) if failed.is_some() || self.outcome.left > 0 => {
                     committer
                         .discard(&uploaded.key)
                         .await
                         .unwrap_or_else(|e| tracing::warn!("removed by the next run: {e:#}"));
                     continue;
                 }
-                Ok(Some(uploaded)) => {
+                Ok(Upload::Done(uploaded)) => {
                     let files = (&self.listing, self.put_aside.as_slice());
                     let committed = commit_one(committer, files, seen, plan, n, &uploaded).await;
                     committed.map(|committed| self.outcome.add(&seen[n], &uploaded, committed))
@@ -109,9 +107,33 @@ impl Run<'_> {
         Err(e)
     }
 
+    /// Says how much there is to do, and gives what tells how much of it is done.
+    fn announce(&self, seen: &[Seen], plan: &Plan) -> OnRead {
+        let progress = Arc::clone(&self.settings.progress);
+        let files = plan.next.iter().filter_map(|n| seen.get(*n));
+        progress.planned(plan.next.len(), files.map(|file| file.size).sum());
+        Arc::new(move |bytes| progress.read(bytes))
+    }
+
     /// Brings `state.json` up to date.
     pub(super) fn write_manifest(&self) -> Result<()> {
         write_manifest(&self.committer, self.settings)
+    }
+}
+
+/// What became of a file whose turn it was.
+enum Upload {
+    /// The run is to stop, or to hold.
+    NotBegun,
+    /// It was purged before it could be opened.
+    Purged,
+    /// It is in the store.
+    Done(Box<Uploaded>),
+}
+
+impl Upload {
+    fn of(uploaded: Option<Uploaded>) -> Upload {
+        uploaded.map_or(Upload::Purged, |uploaded| Upload::Done(Box::new(uploaded)))
     }
 }
 
@@ -153,7 +175,7 @@ pub(super) async fn upload_one(
     let key = fresh_key(&file.listed.file.to_string(), !format.recipients.is_empty())?;
     committer
         .journal
-        .begin(&key, &file.listed.file.to_string(), Micros::now())?;
+        .begin(&key, &file.listed.file.to_string(), (committer.clock)())?;
     let uploaded = pipeline::upload(&committer.store, opened, key, format, pool, on_read).await?;
     Ok(Some(uploaded))
 }
@@ -257,7 +279,7 @@ fn write_manifest(committer: &Committer, settings: &Settings) -> Result<()> {
     });
     let manifest = Manifest {
         last_archived,
-        updated_at: Micros::now(),
+        updated_at: (settings.clock)(),
     };
     around(&*settings.interrupt, "manifest.write", || {
         manifest::write(&settings.state_dir, &manifest)

@@ -88,7 +88,7 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn daemon_command(archive: &Archive, source: &Path) -> Command {
+pub fn daemon_command(archive: &Archive, source: &Path) -> Command {
     let mut command = tools::binlogfs();
     command
         .args(["archive", "--to", &archive.url(), "--poll", "1h"])
@@ -267,4 +267,17 @@ fn a_configuration_with_mistakes_names_all_of_them_and_the_example_is_right() {
             assert!(said.contains(part), "{part}: {said}");
         }
     }
+}
+
+#[test]
+fn a_daemon_waits_for_a_server_that_has_not_begun() {
+    let archive = Archive::encrypted();
+    let daemon = Daemon::start(daemon_command(&archive, &archive.data()), true);
+    until("it says what it waits for", || {
+        daemon.get("/readyz").1.contains("has no binlog index file")
+    });
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    server.rotate(2, 1000);
+    until("what begins is archived", || archived(&archive) == 1);
+    assert_eq!(daemon.stop(), Some(0));
 }

@@ -28,7 +28,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const ROTATION: Duration = Duration::from_secs(300);
 
 /// The system's time when the test began, and tokio's, which is simulated, since then.
-fn simulated_clock() -> Clock {
+pub(super) fn simulated_clock() -> Clock {
     let (began_at, began) = (Micros::now(), Instant::now());
     Arc::new(move || Micros(began_at.0 + began.elapsed().as_micros() as i64))
 }
@@ -61,6 +61,7 @@ async fn an_hour_without_the_store_keeps_the_order_hammers_nobody_and_alarms_onc
     let (notices, mut heard) = mpsc::channel(1000);
     let mut settings = Settings::new(temp.path().join("state"));
     settings.consent.unencrypted = true;
+    settings.clock = simulated_clock();
     let agent = StreamAgent {
         name: "orders".to_owned(),
         url: "memory".to_owned(),
@@ -84,7 +85,6 @@ async fn an_hour_without_the_store_keeps_the_order_hammers_nobody_and_alarms_onc
         repeat: Duration::from_secs(4 * 3600),
         notices: Some(notices),
         host: "here".to_owned(),
-        clock: simulated_clock(),
     };
     let (mut tending, health) = Tending::new(agent);
     let (begun, mut rotated_at) = (Instant::now(), Instant::now());
