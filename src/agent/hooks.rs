@@ -1,4 +1,5 @@
-//! Telling people of alarms: a webhook, a command, or both. Each notice goes to both once, tried again for a while.
+//! Telling people of alarms: a webhook, a command, or both. Each notice goes to both once, tried again for a while. Each has a
+//! queue of its own: a webhook that does not answer must not keep the command from paging somebody.
 
 use super::alarm::Notice;
 use crate::model::Micros;
@@ -112,40 +113,84 @@ impl Ways {
     /// When no HTTP client can be made.
     pub fn start(self) -> Result<(mpsc::Sender<Message>, JoinHandle<()>), HookError> {
         let (sender, mut queue) = mpsc::channel::<Message>(QUEUE_MAX);
-        let client = match &self.webhook {
-            None => None,
-            Some(_) => Some(client()?),
+        let (mut queues, mut ways) = (Vec::new(), Vec::new());
+        let mut add = |way: Way| {
+            let (bodies, waiting) = mpsc::channel(QUEUE_MAX);
+            queues.push((way.name(), bodies));
+            ways.push(way.tell_all(waiting));
         };
+        if let Some(url) = self.webhook {
+            add(Way::Webhook(client()?, url));
+        }
+        if let [program, arguments @ ..] = self.command.as_slice() {
+            add(Way::Command(program.clone(), arguments.to_vec()));
+        }
         let telling = tokio::spawn(async move {
-            while let Some(message) = queue.recv().await {
-                self.tell(client.as_ref(), &message).await;
-            }
+            let distribute = async move {
+                while let Some(message) = queue.recv().await {
+                    hand_out(&message, &queues);
+                }
+            };
+            futures::future::join(distribute, futures::future::join_all(ways)).await;
         });
         Ok((sender, telling))
     }
+}
 
-    async fn tell(&self, client: Option<&reqwest::Client>, message: &Message) {
-        let body = match serde_json::to_vec(message) {
-            Ok(body) => body,
-            Err(error) => return tracing::error!(%error, "an alarm cannot be written as JSON"),
-        };
-        if let (Some(client), Some(url)) = (client, &self.webhook) {
-            let post = || post(client, url, body.clone());
-            persist("webhook", post).await;
+/// Puts a message into the queue of each way.
+fn hand_out(message: &Message, queues: &[(&str, mpsc::Sender<Vec<u8>>)]) {
+    let body = match serde_json::to_vec(message) {
+        Ok(body) => body,
+        Err(error) => return tracing::error!(%error, "an alarm cannot be written as JSON"),
+    };
+    for (what, queue) in queues {
+        if queue.try_send(body.clone()).is_err() {
+            tracing::error!(what, "too many alarms wait to be told: this one is not");
         }
-        if let [program, arguments @ ..] = self.command.as_slice() {
-            let call = || {
-                let (program, arguments, body) =
-                    (program.clone(), arguments.to_vec(), body.clone());
-                async move {
-                    let run = move || run(&program, &arguments, &body);
-                    tokio::task::spawn_blocking(run)
-                        .await
-                        .unwrap_or_else(|e| Err(e.to_string()))
+    }
+}
+
+/// One way to tell.
+enum Way {
+    Webhook(reqwest::Client, String),
+    /// A program and its arguments.
+    Command(String, Vec<String>),
+}
+
+impl Way {
+    fn name(&self) -> &'static str {
+        match self {
+            Way::Webhook(..) => "webhook",
+            Way::Command(..) => "command",
+        }
+    }
+
+    /// Tells what is in the queue, in its order, until it is closed.
+    async fn tell_all(self, mut queue: mpsc::Receiver<Vec<u8>>) {
+        while let Some(body) = queue.recv().await {
+            match &self {
+                Way::Webhook(client, url) => {
+                    persist(self.name(), || post(client, url, body.clone())).await;
                 }
-            };
-            persist("command", call).await;
+                Way::Command(program, arguments) => {
+                    persist(self.name(), || call(program, arguments, &body)).await;
+                }
+            }
         }
+    }
+}
+
+fn call(
+    program: &str,
+    arguments: &[String],
+    body: &[u8],
+) -> impl Future<Output = Result<(), String>> + use<> {
+    let (program, arguments, body) = (program.to_owned(), arguments.to_vec(), body.to_vec());
+    async move {
+        let run = move || run(&program, &arguments, &body);
+        tokio::task::spawn_blocking(run)
+            .await
+            .unwrap_or_else(|e| Err(e.to_string()))
     }
 }
 
@@ -217,5 +262,60 @@ where
                 pause *= 3;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::alarm::{Alarm, AlarmKind, Event, Severity};
+    use super::*;
+
+    fn message(kind: AlarmKind) -> Message {
+        Message {
+            stream: "orders".to_owned(),
+            url: "memory".to_owned(),
+            host: "here".to_owned(),
+            at: Micros(0),
+            notice: Notice {
+                event: Event::Raised,
+                alarm: Alarm {
+                    kind,
+                    severity: Severity::Critical,
+                    text: "...".to_owned(),
+                },
+                since: Micros(0),
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn a_webhook_that_hangs_does_not_keep_the_command_from_telling() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        let address = silent.local_addr().expect("bound");
+        let dir = tempfile::tempdir().expect("a directory");
+        let heard = dir.path().join("heard");
+        let command = format!("cat >> {0}; echo >> {0}", heard.display());
+        let ways = Ways {
+            webhook: Some(format!("http://{address}/")),
+            command: ["sh", "-c", command.as_str()].map(str::to_owned).to_vec(),
+        };
+        let (notices, telling) = ways.start().expect("starts");
+        for kind in [AlarmKind::Lag, AlarmKind::Expiry] {
+            notices.send(message(kind)).await.expect("taken");
+        }
+        let both = async {
+            loop {
+                let text = std::fs::read_to_string(&heard).unwrap_or_default();
+                if text.contains("\"lag\"") && text.contains("\"expiry\"") {
+                    return;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        // The webhook has not even given up its first try by then.
+        tokio::time::timeout(TIMEOUT, both)
+            .await
+            .expect("both are told");
+        telling.abort();
     }
 }
