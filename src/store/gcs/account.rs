@@ -86,3 +86,87 @@ impl Account {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::process::Command;
+
+    /// Where google-cloud-auth looks for the metadata server of the host.
+    const METADATA_HOST: &str = "GCE_METADATA_HOST";
+    const TEST: &str = "an_expired_token_is_replaced_by_one_that_was_asked_for_anew";
+
+    /// A metadata server that gives another token at each request.
+    fn metadata_server() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let address = listener.local_addr().expect("bound").to_string();
+        std::thread::spawn(move || {
+            for (n, stream) in listener.incoming().enumerate() {
+                let mut stream = stream.expect("connected");
+                let mut request = [0; 4096];
+                let read = stream.read(&mut request).expect("a request");
+                let request = String::from_utf8_lossy(&request[..read]).to_lowercase();
+                assert!(
+                    request.contains("/service-accounts/default/token"),
+                    "{request}"
+                );
+                assert!(request.contains("metadata-flavor: google"), "{request}");
+                let body = format!(
+                    r#"{{"access_token":"token-{}","expires_in":3600,"token_type":"Bearer"}}"#,
+                    n + 1
+                );
+                let reply = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                stream.write_all(reply.as_bytes()).expect("sent");
+            }
+        });
+        address
+    }
+
+    async fn token(account: &Account) -> String {
+        let headers = account
+            .headers()
+            .await
+            .unwrap_or_else(|_| panic!("no token"));
+        let text = headers.get("authorization").expect("a token").to_str();
+        text.expect("text").to_owned()
+    }
+
+    #[test]
+    fn an_expired_token_is_replaced_by_one_that_was_asked_for_anew() {
+        if std::env::var_os(METADATA_HOST).is_none() {
+            // The environment is read by a library: it is set for a process that plays this test again.
+            let home = tempfile::tempdir().expect("a directory");
+            let output = Command::new(std::env::current_exe().expect("it runs"))
+                .args([TEST, "--nocapture"])
+                .env(METADATA_HOST, metadata_server())
+                .env_remove("GOOGLE_APPLICATION_CREDENTIALS")
+                .env("HOME", home.path())
+                .output()
+                .expect("it runs again");
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            return assert!(said.contains("1 passed"), "{said}");
+        }
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let account = Account::of_environment();
+            assert_eq!(token(&account).await, "Bearer token-1");
+            assert_eq!(
+                token(&account).await,
+                "Bearer token-1",
+                "one is enough for an hour"
+            );
+            account.forget().await;
+            assert_eq!(token(&account).await, "Bearer token-2");
+        });
+    }
+}
