@@ -1,7 +1,10 @@
 //! The archiver as a daemon: it archives what a server closes, says how it is, raises alarms, and ends when it is asked to.
 
-mod daemon;
+pub mod daemon;
 mod dead_letters;
+mod full_disk;
 mod hooks;
 mod live;
+mod long_run;
+pub mod manners;
 mod outage;

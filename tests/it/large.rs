@@ -15,10 +15,12 @@ use binlogfs::ledger::{Body, Line};
 use binlogfs::model::digest::Hasher;
 use binlogfs::model::{GtidSet, Sha256};
 use binlogfs::segment::{ObjectLayout, OpenSegment};
+use binlogfs::source::server::{Server as AskedServer, ServerError, ServerOptions};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -161,6 +163,9 @@ const SMALL_SESSIONS: usize = 8;
 /// transactions that waited for the huge one are written. The most it can be told.
 const SYNC_DELAY_MICROS: u32 = 1_000_000;
 
+/// Three questions one after the other, each with a deadline of five seconds or less and a connection that takes as long.
+const ASKED_MAX: Duration = Duration::from_secs(35);
+
 /// A server that has closed a file of more than 4 GiB, most of it one transaction, with small ones behind it.
 fn huge_transaction(dir: &Path) -> Server {
     // On disk, not in memory: the transaction is there twice, in the cache of its session and in the binlog.
@@ -178,11 +183,12 @@ fn huge_transaction(dir: &Path) -> Server {
     server.sql(&format!(
         "SET GLOBAL binlog_group_commit_sync_delay = {SYNC_DELAY_MICROS}"
     ));
-    let done = std::sync::atomic::AtomicBool::new(false);
+    let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        scope.spawn(|| ask_meanwhile(&server, &done));
         for _ in 0..SMALL_SESSIONS {
             scope.spawn(|| {
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                while !done.load(Ordering::Relaxed) {
                     server.sql(&"INSERT INTO d.t (v) VALUES (1);\n".repeat(3));
                 }
             });
@@ -191,10 +197,51 @@ fn huge_transaction(dir: &Path) -> Server {
             "INSERT INTO d.b WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {ROWS}) \
              SELECT n, REPEAT(RANDOM_BYTES(1024), {ROW_KIB}) FROM n"
         ));
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        done.store(true, Ordering::Relaxed);
     });
     server.flush_logs();
     server
+}
+
+/// Asks as the archiver does while a huge transaction is written, which holds the lock of the binlog: no question hangs, and what
+/// was not answered in time is not waited for again.
+fn ask_meanwhile(server: &Server, done: &AtomicBool) {
+    let asked = AskedServer::new(ServerOptions {
+        socket: Some(server.socket()),
+        user: Some("asking".to_owned()),
+        ..ServerOptions::default()
+    });
+    server.sql("CREATE USER asking@localhost; GRANT REPLICATION CLIENT ON *.* TO asking@localhost");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (mut longest, mut answered, mut given_up) = (Duration::ZERO, 0, 0);
+    while !done.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        let replies = runtime.block_on(async {
+            let active = asked.active_log().await.map(drop);
+            let logs = asked.binary_logs().await.map(drop);
+            let facts = asked.facts().await.map(drop);
+            [active, logs, facts]
+        });
+        longest = longest.max(begun.elapsed());
+        for reply in replies {
+            match reply {
+                Ok(()) => answered += 1,
+                Err(ServerError::Timeout { .. } | ServerError::StillWaiting { .. }) => {
+                    given_up += 1
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let sessions = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'asking'";
+        let sessions: usize = server.sql_value(sessions).parse().expect("a number");
+        // One for each kind of question that waits, and the one of the next.
+        assert!(sessions <= 4, "{sessions} connections: they pile up");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!(
+        "asked meanwhile: {answered} answered, {given_up} given up; three of them took {longest:.1?} at most"
+    );
+    assert!(longest < ASKED_MAX, "a question hung for {longest:.1?}");
 }
 
 /// The GTIDs that mysqlbinlog prints of `file` from `position` on.

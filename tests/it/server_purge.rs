@@ -1,8 +1,10 @@
 //! `purge-safe` on real servers: what the archive covers goes, and nothing else.
 
+use crate::agent::daemon::until;
+use crate::agent::manners::replicate;
 use crate::archive::Archive;
 use crate::mariadb::server::MariaDb;
-use crate::mysql::Server as MySql;
+use crate::mysql::{Options, Server as MySql};
 use serde_json::Value;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -97,6 +99,61 @@ fn what_the_archive_covers_is_printed_then_purged_in_steps() {
         "{again:#}"
     );
     archive.verify();
+}
+
+#[test]
+fn what_a_late_replica_has_not_read_stays_until_it_has() {
+    let mysql = MySql::new();
+    mysql.sql("CREATE DATABASE d; CREATE TABLE d.t (v LONGBLOB)");
+    for _ in 0..4 {
+        mysql.sql(&"INSERT INTO d.t VALUES (REPEAT('x', 1000000));".repeat(4));
+        mysql.flush_logs();
+    }
+    let archive = Archive::plain();
+    archive.archive(&mysql.datadir());
+    // It has no room for more than a part of the first file, and applies nothing.
+    let replica = Options::new()
+        .server_id(2)
+        .extra("--relay-log-space-limit=65536")
+        .extra("--max-relay-log-size=4096")
+        .start();
+    replicate(&replica, &mysql, "source_heartbeat_period = 1");
+    replica.sql("START REPLICA IO_THREAD");
+    until("the replica has no room", || {
+        let state = replica.sql_value("SHOW REPLICA STATUS");
+        state == "Waiting for the replica SQL thread to free relay log space"
+    });
+    let purge = || purge_safe(&archive, &mysql.datadir(), &mysql.socket(), &["--execute"]);
+    let (code, done, stderr) = purge();
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(done["purge_to"], "binlog.000004", "{done:#}");
+    let notes = done["notes"].to_string();
+    assert!(
+        notes.contains("1 connected") && notes.contains("the server kept the files"),
+        "{notes}"
+    );
+    let kept = names(&mysql);
+    // What is on its way to the replica is in no file any more: some megabytes.
+    assert!(
+        kept.len() > 3,
+        "the replica still reads the first or the second: {kept:?}"
+    );
+    replica.sql("START REPLICA SQL_THREAD");
+    let executed = mysql.sql_value("SELECT @@global.gtid_executed");
+    let caught_up = replica.sql_value(&format!(
+        "SELECT WAIT_FOR_EXECUTED_GTID_SET('{executed}', 60)"
+    ));
+    assert_eq!(caught_up, "0");
+    until("all of them go", || {
+        let (code, _, stderr) = purge();
+        assert_eq!(code, Some(0), "{stderr}");
+        names(&mysql) == ["binlog.000004", "binlog.000005"]
+    });
+    assert_eq!(
+        replica.sql_value("SELECT COUNT(*) FROM d.t"),
+        "16",
+        "it missed nothing"
+    );
 }
 
 #[test]
