@@ -16,11 +16,14 @@ small_binlogs() {
     binlogs="$BINLOGFS_CACHE/bench-binlogs-small-1"
 }
 
-sql() {
+sql() { mysql_client --execute="$1"; }
+
+mysql_client() {
     mysql_run mysql --no-defaults --character-sets-dir="$BINLOGFS_MYSQL_ROOT/usr/share/mysql/charsets" \
-        --user=root --socket="$socket" --batch --skip-column-names --execute="$1"
+        --user=root --socket="$socket" --batch --skip-column-names "$@"
 }
 
+# start_mysql OPTION...: by default a server that forgets the newest transactions with its host; later options of a kind win.
 start_mysql() {
     local root="$BINLOGFS_MYSQL_ROOT" arguments tries
     arguments=(--no-defaults --user="$(id -un)" --basedir="$root/usr" --datadir="$datadir"
@@ -35,7 +38,7 @@ start_mysql() {
             --library-path "$root/usr/lib/x86_64-linux-gnu:$root/usr/lib/mysql/private" \
             "$root/usr/sbin/mysqld" "${arguments[@]}" --socket="$socket" --pid-file="$work/mysqld.pid" \
             --skip-networking --mysqlx=OFF --server-id=1 --log-bin=binlog --max-binlog-size="$SEGMENT_BYTES" \
-            --gtid-mode=ON --enforce-gtid-consistency=ON
+            --gtid-mode=ON --enforce-gtid-consistency=ON "$@"
     ) &
     server_pid=$!
     for ((tries = 0; tries < 300; tries++)); do
@@ -46,9 +49,16 @@ start_mysql() {
     die "mysqld did not start: $(tail -n 5 "$work/mysqld.log")"
 }
 
+stop_mysql() {
+    kill "$server_pid"
+    wait "$server_pid" || true
+    server_pid=
+}
+
+# load ARGUMENT...: sysbench, by default oltp_write_only with 8 threads; what it says goes to $load_output.
 load() {
-    sysbench oltp_write_only --db-driver=mysql --mysql-socket="$socket" --mysql-user=root --mysql-db=sbtest \
-        --tables=8 --table-size=50000 --threads=8 --events=0 "$@" >/dev/null
+    sysbench "${load_script:-oltp_write_only}" --db-driver=mysql --mysql-socket="$socket" --mysql-user=root --mysql-db=sbtest \
+        --tables=8 --table-size=50000 --threads="${load_threads:-8}" --events=0 "$@" >"${load_output:-/dev/null}"
 }
 
 make_binlogs() {
@@ -68,9 +78,7 @@ make_binlogs() {
     done
     ((closed >= SEGMENTS_WANTED)) || die "the load filled only $closed segments"
     sql 'FLUSH BINARY LOGS'
-    kill "$server_pid"
-    wait "$server_pid" || true
-    server_pid=
+    stop_mysql
     rm -rf "$binlogs"
     mkdir -p "$binlogs"
     cp "$datadir"/binlog.* "$datadir/auto.cnf" "$binlogs"
