@@ -1,5 +1,6 @@
-//! Hundreds of random fault schedules: archivers, a follower, a reader and a verifier meet the faults that a seed gives.
-//! While they last, no wrong byte is read; when they end, everything converges.
+//! Hundreds of random fault schedules: archivers, as single runs and as daemons, a follower, a reader and a verifier meet the faults
+//! that a seed gives: of the store, the network, the disk of the state directory, the clock, and their own death. While they last, no
+//! wrong byte is read; when they end, everything converges, and nothing is alarming any more.
 //!
 //! A schedule is drawn from a printed seed: who takes part, what the server writes, and which operations fail how. The same
 //! seed fails the same operations again; how threads interleave is not in it, so a replay plays it several times.
@@ -10,24 +11,32 @@
 use crate::random::Random;
 use crate::sweep::{Local, memory_dir};
 use crate::synthetic::SyntheticServer;
+use binlogfs::agent::alarm::Thresholds;
+use binlogfs::agent::schedule::Policy;
+use binlogfs::agent::stream::{StreamAgent, Tending};
 use binlogfs::cache::{ArchivedSegment, CacheOptions, SegmentReader};
 use binlogfs::index::Index;
 use binlogfs::ledger::{Entry, EntryState};
-use binlogfs::model::{ObjectKey, Sha256, Timeline};
+use binlogfs::model::{Micros, ObjectKey, Sha256, Timeline};
 use binlogfs::segment::Identities;
 use binlogfs::source::Source;
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
-use binlogfs::store::{ErrorKind, MemoryStore, RetryPolicy, RetryStore, SharedStore};
+use binlogfs::store::{
+    Breaker, BreakerPolicy, BreakerStore, ErrorKind, MemoryStore, RetryPolicy, RetryStore,
+    SharedStore,
+};
 use binlogfs::stream::Stream;
 use binlogfs::sync::journal::{Journal, Uninterrupted};
 use binlogfs::sync::{Outcome, Settings, archive_once, read_batch};
+use futures::FutureExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Schedules of a run, unless `BINLOGFS_TEST_SCHEDULES` says how many.
 const SCHEDULES: u64 = 500;
@@ -47,6 +56,42 @@ const LATE_MAX: Duration = Duration::from_secs(300);
 const CALM_ROUNDS: usize = 2;
 /// Frames of the smallest size, so that small files have several.
 const FRAME_SIZE: u32 = 4096;
+
+/// One host that archives: its state directory, and how wrong its clock is, in microseconds.
+#[derive(Clone)]
+struct Host {
+    state: PathBuf,
+    wrong_by: Arc<AtomicI64>,
+}
+
+/// What a host does in a round: one run, or cycles of a daemon, before each of which its clock jumps.
+enum Work {
+    Run,
+    Daemon { jumps: Vec<i64> },
+}
+
+impl Work {
+    fn draw(random: &mut Random) -> Work {
+        match random.below(2) {
+            0 => Work::Run,
+            _ => Work::Daemon {
+                jumps: (0..1 + random.below(4))
+                    .map(|_| clock_jump(random))
+                    .collect(),
+            },
+        }
+    }
+}
+
+/// By so many microseconds a clock jumps: mostly not at all, else forward or back, from a second to years.
+fn clock_jump(random: &mut Random) -> i64 {
+    const SECOND: i64 = 1_000_000;
+    if random.below(3) > 0 {
+        return 0;
+    }
+    let far = [1, 60, 3600, 86_400, 10 * 365 * 86_400][random.below(5) as usize] * SECOND;
+    if random.one_in(2) { far } else { -far }
+}
 
 /// The faults of one participant of one round.
 fn faults(random: &mut Random) -> Arc<FaultClock> {
@@ -123,6 +168,9 @@ async fn until_death<T>(clock: &FaultClock, work: impl Future<Output = T>) -> Op
 struct Tally {
     runs: AtomicU64,
     runs_failed: AtomicU64,
+    cycles: AtomicU64,
+    cycles_failed: AtomicU64,
+    clock_jumps: AtomicU64,
     deaths: AtomicU64,
     reads: AtomicU64,
     reads_refused: AtomicU64,
@@ -142,8 +190,10 @@ struct Scene<'a> {
     server: SyntheticServer,
     /// What the server's files hold, oldest first.
     truth: Vec<(String, Vec<u8>)>,
-    /// State directories of archivers.
-    states: Vec<PathBuf>,
+    /// Who archives.
+    hosts: Vec<Host>,
+    /// When the schedule began, by the system's clock and by tokio's.
+    began: (Micros, Instant),
     /// The index of a reader that lives through all rounds.
     reader: Arc<Index>,
     archived: usize,
@@ -161,9 +211,13 @@ impl Scene<'_> {
             store: MemoryStore::new(),
             server: SyntheticServer::new(&data, 1, "binlog"),
             truth: Vec::new(),
-            states: (0..archivers)
-                .map(|n| temp.path().join(format!("state-{n}")))
+            hosts: (0..archivers)
+                .map(|n| Host {
+                    state: temp.path().join(format!("state-{n}")),
+                    wrong_by: Arc::default(),
+                })
                 .collect(),
+            began: (Micros::now(), Instant::now()),
             reader: Arc::new(Index::in_memory().expect("an index")),
             archived: 0,
             temp,
@@ -183,40 +237,115 @@ impl Scene<'_> {
         self.truth.push((name.into_owned(), bytes));
     }
 
-    async fn archive(
-        &self,
-        state: &Path,
-        transfers: usize,
-        clock: &Arc<FaultClock>,
-    ) -> anyhow::Result<Outcome> {
-        let mut settings = Settings::new(state);
+    fn settings(&self, host: &Host, transfers: usize, clock: &Arc<FaultClock>) -> Settings {
+        let mut settings = Settings::new(&host.state);
         settings.interrupt = Arc::new(Local(Arc::clone(clock)));
         settings.frame_size = FRAME_SIZE;
         settings.transfers = transfers;
+        let (began_at, began) = self.began;
+        let wrong_by = Arc::clone(&host.wrong_by);
+        settings.clock = Arc::new(move || {
+            let passed = began.elapsed().as_micros() as i64;
+            Micros(began_at.0 + passed + wrong_by.load(Ordering::Relaxed))
+        });
+        settings
+    }
+
+    async fn archive(
+        &self,
+        host: &Host,
+        transfers: usize,
+        clock: &Arc<FaultClock>,
+    ) -> anyhow::Result<Outcome> {
+        let settings = self.settings(host, transfers, clock);
         let source = Source::open(self.server.dir())?;
         let batch = read_batch(&source)?;
         archive_once(&source, batch, faulty(&self.store, clock), &settings).await
     }
 
+    /// A daemon on that host.
+    fn daemon(&self, host: &Host, transfers: usize, clock: &Arc<FaultClock>) -> Tending {
+        let mut settings = self.settings(host, transfers, clock);
+        settings.consent.unencrypted = true;
+        let breaker = Arc::new(Breaker::new(BreakerPolicy::default()));
+        let store: SharedStore = Arc::new(BreakerStore::new(
+            faulty(&self.store, clock),
+            Arc::clone(&breaker),
+        ));
+        let agent = StreamAgent {
+            name: "orders".to_owned(),
+            url: "memory".to_owned(),
+            source: self.server.dir().to_owned(),
+            open: Box::new(move || futures::future::ready(Ok(Arc::clone(&store))).boxed()),
+            breaker,
+            settings,
+            policy: Policy::default(),
+            thresholds: Thresholds {
+                // Of a disk that others use too.
+                disk_full_warning: Duration::ZERO,
+                disk_full_critical: Duration::ZERO,
+                ..Thresholds::default()
+            },
+            expire_after: None,
+            ask: None,
+            repeat: Duration::from_secs(4 * 3600),
+            notices: None,
+            host: "here".to_owned(),
+        };
+        Tending::new(agent).0
+    }
+
+    /// Cycles of a daemon. How many segments it archived, as far as it lived to tell.
+    async fn tend(&self, host: &Host, jumps: &[i64], mut daemon: Tending) -> usize {
+        let mut segments = 0;
+        for jump in jumps {
+            host.wrong_by.fetch_add(*jump, Ordering::Relaxed);
+            count(&self.tally.clock_jumps, usize::from(*jump != 0));
+            let next = daemon.cycle().await;
+            let health = daemon.health();
+            count(&self.tally.cycles, 1);
+            count(
+                &self.tally.cycles_failed,
+                usize::from(health.failed_in_a_row > 0),
+            );
+            segments = health.totals.segments as usize;
+            tokio::time::sleep(next.pause).await;
+        }
+        segments
+    }
+
     /// One round of faults: archivers and readers at the same time.
     async fn round(&mut self, random: &mut Random) {
         let work: Vec<_> = self
-            .states
+            .hosts
             .iter()
-            .map(|state| (state, 1 + random.below(3) as usize, faults(random)))
+            .map(|host| {
+                let transfers = 1 + random.below(3) as usize;
+                (host, transfers, faults(random), Work::draw(random))
+            })
             .collect();
-        let archive = async |(state, transfers, clock): &(&PathBuf, usize, Arc<FaultClock>)| {
-            let run = self.archive(state, *transfers, clock);
-            let ended = until_death(clock, run).await;
-            count(&self.tally.runs, 1);
-            count(&self.tally.deaths, usize::from(clock.is_crashed()));
-            let failed = !matches!(ended, Some(Ok(_)));
-            count(&self.tally.runs_failed, usize::from(failed));
-            match ended {
-                Some(Ok(outcome)) => outcome.archived.len(),
-                Some(Err(_)) | None => 0,
-            }
-        };
+        let archive =
+            async |(host, transfers, clock, work): &(&Host, usize, Arc<FaultClock>, Work)| {
+                let archived = match work {
+                    Work::Run => {
+                        let ended = until_death(clock, self.archive(host, *transfers, clock)).await;
+                        count(&self.tally.runs, 1);
+                        let failed = !matches!(ended, Some(Ok(_)));
+                        count(&self.tally.runs_failed, usize::from(failed));
+                        match ended {
+                            Some(Ok(outcome)) => outcome.archived.len(),
+                            Some(Err(_)) | None => 0,
+                        }
+                    }
+                    Work::Daemon { jumps } => {
+                        let daemon = self.daemon(host, *transfers, clock);
+                        let ended = until_death(clock, self.tend(host, jumps, daemon)).await;
+                        ended.unwrap_or(0)
+                    }
+                };
+                count(&self.tally.deaths, usize::from(clock.is_crashed()));
+                archived
+            };
         let (reader, fresh) = (faults(random), faults(random));
         let read = async {
             until_death(&reader, self.read(&self.reader, &reader)).await;
@@ -282,9 +411,9 @@ impl Scene<'_> {
         // Requests of dead processes may still be on their way.
         tokio::time::sleep(LATE_MAX).await;
         for round in 0..CALM_ROUNDS {
-            for n in 0..self.states.len() {
+            for n in 0..self.hosts.len() {
                 let calm = FaultClock::calm();
-                let outcome = self.archive(&self.states[n].clone(), 2, &calm).await;
+                let outcome = self.archive(&self.hosts[n].clone(), 2, &calm).await;
                 let outcome = outcome
                     .unwrap_or_else(|e| panic!("calm round {round}: archiver {n} fails: {e:#}"));
                 assert_eq!(outcome.damaged, Vec::<String>::new());
@@ -293,6 +422,7 @@ impl Scene<'_> {
             }
         }
         assert!(self.archived <= self.truth.len(), "something twice");
+        self.check_alarms().await;
         count(&self.tally.segments, self.truth.len());
         let fresh = Arc::new(Index::in_memory().expect("an index"));
         for index in [&fresh, &self.reader] {
@@ -302,6 +432,19 @@ impl Scene<'_> {
         }
         self.check_history(&fresh);
         self.check_objects(&fresh);
+    }
+
+    /// A daemon finds nothing to do, and what was alarming is over.
+    async fn check_alarms(&self) {
+        for host in &self.hosts {
+            let mut daemon = self.daemon(host, 1, &FaultClock::calm());
+            daemon.cycle().await;
+            let health = daemon.health();
+            assert_eq!(health.last_error, None);
+            assert_eq!((health.backlog.segments, health.dead_letters), (0, 0));
+            assert_eq!(health.totals.segments, 0, "all was archived before");
+            assert!(health.alarms.is_empty(), "{:?}", health.alarms);
+        }
     }
 
     /// Each file once, in order, as it was; both readers agree.
@@ -331,8 +474,8 @@ impl Scene<'_> {
     fn check_objects(&self, fresh: &Index) {
         let last = fresh.state().expect("reads").expect("begun").last_seq;
         let mut kept: Vec<ObjectKey> = Vec::new();
-        for state in &self.states {
-            let journal = Journal::open(state, Arc::new(Uninterrupted)).expect("opens");
+        for host in &self.hosts {
+            let journal = Journal::open(&host.state, Arc::new(Uninterrupted)).expect("opens");
             for (key, record) in journal.open_uploads().expect("reads") {
                 assert!(record > Some(last), "{key} is in the journal for nothing");
                 kept.push(key);
@@ -464,6 +607,8 @@ fn random_fault_schedules_converge_and_no_wrong_byte_is_read() {
     if first.is_none() && count >= ENOUGH {
         for (what, met) in [
             ("runs that failed", &tally.runs_failed),
+            ("cycles of a daemon that failed", &tally.cycles_failed),
+            ("clock that jumped", &tally.clock_jumps),
             ("deaths", &tally.deaths),
             ("reads refused", &tally.reads_refused),
             ("follows that failed", &tally.follows_failed),
