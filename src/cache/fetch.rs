@@ -4,6 +4,7 @@ use super::disk::StreamDisk;
 use super::error::Cause;
 use super::flight::{Flights, Landing};
 use super::frames::{FrameId, Frames};
+use super::memory::{Charge, Memory, Unread};
 use crate::model::ObjectKey;
 use crate::segment::{OpenSegment, SegmentError};
 use crate::store::SharedStore;
@@ -15,17 +16,18 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// Most stored bytes that one get asks for: large enough that its latency is small beside its transfer, small enough that a
-/// waiter for its last frame is not kept long.
-pub const RUN_STORED_BYTES: u64 = 8 << 20;
-/// Most plain bytes that one run decodes to: well compressed frames must not fill the memory by their number.
-pub const RUN_PLAIN_BYTES: u64 = 16 << 20;
-/// Bytes of all runs in the air, stored and plain together: two of the largest, or a dozen usual ones.
-pub const IN_FLIGHT_BYTES: u64 = 48 << 20;
+/// Most stored bytes that one get asks for: large enough that its latency is small beside its transfer, small enough that its
+/// first frame is not kept waiting for its last, and that a window is several gets at once.
+pub const RUN_STORED_BYTES: u64 = 2 << 20;
+/// Most plain bytes that one run decodes to: well compressed frames must not fill the memory by their number, and runs are
+/// decoded side by side.
+pub const RUN_PLAIN_BYTES: u64 = 8 << 20;
 /// Gets per frame whose bytes are wrong: a reply damaged on its way is not a damaged object.
 pub(super) const ATTEMPTS: usize = 2;
-/// What a permit of the in-flight budget stands for: semaphores count in 32 bits.
-const PERMIT_BYTES: u64 = 1 << 10;
+
+/// Flights of others that a reader joins and sees fail, before it fails too: when a store is down, many wait for one place, and
+/// not each of them must have tried for itself.
+pub(super) const JOINS_MAX: usize = 2;
 
 /// A frame that somebody waits for.
 pub type FrameLanding = Landing<FrameId, Bytes>;
@@ -36,8 +38,30 @@ pub(super) struct Fetcher {
     pub(super) disk: Option<StreamDisk>,
     pub(super) frames: Frames,
     pub(super) flights: Flights<FrameId, Bytes>,
-    in_flight: Arc<Semaphore>,
+    pub(super) memory: Memory,
     pub(super) decoding: Arc<Semaphore>,
+}
+
+/// A segment to fetch from.
+#[derive(Clone)]
+pub(super) struct Origin {
+    pub(super) key: ObjectKey,
+    pub(super) segment: Arc<OpenSegment>,
+}
+
+/// A frame that is to be fetched, with the memory for its plain bytes.
+pub(super) struct Flying {
+    pub(super) frame: u32,
+    pub(super) landing: FrameLanding,
+    pub(super) charge: Charge,
+    /// Set if nobody has asked for it.
+    pub(super) unread: Option<Unread>,
+}
+
+/// Neighbouring frames that are fetched together, with the memory for their stored bytes.
+pub(super) struct Run {
+    pub(super) frames: Vec<Flying>,
+    pub(super) stored: Charge,
 }
 
 /// How long a fetch may take.
@@ -56,6 +80,23 @@ impl Patience {
             until: Instant::now() + total,
             total,
         }
+    }
+
+    /// Whether another try is due after a flight that somebody else had started ended with `cause`: it began before this
+    /// reader came, and had been waiting for a store that may answer now.
+    pub(super) fn outlasts(self, cause: &Cause) -> bool {
+        let passing = match cause {
+            Cause::Timeout(_) => true,
+            Cause::Store(error) => error.is_transient(),
+            Cause::Damaged { .. }
+            | Cause::Hole { .. }
+            | Cause::Corrupt(_)
+            | Cause::NoKey(_)
+            | Cause::Newer(_)
+            | Cause::Closing
+            | Cause::Internal(_) => false,
+        };
+        passing && Instant::now() < self.until
     }
 
     /// `work`, unless it takes too long.
@@ -95,122 +136,159 @@ fn plain_bytes(segment: &OpenSegment, run: &Range<u32>) -> u64 {
     segment.plain_range(last).end - segment.plain_range(run.start).start
 }
 
+impl Origin {
+    /// Plain and stored bytes of a run.
+    pub(super) fn cost(&self, run: &Range<u32>) -> (u64, u64) {
+        let segment = &self.segment;
+        (plain_bytes(segment, run), stored_bytes(segment, run))
+    }
+}
+
 impl Fetcher {
     pub(super) fn new(
         store: SharedStore,
         disk: Option<StreamDisk>,
-        frame_bytes: usize,
+        memory_bytes: usize,
         decode_threads: usize,
     ) -> Fetcher {
-        let permits = (IN_FLIGHT_BYTES / PERMIT_BYTES) as usize;
+        let memory = Memory::new(memory_bytes as u64);
         Fetcher {
             store,
             disk,
-            frames: Frames::new(frame_bytes),
+            frames: Frames::new(usize::try_from(memory.kept_bytes()).unwrap_or(usize::MAX)),
             flights: Flights::default(),
-            in_flight: Arc::new(Semaphore::new(permits)),
+            memory,
             decoding: Arc::new(Semaphore::new(decode_threads)),
         }
     }
 
-    /// Whether half of the in-flight budget is free: only then is anything fetched ahead, so that it never delays a reader
-    /// that waits.
-    pub(super) fn has_room_ahead(&self) -> bool {
-        self.in_flight.available_permits() as u64 * PERMIT_BYTES >= IN_FLIGHT_BYTES / 2
-    }
-
-    /// Fetches the frames of `landings` (ascending), in as few gets as the bounds allow, in tasks of their own: a reader that
-    /// gives up does not take the fetch away from the others.
-    pub(super) fn start(
+    /// Fetches frames that a reader waits for (ascending), as soon as there is memory for all of them. In a task of its own: a
+    /// reader that gives up does not take the fetch away from the others.
+    pub(super) fn demand(
         self: &Arc<Self>,
-        key: &ObjectKey,
-        segment: &Arc<OpenSegment>,
+        origin: &Origin,
         landings: Vec<(u32, FrameLanding)>,
         patience: Patience,
     ) {
-        for own in in_runs(segment, landings) {
-            let (fetcher, key, segment) = (Arc::clone(self), key.clone(), Arc::clone(segment));
-            tokio::spawn(async move {
-                let others = fetcher.land_from_disk(&key, &segment, own, patience).await;
-                for own in in_runs(&segment, others) {
-                    let run =
-                        Arc::clone(&fetcher).run(key.clone(), Arc::clone(&segment), own, patience);
-                    tokio::spawn(run);
-                }
-            });
+        if landings.is_empty() {
+            return;
         }
+        let (fetcher, origin) = (Arc::clone(self), origin.clone());
+        tokio::spawn(async move {
+            let runs = runs(&origin.segment, landings.iter().map(|(frame, _)| *frame));
+            let needed = runs.iter().fold(0, |sum: u64, run| {
+                let (plain, stored) = origin.cost(run);
+                sum.saturating_add(plain).saturating_add(stored)
+            });
+            // All at once: who holds a part and waits for the rest would keep others from theirs.
+            let charged = patience.wait(fetcher.memory.demand(needed)).await;
+            let mut charge = match charged.and_then(|charged| charged) {
+                Ok(charge) => charge,
+                Err(cause) => return fail_all(landings, &cause),
+            };
+            let mut landings = landings.into_iter();
+            for run in runs {
+                // What is larger than the budget gets all of it, and its last parts nothing more.
+                let stored = charge.split(origin.cost(&run).1);
+                let frames = landings.by_ref().take(run.len());
+                let frames = frames.map(|(frame, landing)| Flying {
+                    frame,
+                    landing,
+                    charge: charge.split(origin.cost(&(frame..frame + 1)).0),
+                    unread: None,
+                });
+                let frames = frames.collect();
+                fetcher.start(&origin, Run { frames, stored }, patience);
+            }
+        });
     }
 
-    /// One run, with a second try for frames whose bytes were wrong.
-    async fn run(
+    /// Fetches a run: what of it the disk has from there, the rest by one get for each stretch of neighbours.
+    pub(super) fn start(self: &Arc<Self>, origin: &Origin, run: Run, patience: Patience) {
+        let (fetcher, origin) = (Arc::clone(self), origin.clone());
+        tokio::spawn(async move {
+            let stored = Arc::new(run.stored);
+            let others = fetcher.land_from_disk(&origin, run.frames, patience).await;
+            let stretches = runs(&origin.segment, others.iter().map(|flying| flying.frame));
+            let mut others = others.into_iter();
+            for stretch in stretches {
+                let own = others.by_ref().take(stretch.len()).collect();
+                let (fetcher, origin) = (Arc::clone(&fetcher), origin.clone());
+                let stored = Arc::clone(&stored);
+                tokio::spawn(async move {
+                    fetcher.fetch_stretch(origin, own, patience).await;
+                    drop(stored);
+                });
+            }
+        });
+    }
+
+    /// Neighbouring frames, with a second try for those whose bytes were wrong.
+    async fn fetch_stretch(
         self: Arc<Self>,
-        key: ObjectKey,
-        segment: Arc<OpenSegment>,
-        mut landings: Vec<(u32, FrameLanding)>,
+        origin: Origin,
+        mut flying: Vec<Flying>,
         patience: Patience,
     ) {
         for attempt in 1..=ATTEMPTS {
-            let Some(run) = span(&landings) else {
+            let Some(span) = span(&flying) else {
                 return;
             };
-            let fetched = self.fetch(&key, &segment, run, patience).await;
-            let (bytes, start, permits) = match fetched {
+            let range = origin.segment.object_range(span);
+            let start = range.start;
+            let fetched = patience.wait(self.fetch(&origin.key, range)).await;
+            let (bytes, thread) = match fetched.and_then(|fetched| fetched) {
                 Ok(fetched) => fetched,
                 Err(cause) => {
-                    for (_, landing) in landings {
-                        landing.land(Err(cause.clone()));
-                    }
-                    return;
+                    let landings = flying.into_iter().map(|f| (f.frame, f.landing));
+                    return fail_all(landings, &cause);
                 }
             };
-            let (fetcher, opened) = (Arc::clone(&self), Arc::clone(&segment));
-            let object = key.clone();
+            let (fetcher, segment) = (Arc::clone(&self), Arc::clone(&origin.segment));
+            let object = origin.key.clone();
             let decoded = tokio::task::spawn_blocking(move || {
-                let failed = fetcher.decode_all(&object, &opened, landings, &bytes, start);
-                drop(permits);
+                let failed = fetcher.decode_all(&object, &segment, flying, &bytes, start);
+                drop(thread);
                 failed
             });
             // A panic in there dropped the landings, which told those that wait.
             let Ok(failed) = decoded.await else {
                 return;
             };
-            landings = Vec::new();
-            for (frame, landing, error) in failed {
+            flying = Vec::new();
+            for (again, error) in failed {
                 if attempt < ATTEMPTS && error.is_corrupt() {
-                    tracing::warn!(object = %key, frame, %error, "fetching a frame again");
-                    landings.push((frame, landing));
+                    let (object, frame) = (&origin.key, again.frame);
+                    tracing::warn!(%object, frame, %error, "fetching a frame again");
+                    flying.push(again);
                 } else {
-                    landing.land(Err(error.into()));
+                    again.landing.land(Err(error.into()));
                 }
             }
         }
     }
 
-    /// The bytes of a run, the object offset they begin at, and the permits that bound what is done with them.
+    /// The bytes of a range, and leave to decode them.
     async fn fetch(
         &self,
         key: &ObjectKey,
-        segment: &OpenSegment,
-        run: Range<u32>,
-        patience: Patience,
-    ) -> Result<(Bytes, u64, [OwnedSemaphorePermit; 2]), Cause> {
-        let range = segment.object_range(run.clone());
-        let start = range.start;
-        let need = stored_bytes(segment, &run) + plain_bytes(segment, &run);
-        let permits = need.min(IN_FLIGHT_BYTES).div_ceil(PERMIT_BYTES);
-        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
-        let work = async {
-            let memory = Arc::clone(&self.in_flight)
-                .acquire_many_owned(permits)
-                .await;
-            let bytes = self.store.get(key, range).await?;
-            let thread = Arc::clone(&self.decoding).acquire_owned().await;
-            match (memory, thread) {
-                (Ok(memory), Ok(thread)) => Ok((bytes, start, [memory, thread])),
-                _ => Err(Cause::Closing),
-            }
-        };
-        patience.wait(work).await?
+        range: Range<u64>,
+    ) -> Result<(Bytes, OwnedSemaphorePermit), Cause> {
+        let bytes = self.store.get(key, range).await?;
+        // Nobody closes it.
+        let thread = Arc::clone(&self.decoding).acquire_owned().await;
+        thread
+            .map(|thread| (bytes, thread))
+            .map_err(|_| Cause::Closing)
+    }
+
+    /// Hands a frame to those who wait for it, and keeps it.
+    pub(super) fn land(&self, flying: Flying, plain: Bytes) {
+        let plain = flying.charge.keep_with(plain);
+        // Into the cache first: between the two a newcomer must find it in one of them.
+        let id = flying.landing.key().clone();
+        self.frames.keep(id, plain.clone(), flying.unread);
+        flying.landing.land(Ok(plain));
     }
 
     /// Decodes and lands each frame, and has the disk keep it as it came; returns those whose bytes were wrong.
@@ -218,21 +296,20 @@ impl Fetcher {
         &self,
         key: &ObjectKey,
         segment: &OpenSegment,
-        landings: Vec<(u32, FrameLanding)>,
+        flying: Vec<Flying>,
         bytes: &Bytes,
         start: u64,
-    ) -> Vec<(u32, FrameLanding, SegmentError)> {
+    ) -> Vec<(Flying, SegmentError)> {
         let mut failed = Vec::new();
         let mut proven = Vec::new();
-        for (frame, landing) in landings {
+        for flying in flying {
+            let frame = flying.frame;
             match segment.decode(frame, bytes, start) {
                 Ok(plain) => {
-                    // Into the cache first: between the two a newcomer must find it in one of them.
-                    self.frames.insert(landing.key().clone(), plain.clone());
-                    landing.land(Ok(plain));
+                    self.land(flying, plain);
                     proven.push(frame);
                 }
-                Err(error) => failed.push((frame, landing, error)),
+                Err(error) => failed.push((flying, error)),
             }
         }
         if let Some(disk) = &self.disk {
@@ -242,21 +319,15 @@ impl Fetcher {
     }
 }
 
-/// `landings` (ascending) by the runs that their frames make.
-fn in_runs(
-    segment: &OpenSegment,
-    landings: Vec<(u32, FrameLanding)>,
-) -> impl Iterator<Item = Vec<(u32, FrameLanding)>> + use<> {
-    let runs = runs(segment, landings.iter().map(|(frame, _)| *frame));
-    let mut landings = landings.into_iter();
-    runs.into_iter().map(move |run| {
-        let count = (run.end - run.start) as usize;
-        landings.by_ref().take(count).collect()
-    })
+/// Tells all that wait for `landings` why they wait in vain.
+fn fail_all(landings: impl IntoIterator<Item = (u32, FrameLanding)>, cause: &Cause) {
+    for (_, landing) in landings {
+        landing.land(Err(cause.clone()));
+    }
 }
 
-/// The frames from the first of `landings` to the last.
-fn span(landings: &[(u32, FrameLanding)]) -> Option<Range<u32>> {
-    let (first, last) = (landings.first()?, landings.last()?);
-    Some(first.0..last.0 + 1)
+/// The frames from the first of `flying` to the last.
+fn span(flying: &[Flying]) -> Option<Range<u32>> {
+    let (first, last) = (flying.first()?, flying.last()?);
+    Some(first.frame..last.frame + 1)
 }

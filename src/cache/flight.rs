@@ -9,10 +9,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How long a flight that ran into its deadline is remembered: the kernel repeats a failed read page by page, at once, and
-/// each repetition must fail at once too. Longer would delay a reader after the store is back.
-pub const TIMEOUT_MEMORY: Duration = Duration::from_secs(1);
-
 type Outcome<V> = Option<Result<V, Cause>>;
 
 /// The flights that are in the air, by what they fetch.
@@ -99,21 +95,8 @@ impl<K: Eq + Hash + Clone + Send + 'static, V: Clone + Send + Sync + 'static> La
         let Some(sender) = self.sender.take() else {
             return;
         };
-        let timed_out = matches!(outcome, Err(Cause::Timeout(_)));
         sender.send_replace(Some(outcome));
-        let runtime = tokio::runtime::Handle::try_current().ok();
-        match runtime.filter(|_| timed_out) {
-            Some(runtime) => {
-                let (flights, key) = (self.flights.clone(), self.key.clone());
-                runtime.spawn(async move {
-                    tokio::time::sleep(TIMEOUT_MEMORY).await;
-                    flights.lock().remove(&key);
-                });
-            }
-            None => {
-                self.flights.lock().remove(&self.key);
-            }
-        }
+        self.flights.lock().remove(&self.key);
     }
 }
 
@@ -196,24 +179,5 @@ mod tests {
             Err(Cause::Internal(_))
         ));
         assert!(flights.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_a_timeout_the_repeated_read_fails_at_once_and_a_later_one_tries_again() {
-        let flights = Flights::default();
-        let (waiter, landing) = start(&flights);
-        landing.land(Err(Cause::Timeout(PATIENCE)));
-        assert!(waiter.wait(deadline(), PATIENCE).await.is_err());
-        let before = Instant::now();
-        let Joined::Waiting(again) = flights.join(&7) else {
-            panic!("the timeout is remembered");
-        };
-        assert!(matches!(
-            again.wait(deadline(), PATIENCE).await,
-            Err(Cause::Timeout(_))
-        ));
-        assert_eq!(before, Instant::now());
-        tokio::time::sleep(TIMEOUT_MEMORY * 2).await;
-        start(&flights).1.land(Ok(1));
     }
 }

@@ -1,5 +1,6 @@
 //! Decoded frames in memory: least recently used go first, within a budget of bytes.
 
+use super::memory::Unread;
 use bytes::Bytes;
 use lru::LruCache;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +15,20 @@ pub struct Frames {
 }
 
 struct Inner {
-    frames: LruCache<FrameId, Bytes>,
+    frames: LruCache<FrameId, Kept>,
     held_bytes: usize,
+}
+
+struct Kept {
+    bytes: Bytes,
+    /// Set while the frame was fetched ahead and nobody has read it.
+    unread: Option<Unread>,
+}
+
+impl Kept {
+    fn cost(&self) -> usize {
+        self.bytes.len() + FRAME_OVERHEAD_BYTES
+    }
 }
 
 /// What a frame costs beside its bytes: key, list links, allocation headers.
@@ -33,9 +46,12 @@ impl Frames {
         }
     }
 
-    /// A frame, if it is here.
+    /// A frame, if it is here, for somebody who reads it.
     pub fn get(&self, id: &FrameId) -> Option<Bytes> {
-        self.lock().frames.get(id).cloned()
+        let mut inner = self.lock();
+        let kept = inner.frames.get_mut(id)?;
+        kept.unread = None;
+        Some(kept.bytes.clone())
     }
 
     /// Whether a frame is here; does not count as a use.
@@ -46,21 +62,31 @@ impl Frames {
     /// Keeps a frame, and drops the least recently used ones that no longer fit. A frame larger than the whole budget is not
     /// kept.
     pub fn insert(&self, id: FrameId, bytes: Bytes) {
-        let cost = bytes.len() + FRAME_OVERHEAD_BYTES;
-        if cost > self.budget_bytes {
+        self.keep(id, bytes, None);
+    }
+
+    /// [`Frames::insert`], of a frame that was fetched ahead if `unread` says so.
+    pub(super) fn keep(&self, id: FrameId, bytes: Bytes, unread: Option<Unread>) {
+        let kept = Kept { bytes, unread };
+        if kept.cost() > self.budget_bytes {
             return;
         }
+        // Freed after the lock is: a MiB goes back to the system meanwhile.
+        let mut dropped = Vec::new();
         let mut inner = self.lock();
-        if let Some(old) = inner.frames.put(id, bytes) {
-            inner.held_bytes -= old.len() + FRAME_OVERHEAD_BYTES;
+        inner.held_bytes += kept.cost();
+        if let Some(old) = inner.frames.put(id, kept) {
+            inner.held_bytes -= old.cost();
+            dropped.push(old);
         }
-        inner.held_bytes += cost;
         while inner.held_bytes > self.budget_bytes {
             let Some((_, old)) = inner.frames.pop_lru() else {
                 break;
             };
-            inner.held_bytes -= old.len() + FRAME_OVERHEAD_BYTES;
+            inner.held_bytes -= old.cost();
+            dropped.push(old);
         }
+        drop(inner);
     }
 
     /// Bytes held, overhead counted.

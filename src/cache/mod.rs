@@ -8,24 +8,30 @@
 //!    wait for it. Neighbouring frames whose flights one reader starts are fetched by one ranged get, a *run*, and each waiter
 //!    is released when its own frame is decoded, not when the run is.
 //!    What the [`disk`] has is not fetched, and what is fetched is kept there, as it is stored.
-//! 4. A reader that moves forward has the next run fetched before it asks ([`sequence`]).
+//! 4. Readers that move forward have the next runs fetched before they ask ([`sequence`]): several gets at once, a window that
+//!    doubles, across the end of the file into the one that comes after it ([`Succession`]).
 //!
 //! # Failing
-//! A failed flight fails those that wait for it and is forgotten: the next reader tries again. One exception: a flight that
-//! ran into its deadline is remembered for [`flight::TIMEOUT_MEMORY`], because the kernel repeats a failed read page by
-//! page at once, and a deadline of 30 s must not become one of 60 s. Frames whose bytes are wrong are fetched once more
+//! A failed flight fails those that wait for it and is forgotten: the next reader tries again. One exception: a read that
+//! failed after having waited is remembered for [`failed::FAILURE_MEMORY`], because the kernel repeats a failed read page by
+//! page at once, and a deadline of 30 s must not become one of 60 s. Who joined a flight that ends by the deadline of
+//! whoever started it goes on with one of its own until its own deadline. Frames whose bytes are wrong are fetched once more
 //! before they count as corrupt: without TLS a reply can be damaged on its way.
 //!
 //! # Bounds
-//! Decoded frames ([`CacheOptions::frame_bytes`]), open segments ([`opening::OPEN_SEGMENTS_BYTES`]), bytes in flight
-//! ([`fetch::IN_FLIGHT_BYTES`]), waiting to be written to disk ([`disk::QUEUE_BYTES`]), one run ([`fetch::RUN_STORED_BYTES`], [`fetch::RUN_PLAIN_BYTES`]), decoding threads.
+//! Memory for frames, kept or on their way ([`CacheOptions::memory_bytes`], given out by `memory`), open segments
+//! ([`opening::OPEN_SEGMENTS_BYTES`]), bytes waiting to be written to disk ([`disk::QUEUE_BYTES`]), one run
+//! ([`fetch::RUN_STORED_BYTES`], [`fetch::RUN_PLAIN_BYTES`]), tracks of one file ([`sequence::TRACKS_MAX`]), decoding threads.
 
+mod ahead;
 pub mod disk;
 mod error;
+pub mod failed;
 pub mod fetch;
 pub mod flight;
 pub mod frames;
 mod index_tails;
+mod memory;
 pub mod opening;
 mod reader;
 mod segment;
@@ -33,6 +39,7 @@ pub mod sequence;
 mod stored;
 mod streaming;
 
+pub use ahead::{Place, Succession};
 pub use error::{Cause, ReadError};
 pub use reader::{CacheOptions, SegmentReader};
 pub use segment::ArchivedSegment;

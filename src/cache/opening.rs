@@ -1,10 +1,10 @@
 //! Open segments: the proven tails of those read last.
 
 use super::error::Cause;
-use super::fetch::Patience;
+use super::fetch::{JOINS_MAX, Patience};
 use super::flight::{Flights, Joined, Landing};
 use super::segment::ArchivedSegment;
-use super::sequence::Sequence;
+use super::sequence::Sequences;
 use crate::model::ObjectKey;
 use crate::segment::{ContentKey, Identities, OpenSegment, SegmentError};
 use crate::store::SharedStore;
@@ -29,12 +29,12 @@ pub trait TailCache: Send + Sync {
     fn keep(&self, key: &ObjectKey, header: &[u8], tail: &[u8]);
 }
 
-/// An open segment, and where its reader is in it.
+/// An open segment, and where its readers are in it.
 pub struct Opened {
     /// The segment's frames.
     pub segment: Arc<OpenSegment>,
     /// How it is read.
-    pub sequence: Mutex<Sequence>,
+    pub sequences: Mutex<Sequences>,
 }
 
 type OpenLanding = Landing<Arc<str>, Arc<Opened>>;
@@ -77,24 +77,32 @@ impl Opening {
         segment: &ArchivedSegment,
         patience: Patience,
     ) -> Result<Arc<Opened>, Cause> {
-        if let Some(opened) = self.recent(segment.id()) {
-            return Ok(opened);
-        }
-        let waiter = match self.flights.join(segment.id()) {
-            Joined::Waiting(waiter) => waiter,
-            Joined::Started(waiter, landing) => {
-                // It may have landed between the look and the join.
-                match self.recent(segment.id()) {
-                    Some(opened) => landing.land(Ok(opened)),
-                    None => {
-                        let (opening, segment) = (Arc::clone(self), segment.clone());
-                        tokio::spawn(async move { opening.fly(segment, landing, patience).await });
-                    }
-                }
-                waiter
+        let mut joins = 0;
+        loop {
+            if let Some(opened) = self.recent(segment.id()) {
+                return Ok(opened);
             }
-        };
-        waiter.wait(patience.until, patience.total).await
+            let (waiter, own) = match self.flights.join(segment.id()) {
+                Joined::Waiting(waiter) => (waiter, false),
+                Joined::Started(waiter, landing) => {
+                    // It may have landed between the look and the join.
+                    match self.recent(segment.id()) {
+                        Some(opened) => landing.land(Ok(opened)),
+                        None => {
+                            let (opening, segment) = (Arc::clone(self), segment.clone());
+                            tokio::spawn(
+                                async move { opening.fly(segment, landing, patience).await },
+                            );
+                        }
+                    }
+                    (waiter, true)
+                }
+            };
+            match waiter.wait(patience.until, patience.total).await {
+                Err(cause) if !own && joins < JOINS_MAX && patience.outlasts(&cause) => joins += 1,
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Whether there is any key, if one is needed.
@@ -168,7 +176,7 @@ impl Opening {
         let open = OpenSegment::open(layout, key, header, tail)?;
         Ok(Arc::new(Opened {
             segment: Arc::new(open),
-            sequence: Mutex::default(),
+            sequences: Mutex::default(),
         }))
     }
 

@@ -1,31 +1,29 @@
 //! Reads ranges of archived segments.
 
+use super::ahead::{Place, ReadAhead};
 use super::disk::{DiskFigures, StreamDisk};
 use super::error::{Cause, ReadError};
-use super::fetch::{Fetcher, FrameLanding, Patience};
+use super::failed::Failed;
+use super::fetch::{Fetcher, FrameLanding, JOINS_MAX, Origin, Patience};
 use super::flight::{Joined, Waiter};
 use super::opening::{Opened, Opening, TailCache};
 use super::segment::ArchivedSegment;
-use super::sequence::Shape;
 use crate::segment::Identities;
 use crate::store::SharedStore;
 use bytes::{Bytes, BytesMut};
 use std::ops::Range;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// Most plain bytes fetched ahead of one reader.
-const AHEAD_BYTES: u64 = 8 << 20;
-/// A reader ahead may fill this part of the frame cache: more would push out what others read.
-const AHEAD_SHARE: u64 = 4;
 /// Frames that one step of a long read holds: a read of any length needs the memory of this many beside its result.
 const STEP_FRAMES: u32 = 16;
 
 /// What a reader may use.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheOptions {
-    /// Bytes of decoded frames kept in memory.
-    pub frame_bytes: usize,
+    /// Bytes of memory for all that is read: decoded frames that are kept (half of it), and what is on its way.
+    pub memory_bytes: usize,
     /// How long one read may take.
     pub deadline: Duration,
     /// Threads that decode.
@@ -35,7 +33,7 @@ pub struct CacheOptions {
 impl Default for CacheOptions {
     fn default() -> CacheOptions {
         CacheOptions {
-            frame_bytes: 64 << 20,
+            memory_bytes: 128 << 20,
             deadline: Duration::from_secs(30),
             decode_threads: std::thread::available_parallelism().map_or(2, |n| n.get().min(8)),
         }
@@ -48,13 +46,16 @@ impl Default for CacheOptions {
 pub struct SegmentReader {
     opening: Arc<Opening>,
     pub(super) fetcher: Arc<Fetcher>,
+    ahead: ReadAhead,
+    failed: Failed,
     options: CacheOptions,
 }
 
 /// A frame on its way.
 enum Coming {
     Here(Bytes),
-    Waiting(Waiter<Bytes>),
+    /// Whether this reader started its flight, and how to wait for it.
+    Waiting(bool, Waiter<Bytes>),
 }
 
 impl SegmentReader {
@@ -76,15 +77,16 @@ impl SegmentReader {
         disk: Option<StreamDisk>,
         options: CacheOptions,
     ) -> SegmentReader {
-        let opening = Opening::new(store.clone(), identities, tails);
+        let opening = Arc::new(Opening::new(store.clone(), identities, tails));
+        let threads = options.decode_threads.max(1);
+        let fetcher = Fetcher::new(store, disk, options.memory_bytes, threads);
+        let fetcher = Arc::new(fetcher);
+        let ahead = ReadAhead::new(Arc::clone(&opening), Arc::clone(&fetcher), options.deadline);
         SegmentReader {
-            opening: Arc::new(opening),
-            fetcher: Arc::new(Fetcher::new(
-                store,
-                disk,
-                options.frame_bytes,
-                options.decode_threads.max(1),
-            )),
+            opening,
+            fetcher,
+            ahead,
+            failed: Failed::default(),
             options,
         }
     }
@@ -100,6 +102,21 @@ impl SegmentReader {
         offset: u64,
         len: u64,
     ) -> Result<Bytes, ReadError> {
+        self.read_at(segment, None, offset, len).await
+    }
+
+    /// [`SegmentReader::read`] of a segment that stands at `place` in an order: a reader that comes near its end has the
+    /// segments after it fetched ahead.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::read`].
+    pub async fn read_at(
+        &self,
+        segment: &ArchivedSegment,
+        place: Option<&Place>,
+        offset: u64,
+        len: u64,
+    ) -> Result<Bytes, ReadError> {
         let end = offset.saturating_add(len).min(segment.readable());
         if offset >= end {
             return match segment.damage() {
@@ -109,10 +126,15 @@ impl SegmentReader {
                 _ => Ok(Bytes::new()),
             };
         }
-        let patience = Patience::of(self.options.deadline);
-        self.read_range(segment, offset..end, patience)
-            .await
-            .map_err(|cause| segment.failed(cause))
+        if let Some(cause) = self.failed.lately(segment.id(), offset) {
+            return Err(segment.failed(cause));
+        }
+        let (begun, patience) = (Instant::now(), Patience::of(self.options.deadline));
+        let outcome = self.read_range(segment, place, offset..end, patience).await;
+        outcome.map_err(|cause| {
+            self.failed.note(segment.id(), offset..end, &cause, begun);
+            segment.failed(cause)
+        })
     }
 
     /// Opens `segment` and no more: tells whether its object is there, is the one recorded, and can be decrypted.
@@ -160,9 +182,15 @@ impl SegmentReader {
         self.fetcher.disk.as_ref().map(StreamDisk::figures)
     }
 
+    /// Bytes of memory in use: frames held, and what is on its way. At most [`CacheOptions::memory_bytes`].
+    pub fn used_bytes(&self) -> u64 {
+        self.fetcher.memory.used_bytes()
+    }
+
     async fn read_range(
         &self,
         segment: &ArchivedSegment,
+        place: Option<&Place>,
         range: Range<u64>,
         patience: Patience,
     ) -> Result<Bytes, Cause> {
@@ -171,13 +199,13 @@ impl SegmentReader {
         let step = frame_size * u64::from(STEP_FRAMES);
         if range.end - range.start <= frame_size {
             // The usual case: inside one frame or across one border.
-            return self.step(segment, &opened, range, patience).await;
+            return self.step(segment, place, &opened, range, patience).await;
         }
         let mut whole = BytesMut::new();
         let mut at = range.start;
         while at < range.end {
             let to = ((at / step + 1) * step).min(range.end);
-            let part = self.step(segment, &opened, at..to, patience).await?;
+            let part = self.step(segment, place, &opened, at..to, patience).await?;
             whole.extend_from_slice(&part);
             at = to;
         }
@@ -188,6 +216,7 @@ impl SegmentReader {
     async fn step(
         &self,
         segment: &ArchivedSegment,
+        place: Option<&Place>,
         opened: &Arc<Opened>,
         range: Range<u64>,
         patience: Patience,
@@ -198,13 +227,12 @@ impl SegmentReader {
             return Err(Cause::Internal("a range outside of its file".into()));
         };
         let coming = self.gather(segment, opened, first..last + 1, patience);
-        self.read_ahead(segment, opened, range.clone());
+        self.ahead.follow(segment, opened, range.clone(), place);
         let mut parts = Vec::with_capacity(coming.len());
         for (frame, coming) in (first..).zip(coming) {
-            let bytes = match coming {
-                Coming::Here(bytes) => bytes,
-                Coming::Waiting(waiter) => waiter.wait(patience.until, patience.total).await?,
-            };
+            let bytes = self
+                .arrived(segment, opened, frame, coming, patience)
+                .await?;
             let plain = open.plain_range(frame);
             let from = range.start.max(plain.start) - plain.start;
             let to = range.end.min(plain.end) - plain.start;
@@ -217,6 +245,39 @@ impl SegmentReader {
             Ok([one]) => one,
             Err(parts) => parts.concat().into(),
         })
+    }
+
+    /// A frame, when it is there.
+    async fn arrived(
+        &self,
+        segment: &ArchivedSegment,
+        opened: &Arc<Opened>,
+        frame: u32,
+        mut coming: Coming,
+        patience: Patience,
+    ) -> Result<Bytes, Cause> {
+        let mut joins = 0;
+        loop {
+            let (own, waiter) = match coming {
+                Coming::Here(bytes) => return Ok(bytes),
+                Coming::Waiting(own, waiter) => (own, waiter),
+            };
+            match waiter.wait(patience.until, patience.total).await {
+                Ok(bytes) => {
+                    if !own {
+                        // It may have been fetched ahead, and has been read now.
+                        self.fetcher.frames.get(&(segment.id().clone(), frame));
+                    }
+                    return Ok(bytes);
+                }
+                Err(cause) if !own && joins < JOINS_MAX && patience.outlasts(&cause) => {
+                    joins += 1;
+                    let again = self.gather(segment, opened, frame..frame + 1, patience);
+                    coming = again.into_iter().next().ok_or(cause)?;
+                }
+                Err(cause) => return Err(cause),
+            }
+        }
     }
 
     /// Looks up `frames`, and starts the flights of those that are neither here nor coming.
@@ -235,50 +296,24 @@ impl SegmentReader {
                 coming.push(Coming::Here(bytes));
                 continue;
             }
-            let waiter = match self.fetcher.flights.join(&id) {
-                Joined::Waiting(waiter) => waiter,
+            let (own, waiter) = match self.fetcher.flights.join(&id) {
+                Joined::Waiting(waiter) => (false, waiter),
                 Joined::Started(waiter, landing) => {
                     // It may have landed between the look and the join.
                     match self.fetcher.frames.get(&id) {
                         Some(bytes) => landing.land(Ok(bytes)),
                         None => landings.push((frame, landing)),
                     }
-                    waiter
+                    (true, waiter)
                 }
             };
-            coming.push(Coming::Waiting(waiter));
+            coming.push(Coming::Waiting(own, waiter));
         }
-        self.fetcher
-            .start(segment.key(), &opened.segment, landings, patience);
+        let origin = Origin {
+            key: segment.key().clone(),
+            segment: Arc::clone(&opened.segment),
+        };
+        self.fetcher.demand(&origin, landings, patience);
         coming
-    }
-
-    /// Fetches what a forward reader will ask for next.
-    fn read_ahead(&self, segment: &ArchivedSegment, opened: &Opened, range: Range<u64>) {
-        let frame_size = segment.layout().recorded().frame_size;
-        let budget = AHEAD_BYTES.min(self.fetcher.frames.budget_bytes() as u64 / AHEAD_SHARE);
-        let readable = segment
-            .readable()
-            .div_ceil(u64::from(frame_size))
-            .min(u64::from(u32::MAX));
-        let shape = Shape {
-            frame_size,
-            frames: readable as u32,
-            window_max: (budget / u64::from(frame_size)) as u32,
-        };
-        if shape.window_max == 0 {
-            return;
-        }
-        let ahead = {
-            let mut sequence = opened
-                .sequence
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            sequence.touch(range, shape)
-        };
-        if !ahead.is_empty() && self.fetcher.has_room_ahead() {
-            let patience = Patience::of(self.options.deadline);
-            drop(self.gather(segment, opened, ahead, patience));
-        }
     }
 }

@@ -1,67 +1,209 @@
-//! Read-ahead: what to fetch before a forward reader asks for it. Pure.
+//! Read-ahead: what to fetch before forward readers of a segment ask for it. Pure.
+//!
+//! A file may have several readers, each with several places; the kernel does not say whose a request is. So each place that
+//! moves forward is a *track* of its own, recognised by where its last request ended.
+//!
+//! Nothing is fetched ahead of a track that has not shown that it moves forward: one that looks at a file's first bytes costs
+//! one frame. It has shown it once it passed the middle of a frame that it came to from the frame before, or of the first
+//! that it read, or read a file to its end. From then on its window doubles with each frame, up to a bound. What of the
+//! window lies beyond the file's end is asked for in the file that comes after it, where the track goes on.
 
 use std::ops::Range;
 
-/// Where a reader of one segment is, and how far ahead of it was asked.
-///
-/// Nothing is fetched ahead of a reader that has not shown that it moves forward: one that looks at a file's first bytes
-/// costs one frame. It has shown it once it passed the middle of a frame that it came to from the frame before, or of the
-/// first that it read. From then on the window doubles with each frame.
+/// Places in one file that are remembered. Readers beyond that are served, without read-ahead for those that were longest away.
+pub const TRACKS_MAX: usize = 32;
+/// Frames that a track which moves forward may leave out, or be overtaken by: the kernel's requests of one reader arrive in
+/// any order within its own read-ahead of a few MiB, and a tool may skip an event.
+const TOLERANCE_FRAMES: u32 = 4;
+
+/// How the forward readers of one segment stand.
 #[derive(Debug, Default)]
-pub struct Sequence {
-    at: Option<u32>,
-    window: u32,
-    asked: u32,
+pub struct Sequences {
+    /// The one touched last is last.
+    tracks: Vec<Track>,
 }
 
-/// The shape of the file a [`Sequence`] moves in.
+#[derive(Clone, Copy, Debug)]
+struct Track {
+    /// The last frame that it read; `None` while it is still in the file before.
+    at: Option<u32>,
+    /// Frames to be ahead; 0 until it has shown that it moves forward.
+    window: u32,
+    /// Frames up to this one were asked for.
+    asked: u32,
+    /// Frames of the next file that were asked for.
+    asked_beyond: u32,
+}
+
+/// The shape of the file that they move in, and what there is room for.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Plain bytes per frame.
     pub frame_size: u32,
-    /// Frames in the file.
-    pub frames: u32,
+    /// Bytes that can be read.
+    pub bytes: u64,
     /// Most frames to be ahead.
     pub window_max: u32,
+    /// Frames for which there is memory now.
+    pub room: u32,
 }
 
-impl Sequence {
-    /// Notes a read of `bytes` (not empty) and tells which frames to fetch now.
-    pub fn touch(&mut self, bytes: Range<u64>, shape: Shape) -> Range<u32> {
+/// What to fetch now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ahead {
+    /// Frames of this file.
+    pub frames: Range<u32>,
+    /// What to ask for in the next file.
+    pub beyond: Option<Beyond>,
+}
+
+/// A window that reaches into the next file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beyond {
+    /// The whole window, in frames.
+    pub window: u32,
+    /// How many of its frames lie beyond the end.
+    pub frames: u32,
+}
+
+impl Shape {
+    fn frames(&self) -> u32 {
+        let frames = self.bytes.div_ceil(u64::from(self.frame_size.max(1)));
+        u32::try_from(frames).unwrap_or(u32::MAX)
+    }
+}
+
+impl Track {
+    /// How far `frame` is from where the track is expected; `None` if it is none of its.
+    fn distance(&self, frame: u32) -> Option<u32> {
+        let tolerance = match self.window {
+            // One that has shown nothing must go on exactly.
+            0 => 0,
+            _ => TOLERANCE_FRAMES,
+        };
+        let Some(at) = self.at else {
+            // Comes from the file before: its next frame is the first.
+            return (frame <= tolerance).then_some(frame);
+        };
+        // Still in the same frame, or in the next one.
+        let nearest = frame.clamp(at, at.saturating_add(1));
+        let distance = frame.abs_diff(nearest);
+        (distance <= tolerance).then_some(distance)
+    }
+
+    /// Goes on to the frames `first..=last`, and grows the window.
+    fn advance(&mut self, first: u32, last: u32, shown: bool, shape: &Shape) {
+        match self.at {
+            Some(at) if last <= at => {
+                if self.window == 0 && last == at && shown {
+                    self.window = 1;
+                }
+            }
+            Some(at) => {
+                // A skip is tolerated, and shows nothing.
+                if first <= at.saturating_add(1) {
+                    self.window = self.window.saturating_mul(2).max(1);
+                }
+                self.at = Some(last);
+            }
+            None => {
+                // From one file into the next is forward, however small they are.
+                self.window = self.window.saturating_mul(2);
+                self.at = Some(last);
+            }
+        }
+        self.window = self.window.min(shape.window_max);
+    }
+
+    /// What of its window, which now reaches up to frame `want`, is to be asked for.
+    fn ask(&mut self, from: u32, want: u32, shape: &Shape) -> Ahead {
+        let frames = shape.frames();
+        let mut ahead = Ahead::default();
+        self.asked = self.asked.max(from);
+        let from = self.asked;
+        let half = self.window / 2;
+        // In halves of the window: runs of several frames, and not a get for each.
+        if from < want.min(frames) && (want - from >= half || want >= frames) {
+            let to = want.min(frames).min(from.saturating_add(shape.room));
+            ahead.frames = from..to;
+            self.asked = to.max(from);
+        }
+        let over = want.saturating_sub(frames);
+        if over > 0 && self.asked >= frames && over >= self.asked_beyond.saturating_add(half.max(1))
+        {
+            self.asked_beyond = over;
+            ahead.beyond = Some(Beyond {
+                window: self.window,
+                frames: over,
+            });
+        }
+        ahead
+    }
+}
+
+impl Sequences {
+    /// Notes a read of `bytes` (not empty) and tells what to fetch now.
+    pub fn touch(&mut self, bytes: Range<u64>, shape: Shape) -> Ahead {
         let size = u64::from(shape.frame_size.max(1));
         let last_byte = bytes.end.saturating_sub(1);
-        let first = u32::try_from(bytes.start / size).unwrap_or(u32::MAX);
-        let last = u32::try_from(last_byte / size).unwrap_or(u32::MAX);
-        let sequential = self
-            .at
-            // The kernel's requests overtake each other by a little: the frame before counts as forward too.
-            .is_some_and(|at| first.saturating_add(1) >= at && first <= at.saturating_add(1));
-        if !sequential {
-            *self = Sequence {
-                at: Some(last),
+        let frame = |byte: u64| u32::try_from(byte / size).unwrap_or(u32::MAX);
+        let (first, last) = (frame(bytes.start), frame(last_byte));
+        let mut track = self.take(first).unwrap_or(Track {
+            at: Some(last),
+            window: 0,
+            asked: last.saturating_add(1),
+            asked_beyond: 0,
+        });
+        let shown = last_byte % size >= size / 2 || bytes.end >= shape.bytes;
+        track.advance(first, last, shown, &shape);
+        let next = track.at.map_or(0, |at| at.saturating_add(1));
+        let ahead = match track.window {
+            0 => Ahead::default(),
+            window => track.ask(next, next.saturating_add(window), &shape),
+        };
+        self.put(track);
+        ahead
+    }
+
+    /// A reader of the file before is so near its end that its window reaches into this one. Tells what to fetch now.
+    pub fn approach(&mut self, beyond: Beyond, shape: Shape) -> Ahead {
+        let coming = self.tracks.iter().position(|track| track.at.is_none());
+        let mut track = match coming {
+            Some(coming) => self.tracks.remove(coming),
+            None => Track {
+                at: None,
                 window: 0,
-                asked: last.saturating_add(1),
-            };
+                asked: 0,
+                asked_beyond: 0,
+            },
+        };
+        track.window = track.window.max(beyond.window.min(shape.window_max));
+        let ahead = track.ask(0, beyond.frames.min(track.window), &shape);
+        self.put(track);
+        ahead
+    }
+
+    /// Of what was asked for up to frame `asked`, the frames from `from` on were not fetched: they will be asked for again.
+    pub fn give_back(&mut self, asked: u32, from: u32) {
+        let mut latest_first = self.tracks.iter_mut().rev();
+        if let Some(track) = latest_first.find(|track| track.asked == asked) {
+            track.asked = from.min(asked);
         }
-        let at = self.at.unwrap_or(last);
-        if last > at {
-            self.window = (self.window * 2).clamp(1, shape.window_max);
-            self.at = Some(last);
-        } else if self.window == 0 && last == at && last_byte % size >= size / 2 {
-            self.window = 1.min(shape.window_max);
+    }
+
+    /// The track that a request at `frame` goes on with.
+    fn take(&mut self, frame: u32) -> Option<Track> {
+        let near = self.tracks.iter().enumerate().rev();
+        let near = near.filter_map(|(n, track)| Some((track.distance(frame)?, n)));
+        let (_, nearest) = near.min_by_key(|(distance, _)| *distance)?;
+        Some(self.tracks.remove(nearest))
+    }
+
+    fn put(&mut self, track: Track) {
+        if self.tracks.len() >= TRACKS_MAX {
+            self.tracks.remove(0);
         }
-        let here = self.at.unwrap_or(last);
-        let from = self.asked.max(here.saturating_add(1));
-        let to = here
-            .saturating_add(1)
-            .saturating_add(self.window)
-            .min(shape.frames);
-        // Ask in halves of the window: runs of several frames, and not a get for each.
-        if from >= to || (to - from < self.window / 2 && to < shape.frames) {
-            return 0..0;
-        }
-        self.asked = to;
-        from..to
+        self.tracks.push(track);
     }
 }
 
@@ -71,43 +213,199 @@ mod tests {
 
     const SHAPE: Shape = Shape {
         frame_size: 100,
-        frames: 40,
+        bytes: 4000,
         window_max: 8,
+        room: 8,
     };
+
+    /// Reads on from `from` to `to` in requests of `step`; every frame asked for, in order.
+    fn read(sequences: &mut Sequences, range: Range<u64>, step: usize) -> Vec<u32> {
+        let mut asked = Vec::new();
+        for offset in range.step_by(step) {
+            let end = (offset + step as u64).min(SHAPE.bytes);
+            asked.extend(sequences.touch(offset..end, SHAPE).frames);
+        }
+        asked
+    }
 
     #[test]
     fn a_look_at_the_first_bytes_fetches_nothing_ahead() {
-        let mut sequence = Sequence::default();
-        assert_eq!(sequence.touch(0..10, SHAPE), 0..0);
-        assert_eq!(sequence.touch(10..20, SHAPE), 0..0);
+        let mut sequences = Sequences::default();
+        assert_eq!(sequences.touch(0..10, SHAPE), Ahead::default());
+        assert_eq!(sequences.touch(10..20, SHAPE), Ahead::default());
     }
 
     #[test]
     fn a_forward_reader_has_every_frame_asked_for_once_and_before_it_comes() {
-        let mut sequence = Sequence::default();
+        let mut sequences = Sequences::default();
         let mut asked = vec![0];
-        let mut late = 0;
         for offset in (0..4000).step_by(10) {
             let frame = (offset / 100) as u32;
-            late += u32::from(!asked.contains(&frame));
-            asked.extend(sequence.touch(offset..offset + 10, SHAPE));
+            assert!(asked.contains(&frame), "frame {frame} comes too late");
+            asked.extend(sequences.touch(offset..offset + 10, SHAPE).frames);
         }
-        assert_eq!(late, 0);
         assert_eq!(asked, (0..40).collect::<Vec<_>>());
     }
 
     #[test]
+    fn the_window_doubles_to_its_bound() {
+        let mut sequences = Sequences::default();
+        let mut farthest = Vec::new();
+        for frame in 0..8 {
+            let start = frame * 100;
+            let ahead = sequences.touch(start..start + 100, SHAPE).frames;
+            if !ahead.is_empty() {
+                farthest.push(u64::from(ahead.end) - 1 - frame);
+            }
+        }
+        assert_eq!(farthest, [1, 2, 4, 8, 8]);
+    }
+
+    #[test]
     fn a_reader_that_jumps_about_fetches_nothing_ahead() {
-        let mut sequence = Sequence::default();
+        let mut sequences = Sequences::default();
         for offset in [3900, 100, 2000, 700, 3000] {
-            assert_eq!(sequence.touch(offset..offset + 10, SHAPE), 0..0);
+            let ahead = sequences.touch(offset..offset + 10, SHAPE);
+            assert_eq!(ahead, Ahead::default());
         }
     }
 
     #[test]
+    fn two_readers_of_one_file_are_two_sequences() {
+        let (mut alone, mut both) = (Sequences::default(), Sequences::default());
+        let expected = read(&mut alone, 0..1000, 10);
+        let other = read(&mut Sequences::default(), 2000..3000, 10);
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        for offset in (0..1000).step_by(10) {
+            first.extend(both.touch(offset..offset + 10, SHAPE).frames);
+            let offset = offset + 2000;
+            second.extend(both.touch(offset..offset + 10, SHAPE).frames);
+        }
+        assert_eq!(first, expected);
+        assert_eq!(second, other);
+        assert_eq!(first, (1..16).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_skip_and_requests_out_of_order_do_not_break_a_sequence() {
+        let mut sequences = Sequences::default();
+        read(&mut sequences, 0..1000, 50);
+        // The kernel sends these two in the other order.
+        sequences.touch(1100..1200, SHAPE);
+        let late = sequences.touch(1000..1100, SHAPE);
+        assert_eq!(late, Ahead::default());
+        let after_a_skip = sequences.touch(1500..1550, SHAPE);
+        assert_eq!(after_a_skip.frames.end, 24, "the whole window again");
+    }
+
+    #[test]
+    fn without_room_nothing_is_asked_for_and_it_is_made_up_for_later() {
+        let mut sequences = Sequences::default();
+        read(&mut sequences, 0..800, 50);
+        let full = Shape { room: 0, ..SHAPE };
+        for offset in [800, 850, 900, 950, 1000, 1050, 1100, 1150, 1200] {
+            assert!(sequences.touch(offset..offset + 50, full).frames.is_empty());
+        }
+        let some = Shape { room: 3, ..SHAPE };
+        let ahead = sequences.touch(1250..1300, some).frames;
+        assert_eq!(ahead.len(), 3);
+        let rest = read(&mut sequences, 1300..1600, 50);
+        assert_eq!(rest.first(), Some(&ahead.end));
+    }
+
+    #[test]
+    fn what_could_not_be_fetched_is_asked_for_again() {
+        let mut sequences = Sequences::default();
+        read(&mut sequences, 0..850, 50);
+        let ahead = sequences.touch(1200..1250, SHAPE).frames;
+        assert_eq!(ahead.end, 21);
+        sequences.give_back(ahead.end, ahead.start + 1);
+        let again = sequences.touch(1250..1300, SHAPE).frames;
+        assert_eq!(again, ahead.start + 1..21);
+    }
+
+    #[test]
+    fn a_window_goes_on_across_the_end_into_the_next_file() {
+        let mut sequences = Sequences::default();
+        let mut beyond = Vec::new();
+        let mut asked = Vec::new();
+        for offset in (0..4000).step_by(50) {
+            let ahead = sequences.touch(offset..offset + 50, SHAPE);
+            asked.extend(ahead.frames);
+            beyond.extend(ahead.beyond);
+        }
+        assert_eq!(asked.last(), Some(&39));
+        let window = 8;
+        let frames: Vec<u32> = beyond.iter().map(|beyond| beyond.frames).collect();
+        assert_eq!(frames, [4, 8]);
+        let mut next = Sequences::default();
+        let asked: Vec<_> = beyond
+            .iter()
+            .map(|beyond| next.approach(*beyond, SHAPE).frames)
+            .collect();
+        assert_eq!(asked, [0..4, 4..8]);
+        assert!(beyond.iter().all(|beyond| beyond.window == window));
+        // There it has nothing to show again.
+        assert!(next.touch(0..10, SHAPE).frames.is_empty(), "half a window");
+        read(&mut next, 10..300, 10);
+        let ahead = next.touch(300..310, SHAPE).frames;
+        assert_eq!(ahead, 8..12);
+    }
+
+    #[test]
+    fn a_request_that_reaches_the_end_at_once_goes_on_in_the_next_file_too() {
+        let mut sequences = Sequences::default();
+        sequences.touch(0..400, SHAPE);
+        sequences.touch(400..2000, SHAPE);
+        let ahead = sequences.touch(2000..4000, SHAPE);
+        assert!(ahead.frames.is_empty());
+        assert_eq!(ahead.beyond.map(|beyond| beyond.frames), Some(4));
+    }
+
+    #[test]
+    fn many_small_files_are_one_sequence() {
+        let small = Shape { bytes: 30, ..SHAPE };
+        let mut first = Sequences::default();
+        let ahead = first.touch(0..30, small);
+        let beyond = ahead.beyond.expect("it was read to its end");
+        assert_eq!(beyond.frames, 1);
+        let mut second = Sequences::default();
+        assert_eq!(second.approach(beyond, small).frames, 0..1);
+        let ahead = second.touch(0..30, small);
+        assert!(ahead.beyond.is_some(), "and so is the next");
+    }
+
+    #[test]
+    fn more_readers_than_are_remembered_are_no_error() {
+        let mut sequences = Sequences::default();
+        for round in 0..3 {
+            for reader in 0..1000 {
+                let start = reader * 100_000 + round * 10;
+                sequences.touch(start..start + 10, SHAPE);
+            }
+        }
+        assert_eq!(sequences.tracks.len(), TRACKS_MAX);
+    }
+
+    #[test]
     fn no_offset_overflows() {
-        let mut sequence = Sequence::default();
-        sequence.touch(0..u64::MAX, SHAPE);
-        sequence.touch(u64::MAX - 1..u64::MAX, SHAPE);
+        let mut sequences = Sequences::default();
+        sequences.touch(0..u64::MAX, SHAPE);
+        sequences.touch(u64::MAX - 1..u64::MAX, SHAPE);
+        let huge = Shape {
+            frame_size: 1,
+            bytes: u64::MAX,
+            window_max: u32::MAX,
+            room: u32::MAX,
+        };
+        for offset in 0..100 {
+            let at = u64::from(u32::MAX) - 50 + offset;
+            sequences.touch(at..at + 1, huge);
+        }
+        let beyond = Beyond {
+            window: u32::MAX,
+            frames: u32::MAX,
+        };
+        sequences.approach(beyond, huge);
     }
 }

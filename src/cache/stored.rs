@@ -1,7 +1,7 @@
 //! The seam to the disk cache: frames are looked for there before they are fetched, and proven alike.
 
 use super::disk::{StreamDisk, Wanted};
-use super::fetch::{Fetcher, FrameLanding, Patience};
+use super::fetch::{Fetcher, Flying, Origin, Patience};
 use crate::model::ObjectKey;
 use crate::segment::OpenSegment;
 use bytes::Bytes;
@@ -9,29 +9,26 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Frames, and who waits for each.
-type Landings = Vec<(u32, FrameLanding)>;
-
 impl Fetcher {
-    /// Lands those of `landings` whose frames are on disk, and returns the others, in their order. A frame on disk that is not
+    /// Lands those of `flying` whose frames are on disk, and returns the others, in their order. A frame on disk that is not
     /// the one archived is among the others.
     pub(super) async fn land_from_disk(
         self: &Arc<Self>,
-        key: &ObjectKey,
-        segment: &Arc<OpenSegment>,
-        landings: Landings,
+        origin: &Origin,
+        flying: Vec<Flying>,
         patience: Patience,
-    ) -> Landings {
+    ) -> Vec<Flying> {
         let Some(disk) = &self.disk else {
-            return landings;
+            return flying;
         };
+        let Origin { key, segment } = origin;
         let mut others = Vec::new();
-        let mut waiting: VecDeque<_> = landings.into();
+        let mut waiting: VecDeque<_> = flying.into();
         while !waiting.is_empty() {
-            let wanted = waiting.iter().map(|(frame, _)| wanted(segment, *frame));
+            let wanted = waiting.iter().map(|flying| wanted(segment, flying.frame));
             let looked = disk.look(key, wanted.collect()).await;
             let looked_for = waiting.drain(..looked.looked_for.min(waiting.len()));
-            let looked_for: Landings = looked_for.collect();
+            let looked_for: Vec<Flying> = looked_for.collect();
             if looked.found.is_empty() {
                 others.extend(looked_for);
                 continue;
@@ -60,22 +57,19 @@ impl Fetcher {
         &self,
         key: &ObjectKey,
         segment: &OpenSegment,
-        landings: Landings,
+        flying: Vec<Flying>,
         found: &HashMap<u32, Bytes>,
-    ) -> Landings {
+    ) -> Vec<Flying> {
         let mut missing = Vec::new();
-        for (frame, landing) in landings {
+        for flying in flying {
+            let frame = flying.frame;
             let proven = found.get(&frame).and_then(|stored| {
                 let disk = self.disk.as_ref()?;
                 proven(disk, key, segment, frame, stored)
             });
             match proven {
-                Some(plain) => {
-                    // Into the cache first: between the two a newcomer must find it in one of them.
-                    self.frames.insert(landing.key().clone(), plain.clone());
-                    landing.land(Ok(plain));
-                }
-                None => missing.push((frame, landing)),
+                Some(plain) => self.land(flying, plain),
+                None => missing.push(flying),
             }
         }
         missing

@@ -6,15 +6,13 @@
 use super::{Check, Level, duration};
 use crate::fs::mountinfo::{self, Mount};
 use crate::fs::mounting::FS_TYPE;
+use crate::fs::read_ahead::{WANTED_KIB, effective_kib};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// What a mount is given to answer. Listing needs nothing of the store.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// As the mount sets it where it may; the kernel's default is 128.
-const READ_AHEAD_KIB: u64 = 1024;
-
 /// A mount of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -69,10 +67,7 @@ pub fn mounted(found: &Found) -> Vec<Check> {
     });
     let answered = answer.recv_timeout(PATIENCE);
     let mut checks = vec![judge(found, answered.ok(), begun.elapsed())];
-    let path = format!("/sys/class/bdi/0:{}/read_ahead_kb", found.minor);
-    let kib = std::fs::read_to_string(path)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
+    let kib = effective_kib(found.minor).ok();
     checks.extend(kib.map(read_ahead));
     checks
 }
@@ -108,13 +103,13 @@ fn judge(found: &Found, answered: Option<std::io::Result<()>>, took: Duration) -
     }
 }
 
-fn read_ahead(kib: u64) -> Check {
+fn read_ahead(kib: u32) -> Check {
     let found = format!("the kernel reads {kib} KiB ahead");
-    if kib >= READ_AHEAD_KIB {
+    if kib >= WANTED_KIB {
         return Check::ok("read-ahead", found);
     }
     let advice = format!(
-        "mounted by root it is raised to {READ_AHEAD_KIB} KiB, and cold reads are up to twice as fast"
+        "mounted by root it is raised to {WANTED_KIB} KiB, and cold reads are up to twice as fast"
     );
     Check::bad(Level::Note, "read-ahead", found, advice)
 }

@@ -21,14 +21,14 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use tokio::runtime::Handle;
 
-/// How long the kernel may take a name for the same file. Short although a segment is for ever: the root shows the newest timeline,
-/// and after a RESET the same names are other files. Asking again costs a look into memory.
-const NAME_TTL: Duration = Duration::from_secs(1);
-/// Requests the kernel may send ahead of answers: read-ahead of several readers, 1 MiB each at most.
-const MAX_BACKGROUND: u16 = 64;
+/// Requests of its read-ahead that the kernel may send ahead of answers. Each reader has one that it waits for, and what is
+/// beyond this number waits in the kernel, where no deadline of ours ends it: more than there will be readers.
+const MAX_BACKGROUND: u16 = 1024;
+/// From so many on the kernel leaves out what nobody waits for yet.
+const CONGESTION_THRESHOLD: u16 = 48;
 /// Threads that take requests: each only starts tasks and looks into memory.
 const LOOP_THREADS: usize = 2;
 /// Block size of statfs(2).
@@ -102,6 +102,7 @@ impl Filesystem for Frontend {
             let _ = config.add_capabilities(wanted);
         }
         let _ = config.set_max_background(MAX_BACKGROUND);
+        let _ = config.set_congestion_threshold(CONGESTION_THRESHOLD);
         Ok(())
     }
 
@@ -109,12 +110,11 @@ impl Filesystem for Frontend {
         let owned = name.to_owned();
         let answer = move |view: &View, loaded: Result<(), i32>| {
             match loaded.and_then(|()| view.lookup(parent.0, &owned)) {
-                Ok(attr) => reply.entry_with_ttls(
-                    &attr_ttl(&attr),
-                    &NAME_TTL,
-                    &file_attr(&attr),
-                    Generation(0),
-                ),
+                Ok(attr) => {
+                    // A name stays the same file's: the root keeps its timeline, and a timeline its names.
+                    let ttl = attr_ttl(&attr);
+                    reply.entry_with_ttls(&ttl, &ttl, &file_attr(&attr), Generation(0));
+                }
                 // An error is not kept by the kernel: a name that comes later is found at once.
                 Err(error) => reply.error(errno(error)),
             }
@@ -229,7 +229,7 @@ impl Filesystem for Frontend {
     ) {
         let answer = move |view: &View, loaded: Result<(), i32>| {
             let add = |listed: &Listed, attr: &Attr| {
-                let ttl = NAME_TTL.min(attr_ttl(attr));
+                let ttl = attr_ttl(attr);
                 let file = file_attr(attr);
                 let (ino, name) = (INodeNo(attr.ino), &listed.name);
                 !reply.add(ino, listed.cookie, name, &ttl, &file, Generation(0))

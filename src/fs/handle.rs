@@ -3,6 +3,7 @@
 use super::history::History;
 use super::mounting::{Detached, MountError, MountPoint};
 use super::prepare::load;
+use super::read_ahead;
 use super::source::{HistorySource, Refreshed, SourceError};
 use super::view::View;
 use crate::model::Micros;
@@ -130,6 +131,11 @@ impl MountHandle {
     /// Where it is.
     pub fn target(&self) -> &std::path::Path {
         self.point.target()
+    }
+
+    /// The kernel's read-ahead of it as it is now, in KiB; `None` where sysfs does not tell.
+    pub fn read_ahead_kib(&self) -> Option<u32> {
+        read_ahead::effective_kib(self.point.minor()).ok()
     }
 
     /// The history that is shown.

@@ -19,8 +19,6 @@ pub const FS_TYPE: &str = "fuse.binlogfs";
 pub(super) const MAX_READ_BYTES: u32 = 1 << 20;
 /// Where the control file system is mounted, if it is.
 const CONTROL: &str = "/sys/fs/fuse/connections";
-/// Read-ahead of the kernel. Its default of 128 KiB halves the speed of cold reads, and FUSE cannot ask for more.
-const READ_AHEAD_KIB: u32 = 1024;
 
 /// What mounting needs to know.
 #[derive(Clone, Debug)]
@@ -196,13 +194,9 @@ impl MountPoint {
         &self.target
     }
 
-    /// Gives the kernel a longer read-ahead. Needs no luck to be correct, only to be fast.
-    ///
-    /// # Errors
-    /// As writing to sysfs has them.
-    pub fn raise_read_ahead(&self) -> io::Result<()> {
-        let path = format!("/sys/class/bdi/0:{}/read_ahead_kb", self.minor);
-        std::fs::write(path, READ_AHEAD_KIB.to_string())
+    /// Minor number of its device; the major is 0.
+    pub fn minor(&self) -> u32 {
+        self.minor
     }
 
     /// Takes the mount away from the tree, also while files are open in it; they stay open until [`MountPoint::abort`].

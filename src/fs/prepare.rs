@@ -4,6 +4,7 @@ use super::fuse;
 use super::handle::{Ended, MountHandle};
 use super::history::History;
 use super::mounting::{MountError, MountOptions, MountPoint, check_target};
+use super::read_ahead;
 use super::source::{HistorySource, SourceError};
 use super::tree::Ownership;
 use super::view::View;
@@ -118,8 +119,13 @@ fn begin(
     });
     match started {
         Ok(ended) => {
-            if let Err(error) = point.raise_read_ahead() {
-                tracing::info!(%error, "the kernel's read-ahead stays short: cold reads will be slower");
+            match read_ahead::raise(point.minor()) {
+                Ok(kib) => tracing::info!(kib, "read-ahead of the kernel"),
+                Err(error) => tracing::info!(
+                    %error,
+                    kib = read_ahead::effective_kib(point.minor()).ok(),
+                    "read-ahead of the kernel stays short: cold reads will be slower"
+                ),
             }
             Ok((point, ended))
         }

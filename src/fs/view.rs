@@ -4,10 +4,11 @@ use super::chunk::Slot;
 use super::errno;
 use super::failures::Failures;
 use super::history::History;
+use super::order::ReplayOrder;
 use super::source::{HistorySource, SourceError};
 use super::tree::{Attr, Listed, Node, Ownership, Tree};
 use super::xattr::{self, Answer};
-use crate::cache::{ArchivedSegment, Cause, ReadError, SegmentReader};
+use crate::cache::{ArchivedSegment, Cause, Place, ReadError, SegmentReader};
 use crate::ledger::Entry;
 use crate::model::{Seq, Timeline};
 use bytes::Bytes;
@@ -72,6 +73,13 @@ impl Unloaded {
     }
 }
 
+/// What a handle stands for.
+struct OpenFile {
+    segment: ArchivedSegment,
+    /// Where it stands in a replay, if it is one's.
+    place: Option<Place>,
+}
+
 /// Answers the kernel's questions about a history.
 pub struct View {
     source: Arc<dyn HistorySource>,
@@ -80,7 +88,7 @@ pub struct View {
     history: RwLock<Arc<History>>,
     /// The timeline in the root. It stays: whoever replays opens one name after the other, and all must be of one history.
     root: OnceLock<Timeline>,
-    handles: Mutex<HashMap<u64, Arc<ArchivedSegment>>>,
+    handles: Mutex<HashMap<u64, Arc<OpenFile>>>,
     next_handle: AtomicU64,
     failures: Mutex<Failures>,
     closing: watch::Sender<bool>,
@@ -227,8 +235,13 @@ impl View {
             (true, true) => (segment.raw(), Caching::UntilClosed),
             (true, false) => (segment, Caching::Never),
         };
+        let place = (!raw).then(|| Place {
+            seq,
+            order: Arc::new(ReplayOrder(Arc::downgrade(&self))),
+        });
         let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
-        self.handles().insert(handle, Arc::new(segment));
+        let file = OpenFile { segment, place };
+        self.handles().insert(handle, Arc::new(file));
         Ok(OpenedFile { handle, caching })
     }
 
@@ -242,7 +255,8 @@ impl View {
     /// # Errors
     /// The table in `errno.rs`; EBADF for a handle that is not open.
     pub async fn read(self: Arc<Self>, handle: u64, offset: u64, len: u32) -> Result<Bytes, Errno> {
-        let segment = self.handles().get(&handle).cloned().ok_or(libc::EBADF)?;
+        let file = self.handles().get(&handle).cloned().ok_or(libc::EBADF)?;
+        let (segment, place) = (&file.segment, file.place.as_ref());
         let mut closing = self.closing.subscribe();
         let outcome = tokio::select! {
             // A closed channel cannot be: the view holds its sender.
@@ -251,7 +265,7 @@ impl View {
                 object: segment.id().clone(),
                 cause: Cause::Closing,
             }),
-            outcome = self.reader.read(&segment, offset, u64::from(len)) => outcome,
+            outcome = self.reader.read_at(segment, place, offset, u64::from(len)) => outcome,
         };
         outcome.map_err(|error| self.failed(&error, Some(offset)))
     }
@@ -290,7 +304,7 @@ impl View {
     ///
     /// # Errors
     /// ESTALE if it is gone; EIO if the index cannot be read.
-    async fn entry(&self, seq: Seq) -> Result<Entry, Errno> {
+    pub(super) async fn entry(&self, seq: Seq) -> Result<Entry, Errno> {
         let source = Arc::clone(&self.source);
         let found = tokio::task::spawn_blocking(move || source.entry(seq)).await;
         let failed = |error: SourceError| {
@@ -338,7 +352,7 @@ impl View {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn handles(&self) -> MutexGuard<'_, HashMap<u64, Arc<ArchivedSegment>>> {
+    fn handles(&self) -> MutexGuard<'_, HashMap<u64, Arc<OpenFile>>> {
         // Inserted and removed by single calls: sound after a panic elsewhere.
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }

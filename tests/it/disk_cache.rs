@@ -93,7 +93,8 @@ impl Host {
             Some(tails),
             Some(disk.clone()),
             CacheOptions {
-                frame_bytes,
+                // Half of it is for frames that are kept.
+                memory_bytes: 2 * frame_bytes,
                 ..CacheOptions::default()
             },
         )

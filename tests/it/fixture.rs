@@ -114,6 +114,12 @@ impl Archive {
         }
     }
 
+    /// The file with the private keys, as `--identity` reads it.
+    pub fn identity_file(&self) -> String {
+        let pair = self.keys.as_ref().expect("it is encrypted");
+        pair.identity_file().expose_secret().to_owned()
+    }
+
     /// Its store, to be shared or decorated.
     pub fn shared(&self) -> SharedStore {
         Arc::new(self.store.clone())

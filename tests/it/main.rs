@@ -28,6 +28,7 @@ mod pages;
 mod promises;
 mod race;
 mod random;
+mod read_ahead;
 mod read_path;
 mod refusals;
 mod s3;

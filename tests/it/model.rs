@@ -135,7 +135,8 @@ async fn parts(archive: &Archive, weather: &Weather, index: &std::path::Path) ->
     let index = Arc::new(index);
     let stream = Stream::open(archive.shared(), Arc::clone(&index)).await;
     let options = CacheOptions {
-        frame_bytes: FRAME_BYTES,
+        // Half of it is for frames that are kept.
+        memory_bytes: 2 * FRAME_BYTES,
         deadline: DEADLINE,
         ..CacheOptions::default()
     };
@@ -638,7 +639,7 @@ impl<F: Face> Game<F> {
             }
         }
         // What failed on other pages is forgotten as well.
-        std::thread::sleep(binlogfs::cache::flight::TIMEOUT_MEMORY);
+        std::thread::sleep(binlogfs::cache::failed::FAILURE_MEMORY);
         self.mood = Mood::Well;
     }
 

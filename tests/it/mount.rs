@@ -45,7 +45,7 @@ async fn try_mount_at(
     identities: Identities,
 ) -> Result<MountHandle, MountError> {
     let cache = CacheOptions {
-        frame_bytes: 1 << 20,
+        memory_bytes: 2 << 20,
         deadline: Duration::from_secs(2),
         decode_threads: 2,
     };
@@ -166,6 +166,9 @@ async fn mountinfo_tells_type_source_and_flags_and_df_works() {
     assert!(stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
     let bdi = format!("/sys/class/bdi/0:{}/read_ahead_kb", mounts[0].minor);
     assert_eq!(std::fs::read_to_string(bdi).expect("there").trim(), "1024");
+    assert_eq!(mounted.handle.read_ahead_kib(), Some(1024));
+    let told = binlogfs::fs::read_ahead::of_mount(mounted.path());
+    assert_eq!(told.expect("it is mounted"), 1024);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 fn reader_of(store: SharedStore, identities: Identities) -> Arc<SegmentReader> {
     let options = CacheOptions {
-        frame_bytes: 1 << 20,
+        memory_bytes: 2 << 20,
         ..CacheOptions::default()
     };
     Arc::new(SegmentReader::new(store, identities, None, options))

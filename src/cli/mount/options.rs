@@ -24,7 +24,7 @@ pub struct MountSettings {
     pub refresh: Duration,
     /// How long a read may take.
     pub read_timeout: Duration,
-    /// Bytes of decompressed data kept in memory.
+    /// Bytes of memory for what is read; half of it is for decompressed data that is kept.
     pub memory_bytes: u64,
     /// Whether other users may come in, as far as owner and mode allow.
     pub allow_other: bool,
@@ -52,7 +52,7 @@ impl Default for MountSettings {
             disk: DiskLimits::default(),
             refresh: Duration::from_secs(5),
             read_timeout: Duration::from_secs(30),
-            memory_bytes: 64 << 20,
+            memory_bytes: 128 << 20,
             allow_other: false,
             uid: None,
             gid: None,
@@ -148,8 +148,8 @@ pub const OPTIONS: &[MountOption] = &[
     MountOption {
         flag: "memory",
         takes: Takes::Value("MIB"),
-        default: "64",
-        help: "Decompressed data kept in memory",
+        default: "128",
+        help: "Memory for what is read: half of it for decompressed data that is kept",
         global: false,
         set: |s, v| put(&mut s.memory_bytes, mebibytes(v)),
     },

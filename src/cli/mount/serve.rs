@@ -183,7 +183,7 @@ async fn prepare(
     let identities = reading::identities(&settings.identity)?;
     let opened = reading::open_to_stay(&global, url).await?;
     let options = CacheOptions {
-        frame_bytes: usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX),
+        memory_bytes: usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX),
         deadline: settings.read_timeout,
         ..CacheOptions::default()
     };

@@ -7,9 +7,10 @@ use crate::model::Micros;
 use fuser::{Errno, FileAttr, FileHandle, FileType, FopenFlags, INodeNo, ReplyOpen, ReplyXattr};
 use std::time::{Duration, SystemTime};
 
-/// How long the kernel may keep the attributes of an archived segment: they never change.
+/// How long the kernel may keep name and attributes of an archived segment: they never change. One that is pruned may be seen
+/// for so long; opening it asks again and does not find it.
 const SETTLED_TTL: Duration = Duration::from_secs(3600);
-/// How long it may keep those of directories and holes: a new segment or a better copy may come.
+/// How long it may keep those of directories, holes and damaged segments: a new segment or a better copy may come.
 const UNSETTLED_TTL: Duration = Duration::from_secs(1);
 /// `st_blksize`: tools copy in units of this.
 const IO_BYTES: u32 = 1 << 20;
@@ -58,7 +59,7 @@ pub(super) fn kind(directory: bool) -> FileType {
     }
 }
 
-/// How long the kernel may keep these attributes.
+/// How long the kernel may keep these attributes, and the name they were found by.
 pub(super) fn attr_ttl(attr: &Attr) -> Duration {
     match attr.settled {
         true => SETTLED_TTL,
@@ -90,5 +91,28 @@ pub(super) fn reply_open(reply: ReplyOpen, opened: Result<OpenedFile, RawErrno>)
             reply.opened(FileHandle(handle), caching | FopenFlags::FOPEN_NOFLUSH);
         }
         Err(error) => reply.error(errno(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_attributes_of_archived_segments_are_kept_for_an_hour() {
+        let attr = |settled| Attr {
+            ino: 10,
+            directory: false,
+            size: 1,
+            blocks: 1,
+            mtime: Micros(0),
+            mode: 0o440,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            settled,
+        };
+        assert_eq!(attr_ttl(&attr(true)), Duration::from_secs(3600));
+        assert_eq!(attr_ttl(&attr(false)), Duration::from_secs(1));
     }
 }

@@ -1,0 +1,431 @@
+//! Reading ahead and its bounds, over stores that record: what is fetched, how often, and in how much memory.
+
+use crate::fixture::{Archive, ArchiveSource, FRAME, Segment, content, readable};
+use crate::tools;
+use async_trait::async_trait;
+use binlogfs::cache::{ArchivedSegment, CacheOptions, Cause, Place, SegmentReader, Succession};
+use binlogfs::fs::{MountHandle, MountOptions, Options, Ownership, mount, mountinfo};
+use binlogfs::ledger::Entry;
+use binlogfs::model::Seq;
+use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
+use binlogfs::store::{FileStore, RecordingStore, SharedStore, Store as _};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const MIB: u64 = 1 << 20;
+/// What must happen happens within this, on any machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The entries of an archive, one after the other.
+struct Order(Vec<Entry>);
+
+#[async_trait]
+impl Succession for Order {
+    async fn after(&self, place: Seq) -> Option<(Seq, ArchivedSegment)> {
+        let next = self.0.iter().find(|entry| entry.seq > place)?;
+        Some((next.seq, readable(next)))
+    }
+}
+
+/// An archive of `files` segments, and a reader of it that is recorded.
+struct Bench {
+    recording: RecordingStore,
+    reader: Arc<SegmentReader>,
+    entries: Vec<Entry>,
+    contents: Vec<Vec<u8>>,
+    order: Arc<Order>,
+}
+
+impl Bench {
+    async fn new(files: &[usize], memory_bytes: usize) -> Bench {
+        // Without encryption, whose chunks are larger than these frames.
+        let archive = Archive::new(false);
+        let (mut entries, mut contents) = (Vec::new(), Vec::new());
+        for (number, bytes) in (1..).zip(files) {
+            let bytes = content(number, *bytes);
+            entries.push(archive.add(&Segment::new(number, bytes.clone())).await);
+            contents.push(bytes);
+        }
+        let recording = RecordingStore::new(archive.shared());
+        let options = CacheOptions {
+            memory_bytes,
+            ..CacheOptions::default()
+        };
+        let store: SharedStore = Arc::new(recording.clone());
+        let reader = SegmentReader::new(store, archive.identities(), None, options);
+        Bench {
+            recording,
+            reader: Arc::new(reader),
+            order: Arc::new(Order(entries.clone())),
+            entries,
+            contents,
+        }
+    }
+
+    fn place(&self, file: usize) -> Place {
+        Place {
+            seq: self.entries[file].seq,
+            order: self.order.clone(),
+        }
+    }
+
+    /// Reads a part of a file, and checks it.
+    async fn read(&self, file: usize, offset: usize, len: usize) {
+        let (segment, place) = (readable(&self.entries[file]), self.place(file));
+        let got = self
+            .reader
+            .read_at(&segment, Some(&place), offset as u64, len as u64)
+            .await
+            .expect("reads");
+        let whole = &self.contents[file];
+        assert!(got == whole[offset..(offset + len).min(whole.len())]);
+    }
+
+    /// Gets of a file's object.
+    fn gets(&self, file: usize) -> usize {
+        let segment = readable(&self.entries[file]);
+        let mut calls = self.recording.calls_of("get");
+        calls.retain(|call| call.key == segment.key().as_str());
+        calls.len()
+    }
+
+    /// Waits until nothing is on its way.
+    async fn settle(&self) {
+        let held = || {
+            self.reader
+                .used_bytes()
+                .saturating_sub(self.reader.held_bytes() as u64)
+        };
+        let mut last = None;
+        while last != Some((self.recording.total("get"), held())) {
+            last = Some((self.recording.total("get"), held()));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_nears_the_end_of_a_file_has_the_next_one_opened_and_begun() {
+    let frame = FRAME as usize;
+    let bench = Bench::new(&[20 * frame, 20 * frame, 20 * frame], 4 << 20).await;
+    for offset in (0..20 * frame).step_by(1024) {
+        bench.read(0, offset, 1024).await;
+    }
+    bench.settle().await;
+    let begun = bench.gets(1);
+    assert!(begun >= 3, "header, tail, frames: {begun} gets");
+    for offset in (0..8 * frame).step_by(1024) {
+        bench.read(1, offset, 1024).await;
+    }
+    bench.settle().await;
+    let segment = readable(&bench.entries[1]);
+    let mut calls = bench.recording.calls_of("get");
+    calls.retain(|call| call.key == segment.key().as_str() && call.bytes > 0);
+    let ranges: std::collections::BTreeSet<_> = calls
+        .iter()
+        .map(|call| call.range.clone().expect("a range").start)
+        .collect();
+    assert_eq!(ranges.len(), calls.len(), "nothing twice: {calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_files_read_one_after_the_other_are_there_before_they_are_asked_for() {
+    let bench = Bench::new(&[500; 40], 4 << 20).await;
+    for file in 0..40 {
+        bench.read(file, 0, 8192).await;
+        let begun = Instant::now();
+        while file < 39 && bench.gets(file + 1) < 3 {
+            assert!(begun.elapsed() < PATIENCE, "file {file} was the last");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    for file in 0..40 {
+        assert_eq!(bench.gets(file), 3, "header, tail and frame of {file}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_stops_in_the_middle_leaves_the_next_file_alone() {
+    let frame = FRAME as usize;
+    let bench = Bench::new(&[200 * frame, 20 * frame], 1 << 20).await;
+    for offset in (0..50 * frame).step_by(1024) {
+        bench.read(0, offset, 1024).await;
+    }
+    bench.read(0, 150 * frame, 100).await;
+    bench.settle().await;
+    assert_eq!(bench.gets(1), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_readers_of_one_file_are_each_read_ahead_for() {
+    let frame = FRAME as usize;
+    let frames = 400;
+    let bench = Bench::new(&[frames * frame], 8 << 20).await;
+    let readers = 4;
+    for offset in (0..frames / readers * frame).step_by(1024) {
+        for reader in 0..readers {
+            bench
+                .read(0, reader * frames / readers * frame + offset, 1024)
+                .await;
+        }
+    }
+    let gets = bench.gets(0);
+    assert!(gets < frames / 4, "{gets} gets of {frames} frames");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_readers_share_little_memory_and_all_proceed() {
+    let frame = FRAME as usize;
+    let frames = 32;
+    // Not even one frame for each reader.
+    let memory = 64 * FRAME as usize;
+    let bench = Arc::new(Bench::new(&[frames * frame; 16], memory).await);
+    let readers: Vec<_> = (0..128)
+        .map(|n| {
+            let bench = Arc::clone(&bench);
+            tokio::spawn(async move {
+                for offset in (0..frames * frame).step_by(frame + 1) {
+                    // Of two frames each.
+                    bench.read(n % 16, offset, frame).await;
+                    assert!(bench.reader.used_bytes() <= memory as u64);
+                }
+            })
+        })
+        .collect();
+    for reader in readers {
+        reader.await.expect("ends well");
+    }
+    bench.settle().await;
+    assert!(bench.reader.held_bytes() <= memory / 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_a_fetch_late_outlasts_it() {
+    let archive = Archive::new(false);
+    let bytes = content(1, 100);
+    let segment = readable(&archive.add(&Segment::new(1, bytes.clone())).await);
+    // What is asked in the first 25 seconds is never answered.
+    let begun = tokio::time::Instant::now();
+    let clock = FaultClock::new(move |_| match begun.elapsed() < Duration::from_secs(25) {
+        true => Fault::Delay(Duration::from_secs(3600)),
+        false => Fault::None,
+    });
+    let store: SharedStore = Arc::new(FaultStore::new(archive.shared(), clock));
+    let options = CacheOptions::default();
+    let reader = SegmentReader::new(store, archive.identities(), None, options);
+    let first = reader.read(&segment, 0, 10);
+    let second = async {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        reader.read(&segment, 20, 10).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert!(matches!(first.expect_err("hangs").cause, Cause::Timeout(_)));
+    assert_eq!(second.expect("the store is back"), bytes[20..30]);
+    assert!(begun.elapsed() < Duration::from_secs(31));
+}
+
+fn options(dir: &Path) -> Options {
+    Options {
+        mount: MountOptions {
+            target: dir.to_owned(),
+            source: "memory:".to_owned(),
+            allow_other: false,
+        },
+        ownership: Ownership {
+            uid: 0,
+            gid: 0,
+            mode: 0o440,
+        },
+        refresh: Duration::from_secs(5),
+    }
+}
+
+async fn mounted(archive: &Arc<Archive>, store: SharedStore, dir: &Path) -> MountHandle {
+    let options_of_reader = CacheOptions::default();
+    let reader = SegmentReader::new(store, archive.identities(), None, options_of_reader);
+    let source = Arc::new(ArchiveSource(archive.clone()));
+    mount(source, Arc::new(reader), options(dir))
+        .await
+        .expect("mounts: this test needs root and /dev/fuse")
+}
+
+/// A replay from a position reads the format description, and then from there on. Through the kernel, with its read-ahead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_transaction_in_a_cold_segment_of_one_gib_costs_at_most_three_mib() {
+    const PLAIN: usize = 1 << 30;
+    let archive = Archive::new(true);
+    // Of the frames that are read and those around them; the others only have to be there.
+    let block = content(1, 16 << 20);
+    let mut bytes = vec![0; PLAIN];
+    for around in [0, 692 << 20] {
+        bytes[around..around + block.len()].copy_from_slice(&block);
+    }
+    let segment = Segment {
+        frame_size: 1 << 20,
+        ..Segment::new(1, bytes)
+    };
+    archive.add(&segment).await;
+    // Mounting reads the newest segment's tail, which is not this one's.
+    archive.add(&Segment::new(2, content(2, 100))).await;
+    let recording = RecordingStore::new(archive.shared());
+    let dir = tempfile::tempdir().expect("a directory");
+    let handle = mounted(&archive, Arc::new(recording.clone()), dir.path()).await;
+    recording.reset();
+    let path = dir.path().join("binlog.000001");
+    let read = tokio::task::spawn_blocking(move || {
+        let file = File::open(path).expect("opens");
+        let mut buffer = vec![0; 8192];
+        file.read_exact_at(&mut buffer, 0).expect("reads");
+        // Across the border of two frames: the worst place.
+        let from = 700 * MIB - 50_000;
+        for offset in (from..from + 100_000).step_by(8192) {
+            file.read_exact_at(&mut buffer, offset).expect("reads");
+            let at = offset as usize;
+            assert!(buffer == segment.bytes[at..at + 8192]);
+        }
+    });
+    read.await.expect("is right");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let total = recording.total("get");
+    assert!(total.bytes <= 3 * MIB, "{total:?}");
+    handle.unmount().await.expect("unmounts");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_the_mount_the_next_file_is_begun_before_anybody_opens_it() {
+    let archive = Archive::new(true);
+    let first = archive.add(&Segment::new(1, content(1, 300_000))).await;
+    let second = archive.add(&Segment::new(2, content(2, 300_000))).await;
+    archive.add_hole(3);
+    archive.add(&Segment::new(4, content(4, 300_000))).await;
+    let recording = RecordingStore::new(archive.shared());
+    let dir = tempfile::tempdir().expect("a directory");
+    let handle = mounted(&archive, Arc::new(recording.clone()), dir.path()).await;
+    recording.reset();
+    let path = dir.path().join("binlog.000001");
+    let read = tokio::task::spawn_blocking(|| std::fs::read(path));
+    assert!(read.await.expect("runs").expect("reads") == content(1, 300_000));
+    let gets = |entry: &Entry| {
+        let key = readable(entry).key().to_string();
+        let calls = recording.calls_of("get");
+        calls.iter().filter(|call| call.key == key).count()
+    };
+    let begun = Instant::now();
+    while gets(&second) < 3 {
+        assert!(begun.elapsed() < PATIENCE, "not begun");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(gets(&first) >= 3);
+    handle.unmount().await.expect("unmounts");
+}
+
+/// Through the kernel, and with less memory than the file has: what is not fetched again comes from the page cache.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_is_in_the_page_cache_also_after_it_is_closed() {
+    let archive = Archive::new(true);
+    let bytes = content(1, 300_000);
+    archive.add(&Segment::new(1, bytes.clone())).await;
+    let recording = RecordingStore::new(archive.shared());
+    let cache = CacheOptions {
+        memory_bytes: 200_000,
+        ..CacheOptions::default()
+    };
+    let store: SharedStore = Arc::new(recording.clone());
+    let reader = SegmentReader::new(store, archive.identities(), None, cache);
+    let source = Arc::new(ArchiveSource(archive.clone()));
+    let dir = tempfile::tempdir().expect("a directory");
+    let handle = mount(source, Arc::new(reader), options(dir.path()))
+        .await
+        .expect("mounts: this test needs root and /dev/fuse");
+    for round in 0..3 {
+        let path = dir.path().join("binlog.000001");
+        let read = tokio::task::spawn_blocking(|| std::fs::read(path));
+        assert!(read.await.expect("runs").expect("reads") == bytes);
+        let gets = recording.total("get").calls;
+        assert_eq!(gets > 0, round == 0, "{gets} gets in round {round}");
+        // Beyond the TTL of what may change.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        recording.reset();
+    }
+    handle.unmount().await.expect("unmounts");
+}
+
+/// The most memory that the process has had resident (`VmHWM` of proc(5)), in bytes.
+fn peak_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kib.expect("a number").parse::<u64>().expect("a number") << 10
+}
+
+/// A mount in a process of its own, with defaults.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_memory_of_a_mount_with_defaults_is_bounded_whatever_64_readers_read() {
+    const FILES: u64 = 8;
+    const FILE_BYTES: usize = 32 << 20;
+    let archive = Archive::new(true);
+    for number in 1..=FILES {
+        let segment = Segment {
+            frame_size: 1 << 20,
+            ..Segment::new(number, content(number, FILE_BYTES))
+        };
+        archive.add(&segment).await;
+    }
+    let temp = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| temp.path().join(name);
+    let store = FileStore::create_dir_all(path("bucket")).expect("a directory");
+    for key in archive.store.keys() {
+        let body = archive.store.get_all(&key, 1 << 30).await.expect("there");
+        store.create(&key, body).await.expect("stores");
+    }
+    std::fs::write(path("key"), archive.identity_file()).expect("writes");
+    let dir = path("mount");
+    std::fs::create_dir(&dir).expect("creates");
+    let mut process = tools::binlogfs()
+        .arg("mount")
+        .arg(format!("file://{}", path("bucket").display()))
+        .args([&dir, Path::new("--foreground")])
+        .arg("--identity")
+        .arg(path("key"))
+        .arg("--cache-dir")
+        .arg(path("cache"))
+        .spawn()
+        .expect("starts");
+    let begun = Instant::now();
+    let is_mounted = || {
+        let table = std::fs::read(mountinfo::PATH).expect("reads");
+        mountinfo::at(&mountinfo::parse(&table), &dir).is_some()
+    };
+    while !is_mounted() {
+        assert!(begun.elapsed() < PATIENCE, "does not mount");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let readers: Vec<_> = (0..64u64)
+        .map(|n| {
+            let path = dir.join(format!("binlog.{:06}", n % FILES + 1));
+            std::thread::spawn(move || {
+                let file = File::open(path).expect("opens");
+                let mut buffer = vec![0; 256 << 10];
+                // Each begins elsewhere, and reads on for half of the file.
+                let from = n / FILES * (FILE_BYTES as u64 / 8);
+                for step in 0..64 {
+                    let offset = (from + step * (256 << 10)) % FILE_BYTES as u64;
+                    file.read_exact_at(&mut buffer, offset).expect("reads");
+                }
+            })
+        })
+        .collect();
+    for reader in readers {
+        let ended = tokio::task::spawn_blocking(|| reader.join());
+        ended.await.expect("runs").expect("no panic");
+    }
+    let peak = peak_bytes(process.id());
+    let pid = rustix::process::Pid::from_child(&process);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("sends");
+    assert!(process.wait().expect("ends").success());
+    println!("peak: {} MiB", peak >> 20);
+    assert!(peak <= 256 * MIB, "{} MiB", peak >> 20);
+}
