@@ -11,6 +11,7 @@ mod failover;
 mod fixture;
 mod gcs;
 mod glob_order;
+mod hang;
 mod holes;
 mod hostile;
 mod house;
