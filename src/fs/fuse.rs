@@ -3,15 +3,16 @@
 //! No handler blocks its loop thread: what may wait is done in a tokio task, which has the reply. A reply that is dropped,
 //! by a panic too, is an EIO.
 
+mod kernel;
 mod reply;
 
 use super::tree::{Attr, Listed};
 use super::view::{Question, View};
 use fuser::{
-    BsdFileFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, KernelConfig, LockOwner,
+    OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 use reply::{attr_ttl, errno, file_attr, kind, reply_open, reply_xattr};
 use std::ffi::OsStr;
@@ -24,11 +25,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::runtime::Handle;
 
-/// Requests of its read-ahead that the kernel may send ahead of answers. Each reader has one that it waits for, and what is
-/// beyond this number waits in the kernel, where no deadline of ours ends it: more than there will be readers.
-const MAX_BACKGROUND: u16 = 1024;
-/// From so many on the kernel leaves out what nobody waits for yet.
-const CONGESTION_THRESHOLD: u16 = 48;
 /// Threads that take requests: each only starts tasks and looks into memory.
 const LOOP_THREADS: usize = 2;
 /// Block size of statfs(2).
@@ -93,16 +89,7 @@ impl Frontend {
 
 impl Filesystem for Frontend {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        for wanted in [
-            InitFlags::FUSE_PARALLEL_DIROPS,
-            InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
-        ] {
-            // Each only makes things faster: an old kernel goes without.
-            let _ = config.add_capabilities(wanted);
-        }
-        let _ = config.set_max_background(MAX_BACKGROUND);
-        let _ = config.set_congestion_threshold(CONGESTION_THRESHOLD);
+        kernel::ask(config);
         Ok(())
     }
 
