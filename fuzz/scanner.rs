@@ -21,6 +21,8 @@ const PACKED: u8 = 0xf0;
 /// Longest file that becomes a seed, and longest event body in one.
 const SEED_BYTES_MAX: usize = 8 << 10;
 const SEED_BODY_MAX: usize = 600;
+/// Points from which a file is read on: more of them meet no other code.
+const POINTS_TRIED: usize = 4;
 
 fuzz_target!(init: seeds::write_if_asked(seeds), |data: &[u8]| {
     check(&file_of(data));
@@ -149,6 +151,21 @@ fn check(file: &[u8]) {
         assert_eq!(&again, set);
     }
     check_index(&summary);
+    check_reading_on(&summary, file);
+}
+
+/// From any point on the scanner comes to the same end.
+fn check_reading_on(summary: &Summary, file: &[u8]) {
+    let Some(format) = &summary.index.format else {
+        return;
+    };
+    for point in summary.index.points.iter().take(POINTS_TRIED) {
+        let Some(mut scanner) = Scanner::resume((), format, point.position) else {
+            panic!("a format description that was read cannot be read again");
+        };
+        let _ = scanner.push(&file[point.position as usize..]);
+        assert_eq!(scanner.last_transaction_end(), summary.last_transaction_end);
+    }
 }
 
 fn check_index(summary: &Summary) {
@@ -157,7 +174,14 @@ fn check_index(summary: &Summary) {
         index
             .points
             .windows(2)
-            .all(|two| two[0].position < two[1].position)
+            .all(|two| two[0].end <= two[1].position && two[0].latest <= two[1].latest)
+    );
+    assert!(index.points.iter().all(|point| point.position < point.end));
+    assert!(
+        index
+            .points
+            .iter()
+            .all(|point| point.latest <= summary.latest_commit)
     );
     assert!(index.tables.windows(2).all(|two| two[0] < two[1]));
     let ends = index.points.iter().map(|point| point.position);

@@ -244,8 +244,11 @@ fn an_index() -> SegmentIndex {
     SegmentIndex {
         points: vec![Point {
             position: 157,
+            end: 400,
             time: Micros(1_700_000_000_000_000),
+            latest: Some(Micros(1_700_000_000_000_001)),
             gtid: Some("0-1-7".parse().expect("a GTID")),
+            gtids: Some("0-1-7..9".parse().expect("a set")),
         }],
         ddl: vec![DdlStatement {
             position: 157,

@@ -84,6 +84,11 @@ impl<S: Sink> Facts<S> {
         }
     }
 
+    /// Whether the format description has come, whole.
+    pub(super) fn is_described(&self) -> bool {
+        self.description.is_some()
+    }
+
     /// Whether the server ended the file: ROTATE or STOP was the last event.
     pub(super) fn is_ended(&self) -> bool {
         self.ending != Ending::Open
@@ -118,6 +123,7 @@ impl<S: Sink> Facts<S> {
             last_time: self.last_time,
             min_time: self.times.min,
             max_time: self.times.max,
+            latest_commit: self.index.latest(),
             transactions: self.transactions,
             events: self.events,
             ending: self.ending,

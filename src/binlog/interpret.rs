@@ -8,7 +8,7 @@ use super::group::Role;
 use super::header::{FLAG_ARTIFICIAL, FLAG_RELAY_LOG, HEADER_BYTES};
 use super::query::{self, Query, Statement};
 use super::scanner::Sink;
-use super::{Refusal, compressed_query, gtid_event, gtid_list, kind};
+use super::{FormatEvent, Refusal, compressed_query, gtid_event, gtid_list, kind};
 
 /// Body of START_ENCRYPTION: scheme, key version, nonce.
 const START_ENCRYPTION_BODY_BYTES: u64 = 1 + 4 + 12;
@@ -32,6 +32,7 @@ impl<S: Sink> Facts<S> {
             return Err(Stop::Refused(Refusal::RelayLog));
         }
         self.head.update(&format::without_in_use(event.bytes));
+        self.index.format = Some(FormatEvent::new(event.bytes));
         self.description = Some(description);
         self.description_header = Some(event.header);
         Ok(())

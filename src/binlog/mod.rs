@@ -21,6 +21,7 @@ mod compressed_query;
 mod facts;
 mod findings;
 mod format;
+mod format_event;
 mod framer;
 mod group;
 mod gtid_event;
@@ -43,11 +44,12 @@ mod times;
 mod varint;
 
 pub use findings::{DDL_MAX, DDL_TOTAL_MAX_BYTES, TABLES_MAX};
+pub use format_event::FormatEvent;
 pub use head::{Head, HeadProbe, probe_head};
 pub use header::{
     EventHeader, EventRef, FLAG_ARTIFICIAL, FLAG_IN_USE, FLAG_RELAY_LOG, HEADER_BYTES,
 };
-pub use index_builder::{POINT_SPACING_BYTES, POINTS_MAX};
+pub use index_builder::{POINT_SOURCES_MAX, POINT_SPACING_BYTES, POINTS_MAX};
 pub use query::SQL_MAX_BYTES;
 pub use refusal::Refusal;
 pub use scanner::{Scanner, Sink, scan_reader};

@@ -1,5 +1,6 @@
 //! One pass over a binlog file, its bytes coming in pieces of any size.
 
+use super::FormatEvent;
 use super::Refusal;
 use super::facts::{Facts, Stop};
 use super::framer::{Fault, Framer};
@@ -39,6 +40,23 @@ impl<S: Sink> Scanner<S> {
     /// A scanner at the beginning of a file.
     pub fn new(sink: S) -> Scanner<S> {
         Scanner::build(sink, false)
+    }
+
+    /// A scanner in the middle of a file: behind its format description, at `position`, where a transaction begins. `None` if
+    /// that is no format description that can be read on with.
+    ///
+    /// What a summary tells of the file's beginning is not known then: its head, what was executed before it, its length.
+    pub fn resume(sink: S, format: &FormatEvent, position: u64) -> Option<Scanner<S>> {
+        let mut scanner = Scanner::new(sink);
+        scanner.push(&MAGIC).ok()?;
+        scanner.push(format.as_bytes()).ok()?;
+        if scanner.damage.is_some() || !scanner.facts.is_described() || scanner.framer.is_inside() {
+            return None;
+        }
+        scanner.framer = Framer::new(position);
+        scanner.facts.last_transaction_end = position;
+        scanner.size = position;
+        Some(scanner)
     }
 
     pub(super) fn build(sink: S, head_only: bool) -> Scanner<S> {

@@ -1,5 +1,6 @@
 //! What one pass over a binlog file tells.
 
+use super::FormatEvent;
 use crate::model::{Gtid, GtidSet, Micros, Sha256};
 use serde::{Deserialize, Serialize};
 
@@ -63,16 +64,26 @@ pub struct Transaction {
     pub commit_time_exact: bool,
 }
 
-/// A place from which reading can start.
+/// A transaction from which reading can start, and what is known of those around it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
-    /// Offset of the first event of a transaction.
+    /// Offset of its first event.
     pub position: u64,
+    /// Offset after its last event.
+    pub end: u64,
     /// Its commit time.
     pub time: Micros,
+    /// The latest commit time of all transactions before it: times may run backwards, this does not. Absent if it is the
+    /// first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest: Option<Micros>,
     /// Its GTID, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gtid: Option<Gtid>,
+    /// For each source, the numbers from the smallest to the largest that stand from here to the next point: a GTID that
+    /// is not in it is not there. Absent if there are more than [`crate::binlog::POINT_SOURCES_MAX`] sources: any may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gtids: Option<GtidSet>,
 }
 
 /// A statement that changes a schema, and where it stands.
@@ -97,7 +108,11 @@ pub struct DdlStatement {
 /// What is kept of a segment so that questions about it need not read it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentIndex {
-    /// Sparse transaction starts, ascending by position, the first transaction always among them.
+    /// The format description: who reads on from a point needs no other byte of the file's beginning. Absent if the file has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<FormatEvent>,
+    /// Sparse transactions, ascending by position: the first always, and every one as long as
+    /// [`crate::binlog::POINT_SPACING_BYTES`] (of a very long file: as the wider spacing there).
     pub points: Vec<Point>,
     /// DDL statements in file order.
     pub ddl: Vec<DdlStatement>,
@@ -142,6 +157,8 @@ pub struct Summary {
     pub min_time: Option<Micros>,
     /// Largest time of any event, header or commit.
     pub max_time: Option<Micros>,
+    /// Largest commit time of the whole transactions.
+    pub latest_commit: Option<Micros>,
     /// Number of whole transactions.
     pub transactions: u64,
     /// Number of whole events, those inside payloads not counted.

@@ -137,6 +137,7 @@ fn a_whole_file_is_summarised() {
     assert_eq!(summary.index.tables, ["shop.orders", "shop.packed"]);
     assert!(!summary.index.tables_incomplete && !summary.index.ddl_incomplete);
     assert_eq!(summary.index.points.len(), 1);
+    assert_eq!(summary.latest_commit, Some(Micros(T.0 + 3)));
     let ddl = &summary.index.ddl[0];
     assert_eq!(
         (ddl.sql.as_str(), ddl.database.as_str()),
@@ -417,6 +418,50 @@ fn positions_beyond_four_gib_are_right_and_cost_no_memory() {
     assert_eq!(recorder.transactions[1].start, second);
     assert_eq!(summary.index.points[1].position, second);
     assert_eq!(summary.transactions, 2);
+}
+
+#[test]
+fn reading_on_at_any_transaction_tells_the_same_as_reading_all() {
+    let mut of_mariadb = BinlogBuilder::mariadb();
+    of_mariadb
+        .transaction(&maria(42), None, 50)
+        .ddl(&maria(43), None, "shop", "CREATE TABLE x (a INT)")
+        .transaction(&maria(44), None, 50);
+    for bytes in [sample(), sample_without_checksums(), of_mariadb.finish()] {
+        let (summary, whole) = record(&bytes);
+        let format = summary.index.format.expect("it has one");
+        for (n, first) in whole.transactions.iter().enumerate() {
+            let mut scanner = Scanner::resume(Recorder::default(), &format, first.start)
+                .expect("a format description");
+            assert_eq!(scanner.last_transaction_end(), first.start);
+            for piece in bytes[first.start as usize..].chunks(7) {
+                scanner.push(piece).expect("goes on");
+            }
+            assert_eq!(scanner.size(), bytes.len() as u64);
+            let (rest, told) = scanner.finish();
+            assert_eq!(rest.expect("not refused").damage, None);
+            assert_eq!(told.transactions, whole.transactions[n..]);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_read_on_with_what_is_no_format_description() {
+    let json = |hex: &str| serde_json::from_value::<FormatEvent>(serde_json::json!(hex));
+    for hex in ["", "00", &"00".repeat(120)] {
+        let format = json(hex).expect("bytes");
+        assert!(Scanner::resume((), &format, 4).is_none(), "{hex}");
+    }
+    let bytes = sample();
+    let format = scan(&bytes).index.format.expect("it has one");
+    let text = serde_json::to_value(&format).expect("text");
+    let text = text.as_str().expect("text");
+    let (cut, longer) = (&text[..text.len() - 2], format!("{text}00"));
+    for hex in [cut, &longer] {
+        let format = json(hex).expect("bytes");
+        assert!(Scanner::resume((), &format, 4).is_none(), "{hex}");
+    }
+    assert!(json(&"00".repeat(1000)).is_err() && json("zz").is_err());
 }
 
 #[test]

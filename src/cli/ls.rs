@@ -73,6 +73,7 @@ fn json(entry: &Entry) -> serde_json::Value {
         "last_time": time(segment.and_then(|s| s.last_time)),
         "min_time": time(segment.and_then(|s| s.min_time)),
         "max_time": time(segment.and_then(|s| s.max_time)),
+        "latest_commit": time(segment.and_then(|s| s.latest_commit)),
         "transactions": segment.map(|s| s.transactions),
         "gtids": segment.map(|s| s.gtids.to_string()),
         "previous_gtids": entry.previous_gtids.as_ref().map(ToString::to_string),

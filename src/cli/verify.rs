@@ -234,12 +234,14 @@ fn difference(segment: &SegmentRecord, summary: &Summary) -> Option<String> {
         segment.last_time,
         segment.min_time,
         segment.max_time,
+        segment.latest_commit,
     ];
     let found = [
         summary.first_time,
         summary.last_time,
         summary.min_time,
         summary.max_time,
+        summary.latest_commit,
     ];
     if recorded != found {
         return differs("times", &recorded, &found);

@@ -2,6 +2,7 @@
 
 use super::before::Before;
 use super::error::Fault;
+use super::latest::{self, Latest};
 use super::listing::{self, Changes};
 use super::repair::{self, Target};
 use super::rows::{self, EntryRow, state_code};
@@ -114,6 +115,7 @@ impl Inner {
             replaced: Vec::new(),
             bounds_changed: false,
             changes: Changes::default(),
+            latest: Latest::default(),
         };
         let mut broken = None;
         for step in steps {
@@ -176,6 +178,7 @@ struct Batch<'a> {
     replaced: Vec<Seq>,
     bounds_changed: bool,
     changes: Changes,
+    latest: Latest,
 }
 
 impl Batch<'_> {
@@ -247,6 +250,7 @@ impl Batch<'_> {
             (Change::Add(entry), _) => {
                 if let Some(name) = earlier.and_then(|state| missing_name(&state, &entry)) {
                     repair::claim(self.conn, &entry, before.last_seq, &name, &mut self.changes)?;
+                    latest::settle(self.conn, entry.timeline, &name)?;
                 }
                 before.note_break(self.conn, &entry)?;
                 self.add(&entry)
@@ -302,7 +306,9 @@ impl Batch<'_> {
             return alias(self.conn, entry.seq, lost.seq);
         }
         let segment = entry.segment.as_deref();
-        insert_row(self.conn, &EntryRow::of(entry, Some(entry.seq)), segment)?;
+        let row = EntryRow::of(entry, Some(entry.seq));
+        let row = self.latest.appended(self.conn, row)?;
+        insert_row(self.conn, &row, segment)?;
         self.changes.grown.insert(entry.timeline.0);
         self.added += 1;
         match segment {
@@ -337,7 +343,8 @@ impl Batch<'_> {
             None => {
                 self.added += 1;
                 self.changes.grown.insert(entry.timeline.0);
-                insert_row(self.conn, &EntryRow::of(entry, None), None)
+                let row = EntryRow::of(entry, None);
+                insert_row(self.conn, &self.latest.appended(self.conn, row)?, None)
             }
         }
     }
@@ -371,6 +378,8 @@ impl Batch<'_> {
         self.changes.touch(row.timeline, &row.mount_name);
         self.changes.touch(entry.timeline, &entry.mount_name);
         insert_row(self.conn, &EntryRow::of(&entry, Some(seq)), Some(segment))?;
+        latest::settle(self.conn, row.timeline, &entry.mount_name)?;
+        self.latest.forget();
         file(self.conn, row.timeline, segment, row.seq)?;
         self.replaced.push(row.seq);
         alias(self.conn, seq, row.seq)

@@ -6,12 +6,14 @@ use std::fs;
 use std::path::Path;
 
 /// Statements that read all of something that is small by itself.
-const SMALL: [&str; 4] = [
+const SMALL: [&str; 5] = [
     // As many as fit in what is kept, and out of an index.
     "coalesce(sum(bytes), 0) FROM opens",
     // Ends at the first.
     "FROM opens ORDER BY id LIMIT 1",
     "FROM lost ORDER BY seq LIMIT",
+    // As many as are asked for, and there are few at all.
+    "FROM long_sets ORDER BY entry DESC LIMIT",
     // A row for each table.
     "FROM sqlite_schema",
 ];

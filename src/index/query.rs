@@ -46,7 +46,7 @@ const NEXT_TIMELINE: &str = "SELECT min(timeline) FROM entries WHERE timeline > 
 const UNSOUND_MAX: usize = 100_000;
 
 /// SQLite's way to say how many rows at most.
-fn limit(rows: usize) -> i64 {
+pub(super) fn limit(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
 }
 

@@ -32,6 +32,10 @@ pub struct EntryRow {
     pub last_time: Option<Micros>,
     /// The server's UUID, where known.
     pub server_uuid: Option<Uuid>,
+    /// Latest commit time of its transactions; `None` if it has none, or cannot be read at all.
+    pub latest_commit: Option<Micros>,
+    /// The same of all entries of its timeline up to it, in replay order.
+    pub latest_through: Option<Micros>,
     /// The record that describes it now; `None` if that cannot be read.
     pub(super) line: Option<Seq>,
     pub(super) reason: String,
@@ -39,7 +43,7 @@ pub struct EntryRow {
 
 /// What [`EntryRow::read`] takes, in its order.
 pub(super) const COLUMNS: &str = "seq, line, timeline, incarnation, number, mount_name, state, reason, size, \
-     stored_size, first_time, last_time, server_uuid";
+     stored_size, first_time, last_time, server_uuid, latest_commit, latest_through";
 
 /// A column that we never write a negative number to.
 pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
@@ -78,6 +82,11 @@ pub(super) fn state_of_code(code: i64) -> Option<EntryState> {
 }
 
 impl EntryRow {
+    /// Why it cannot be read, or what is wrong; empty if nothing is.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
         let wrong = |column: usize| {
             rusqlite::Error::InvalidColumnType(column, COLUMNS.to_owned(), Type::Blob)
@@ -99,10 +108,12 @@ impl EntryRow {
                 Some(bytes) => Some(Uuid::from_slice(bytes).map_err(|_| wrong(12))?),
                 None => None,
             },
+            latest_commit: row.get::<_, Option<i64>>(13)?.map(Micros),
+            latest_through: row.get::<_, Option<i64>>(14)?.map(Micros),
         })
     }
 
-    /// The columns of an entry.
+    /// The columns of an entry; what depends on those before it is still to be told.
     pub(super) fn of(entry: &Entry, line: Option<Seq>) -> EntryRow {
         let segment = entry.segment.as_deref();
         EntryRow {
@@ -117,6 +128,8 @@ impl EntryRow {
             first_time: segment.and_then(|s| s.first_time),
             last_time: segment.and_then(|s| s.last_time),
             server_uuid: segment.and_then(|s| s.server_uuid),
+            latest_commit: segment.and_then(|s| s.latest_commit),
+            latest_through: None,
             line,
             reason: entry.reason.clone(),
         }

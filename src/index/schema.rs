@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Version of the tables below. Another version's index is rebuilt, never converted.
-const SCHEMA_VERSION: i32 = 4;
+const SCHEMA_VERSION: i32 = 5;
 /// `application_id` of our databases ("blfs"): another program's is never deleted.
 const APPLICATION_ID: i32 = 0x626c_6673;
 /// How long to wait for another process's transaction: a batch takes milliseconds, a checkpoint on a slow disk longer.
@@ -55,9 +55,11 @@ CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, line INTEGER, timeline INTEGER NOT NULL, incarnation INTEGER NOT NULL,
     number INTEGER NOT NULL, mount_name TEXT NOT NULL, state INTEGER NOT NULL, reason TEXT NOT NULL,
     size INTEGER NOT NULL, stored_size INTEGER NOT NULL, first_time INTEGER, last_time INTEGER,
-    head INTEGER, server_uuid BLOB);
+    head INTEGER, server_uuid BLOB, latest_commit INTEGER, latest_through INTEGER);
 CREATE UNIQUE INDEX entries_name ON entries (timeline, mount_name);
 CREATE INDEX entries_head ON entries (number, head);
+-- latest_through is the largest latest_commit of the timeline up to and with the entry: see latest.rs.
+CREATE INDEX entries_latest ON entries (timeline, latest_through);
 -- The few that are not plainly archived.
 CREATE INDEX entries_bad ON entries (timeline, mount_name) WHERE state <> 0;
 
@@ -82,6 +84,9 @@ CREATE TABLE sources (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE runs (
     source INTEGER NOT NULL, level INTEGER NOT NULL, first INTEGER NOT NULL, entry INTEGER NOT NULL,
     last INTEGER NOT NULL, PRIMARY KEY (source, level, first, entry)) WITHOUT ROWID;
+
+-- Entries whose GTID set is longer than an extended attribute can be.
+CREATE TABLE long_sets (entry INTEGER PRIMARY KEY);
 
 -- What is visible of a timeline: names after `after` up to `through`.
 CREATE TABLE bounds (
@@ -270,6 +275,7 @@ pub(super) fn clear_records(conn: &Connection) -> Result<(), Fault> {
         "objects",
         "sources",
         "runs",
+        "long_sets",
         "bounds",
         "breaks",
         "positions",
@@ -307,6 +313,7 @@ fn check(conn: &Connection, path: &Path) -> Result<(), Refusal> {
         "objects",
         "sources",
         "runs",
+        "long_sets",
         "bounds",
         "breaks",
         "positions",

@@ -876,6 +876,62 @@ proptest! {
     }
 
     #[test]
+    fn a_moment_is_found_as_by_looking_at_every_entry(
+        shape in proptest::collection::vec(proptest::option::weighted(0.8, 0i64..40), 1..30),
+        pruned in 0usize..30,
+        filled in 0usize..30,
+        late in 0i64..60,
+        time in -1i64..61,
+    ) {
+        // Every seventh is a hole at first; one of them may be filled later.
+        let is_hole = |number: u64| number.is_multiple_of(7);
+        let mut times: Vec<Option<i64>> = shape.clone();
+        let made = |number: u64, latest: Option<i64>| {
+            let mut segment = segment(number);
+            segment.latest_commit = latest.map(Micros);
+            segment.previous_gtids = Some(testing::executed(number - 1));
+            segment.previous_gtids_sha256 = None;
+            segment
+        };
+        let mut bodies: Vec<Body> = times.iter().zip(1..).map(|(latest, number)| match is_hole(number) {
+            true => Body::Hole(testing::hole(number)),
+            false => boxed(made(number, *latest)),
+        }).collect();
+        for (number, latest) in (1..).zip(&mut times) {
+            if is_hole(number) {
+                *latest = None;
+            }
+        }
+        let hole = (filled as u64 / 7) * 7;
+        if hole > 0 && hole <= times.len() as u64 {
+            let mut supersede = testing::supersede(hole, hole, SupersedeReason::HoleFilled);
+            supersede.segment.latest_commit = Some(Micros(late));
+            times[hole as usize - 1] = Some(late);
+            bodies.push(Body::Supersede(Box::new(supersede)));
+        }
+        if pruned > 0 && pruned < times.len() {
+            bodies.push(Body::Prune(testing::prune(pruned as u64)));
+        }
+        let visible = if pruned < times.len() { pruned } else { 0 };
+        let index = with(bodies);
+        let moment = index.moment(T1, Micros(time)).expect("reads");
+        let at = |row: &Option<EntryRow>| row.as_ref().map(|row| row.number.0 as usize - 1);
+        let after = (visible..times.len()).find(|n| times[*n].is_some_and(|t| t > time));
+        prop_assert_eq!(at(&moment.after), after);
+        let end = after.unwrap_or(times.len());
+        let unsound = |n: &usize| is_hole(*n as u64 + 1) && *n as u64 + 1 != hole;
+        let before = (visible..end).rev().find(|n| times[*n].is_some() || unsound(n));
+        prop_assert_eq!(at(&moment.before), before);
+        let earlier = before.and_then(|end| (visible..end).rev().find(|n| times[*n].is_some()));
+        prop_assert_eq!(at(&moment.earlier), earlier);
+        // The row tells the latest commit so far, of pruned ones too.
+        let through = |n: usize| times[..=n].iter().flatten().max().map(|t| Micros(*t));
+        for row in [moment.before, moment.after].into_iter().flatten() {
+            prop_assert_eq!(row.latest_through, through(row.number.0 as usize - 1));
+        }
+    }
+
+    #[test]
     fn random_damage_to_the_file_never_panics_and_a_rebuild_is_equal(
         places in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
     ) {
@@ -967,4 +1023,23 @@ fn a_page_that_breaks_a_rule_leaves_what_was_right_before_it() {
     );
     assert_eq!(index.line(Seq(701)).expect("reads"), None);
     assert_eq!(names(&index, 1).len(), 700);
+}
+
+#[test]
+fn a_moment_is_looked_up_in_a_tree_and_not_in_a_list() {
+    let index = with((1..=20).map(seg).collect());
+    let plan = index
+        .with(|inner| {
+            let mut query = inner.conn.prepare(
+                "EXPLAIN QUERY PLAN SELECT seq FROM entries WHERE timeline = 1 AND latest_through > 5
+                 ORDER BY latest_through, seq LIMIT 1",
+            )?;
+            let rows = query.query_map([], |row| row.get::<_, String>(3))?;
+            Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?)
+        })
+        .expect("explains");
+    assert!(
+        plan.len() == 1 && plan[0].contains("entries_latest (timeline=? AND latest_through>?)"),
+        "{plan:?}"
+    );
 }

@@ -4,8 +4,13 @@ use super::error::Fault;
 use super::intervals;
 use super::rows::{EntryRow, state_code};
 use crate::ledger::record::SegmentRecord;
-use crate::model::{Micros, Seq, Timeline};
+use crate::model::{GtidSet, Micros, Seq, Timeline};
 use rusqlite::{Connection, params};
+
+/// XATTR_SIZE_MAX of Linux (`limits.h`).
+const ATTRIBUTE_MAX_BYTES: usize = 64 << 10;
+/// A run of numbers takes 40 characters at most, and one with its UUID and tag 110.
+const LONG_SET_MIN_RUNS: usize = 500;
 
 /// Has record `seq` found under the entry that it speaks of.
 pub(super) fn alias(conn: &Connection, seq: Seq, entry: Seq) -> Result<(), Fault> {
@@ -33,8 +38,8 @@ pub(super) fn insert_row(
 ) -> Result<(), Fault> {
     conn.prepare_cached(
         "INSERT INTO entries (seq, line, timeline, incarnation, number, mount_name, state, reason, size,
-             stored_size, first_time, last_time, head, server_uuid)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             stored_size, first_time, last_time, head, server_uuid, latest_commit, latest_through)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     )?
     .execute(params![
         row.seq.0 as i64,
@@ -51,6 +56,8 @@ pub(super) fn insert_row(
         row.last_time.map(|t| t.0),
         segment.map(|s| head_code(&s.head)),
         row.server_uuid.as_ref().map(|u| u.as_bytes().as_slice()),
+        row.latest_commit.map(|t| t.0),
+        row.latest_through.map(|t| t.0),
     ])?;
     Ok(())
 }
@@ -62,6 +69,16 @@ fn times(segment: &SegmentRecord) -> Option<(Micros, Micros)> {
     Some((from.min(to), from.max(to)))
 }
 
+/// Whether a set's text is longer than an extended attribute can be.
+fn is_long(gtids: &GtidSet) -> bool {
+    let runs: usize = gtids
+        .iter()
+        .map(|(_, intervals)| intervals.runs().len())
+        .sum();
+    // Fewer are shorter, and nearly every set is: its text need not be made to know.
+    runs > LONG_SET_MIN_RUNS && gtids.to_string().len() > ATTRIBUTE_MAX_BYTES
+}
+
 /// Files what a segment is looked up by.
 pub(super) fn file(
     conn: &Connection,
@@ -70,6 +87,10 @@ pub(super) fn file(
     entry: Seq,
 ) -> Result<(), Fault> {
     intervals::add_gtids(conn, &segment.gtids, entry)?;
+    if is_long(&segment.gtids) {
+        conn.prepare_cached("INSERT OR IGNORE INTO long_sets (entry) VALUES (?1)")?
+            .execute([entry.0 as i64])?;
+    }
     match times(segment) {
         Some(times) => intervals::add_time(conn, timeline, times, entry),
         None => Ok(()),
@@ -84,6 +105,8 @@ pub(super) fn unfile(
     entry: Seq,
 ) -> Result<(), Fault> {
     intervals::remove_gtids(conn, &segment.gtids, entry)?;
+    conn.prepare_cached("DELETE FROM long_sets WHERE entry = ?1")?
+        .execute([entry.0 as i64])?;
     match times(segment) {
         Some(times) => intervals::remove_time(conn, timeline, times, entry),
         None => Ok(()),

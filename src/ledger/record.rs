@@ -205,6 +205,9 @@ pub struct SegmentRecord {
     /// Largest time in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_time: Option<Micros>,
+    /// Largest commit time of its whole transactions: what a moment is looked up by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_commit: Option<Micros>,
     /// GTIDs of its whole transactions.
     pub gtids: GtidSet,
     /// Number of whole transactions.

@@ -131,6 +131,7 @@ pub fn segment(number: u64) -> SegmentRecord {
         last_time: Some(Micros(last)),
         min_time: Some(Micros(first)),
         max_time: Some(Micros(last)),
+        latest_commit: Some(Micros(last)),
         gtids,
         transactions: TRANSACTIONS,
         previous_gtids: full.then(|| before.clone()),

@@ -175,6 +175,17 @@ impl GtidSet {
         self
     }
 
+    /// For each source all numbers from its smallest to its largest: longer than the set, and never longer as text.
+    #[must_use]
+    pub fn into_hull(mut self) -> GtidSet {
+        for intervals in self.0.values_mut() {
+            if let (Some(&(first, _)), Some(last)) = (intervals.0.first(), intervals.last()) {
+                *intervals = Intervals(vec![(first, last)]);
+            }
+        }
+        self
+    }
+
     /// Whether any GTID is MariaDB's.
     pub fn has_mariadb(&self) -> bool {
         self.0

@@ -34,14 +34,10 @@ pub(super) fn encode(index: &SegmentIndex) -> Result<Vec<u8>, SegmentError> {
 fn thin(index: &mut SegmentIndex) {
     let ddl_bytes: usize = index.ddl.iter().map(|d| d.sql.len() + 200).sum();
     let table_bytes: usize = index.tables.iter().map(String::len).sum();
-    let point_bytes = index.points.len() * 100;
+    let point_bytes = index.points.len() * 250;
     if point_bytes >= ddl_bytes.max(table_bytes) {
         // Points are sparse by nature: fewer of them cost a longer scan, and nothing is missing.
-        let mut place = 0_usize;
-        index.points.retain(|_| {
-            place += 1;
-            !place.is_multiple_of(2)
-        });
+        index.halve_points();
     } else if ddl_bytes >= table_bytes {
         index.ddl.truncate(index.ddl.len() / 2);
         index.ddl_incomplete = true;
@@ -88,10 +84,14 @@ mod tests {
     #[test]
     fn an_index_round_trips() {
         let index = SegmentIndex {
+            format: serde_json::from_str("\"0f00\"").expect("bytes"),
             points: vec![Point {
                 position: 157,
+                end: 400,
                 time: Micros(1_700_000_000_000_000),
-                gtid: None,
+                latest: Some(Micros(1_700_000_000_000_001)),
+                gtid: Some("0-1-7".parse().expect("a GTID")),
+                gtids: Some("0-1-7..9".parse().expect("a set")),
             }],
             ddl: vec![ddl("DROP TABLE `t` /* \u{fffd} */".into())],
             tables: vec!["db.t".into()],
@@ -108,8 +108,11 @@ mod tests {
             points: (0..1000)
                 .map(|n| Point {
                     position: n,
+                    end: n + 1,
                     time: Micros(0),
+                    latest: None,
                     gtid: None,
+                    gtids: None,
                 })
                 .collect(),
             ddl: (0..40).map(|_| ddl("x".repeat(1 << 20))).collect(),

@@ -305,6 +305,7 @@ pub(super) fn segment_record(
         last_time: summary.last_time,
         min_time: summary.min_time,
         max_time: summary.max_time,
+        latest_commit: summary.latest_commit,
         gtids: summary.gtids.clone(),
         transactions: summary.transactions,
         previous_gtids: if in_full {

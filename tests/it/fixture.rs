@@ -262,6 +262,7 @@ impl Archive {
             last_time: Some(time),
             min_time: Some(time),
             max_time: Some(time),
+            latest_commit: Some(time),
             gtids: segment.gtids.parse::<GtidSet>().expect("a set"),
             transactions: 1,
             previous_gtids: None,

@@ -328,6 +328,7 @@ fn members_that_lie_are_refused_or_found() {
         ("/last_time", json!(i64::MAX)),
         ("/min_time", json!(i64::MIN)),
         ("/max_time", json!(i64::MAX)),
+        ("/latest_commit", json!(i64::MAX)),
         ("/sha256", json!("00".repeat(32))),
         ("/head", json!("00".repeat(32))),
         ("/object/tail_sha256", json!("00".repeat(32))),

@@ -8,7 +8,7 @@ mod second_opinion;
 
 use super::*;
 use crate::binlog::{Point, SegmentIndex};
-use crate::model::Micros;
+use crate::model::{GtidSet, Micros};
 use age_core::secrecy::ExposeSecret;
 use bytes::Bytes;
 
@@ -42,8 +42,11 @@ fn index() -> SegmentIndex {
     SegmentIndex {
         points: vec![Point {
             position: 157,
+            end: 400,
             time: Micros(1_700_000_000_000_000),
+            latest: None,
             gtid: None,
+            gtids: Some(GtidSet::new()),
         }],
         tables: vec!["shop.orders".into()],
         ..SegmentIndex::default()

@@ -1,0 +1,145 @@
+//! Where a moment lies in a timeline.
+
+use super::error::Fault;
+use super::rows::{self, EntryRow};
+use super::{Index, IndexError, bounds};
+use crate::model::{Micros, MountName, Timeline};
+use rusqlite::{Connection, params};
+
+/// Where a moment lies: between two entries, or inside the later one. Only visible entries are told of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moment {
+    /// The first entry with a transaction that was committed after the moment; `None` if there is none.
+    pub after: Option<EntryRow>,
+    /// The last entry before that one (before the end, if there is none) that has transactions or cannot be read in full:
+    /// what stands in between is whole and holds nothing.
+    pub before: Option<EntryRow>,
+    /// The last entry before [`Moment::before`] that has transactions.
+    pub earlier: Option<EntryRow>,
+}
+
+/// Sorts after every mount name.
+const NAME_END: &str = "\u{10ffff}";
+
+impl Index {
+    /// Where `time` lies in `timeline`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn moment(&self, timeline: Timeline, time: Micros) -> Result<Moment, IndexError> {
+        self.with(|inner| {
+            let conn = &inner.conn;
+            let after = first_after(conn, timeline, time)?;
+            let end = after
+                .as_ref()
+                .map_or(NAME_END, |row| row.mount_name.as_str());
+            let before = last_before(
+                conn,
+                timeline,
+                end,
+                "(latest_commit IS NOT NULL OR state <> 0)",
+            )?;
+            let earlier = match &before {
+                Some(row) => {
+                    let end = row.mount_name.as_str();
+                    last_before(conn, timeline, end, "latest_commit IS NOT NULL")?
+                }
+                None => None,
+            };
+            Ok(Moment {
+                after,
+                before,
+                earlier,
+            })
+        })
+    }
+
+    /// The first and the last visible entry of `timeline` that hold transactions.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn extent(
+        &self,
+        timeline: Timeline,
+    ) -> Result<(Option<EntryRow>, Option<EntryRow>), IndexError> {
+        self.with(|inner| {
+            let conn = &inner.conn;
+            let first = first_visible_after(conn, timeline, Micros(i64::MIN))?;
+            let last = last_before(conn, timeline, NAME_END, "latest_commit IS NOT NULL")?;
+            Ok((first, last))
+        })
+    }
+
+    /// The visible entry right before a name, and the one right after it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn neighbours(
+        &self,
+        timeline: Timeline,
+        name: &MountName,
+    ) -> Result<(Option<EntryRow>, Option<EntryRow>), IndexError> {
+        self.with(|inner| {
+            let bounds = bounds::of(&inner.conn, timeline)?;
+            let seen = |row: &EntryRow| bounds.show(&row.mount_name);
+            let before = rows::before(&inner.conn, timeline, name)?.filter(seen);
+            let after = rows::after(&inner.conn, timeline, name)?.filter(seen);
+            Ok((before, after))
+        })
+    }
+}
+
+/// The first visible entry with a transaction committed after `time`.
+fn first_after(
+    conn: &Connection,
+    timeline: Timeline,
+    time: Micros,
+) -> Result<Option<EntryRow>, Fault> {
+    let found = rows::one(
+        conn,
+        "WHERE timeline = ?1 AND latest_through > ?2 ORDER BY latest_through, seq LIMIT 1",
+        params![timeline.0, time.0],
+    )?;
+    let Some(row) = found else {
+        return Ok(None);
+    };
+    let bounds = bounds::of(conn, timeline)?;
+    if row.mount_name.as_str() <= bounds.after.as_str() {
+        // Pruned: what is visible begins later, and may begin before that moment again.
+        return first_visible_after(conn, timeline, time);
+    }
+    Ok(Some(row).filter(|row| bounds.show(&row.mount_name)))
+}
+
+/// The same, one visible entry after the other.
+fn first_visible_after(
+    conn: &Connection,
+    timeline: Timeline,
+    time: Micros,
+) -> Result<Option<EntryRow>, Fault> {
+    let bounds = bounds::of(conn, timeline)?;
+    rows::one(
+        conn,
+        "WHERE timeline = ?1 AND mount_name > ?2 AND mount_name <= ?3 AND latest_commit > ?4
+         ORDER BY mount_name LIMIT 1",
+        params![timeline.0, bounds.after, bounds.through, time.0],
+    )
+}
+
+/// The last visible entry before the name `end` of which `condition` is true.
+fn last_before(
+    conn: &Connection,
+    timeline: Timeline,
+    end: &str,
+    condition: &'static str,
+) -> Result<Option<EntryRow>, Fault> {
+    let bounds = bounds::of(conn, timeline)?;
+    rows::one(
+        conn,
+        &format!(
+            "WHERE timeline = ?1 AND mount_name > ?2 AND mount_name <= ?3 AND mount_name < ?4 AND {condition}
+             ORDER BY mount_name DESC LIMIT 1"
+        ),
+        params![timeline.0, bounds.after, bounds.through, end],
+    )
+}

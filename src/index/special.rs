@@ -1,0 +1,53 @@
+//! Questions that few ask: by the server's own file names, and for sets that are too long.
+
+use super::query::limit;
+use super::{Index, IndexError, bounds, build, rows};
+use crate::ledger::Entry;
+use crate::model::{FileName, Timeline};
+use rusqlite::params;
+
+/// Incarnations of one timeline that are looked through for a file name.
+const SAME_NUMBER_MAX: usize = 1000;
+
+impl Index {
+    /// Visible segments of a timeline that their server called `file`, in replay order: one for each incarnation at most.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn of_file(&self, timeline: Timeline, file: &FileName) -> Result<Vec<Entry>, IndexError> {
+        self.with(|inner| {
+            let bounds = bounds::of(&inner.conn, timeline)?;
+            let rows = rows::all(
+                &inner.conn,
+                "INDEXED BY entries_head WHERE number = ?1 AND timeline = ?2 ORDER BY mount_name LIMIT ?3",
+                params![file.number().0 as i64, timeline.0, limit(SAME_NUMBER_MAX)],
+            )?;
+            let mut found = Vec::new();
+            for row in rows.into_iter().filter(|row| bounds.show(&row.mount_name)) {
+                let entry = build::Builder::default().entry(inner.texts(), row)?;
+                if entry.segment.as_ref().is_some_and(|s| s.file == *file) {
+                    found.push(entry);
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// Up to `count` segments whose GTID set is longer than an extended attribute can be, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn long_sets(&self, count: usize) -> Result<Vec<Entry>, IndexError> {
+        self.with(|inner| {
+            let found = rows::all(
+                &inner.conn,
+                "WHERE seq IN (SELECT entry FROM long_sets ORDER BY entry DESC LIMIT ?1) ORDER BY seq DESC",
+                [limit(count)],
+            )?;
+            found
+                .into_iter()
+                .map(|row| build::Builder::default().entry(inner.texts(), row))
+                .collect()
+        })
+    }
+}
