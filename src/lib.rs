@@ -42,6 +42,7 @@
 //! agent              an archiver that runs for years: schedule, alarms, hooks, metrics
 //! doctor             looks at what reading and mounting need, and says what to change
 //! sync    fs         archiving; mounting: neither knows the other
+//! locate             a moment, a GTID or a position to the exact transaction
 //! cache              bytes fetched, proven and kept
 //! source  stream     a server's files; a ledger followed into the index
 //! index              SQLite
@@ -78,6 +79,7 @@ pub mod doctor;
 pub mod fs;
 pub mod index;
 pub mod ledger;
+pub mod locate;
 pub mod model;
 pub mod segment;
 pub mod source;

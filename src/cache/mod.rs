@@ -33,6 +33,7 @@ pub mod frames;
 mod index_tails;
 mod memory;
 pub mod opening;
+mod peek;
 mod reader;
 mod segment;
 pub mod sequence;

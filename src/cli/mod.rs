@@ -8,8 +8,10 @@ mod config_check;
 mod dlq;
 mod doctor;
 mod exit;
+mod history;
 mod index_rebuild;
 mod keygen;
+mod locate;
 mod ls;
 mod mount;
 mod output;
@@ -77,6 +79,10 @@ enum Command {
     Cat(cat::CatArgs),
     /// List the archived history.
     Ls(ls::LsArgs),
+    /// Tell what happened: schema changes, big transactions, the files that touched a table.
+    History(history::HistoryArgs),
+    /// Find the exact transaction that a moment, a GTID or a position means.
+    Locate(locate::LocateArgs),
     /// Tell what a stream holds, and what is wrong with it.
     Status(status::StatusArgs),
     /// Prove the chain, the objects and, with --deep, every byte.
@@ -181,6 +187,8 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
         Command::Cache(command) => cache::run(&global, &command),
         Command::Cat(args) => block_on(cat::run(&global, &args)),
         Command::Ls(args) => block_on(ls::run(&global, &args)),
+        Command::History(args) => block_on(history::run(&global, &args)),
+        Command::Locate(args) => block_on(locate::run(&global, &args)),
         Command::Status(args) => block_on(status::run(&global, &args)),
         Command::PurgeSafe(args) => block_on(purge_safe::run(&global, &args)),
         Command::Verify(args) => block_on(verify::run(&global, &args)),

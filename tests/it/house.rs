@@ -8,6 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["agent", "doctor"],
     &["sync", "fs", "recover"],
+    &["locate"],
     &["cache"],
     &["source", "stream"],
     &["index"],
