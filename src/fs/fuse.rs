@@ -7,19 +7,21 @@ mod kernel;
 mod reply;
 
 use super::tree::{Attr, Listed};
-use super::view::{Question, View};
+use super::unloaded::Question;
+use super::view::View;
 use fuser::{
     BsdFileFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, KernelConfig, LockOwner,
     OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
     ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
     Request, TimeOrNow, WriteFlags,
 };
-use reply::{attr_ttl, errno, file_attr, kind, reply_open, reply_xattr};
+use reply::{
+    attr_ttl, errno, file_attr, guarded, kind, reply_lookup, reply_open, reply_statfs, reply_xattr,
+};
 use std::ffi::OsStr;
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -27,10 +29,6 @@ use tokio::runtime::Handle;
 
 /// Threads that take requests: each only starts tasks and looks into memory.
 const LOOP_THREADS: usize = 2;
-/// Block size of statfs(2).
-const STATFS_BLOCK_BYTES: u32 = 4096;
-/// NAME_MAX.
-const NAME_MAX_BYTES: u32 = 255;
 
 /// The file system that fuser serves.
 struct Frontend {
@@ -55,13 +53,6 @@ pub fn serve(
     let acl = fuser::SessionACL::All;
     let session = fuser::Session::from_fd(Frontend { view, runtime }, device, acl, config)?;
     Ok(move || session.run())
-}
-
-/// Runs a handler; one that panics drops its reply (EIO) and leaves its loop thread alive.
-fn guarded(handler: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(handler)).is_err() {
-        tracing::error!("a FUSE handler panicked: this is a bug, please report it");
-    }
 }
 
 impl Frontend {
@@ -94,19 +85,20 @@ impl Filesystem for Frontend {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if self.view.lookup_waits(parent.0) {
+            let (view, name) = (Arc::clone(&self.view), name.to_owned());
+            self.spawn(async move { reply_lookup(reply, view.lookup_made(parent.0, &name).await) });
+            return;
+        }
         let owned = name.to_owned();
         let answer = move |view: &View, loaded: Result<(), i32>| {
-            match loaded.and_then(|()| view.lookup(parent.0, &owned)) {
-                Ok(attr) => {
-                    // A name stays the same file's: the root keeps its timeline, and a timeline its names.
-                    let ttl = attr_ttl(&attr);
-                    reply.entry_with_ttls(&ttl, &ttl, &file_attr(&attr), Generation(0));
-                }
-                // An error is not kept by the kernel: a name that comes later is found at once.
-                Err(error) => reply.error(errno(error)),
-            }
+            reply_lookup(reply, loaded.and_then(|()| view.lookup(parent.0, &owned)));
         };
         self.answer(&Question::Lookup(parent.0, name), answer);
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        guarded(|| self.view.forget(ino.0, nlookup));
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
@@ -230,12 +222,7 @@ impl Filesystem for Frontend {
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        guarded(|| {
-            let files = self.view.files();
-            let block = STATFS_BLOCK_BYTES;
-            // How large the bucket is nobody knows; full, so that nothing tries to write.
-            reply.statfs(0, 0, 0, files, 0, block, NAME_MAX_BYTES, block);
-        });
+        guarded(|| reply_statfs(reply, self.view.files()));
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {

@@ -107,6 +107,7 @@ impl MountHandle {
             last_error: None,
             entries: view.history().len(),
         }));
+        view.report(Arc::clone(&status));
         let refresher = tokio::spawn(refresh_for_ever(
             source,
             Arc::clone(&view),

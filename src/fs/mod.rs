@@ -6,22 +6,29 @@
 //! `view → cache → store`. `prepare` checks what is to be mounted, [`mounting`] makes and takes away the mount, [`handle`] keeps it
 //! running.
 
+mod attributes;
 mod chunk;
 pub mod errno;
 mod failures;
 mod fuse;
 mod fusermount;
 pub mod handle;
+mod hidden;
 pub mod history;
+pub mod made;
 pub mod mountinfo;
 pub mod mounting;
 mod order;
+mod part;
 mod prepare;
 pub mod read_ahead;
 pub mod source;
+mod status;
 mod stream_source;
 pub mod tree;
+mod unloaded;
 pub mod view;
+mod views;
 pub mod xattr;
 
 pub use chunk::{Chunk, Load, Outline, Slot};

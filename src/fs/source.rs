@@ -1,9 +1,11 @@
 //! Where the mount has its history from.
 
 use super::history::History;
+use crate::index::Index;
 use crate::ledger::Entry;
 use crate::model::Seq;
 use async_trait::async_trait;
+use std::sync::Arc;
 
 /// An error of a source, with its whole story in its text.
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
@@ -33,6 +35,11 @@ pub trait HistorySource: Send + Sync + 'static {
     /// # Errors
     /// When the index cannot be read.
     fn extend(&self, history: &mut History) -> Result<(), SourceError>;
+
+    /// Where moments and transactions are looked up, if that is known: without it no part of the history is made on demand.
+    fn index(&self) -> Option<Arc<Index>> {
+        None
+    }
 
     /// The entry that record `seq` introduced, in full. Blocks.
     ///

@@ -185,6 +185,10 @@ impl HistorySource for StreamSource {
         Ok(())
     }
 
+    fn index(&self) -> Option<Arc<Index>> {
+        Some(Arc::clone(self.stream.index()))
+    }
+
     fn entry(&self, seq: Seq) -> Result<Option<Entry>, SourceError> {
         Ok(self.stream.index().entry_by_seq(seq)?)
     }

@@ -5,12 +5,14 @@
 //! /.raw/<mount name>                the same, damaged segments with all their bytes (reachable by name only)
 //! /.timeline/<n>/<mount name>       any timeline (`.timeline` is reachable by name only)
 //! /.timeline/<n>/.raw/<mount name>
+//! /.at, /.before, /.range, /.status.json        made on demand: see made.rs
 //! ```
 //! Inode numbers follow from record numbers, so they are the same in every mount of a stream, and for ever. Cookies of
 //! directory listings are record numbers too: a listing resumes at the right place whatever was added meanwhile.
 
 use super::chunk::Slot;
 use super::history::{History, HistoryEntry, TimelineEntries};
+use super::made::Made;
 use crate::ledger::EntryState;
 use crate::model::{Micros, Seq, Timeline};
 use std::sync::Arc;
@@ -46,6 +48,8 @@ pub enum Node {
     File(Seq),
     /// An entry in a `.raw`.
     RawFile(Seq),
+    /// What is made on demand: the tree knows no more of it than its name and its number.
+    Made(Made),
 }
 
 /// Who owns what is seen, and who may read it.
@@ -114,6 +118,7 @@ impl Node {
             Node::RawFile(seq) => (seq.0, 3),
             Node::Timeline(timeline) => (u64::from(timeline.0), 4),
             Node::Raw(timeline) => (u64::from(timeline.0), 5),
+            Node::Made(made) => made.number_and_kind(),
         };
         number << KIND_BITS | kind
     }
@@ -130,6 +135,7 @@ impl Node {
             (3, seq) => Some(Node::RawFile(Seq(seq))),
             (4, _) => timeline().map(Node::Timeline),
             (5, _) => timeline().map(Node::Raw),
+            (6 | 7, number) => Made::of_number_and_kind(number, ino & 7).map(Node::Made),
             _ => None,
         }
     }
@@ -139,6 +145,7 @@ impl Node {
         match self {
             Node::Root | Node::RootRaw | Node::Timelines | Node::Timeline(_) | Node::Raw(_) => true,
             Node::File(_) | Node::RawFile(_) => false,
+            Node::Made(made) => made.is_directory(),
         }
     }
 }
@@ -156,7 +163,7 @@ impl<'a> Tree<'a> {
     /// What `name` in `directory` is.
     pub fn lookup(&self, directory: Node, name: &str) -> Option<Node> {
         match directory {
-            Node::File(_) | Node::RawFile(_) => None,
+            Node::File(_) | Node::RawFile(_) | Node::Made(_) => None,
             Node::Timelines => {
                 let timeline = Timeline(name.parse().ok()?);
                 // "01" and "+1" are no names of timeline 1.
@@ -166,11 +173,11 @@ impl<'a> Tree<'a> {
             Node::Root => match name {
                 TIMELINES_NAME => Some(Node::Timelines),
                 RAW_NAME => Some(Node::RootRaw),
-                _ => self.named(directory, name).map(|e| Node::File(e.seq)),
+                _ => self.shown_or_made(directory, None, name),
             },
             Node::Timeline(timeline) => match name {
                 RAW_NAME => self.entries(directory).map(|_| Node::Raw(timeline)),
-                _ => self.named(directory, name).map(|e| Node::File(e.seq)),
+                _ => self.shown_or_made(directory, Some(timeline), name),
             },
             Node::RootRaw | Node::Raw(_) => self
                 .named(directory, name)
@@ -189,6 +196,7 @@ impl<'a> Tree<'a> {
                 self.entries(node)?;
                 return Some(self.directory(node));
             }
+            Node::Made(_) => return None,
         };
         Some(self.file(node, &entry))
     }
@@ -220,7 +228,12 @@ impl<'a> Tree<'a> {
     pub fn unloaded_of(&self, node: Node) -> Option<&'a Arc<Slot>> {
         match node {
             Node::File(seq) | Node::RawFile(seq) => self.history.unloaded_of_seq(seq),
-            Node::Root | Node::RootRaw | Node::Timelines | Node::Timeline(_) | Node::Raw(_) => None,
+            Node::Root
+            | Node::RootRaw
+            | Node::Timelines
+            | Node::Timeline(_)
+            | Node::Raw(_)
+            | Node::Made(_) => None,
         }
     }
 
@@ -319,9 +332,15 @@ impl<'a> Tree<'a> {
         let timeline = match directory {
             Node::Root | Node::RootRaw | Node::Timelines => self.root?,
             Node::Timeline(timeline) | Node::Raw(timeline) => timeline,
-            Node::File(_) | Node::RawFile(_) => return None,
+            Node::File(_) | Node::RawFile(_) | Node::Made(_) => return None,
         };
         self.history.timeline(timeline)
+    }
+
+    /// An entry, or what is made on demand in the root or the directory of a timeline.
+    fn shown_or_made(&self, directory: Node, scope: Option<Timeline>, name: &str) -> Option<Node> {
+        let entry = self.named(directory, name).map(|e| Node::File(e.seq));
+        entry.or_else(|| Made::named(scope, name).map(Node::Made))
     }
 
     fn named(&self, directory: Node, name: &str) -> Option<HistoryEntry<'a>> {
@@ -347,6 +366,7 @@ fn parent(directory: Node) -> Node {
         }
         Node::Timeline(_) => Node::Timelines,
         Node::Raw(timeline) => Node::Timeline(timeline),
+        Node::Made(made) => made.parent(),
     }
 }
 
@@ -440,7 +460,7 @@ mod tests {
         for node in nodes {
             assert_eq!(Node::of_ino(node.ino()), Some(node));
         }
-        for ino in [0, 6, 7, 1 << 3 | 6, 3 << 3 | 1, u64::MAX] {
+        for ino in [0, 3 << 3 | 1, 7 << 3 | 6, 3 << 3 | 7, u64::MAX] {
             assert_eq!(Node::of_ino(ino), None, "{ino}");
         }
     }

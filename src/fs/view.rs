@@ -1,15 +1,18 @@
 //! What the mount shows: answers each question of the kernel, in our words.
 
-use super::chunk::Slot;
 use super::errno;
 use super::failures::Failures;
+use super::handle::MountStatus;
 use super::history::History;
 use super::order::ReplayOrder;
+use super::part::Part;
 use super::source::{HistorySource, SourceError};
 use super::tree::{Attr, Listed, Node, Ownership, Tree};
-use super::xattr::{self, Answer};
+use super::views::Views;
 use crate::cache::{ArchivedSegment, Cause, Place, ReadError, SegmentReader};
+use crate::index::Index;
 use crate::ledger::Entry;
+use crate::locate::Locator;
 use crate::model::{Seq, Timeline};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -43,38 +46,19 @@ pub struct OpenedFile {
     pub caching: Caching,
 }
 
-/// A question that is answered out of the history.
-#[derive(Clone, Copy, Debug)]
-pub enum Question<'a> {
-    /// [`View::lookup`].
-    Lookup(u64, &'a OsStr),
-    /// [`View::attr`].
-    Attr(u64),
-    /// [`View::list`].
-    List(u64, u64),
-}
-
-/// A part of the history that is not in memory.
-pub struct Unloaded(Vec<Arc<Slot>>);
-
-impl Unloaded {
-    /// Reads it. Blocks.
-    ///
-    /// # Errors
-    /// EIO if the index cannot be read.
-    pub fn load(&self) -> Result<(), Errno> {
-        for slot in &self.0 {
-            slot.load().map_err(|error| {
-                tracing::error!(%error, "cannot read the index");
-                libc::EIO
-            })?;
-        }
-        Ok(())
-    }
+/// What is behind an open file.
+#[derive(Clone)]
+pub(super) enum Content {
+    /// A segment.
+    Segment(Arc<OpenFile>),
+    /// A part of one.
+    Part(Arc<ArchivedSegment>, Part),
+    /// A text, as it was when the file was opened.
+    Text(Bytes),
 }
 
 /// What a handle stands for.
-struct OpenFile {
+pub(super) struct OpenFile {
     segment: ArchivedSegment,
     /// Where it stands in a replay, if it is one's.
     place: Option<Place>,
@@ -88,10 +72,13 @@ pub struct View {
     history: RwLock<Arc<History>>,
     /// The timeline in the root. It stays: whoever replays opens one name after the other, and all must be of one history.
     root: OnceLock<Timeline>,
-    handles: Mutex<HashMap<u64, Arc<OpenFile>>>,
+    handles: Mutex<HashMap<u64, Content>>,
     next_handle: AtomicU64,
     failures: Mutex<Failures>,
     closing: watch::Sender<bool>,
+    locator: Option<Locator>,
+    pub(super) views: Mutex<Views>,
+    status: OnceLock<Arc<Mutex<MountStatus>>>,
 }
 
 impl View {
@@ -103,7 +90,13 @@ impl View {
         ownership: Ownership,
     ) -> View {
         let root = history.newest().map_or_else(OnceLock::new, OnceLock::from);
+        let locator = source
+            .index()
+            .map(|index| Locator::new(index, Arc::clone(&reader)));
         View {
+            locator,
+            views: Mutex::default(),
+            status: OnceLock::new(),
             source,
             reader,
             ownership,
@@ -127,7 +120,29 @@ impl View {
         self.root.get().copied()
     }
 
-    fn tree<'h>(&self, history: &'h History) -> Tree<'h> {
+    /// Has `.status.json` tell this, as it is whenever somebody reads it.
+    pub fn report(&self, status: Arc<Mutex<MountStatus>>) {
+        let _ = self.status.set(status);
+    }
+
+    pub(super) fn reader(&self) -> &SegmentReader {
+        &self.reader
+    }
+
+    /// The index of the source, and how the refreshes went.
+    pub(super) fn behind(&self) -> (Option<Arc<Index>>, Option<MountStatus>) {
+        let status = self.status.get().map(|status| {
+            let status = status.lock().unwrap_or_else(PoisonError::into_inner);
+            status.clone()
+        });
+        (self.source.index(), status)
+    }
+
+    pub(super) fn locator(&self) -> Option<&Locator> {
+        self.locator.as_ref()
+    }
+
+    pub(super) fn tree<'h>(&self, history: &'h History) -> Tree<'h> {
         Tree::new(history, self.root(), self.ownership)
     }
 
@@ -154,9 +169,12 @@ impl View {
         let tree = self.tree(&history);
         let found = Node::of_ino(parent)
             .zip(name.to_str())
-            .and_then(|(parent, name)| tree.lookup(parent, name))
-            .and_then(|node| tree.attr(node));
-        found.ok_or(libc::ENOENT)
+            .and_then(|(parent, name)| tree.lookup(parent, name));
+        match found {
+            Some(Node::Made(made)) => self.made_attr(made),
+            Some(node) => tree.attr(node).ok_or(libc::ENOENT),
+            None => Err(libc::ENOENT),
+        }
     }
 
     /// The attributes of an inode.
@@ -166,8 +184,11 @@ impl View {
     pub fn attr(&self, ino: u64) -> Result<Attr, Errno> {
         let history = self.history();
         let tree = self.tree(&history);
-        let found = Node::of_ino(ino).and_then(|node| tree.attr(node));
-        found.ok_or(libc::ESTALE)
+        match Node::of_ino(ino) {
+            Some(Node::Made(made)) => self.made_attr(made),
+            Some(node) => tree.attr(node).ok_or(libc::ESTALE),
+            None => Err(libc::ESTALE),
+        }
     }
 
     /// Lists a directory after `cookie`, with attributes, until `take` returns false.
@@ -182,26 +203,13 @@ impl View {
     ) -> Result<(), Errno> {
         let directory = Node::of_ino(ino).filter(|node| node.is_directory());
         let directory = directory.ok_or(libc::ENOTDIR)?;
+        if let Node::Made(made) = directory {
+            return self.list_made(made, cookie, take);
+        }
         let history = self.history();
         let tree = self.tree(&history);
         tree.list(directory, cookie, |listed, attr| take(&listed, &attr));
         Ok(())
-    }
-
-    /// The part of the history that the answer to a question is in, if it has to be read first. Whoever must not wait has it
-    /// loaded by somebody else.
-    pub fn unloaded(&self, question: &Question<'_>) -> Option<Unloaded> {
-        let history = self.history();
-        let tree = self.tree(&history);
-        let one = |slot: Option<&Arc<Slot>>| slot.cloned().into_iter().collect();
-        let slots: Vec<_> = match *question {
-            Question::Lookup(parent, name) => {
-                one(tree.unloaded_of_name(Node::of_ino(parent)?, name.to_str()?))
-            }
-            Question::Attr(ino) => one(tree.unloaded_of(Node::of_ino(ino)?)),
-            Question::List(ino, cookie) => tree.unloaded_of_list(Node::of_ino(ino)?, cookie),
-        };
-        (!slots.is_empty()).then_some(Unloaded(slots))
     }
 
     /// Number of entries in the root: for statfs(2).
@@ -221,6 +229,7 @@ impl View {
         let (seq, raw) = match Node::of_ino(ino) {
             Some(Node::File(seq)) => (seq, false),
             Some(Node::RawFile(seq)) => (seq, true),
+            Some(Node::Made(made)) => return self.open_made(made).await,
             Some(_) => return Err(libc::EISDIR),
             None => return Err(libc::ESTALE),
         };
@@ -239,10 +248,14 @@ impl View {
             seq,
             order: Arc::new(ReplayOrder(Arc::downgrade(&self))),
         });
-        let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
         let file = OpenFile { segment, place };
-        self.handles().insert(handle, Arc::new(file));
-        Ok(OpenedFile { handle, caching })
+        Ok(self.opened(Content::Segment(Arc::new(file)), caching))
+    }
+
+    pub(super) fn opened(&self, content: Content, caching: Caching) -> OpenedFile {
+        let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
+        self.handles().insert(handle, content);
+        OpenedFile { handle, caching }
     }
 
     /// Forgets an open file.
@@ -255,48 +268,49 @@ impl View {
     /// # Errors
     /// The table in `errno.rs`; EBADF for a handle that is not open.
     pub async fn read(self: Arc<Self>, handle: u64, offset: u64, len: u32) -> Result<Bytes, Errno> {
-        let file = self.handles().get(&handle).cloned().ok_or(libc::EBADF)?;
-        let (segment, place) = (&file.segment, file.place.as_ref());
-        let mut closing = self.closing.subscribe();
-        let outcome = tokio::select! {
-            // A closed channel cannot be: the view holds its sender.
-            _ = closing.wait_for(|closing| *closing) => Err(ReadError {
+        let content = self.handles().get(&handle).cloned().ok_or(libc::EBADF)?;
+        let len = u64::from(len);
+        match content {
+            Content::Segment(file) => {
+                self.read_segment(&file.segment, file.place.as_ref(), offset, len)
+                    .await
+            }
+            Content::Part(segment, part) => self.read_part(&segment, part, offset, len).await,
+            Content::Text(text) => {
+                let at = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(text.len());
+                Ok(text.slice(at(offset)..at(offset.saturating_add(len))))
+            }
+        }
+    }
+
+    pub(super) async fn read_segment(
+        &self,
+        segment: &ArchivedSegment,
+        place: Option<&Place>,
+        offset: u64,
+        len: u64,
+    ) -> Result<Bytes, Errno> {
+        let outcome = match self
+            .while_open(self.reader.read_at(segment, place, offset, len))
+            .await
+        {
+            Some(outcome) => outcome,
+            None => Err(ReadError {
                 segment: segment.name().clone(),
                 object: segment.id().clone(),
                 cause: Cause::Closing,
             }),
-            outcome = self.reader.read_at(segment, place, offset, u64::from(len)) => outcome,
         };
         outcome.map_err(|error| self.failed(&error, Some(offset)))
     }
 
-    /// getxattr(2).
-    ///
-    /// # Errors
-    /// As `View::entry`; directories have none.
-    pub async fn xattr(
-        self: Arc<Self>,
-        ino: u64,
-        name: &OsStr,
-        size: u32,
-    ) -> Result<Answer, Errno> {
-        let name = name.to_str().filter(|name| xattr::is_ours(name));
-        let seq = Node::of_ino(ino).and_then(record_of);
-        match name.zip(seq) {
-            Some((name, seq)) => Ok(xattr::get(&self.entry(seq).await?, name, size)),
-            None => Ok(Answer::Absent),
-        }
-    }
-
-    /// listxattr(2).
-    ///
-    /// # Errors
-    /// As `View::entry`; directories have none.
-    pub async fn xattrs(self: Arc<Self>, ino: u64, size: u32) -> Result<Answer, Errno> {
-        match Node::of_ino(ino).and_then(record_of) {
-            Some(seq) => Ok(xattr::list(&self.entry(seq).await?, size)),
-            None if size == 0 => Ok(Answer::Size(0)),
-            None => Ok(Answer::Data(Vec::new())),
+    /// What `work` comes to, or `None` if the mount is closed before that.
+    pub(super) async fn while_open<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut closing = self.closing.subscribe();
+        tokio::select! {
+            // A closed channel cannot be: the view holds its sender.
+            _ = closing.wait_for(|closing| *closing) => None,
+            outcome = work => Some(outcome),
         }
     }
 
@@ -322,7 +336,7 @@ impl View {
     }
 
     /// Logs a failure, unless there are too many, and tells its errno.
-    fn failed(&self, error: &ReadError, offset: Option<u64>) -> Errno {
+    pub(super) fn failed(&self, error: &ReadError, offset: Option<u64>) -> Errno {
         let verdict = errno::of_cause(&error.cause);
         let noted = self
             .failures()
@@ -352,7 +366,7 @@ impl View {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn handles(&self) -> MutexGuard<'_, HashMap<u64, Arc<OpenFile>>> {
+    fn handles(&self) -> MutexGuard<'_, HashMap<u64, Content>> {
         // Inserted and removed by single calls: sound after a panic elsewhere.
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -364,13 +378,5 @@ fn log(level: tracing::Level, text: &str) {
         tracing::Level::WARN => tracing::warn!("{text}"),
         tracing::Level::INFO => tracing::info!("{text}"),
         _ => tracing::debug!("{text}"),
-    }
-}
-
-/// The record of what has one.
-fn record_of(node: Node) -> Option<Seq> {
-    match node {
-        Node::File(seq) | Node::RawFile(seq) => Some(seq),
-        Node::Root | Node::RootRaw | Node::Timelines | Node::Timeline(_) | Node::Raw(_) => None,
     }
 }

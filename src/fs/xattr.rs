@@ -22,6 +22,16 @@ const NAMES: [&str; 11] = [
     "state",
 ];
 
+/// What holds for a part of a file too. The others tell of all its bytes.
+const OF_A_PART: [&str; 6] = [
+    "file",
+    "server_uuid",
+    "incarnation",
+    "timeline",
+    "seq",
+    "state",
+];
+
 /// How a request for a value or a list ends (getxattr(2), listxattr(2)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -54,15 +64,38 @@ pub fn get(entry: &Entry, name: &str, size: u32) -> Answer {
     }
 }
 
+/// The answer to getxattr of a part of an entry's file.
+pub fn get_of_part(entry: &Entry, name: &str, size: u32) -> Answer {
+    let holds = |rest: &str| OF_A_PART.contains(&rest);
+    match name.strip_prefix(PREFIX).is_some_and(holds) {
+        true => get(entry, name, size),
+        false => Answer::Absent,
+    }
+}
+
 /// The answer to listxattr with a buffer of `size` bytes (0: how long is it?).
 pub fn list(entry: &Entry, size: u32) -> Answer {
+    list_of(entry, &NAMES, size)
+}
+
+/// The answer to listxattr of a part of an entry's file.
+pub fn list_of_part(entry: &Entry, size: u32) -> Answer {
+    list_of(entry, &OF_A_PART, size)
+}
+
+fn list_of(entry: &Entry, of: &[&str], size: u32) -> Answer {
     let mut names = Vec::new();
-    for name in NAMES.iter().filter(|name| value(entry, name).is_some()) {
+    for name in of.iter().filter(|name| value(entry, name).is_some()) {
         names.extend_from_slice(PREFIX.as_bytes());
         names.extend_from_slice(name.as_bytes());
         names.push(0);
     }
     answer(names, size)
+}
+
+/// The answer to listxattr of what has none.
+pub fn nothing(size: u32) -> Answer {
+    answer(Vec::new(), size)
 }
 
 fn answer(bytes: Vec<u8>, size: u32) -> Answer {

@@ -4,7 +4,11 @@ use super::super::tree::Attr;
 use super::super::view::{Caching, Errno as RawErrno, OpenedFile};
 use super::super::xattr::Answer;
 use crate::model::Micros;
-use fuser::{Errno, FileAttr, FileHandle, FileType, FopenFlags, INodeNo, ReplyOpen, ReplyXattr};
+use fuser::{
+    Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo, ReplyEntry, ReplyOpen,
+    ReplyStatfs, ReplyXattr,
+};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
 /// How long the kernel may keep name and attributes of an archived segment: they never change. One that is pruned may be seen
@@ -14,6 +18,25 @@ const SETTLED_TTL: Duration = Duration::from_secs(3600);
 const UNSETTLED_TTL: Duration = Duration::from_secs(1);
 /// `st_blksize`: tools copy in units of this.
 const IO_BYTES: u32 = 1 << 20;
+
+/// Block size of statfs(2).
+const STATFS_BLOCK_BYTES: u32 = 4096;
+/// NAME_MAX.
+const NAME_MAX_BYTES: u32 = 255;
+
+/// Runs a handler; one that panics drops its reply (EIO) and leaves its loop thread alive.
+pub(super) fn guarded(handler: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(handler)).is_err() {
+        tracing::error!("a FUSE handler panicked: this is a bug, please report it");
+    }
+}
+
+/// Tells how many files there are.
+pub(super) fn reply_statfs(reply: ReplyStatfs, files: u64) {
+    let block = STATFS_BLOCK_BYTES;
+    // How large the bucket is nobody knows; full, so that nothing tries to write.
+    reply.statfs(0, 0, 0, files, 0, block, NAME_MAX_BYTES, block);
+}
 
 /// An errno of ours in fuser's type.
 pub(super) fn errno(errno: RawErrno) -> Errno {
@@ -64,6 +87,19 @@ pub(super) fn attr_ttl(attr: &Attr) -> Duration {
     match attr.settled {
         true => SETTLED_TTL,
         false => UNSETTLED_TTL,
+    }
+}
+
+/// Sends the answer to a lookup.
+pub(super) fn reply_lookup(reply: ReplyEntry, found: Result<Attr, RawErrno>) {
+    match found {
+        Ok(attr) => {
+            // A name stays the same file's: the root keeps its timeline, and a timeline its names.
+            let ttl = attr_ttl(&attr);
+            reply.entry_with_ttls(&ttl, &ttl, &file_attr(&attr), Generation(0));
+        }
+        // An error is not kept by the kernel: a name that comes later is found at once.
+        Err(error) => reply.error(errno(error)),
     }
 }
 
