@@ -268,7 +268,11 @@ async fn transactions_and_positions(history: &History) {
     assert_eq!(find(&beyond).await, Err(RefusalKind::Unknown));
 }
 
-/// A cold look into a file of many frames: header and tail, and a frame or two.
+/// Gets of a cold look into a file of many frames: header, tail, two frames, and two that are fetched ahead, because a reader that
+/// passes the middle of a frame looks like one that moves forward.
+const GETS_MAX: usize = 6;
+
+/// What such a look costs: gets, and bytes.
 async fn cost_of(archive: &Archive, target: &Target) -> (usize, u64) {
     let (locator, recording) = locator(archive).await;
     locator
@@ -293,7 +297,7 @@ async fn costs(history: &History) {
         ] {
             let (gets, bytes) = cost_of(&history.archive, &target).await;
             assert!(
-                gets <= 5 && bytes < 3 << 20,
+                gets <= GETS_MAX && bytes < 3 << 20,
                 "{target}: {gets} gets, {bytes} bytes"
             );
         }
