@@ -13,6 +13,7 @@
 //!
 //! Credentials are no options: what is in a URL is in logs and process lists.
 
+use super::ObjectKey;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -142,6 +143,22 @@ impl FromStr for StoreUrl {
 }
 
 impl StoreUrl {
+    /// The place of `dir` below this one, reached in the same way.
+    #[must_use]
+    pub fn below(&self, dir: &ObjectKey) -> StoreUrl {
+        let mut url = self.clone();
+        match &mut url.location {
+            Location::S3 { prefix, .. } | Location::Gcs { prefix, .. } => {
+                if !prefix.is_empty() {
+                    prefix.push('/');
+                }
+                prefix.push_str(dir.as_str());
+            }
+            Location::File { dir: root } => root.push(dir.as_str()),
+        }
+        url
+    }
+
     fn set_option(&mut self, pair: &str) -> Result<(), String> {
         let (name, value) = pair.split_once('=').ok_or("an option has no value")?;
         let shown: String = name.chars().take(OPTION_PRINTED_CHARS_MAX).collect();
@@ -341,6 +358,20 @@ mod tests {
             "file:///var/archive",
         ] {
             assert_eq!(text.parse::<StoreUrl>().expect("parses").to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_place_below_is_the_one_that_its_own_url_names() {
+        let dir = "prod/orders".parse().expect("a key");
+        for (above, below) in [
+            ("s3://b?region=x", "s3://b/prod/orders?region=x"),
+            ("s3://b/p?sse=aws:kms", "s3://b/p/prod/orders?sse=aws:kms"),
+            ("gs://b/p", "gs://b/p/prod/orders"),
+            ("file:///srv/b", "file:///srv/b/prod/orders"),
+        ] {
+            let above: StoreUrl = above.parse().expect("a URL");
+            assert_eq!(above.below(&dir), below.parse().expect("a URL"));
         }
     }
 

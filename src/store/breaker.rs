@@ -283,6 +283,11 @@ impl Store for BreakerStore {
             .await
     }
 
+    async fn list_dirs(&self, prefix: &str, max: usize) -> Result<Vec<String>> {
+        self.through("list", prefix, self.inner.list_dirs(prefix, max))
+            .await
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.through("delete", key.as_str(), self.inner.delete(key))
             .await

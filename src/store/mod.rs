@@ -4,12 +4,14 @@
 //! take a store and are one; they are composed by whoever builds the store ([`open`], or a test), never switched on by a
 //! flag. What the contracts below say is proved by `conformance`, which every store and every decorator passes.
 
+mod below;
 pub mod breaker;
 mod causes;
 mod checksum;
 #[doc(hidden)]
 pub mod conformance;
 mod date;
+mod dirs;
 mod error;
 pub mod fault;
 pub mod file;
@@ -23,6 +25,7 @@ mod roots;
 mod s3;
 mod single_writer;
 
+pub use below::BelowStore;
 pub use breaker::{Breaker, BreakerPolicy, BreakerState, BreakerStore};
 pub use checksum::ChecksumHasher;
 pub use date::server_time;
@@ -128,6 +131,15 @@ pub trait Store: Send + Sync {
     /// The price of a page differs: one request on S3 and GCS, one reading of the whole directory in a [`FileStore`].
     /// Whoever follows a ledger asks for the next record by name, which costs the same everywhere.
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Listing>;
+
+    /// The names right below `prefix` (empty, or with a slash at its end) that have keys below them: `orders` for `prod/`
+    /// if there is a key `prod/orders/x`. In the order of those keys, the first `max` of them.
+    ///
+    /// A directory without any object is one of them in a [`FileStore`]. Meant for places with few keys beside the names:
+    /// S3 and GCS pass a thousand keys per request.
+    async fn list_dirs(&self, prefix: &str, max: usize) -> Result<Vec<String>> {
+        dirs::by_listing(self, prefix, max).await
+    }
 
     /// Removes `key`, durably, and what unfinished uploads to it left. Removing what is not there is `Ok`.
     ///

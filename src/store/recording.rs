@@ -169,6 +169,13 @@ impl Store for RecordingStore {
         listing
     }
 
+    async fn list_dirs(&self, prefix: &str, max: usize) -> Result<Vec<String>> {
+        let names = self.inner.list_dirs(prefix, max).await;
+        self.recorder
+            .record("list_dirs", prefix, None, 0, names.is_ok());
+        names
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         let done = self.inner.delete(key).await;
         self.recorder

@@ -305,6 +305,10 @@ impl Store for RetryStore {
         self.retries.run(list).await
     }
 
+    async fn list_dirs(&self, prefix: &str, max: usize) -> Result<Vec<String>> {
+        self.retries.run(|| self.inner.list_dirs(prefix, max)).await
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.retries.run(|| self.inner.delete(key)).await
     }

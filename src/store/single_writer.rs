@@ -64,6 +64,10 @@ impl Store for SingleWriterStore {
         self.inner.list(prefix, after).await
     }
 
+    async fn list_dirs(&self, prefix: &str, max: usize) -> Result<Vec<String>> {
+        self.inner.list_dirs(prefix, max).await
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.inner.delete(key).await
     }

@@ -29,6 +29,7 @@ pub async fn run_all(make: impl Fn() -> SharedStore) {
     reads::listings_are_in_byte_order(make()).await;
     reads::listings_go_on_page_by_page(make()).await;
     reads::listings_show_what_was_created_before(make()).await;
+    reads::directories_are_named_once(make()).await;
     assert!(!make().describe().is_empty());
 }
 

@@ -212,3 +212,24 @@ pub(super) async fn listings_show_what_was_created_before(store: SharedStore) {
     }
     assert_eq!(names(list_all(&store, "r8/").await), expected);
 }
+
+pub(super) async fn directories_are_named_once(store: SharedStore) {
+    let texts = [
+        "r9/a/1", "r9/a/2/x", "r9/a-b/1", "r9/a0/1", "r9/b", "r9/c/d/e/f", "r9x/g/h",
+    ];
+    for text in texts {
+        store.create(&key(text), noise(1, 1)).await.expect("created");
+    }
+    let dirs = async |prefix, max| store.list_dirs(prefix, max).await.expect("listed");
+    assert_eq!(dirs("r9/", 9).await, ["a-b", "a", "a0", "c"]);
+    assert_eq!(dirs("r9/", 2).await, ["a-b", "a"]);
+    assert_eq!(dirs("r9/a/", 9).await, ["2"]);
+    assert_eq!(dirs("r9/c/", 9).await, ["d"]);
+    let top = dirs("", 100_000).await;
+    for name in ["r9", "r9x"] {
+        assert!(top.iter().any(|found| found == name), "{top:?}");
+    }
+    for none in ["r9/a-b/", "r9/b/", "r9/zzz/", "../", "r9/../r9/", "/"] {
+        assert!(dirs(none, 9).await.is_empty(), "{none}");
+    }
+}

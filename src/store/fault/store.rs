@@ -206,6 +206,11 @@ impl Store for FaultStore {
         self.faults.around("list", prefix, effect, unspoiled).await
     }
 
+    async fn list_dirs(&self, prefix: &str, max: usize) -> Result<Vec<String>> {
+        let effect = || self.inner.list_dirs(prefix, max);
+        self.faults.around("list", prefix, effect, unspoiled).await
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         let effect = || self.inner.delete(key);
         let faults = &self.faults;

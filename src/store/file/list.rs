@@ -6,6 +6,7 @@
 
 use super::root::Root;
 use crate::model::ObjectKey;
+use crate::store::dirs::valid;
 use crate::store::{ErrorKind, Listing, Result};
 use rustix::fs::{AtFlags, Dir, FileType};
 use std::collections::BinaryHeap;
@@ -61,6 +62,43 @@ pub(super) fn list(
         objects: walk.objects,
         more,
     })
+}
+
+/// Names as [`crate::store::Store::list_dirs`] says, at most `max`. One reading of one directory.
+pub(super) fn dirs(root: &Root, prefix: &str, max: usize) -> Result<Vec<String>> {
+    let base = prefix.strip_suffix('/').unwrap_or(prefix);
+    if base.parse::<ObjectKey>().is_err() && !prefix.is_empty() {
+        return Ok(Vec::new());
+    }
+    let dir = match root.open_dir(base) {
+        Ok(dir) => dir,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(Vec::new()),
+        Err(error) => {
+            let error = root.error("list", prefix, error);
+            return match error.kind {
+                ErrorKind::NotFound => Ok(Vec::new()),
+                _ => Err(error),
+            };
+        }
+    };
+    let fail = |error| root.error("list", prefix, error);
+    let mut names = Vec::new();
+    for entry in Dir::read_from(&dir).map_err(|errno| fail(errno.into()))? {
+        let entry = entry.map_err(|errno| fail(errno.into()))?;
+        let Some(name) = entry.file_name().to_str().ok().and_then(valid) else {
+            continue;
+        };
+        if kind(&dir, &name, entry.file_type()).map_err(fail)? == Some(true) {
+            names.push(name + "/");
+        }
+    }
+    // With their slashes: in the order of the keys below them.
+    names.sort();
+    names.truncate(max);
+    for name in &mut names {
+        name.pop();
+    }
+    Ok(names)
 }
 
 struct Walk<'a> {

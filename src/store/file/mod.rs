@@ -257,6 +257,12 @@ impl Store for FileStore {
         .await
     }
 
+    async fn list_dirs(&self, prefix: &str, max: usize) -> Result<Vec<String>> {
+        let owned = prefix.to_owned();
+        self.run("list", prefix, move |root| list::dirs(root, &owned, max))
+            .await
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         let owned = key.clone();
         self.run("delete", key, move |root| {

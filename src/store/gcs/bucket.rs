@@ -24,7 +24,7 @@ pub(super) struct Bucket {
     pub(super) service: Service,
     bucket: String,
     /// Ends with a slash, or is empty.
-    prefix: String,
+    pub(super) prefix: String,
     name: String,
 }
 
@@ -94,12 +94,12 @@ impl Bucket {
         url
     }
 
-    fn request(&self, method: Method, url: Url) -> RequestBuilder {
+    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
         self.service.client.request(method, url)
     }
 
     /// Sends a request and takes an answer of success only.
-    async fn ask(&self, request: RequestBuilder, about: About) -> Asked<Answer> {
+    pub(super) async fn ask(&self, request: RequestBuilder, about: About) -> Asked<Answer> {
         let answer = self.service.send(request).await?;
         succeeded(answer, about).await
     }
@@ -364,7 +364,7 @@ pub(super) async fn object_of(answer: &mut Answer) -> Asked<Object> {
     serde_json::from_slice(&body).map_err(|error| not_this_api(&error))
 }
 
-fn not_this_api(error: &serde_json::Error) -> Failure {
+pub(super) fn not_this_api(error: &serde_json::Error) -> Failure {
     let cause =
         format!("the answer is none of Cloud Storage's JSON API ({error}); check the endpoint");
     Failure::new(ErrorKind::Unsupported, Outcome::Unknown, &cause)

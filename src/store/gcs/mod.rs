@@ -6,7 +6,7 @@
 //! | `upload` | up to 8 MiB the same; above: a resumable session with `ifGenerationMatch=0`, a PUT per 8 MiB, the CRC-32C with the last |
 //! | `get`, `get_all` | objects.get with `alt=media`, with `Range` for a part |
 //! | `head` | objects.get |
-//! | `list` | objects.list with `startOffset` |
+//! | `list`, `list_dirs` | objects.list with `startOffset`, or with a delimiter |
 //! | `delete` | objects.delete |
 //!
 //! # Why not Google's client library
@@ -31,6 +31,7 @@
 mod account;
 mod bucket;
 mod connect;
+mod dirs;
 mod failure;
 mod object;
 mod session;
@@ -116,6 +117,10 @@ impl Store for GcsStore {
 
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Listing> {
         self.bucket.list(prefix, after).await
+    }
+
+    async fn list_dirs(&self, prefix: &str, max: usize) -> Result<Vec<String>> {
+        self.bucket.list_dirs(prefix, max).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {

@@ -23,7 +23,7 @@ pub(super) struct Bucket {
     pub(super) terms: Terms,
     pub(super) bucket: String,
     /// Ends with a slash, or is empty.
-    prefix: String,
+    pub(super) prefix: String,
     name: String,
 }
 

@@ -6,7 +6,7 @@
 //! | `upload` | up to 16 MiB the same; above: CreateMultipartUpload, UploadPart with a CRC each, CompleteMultipartUpload with `If-None-Match: *`, the CRC of the whole object and its size |
 //! | `get`, `get_all` | GetObject, with `Range` for a part |
 //! | `head` | HeadObject with checksums |
-//! | `list` | ListObjectsV2 with `start-after` |
+//! | `list`, `list_dirs` | ListObjectsV2 with `start-after`, or with a delimiter |
 //! | `delete` | DeleteObject, and ListMultipartUploads with AbortMultipartUpload for what unfinished uploads left |
 //!
 //! Bodies go out from memory with plain headers, never in aws-chunked form with trailers, which not every server takes. The SDK's
@@ -30,6 +30,7 @@
 mod bucket;
 mod clients;
 mod connect;
+mod dirs;
 mod failure;
 mod multipart;
 mod parts;
@@ -169,6 +170,10 @@ impl Store for S3Store {
 
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Listing> {
         self.bucket.list(prefix, after).await
+    }
+
+    async fn list_dirs(&self, prefix: &str, max: usize) -> Result<Vec<String>> {
+        self.bucket.list_dirs(prefix, max).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
