@@ -224,13 +224,12 @@ pub async fn run(global: &Global, orders: Orders) -> Result<Exit> {
         }
     }
     let (notices, _telling) = start_hooks(&orders.agent)?;
-    let (stop, stopped) = watch::channel(false);
-    let (mut healths, mut tasks) = (Vec::new(), Vec::new());
+    let (mut healths, mut tended) = (Vec::new(), Vec::new());
     for stream in &orders.streams {
         let agent = stream_agent(global, &orders, stream, notices.clone())?;
         let (tending, health) = Tending::new(agent);
         healths.push(health);
-        tasks.push((stream.name.clone(), tending, stopped.clone()));
+        tended.push((stream.name.clone(), tending));
     }
     if let Some(address) = orders.agent.listen {
         let board = Board {
@@ -242,22 +241,69 @@ pub async fn run(global: &Global, orders: Orders) -> Result<Exit> {
         })?;
         tracing::info!(%address, "metrics are at /metrics");
     }
-    let tasks: Vec<_> = tasks
-        .into_iter()
-        .map(|(name, tending, stopped)| (name, tokio::spawn(tending.run(stopped))))
-        .collect();
+    let running = Running::begin(healths.clone(), tended);
     service::ready();
     let tending = tokio::spawn(service::tend(healths));
     service::asked_to_stop().await?;
     service::stopping();
-    stop.send_replace(true);
-    let mut exit = Exit::Done;
-    for (name, task) in tasks {
-        if let Err(error) = task.await {
-            tracing::error!(stream = name, %error, "its archiver had ended before");
-            exit = Exit::Failed;
-        }
-    }
+    let exit = running.end().await;
     tending.abort();
     Ok(exit)
+}
+
+/// Archivers at work, each of a stream.
+pub struct Running {
+    stop: watch::Sender<bool>,
+    healths: Vec<watch::Receiver<Health>>,
+    tasks: Vec<(String, JoinHandle<()>)>,
+}
+
+impl Running {
+    fn begin(healths: Vec<watch::Receiver<Health>>, tended: Vec<(String, Tending)>) -> Running {
+        let (stop, stopped) = watch::channel(false);
+        let tasks = tended
+            .into_iter()
+            .map(|(name, tending)| (name, tokio::spawn(tending.run(stopped.clone()))))
+            .collect();
+        Running {
+            stop,
+            healths,
+            tasks,
+        }
+    }
+
+    /// Why the last run of one of them failed, if it did.
+    pub fn failure(&self) -> Option<String> {
+        self.healths
+            .iter()
+            .find_map(|health| health.borrow().last_error.clone())
+    }
+
+    /// Ends them: files in flight get a moment.
+    pub async fn end(self) -> Exit {
+        self.stop.send_replace(true);
+        let mut exit = Exit::Done;
+        for (name, task) in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(stream = name, %error, "its archiver had ended before");
+                exit = Exit::Failed;
+            }
+        }
+        exit
+    }
+}
+
+/// Begins to archive what `orders` name, beside what else the process does: without hooks, endpoint and notifications.
+///
+/// # Errors
+/// When what is ordered cannot be used.
+pub fn begin(global: &Global, orders: &Orders) -> Result<Running> {
+    let (mut healths, mut tended) = (Vec::new(), Vec::new());
+    for stream in &orders.streams {
+        let agent = stream_agent(global, orders, stream, None)?;
+        let (tending, health) = Tending::new(agent);
+        healths.push(health);
+        tended.push((stream.name.clone(), tending));
+    }
+    Ok(Running::begin(healths, tended))
 }

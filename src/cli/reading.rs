@@ -95,6 +95,16 @@ pub fn index_path(global: &Global, url: &StoreUrl) -> Result<PathBuf> {
     Ok(dir.join(crate::sync::archive::INDEX_NAME))
 }
 
+/// The same where one process reads many streams: a cache directory that was given is shared by them.
+pub fn index_path_of_many(global: &Global, url: &StoreUrl) -> Result<PathBuf> {
+    let mut one = global.clone();
+    one.cache_dir = global
+        .cache_dir
+        .as_ref()
+        .map(|dir| dir.join("streams").join(stream_dir_name(url)));
+    index_path(&one, url)
+}
+
 /// Opens `url` and brings the local index up to date.
 pub async fn open(global: &Global, url: &StoreUrl) -> Result<Reading> {
     let stream = open_stream(global, url).await?;

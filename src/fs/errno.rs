@@ -3,9 +3,11 @@
 //! Each row stands once, in a macro that makes both the match and the list. The matches have no wildcard: a kind of fault that is new
 //! does not compile without a row.
 
+use super::source::SourceError;
 use crate::cache::Cause;
 use crate::ledger::EntryState;
-use crate::store::ErrorKind;
+use crate::store::{self, ErrorKind};
+use crate::stream::StreamError;
 use tracing::Level;
 
 /// What the kernel is told of a failure, and how loudly we say it ourselves.
@@ -103,6 +105,40 @@ pub fn of_cause(cause: &Cause) -> Verdict {
     of_segment(cause)
 }
 
+/// What a stream that cannot be opened is to the kernel.
+pub fn of_source(error: &SourceError) -> Verdict {
+    if let Some(error) = error.downcast_ref::<StreamError>() {
+        return match error {
+            StreamError::Store(error) => of_store(error.kind),
+            StreamError::NoStream { .. } => NO_STREAM,
+            StreamError::Exists { .. }
+            | StreamError::StreamFile { .. }
+            | StreamError::StoreIgnoresCondition { .. }
+            | StreamError::ProbeDenied { .. }
+            | StreamError::Rollback { .. }
+            | StreamError::Scattered { .. }
+            | StreamError::NewerFormat { .. }
+            | StreamError::Index(_) => LEDGER,
+        };
+    }
+    match error.downcast_ref::<store::Error>() {
+        Some(error) => of_store(error.kind),
+        None => LEDGER,
+    }
+}
+
+/// The ledger of a stream, or its index, cannot be followed.
+const LEDGER: Verdict = Verdict {
+    errno: libc::EIO,
+    level: Level::ERROR,
+};
+
+/// A stream that was there.
+const NO_STREAM: Verdict = Verdict {
+    errno: libc::ENOENT,
+    level: Level::ERROR,
+};
+
 /// The index on this host cannot be read.
 pub const INDEX: Verdict = Verdict {
     errno: libc::EIO,
@@ -134,7 +170,6 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
 mod tests {
     use super::*;
     use crate::segment::SegmentError;
-    use crate::store;
     use std::sync::Arc;
     use std::time::Duration;
 

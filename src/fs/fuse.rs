@@ -1,14 +1,16 @@
-//! The kernel's side of the mount: every handler calls the [`View`] and replies. Nothing else knows fuser.
+//! The kernel's side of the mount: every handler calls the [`Front`] and replies. Nothing else knows fuser.
 //!
 //! No handler blocks its loop thread: what may wait is done in a tokio task, which has the reply. A reply that is dropped,
 //! by a panic too, is an EIO.
 
+mod frontend;
 mod kernel;
 mod reply;
 
+use super::front::Front;
 use super::tree::{Attr, Listed};
 use super::unloaded::Question;
-use super::view::View;
+use frontend::Frontend;
 use fuser::{
     BsdFileFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, KernelConfig, LockOwner,
     OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
@@ -19,22 +21,14 @@ use reply::{
     attr_ttl, errno, file_attr, guarded, kind, reply_lookup, reply_open, reply_statfs, reply_xattr,
 };
 use std::ffi::OsStr;
-use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::runtime::Handle;
 
 /// Threads that take requests: each only starts tasks and looks into memory.
 const LOOP_THREADS: usize = 2;
-
-/// The file system that fuser serves.
-struct Frontend {
-    view: Arc<View>,
-    runtime: Handle,
-}
 
 /// Shakes hands with the kernel over `device`, on which a mount was made. Blocks until the mount works.
 ///
@@ -43,7 +37,7 @@ struct Frontend {
 /// # Errors
 /// When the kernel does not shake hands.
 pub fn serve(
-    view: Arc<View>,
+    front: Front,
     runtime: Handle,
     device: OwnedFd,
 ) -> io::Result<impl FnOnce() -> io::Result<()> + Send + 'static> {
@@ -51,31 +45,8 @@ pub fn serve(
     config.n_threads = Some(LOOP_THREADS);
     // The kernel enforces who may come in (allow_other, default_permissions).
     let acl = fuser::SessionACL::All;
-    let session = fuser::Session::from_fd(Frontend { view, runtime }, device, acl, config)?;
+    let session = fuser::Session::from_fd(Frontend { front, runtime }, device, acl, config)?;
     Ok(move || session.run())
-}
-
-impl Frontend {
-    /// Answers at once if what `question` needs is in memory, else from a thread that may wait for it.
-    fn answer(
-        &self,
-        question: &Question<'_>,
-        answer: impl FnOnce(&View, Result<(), i32>) + Send + 'static,
-    ) {
-        match self.view.unloaded(question) {
-            None => guarded(|| answer(&self.view, Ok(()))),
-            Some(unloaded) => {
-                let view = Arc::clone(&self.view);
-                let task = move || guarded(|| answer(&view, unloaded.load()));
-                drop(self.runtime.spawn_blocking(task));
-            }
-        }
-    }
-
-    /// Answers from a task.
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(task);
-    }
 }
 
 impl Filesystem for Frontend {
@@ -85,25 +56,27 @@ impl Filesystem for Frontend {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        if self.view.lookup_waits(parent.0) {
-            let (view, name) = (Arc::clone(&self.view), name.to_owned());
-            self.spawn(async move { reply_lookup(reply, view.lookup_made(parent.0, &name).await) });
+        if self.front.lookup_waits(parent.0) {
+            let (front, name) = (self.front.clone(), name.to_owned());
+            self.spawn(
+                async move { reply_lookup(reply, front.lookup_made(parent.0, &name).await) },
+            );
             return;
         }
         let owned = name.to_owned();
-        let answer = move |view: &View, loaded: Result<(), i32>| {
-            reply_lookup(reply, loaded.and_then(|()| view.lookup(parent.0, &owned)));
+        let answer = move |front: &Front, loaded: Result<(), i32>| {
+            reply_lookup(reply, loaded.and_then(|()| front.lookup(parent.0, &owned)));
         };
         self.answer(&Question::Lookup(parent.0, name), answer);
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
-        guarded(|| self.view.forget(ino.0, nlookup));
+        guarded(|| self.front.forget(ino.0, nlookup));
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        let answer = move |view: &View, loaded: Result<(), i32>| match loaded
-            .and_then(|()| view.attr(ino.0))
+        let answer = move |front: &Front, loaded: Result<(), i32>| match loaded
+            .and_then(|()| front.attr(ino.0))
         {
             Ok(attr) => reply.attr(&attr_ttl(&attr), &file_attr(&attr)),
             Err(error) => reply.error(errno(error)),
@@ -115,8 +88,8 @@ impl Filesystem for Frontend {
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
             return reply.error(Errno::EROFS);
         }
-        let view = Arc::clone(&self.view);
-        self.spawn(async move { reply_open(reply, view.open(ino.0).await) });
+        let front = self.front.clone();
+        self.spawn(async move { reply_open(reply, front.open(ino.0).await) });
     }
 
     fn read(
@@ -130,9 +103,9 @@ impl Filesystem for Frontend {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let view = Arc::clone(&self.view);
+        let front = self.front.clone();
         self.spawn(async move {
-            match view.read(fh.0, offset, size).await {
+            match front.read(fh.0, offset, size).await {
                 Ok(bytes) => reply.data(&bytes),
                 Err(error) => reply.error(errno(error)),
             }
@@ -150,7 +123,7 @@ impl Filesystem for Frontend {
         reply: ReplyEmpty,
     ) {
         guarded(|| {
-            self.view.release(fh.0);
+            self.front.release(fh.0);
             reply.ok();
         });
     }
@@ -185,12 +158,12 @@ impl Filesystem for Frontend {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let answer = move |view: &View, loaded: Result<(), i32>| {
+        let answer = move |front: &Front, loaded: Result<(), i32>| {
             let add = |listed: &Listed, attr: &Attr| {
                 let kind = kind(attr.directory);
                 !reply.add(INodeNo(attr.ino), listed.cookie, kind, &listed.name)
             };
-            match loaded.and_then(|()| view.list(ino.0, offset, add)) {
+            match loaded.and_then(|()| front.list(ino.0, offset, add)) {
                 Ok(()) => reply.ok(),
                 Err(error) => reply.error(errno(error)),
             }
@@ -206,14 +179,14 @@ impl Filesystem for Frontend {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let answer = move |view: &View, loaded: Result<(), i32>| {
+        let answer = move |front: &Front, loaded: Result<(), i32>| {
             let add = |listed: &Listed, attr: &Attr| {
                 let ttl = attr_ttl(attr);
                 let file = file_attr(attr);
                 let (ino, name) = (INodeNo(attr.ino), &listed.name);
                 !reply.add(ino, listed.cookie, name, &ttl, &file, Generation(0))
             };
-            match loaded.and_then(|()| view.list(ino.0, offset, add)) {
+            match loaded.and_then(|()| front.list(ino.0, offset, add)) {
                 Ok(()) => reply.ok(),
                 Err(error) => reply.error(errno(error)),
             }
@@ -222,17 +195,17 @@ impl Filesystem for Frontend {
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        guarded(|| reply_statfs(reply, self.view.files()));
+        guarded(|| reply_statfs(reply, self.front.files()));
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let (view, name) = (Arc::clone(&self.view), name.to_owned());
-        self.spawn(async move { reply_xattr(reply, view.xattr(ino.0, &name, size).await) });
+        let (front, name) = (self.front.clone(), name.to_owned());
+        self.spawn(async move { reply_xattr(reply, front.xattr(ino.0, &name, size).await) });
     }
 
     fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let view = Arc::clone(&self.view);
-        self.spawn(async move { reply_xattr(reply, view.xattrs(ino.0, size).await) });
+        let front = self.front.clone();
+        self.spawn(async move { reply_xattr(reply, front.xattrs(ino.0, size).await) });
     }
 
     // Everything below changes something, and nothing here can be changed.

@@ -1,13 +1,11 @@
 //! A mount that works, from its making to its end.
 
+use super::front::Front;
 use super::history::History;
 use super::mounting::{Detached, MountError, MountPoint};
-use super::prepare::load;
 use super::read_ahead;
-use super::source::{HistorySource, Refreshed, SourceError};
-use super::view::View;
-use crate::model::Micros;
-use std::sync::{Arc, Mutex, PoisonError};
+use super::refresh::{MountStatus, Refresher};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -17,116 +15,62 @@ const BUSY_GRACE: Duration = Duration::from_millis(500);
 /// How long a session may take to end once its connection is cut; then it is left to the end of the process.
 const END_GRACE: Duration = Duration::from_secs(5);
 
-/// How a mount is doing.
-#[derive(Clone, Debug)]
-pub struct MountStatus {
-    /// When the history was last brought up to date.
-    pub refreshed_at: Micros,
-    /// Why the last attempt failed, if it did.
-    pub last_error: Option<String>,
-    /// Number of entries in all timelines.
-    pub entries: usize,
-}
-
 /// How the session ended: `None` while it has not.
 pub(super) type Ended = Option<Result<(), String>>;
 
 /// A mount that works. Dropped, it is unmounted as far as that goes without waiting; [`MountHandle::unmount`] does it well.
 pub struct MountHandle {
     point: MountPoint,
-    view: Arc<View>,
-    status: Arc<Mutex<MountStatus>>,
+    front: Front,
+    /// Of a single stream; a forest refreshes its streams itself.
+    refresher: Option<(Arc<Refresher>, JoinHandle<()>)>,
     ended: watch::Receiver<Ended>,
-    refresher: JoinHandle<()>,
-}
-
-async fn refresh_for_ever(
-    source: Arc<dyn HistorySource>,
-    view: Arc<View>,
-    status: Arc<Mutex<MountStatus>>,
-    every: Duration,
-) {
-    loop {
-        tokio::time::sleep(every).await;
-        let outcome = refresh(&source, &view).await;
-        view.tell_left_out();
-        let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
-        match outcome {
-            Ok(()) => {
-                status.refreshed_at = Micros::now();
-                status.entries = view.history().len();
-                if status.last_error.take().is_some() {
-                    tracing::info!("the history is up to date again");
-                }
-            }
-            Err(error) => {
-                let error = error.to_string();
-                // Once, and not every few seconds for as long as the store is down.
-                if status.last_error.as_ref() != Some(&error) {
-                    tracing::error!(%error, "cannot look for new segments; what is known stays readable");
-                }
-                status.last_error = Some(error);
-            }
-        }
-    }
-}
-
-async fn refresh(source: &Arc<dyn HistorySource>, view: &View) -> Result<(), SourceError> {
-    let history = match source.refresh().await? {
-        Refreshed::Unchanged => return Ok(()),
-        // Shares all full chunks with the one that is shown.
-        Refreshed::Appended => load(source, History::clone(&view.history())).await?,
-        Refreshed::Rewritten => load(source, History::default()).await?,
-    };
-    let known = view.history();
-    for timeline in history.timelines() {
-        if let Some(root) = view.root()
-            && known.timeline(timeline).is_none()
-        {
-            tracing::warn!(
-                "timeline {timeline} has begun: it is under .timeline/{timeline}; the root goes on to show timeline {root}. Mount again to \
-                 have the newest in the root"
-            );
-        }
-    }
-    view.show(history);
-    Ok(())
 }
 
 impl MountHandle {
-    /// A mount at `point` that shows `view`, whose session tells `ended`; looks for new segments from now on.
+    /// A mount at `point` that shows `front`, whose session tells `ended`. What `refresher` keeps up to date is, from now on.
     pub(super) fn new(
         point: MountPoint,
-        view: Arc<View>,
+        front: Front,
         ended: watch::Receiver<Ended>,
-        source: Arc<dyn HistorySource>,
+        refresher: Option<Arc<Refresher>>,
         refresh: Duration,
     ) -> MountHandle {
-        let status = Arc::new(Mutex::new(MountStatus {
-            refreshed_at: Micros::now(),
-            last_error: None,
-            entries: view.history().len(),
-        }));
-        view.report(Arc::clone(&status));
-        let refresher = tokio::spawn(refresh_for_ever(
-            source,
-            Arc::clone(&view),
-            Arc::clone(&status),
-            refresh,
-        ));
+        let refresher = refresher.map(|refresher| {
+            let running = Arc::clone(&refresher);
+            let task = tokio::spawn(async move { running.run(refresh).await });
+            (refresher, task)
+        });
         MountHandle {
             point,
-            view,
-            status,
-            ended,
+            front,
             refresher,
+            ended,
         }
     }
 
-    /// How it is doing.
-    pub fn status(&self) -> MountStatus {
-        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.clone()
+    /// How up to date it is; of a forest nothing is known as a whole.
+    pub fn status(&self) -> Option<MountStatus> {
+        self.refresher
+            .as_ref()
+            .map(|(refresher, _)| refresher.status())
+    }
+
+    /// Nothing new is looked for any more, and reads fail.
+    fn close(&self) {
+        self.front.close();
+        if let Some((_, task)) = &self.refresher {
+            task.abort();
+        }
+    }
+
+    /// The archived history that is shown; empty for a forest, whose streams have their own.
+    pub fn history(&self) -> Arc<History> {
+        match &self.front {
+            Front::One(view) => view.history(),
+            Front::Union(union) => union.view().history(),
+            Front::Many(_) => Arc::default(),
+        }
     }
 
     /// Where it is.
@@ -137,11 +81,6 @@ impl MountHandle {
     /// The kernel's read-ahead of it as it is now, in KiB; `None` where sysfs does not tell.
     pub fn read_ahead_kib(&self) -> Option<u32> {
         read_ahead::effective_kib(self.point.minor()).ok()
-    }
-
-    /// The history that is shown.
-    pub fn history(&self) -> Arc<History> {
-        self.view.history()
     }
 
     /// Waits until the session has ended, whoever ended it.
@@ -168,8 +107,7 @@ impl MountHandle {
     /// # Errors
     /// [`MountError::Covered`] if something else is mounted over it: nothing is unmounted then, reads fail from now on.
     pub async fn unmount(&self) -> Result<(), MountError> {
-        self.view.close();
-        self.refresher.abort();
+        self.close();
         let point = self.point.clone();
         let detached = tokio::task::spawn_blocking(move || point.detach())
             .await
@@ -193,11 +131,10 @@ impl MountHandle {
 
 impl Drop for MountHandle {
     fn drop(&mut self) {
-        self.refresher.abort();
+        self.close();
         if self.ended.borrow().is_some() {
             return;
         }
-        self.view.close();
         let detached = self.point.detach();
         let aborted = self.point.abort();
         tracing::debug!(?detached, ?aborted, "a mount was dropped");

@@ -2,7 +2,7 @@
 //!
 //! # The code
 //!
-//! `kernel → fuse (call and reply) → view → tree (names, inodes) over history (a snapshot)`, and for bytes
+//! `kernel → fuse (call and reply) → front → view → tree (names, inodes) over history (a snapshot)`, and for bytes
 //! `view → cache → store`. `prepare` checks what is to be mounted, [`mounting`] makes and takes away the mount, [`handle`] keeps it
 //! running.
 
@@ -10,11 +10,14 @@ mod attributes;
 mod chunk;
 pub mod errno;
 mod failures;
+pub mod forest;
+pub mod front;
 mod fuse;
 mod fusermount;
 pub mod handle;
 mod hidden;
 pub mod history;
+mod local;
 pub mod made;
 pub mod mountinfo;
 pub mod mounting;
@@ -22,6 +25,7 @@ mod order;
 mod part;
 mod prepare;
 pub mod read_ahead;
+mod refresh;
 pub mod source;
 mod status;
 mod stream_source;
@@ -32,10 +36,13 @@ mod views;
 pub mod xattr;
 
 pub use chunk::{Chunk, Load, Outline, Slot};
-pub use handle::{MountHandle, MountStatus};
+pub use forest::{Forest, Grove, OpenIndex, StoreGrove};
+pub use handle::MountHandle;
 pub use history::{History, HistoryRow};
+pub use local::LocalFiles;
 pub use mounting::{MountError, MountOptions, check_target};
-pub use prepare::{Options, Prepared, mount, prepare};
+pub use prepare::{Options, Prepared, mount, mount_forest, prepare, prepare_forest, prepare_with};
+pub use refresh::MountStatus;
 pub use source::{HistorySource, Refreshed, SourceError};
 pub use stream_source::StreamSource;
 pub use tree::Ownership;

@@ -1,10 +1,14 @@
 //! A mount before it is made: everything that can be checked is, so that what is mounted works.
 
+use super::forest::Forest;
+use super::front::Front;
 use super::fuse;
 use super::handle::{Ended, MountHandle};
 use super::history::History;
+use super::local::{LocalFiles, Union};
 use super::mounting::{MountError, MountOptions, MountPoint, check_target};
 use super::read_ahead;
+use super::refresh::{Refresher, blocking, load};
 use super::source::{HistorySource, SourceError};
 use super::tree::Ownership;
 use super::view::View;
@@ -12,6 +16,7 @@ use crate::cache::{ArchivedSegment, Cause, SegmentReader};
 use crate::ledger::EntryState;
 use crate::model::Seq;
 use crate::store::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -30,8 +35,9 @@ pub struct Options {
 
 /// A mount that only has to be made.
 pub struct Prepared {
-    source: Arc<dyn HistorySource>,
-    view: View,
+    front: Front,
+    /// What keeps it up to date, unless it does so itself.
+    refresher: Option<Arc<Refresher>>,
     options: Options,
 }
 
@@ -42,28 +48,80 @@ pub struct Prepared {
 pub async fn prepare(
     source: Arc<dyn HistorySource>,
     reader: Arc<SegmentReader>,
+    options: Options,
+) -> Result<Prepared, MountError> {
+    prepare_with(source, reader, None, options).await
+}
+
+/// The same with the files of its server that come after the archived ones, if any are given.
+///
+/// # Errors
+/// [`MountError`].
+pub async fn prepare_with(
+    source: Arc<dyn HistorySource>,
+    reader: Arc<SegmentReader>,
+    local: Option<LocalFiles>,
     mut options: Options,
 ) -> Result<Prepared, MountError> {
-    let refuse = |error: SourceError| MountError::Stream {
-        url: options.mount.source.clone(),
-        reason: error.to_string(),
-    };
-    let wanted = options.mount.target.clone();
-    let target = blocking(move || Ok(check_target(&wanted)))
-        .await
-        .map_err(refuse)??;
-    source.refresh().await.map_err(refuse)?;
-    let history = load(&source, History::default()).await.map_err(refuse)?;
+    let refuse = refusal(&options);
+    options.mount.target = checked_target(&options).await?;
+    source.refresh().await.map_err(&refuse)?;
+    let history = load(&source, History::default()).await.map_err(&refuse)?;
     check_newest(&source, &reader, &history)
         .await
-        .map_err(refuse)?;
-    options.mount.target = target;
+        .map_err(&refuse)?;
+    let patience = reader.options().deadline;
     let view = View::new(Arc::clone(&source), reader, history, options.ownership);
+    let view = Arc::new(view);
+    let refresher = Refresher::new(Arc::clone(&source), Arc::clone(&view));
+    let refresher = Arc::new(refresher);
+    let front = match local {
+        None => Front::One(view),
+        Some(files) => {
+            let refresher = Arc::clone(&refresher);
+            let (ownership, times) = (options.ownership, (patience, options.refresh));
+            let union = Union::new(view, source, refresher, files, ownership, times).await;
+            Front::Union(union.map_err(&refuse)?)
+        }
+    };
     Ok(Prepared {
-        source,
-        view,
+        front,
+        refresher: Some(refresher),
         options,
     })
+}
+
+/// Checks that `forest` has a stream, and where it is to be mounted. That some stream cannot be opened is no error.
+///
+/// # Errors
+/// [`MountError`].
+pub async fn prepare_forest(
+    forest: Arc<Forest>,
+    mut options: Options,
+) -> Result<Prepared, MountError> {
+    options.mount.target = checked_target(&options).await?;
+    forest.find_any().await.map_err(refusal(&options))?;
+    Ok(Prepared {
+        front: Front::Many(forest),
+        refresher: None,
+        options,
+    })
+}
+
+/// Why a stream cannot be mounted.
+fn refusal(options: &Options) -> impl Fn(SourceError) -> MountError + use<> {
+    let url = options.mount.source.clone();
+    move |error| MountError::Stream {
+        url: url.clone(),
+        reason: error.to_string(),
+    }
+}
+
+/// The directory to mount on, once it is known that it can be.
+async fn checked_target(options: &Options) -> Result<PathBuf, MountError> {
+    let wanted = options.mount.target.clone();
+    let checked = blocking(move || Ok(check_target(&wanted))).await;
+    checked.map_err(refusal(options))?
 }
 
 impl Prepared {
@@ -73,16 +131,15 @@ impl Prepared {
     /// [`MountError`]; nothing is mounted then.
     pub async fn mount(self) -> Result<MountHandle, MountError> {
         let (options, runtime) = (self.options.mount, Handle::current());
-        let view = Arc::new(self.view);
-        let served = Arc::clone(&view);
+        let served = self.front.clone();
         let begun = tokio::task::spawn_blocking(move || begin(&options, served, runtime)).await;
         let (point, ended) = begun
             .map_err(|died| MountError::system("cannot mount", std::io::Error::other(died)))??;
         Ok(MountHandle::new(
             point,
-            view,
+            self.front,
             ended,
-            self.source,
+            self.refresher,
             self.options.refresh,
         ))
     }
@@ -100,14 +157,25 @@ pub async fn mount(
     prepare(source, reader, options).await?.mount().await
 }
 
+/// [`prepare_forest`] and [`Prepared::mount`] in one.
+///
+/// # Errors
+/// [`MountError`]; nothing is mounted then.
+pub async fn mount_forest(
+    forest: Arc<Forest>,
+    options: Options,
+) -> Result<MountHandle, MountError> {
+    prepare_forest(forest, options).await?.mount().await
+}
+
 /// Mounts, shakes hands, and starts the session on a thread of its own. Blocks.
 fn begin(
     options: &MountOptions,
-    view: Arc<View>,
+    front: Front,
     runtime: Handle,
 ) -> Result<(MountPoint, watch::Receiver<Ended>), MountError> {
     let (point, device) = MountPoint::mount(options)?;
-    let started = fuse::serve(view, runtime, device).and_then(|session| {
+    let started = fuse::serve(front, runtime, device).and_then(|session| {
         let (tell, ended) = watch::channel(None);
         std::thread::Builder::new()
             .name("binlogfs-fuse".to_owned())
@@ -141,25 +209,6 @@ fn begin(
             }
         }
     }
-}
-
-/// Work that blocks, off the async threads.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
-) -> Result<T, SourceError> {
-    tokio::task::spawn_blocking(work).await?
-}
-
-pub(super) async fn load(
-    source: &Arc<dyn HistorySource>,
-    mut history: History,
-) -> Result<History, SourceError> {
-    let source = Arc::clone(source);
-    blocking(move || {
-        source.extend(&mut history)?;
-        Ok(history)
-    })
-    .await
 }
 
 /// Opens the newest segment, so that wrong credentials and wrong keys are told by whoever mounts, and not by `cat`.

@@ -1,7 +1,7 @@
 //! `.status.json`: how the mount is doing, and what is too long for an extended attribute.
 
-use super::handle::MountStatus;
 use super::history::{History, TimelineEntries};
+use super::refresh::MountStatus;
 use super::view::{Errno, View};
 use crate::index::{Index, IndexError};
 use crate::ledger::{Entry, EntryState};

@@ -25,7 +25,7 @@ pub const RAW_NAME: &str = ".raw";
 pub const ROOT_INO: u64 = 1;
 
 /// Cookies 1 and 2 are `.` and `..`.
-const COOKIE_BASE: u64 = 2;
+pub(super) const COOKIE_BASE: u64 = 2;
 /// Unit of `st_blocks`.
 const BLOCK_BYTES: u64 = 512;
 /// Low bits of an inode number tell its kind.

@@ -2,10 +2,10 @@
 
 use super::errno;
 use super::failures::Failures;
-use super::handle::MountStatus;
 use super::history::History;
 use super::order::ReplayOrder;
 use super::part::Part;
+use super::refresh::MountStatus;
 use super::source::{HistorySource, SourceError};
 use super::tree::{Attr, Listed, Node, Ownership, Tree};
 use super::views::Views;
@@ -109,6 +109,12 @@ impl View {
         }
     }
 
+    /// The same with `root` in its root, whatever is newest.
+    pub(super) fn showing(mut self, root: Timeline) -> View {
+        self.root = OnceLock::from(root);
+        self
+    }
+
     /// The history as it is now.
     pub fn history(&self) -> Arc<History> {
         let history = self.history.read().unwrap_or_else(PoisonError::into_inner);
@@ -199,6 +205,17 @@ impl View {
         &self,
         ino: u64,
         cookie: u64,
+        take: impl FnMut(&Listed, &Attr) -> bool,
+    ) -> Result<(), Errno> {
+        self.list_of(&self.history(), ino, cookie, take)
+    }
+
+    /// The same of a history that was shown before.
+    pub(super) fn list_of(
+        &self,
+        history: &History,
+        ino: u64,
+        cookie: u64,
         mut take: impl FnMut(&Listed, &Attr) -> bool,
     ) -> Result<(), Errno> {
         let directory = Node::of_ino(ino).filter(|node| node.is_directory());
@@ -206,8 +223,7 @@ impl View {
         if let Node::Made(made) = directory {
             return self.list_made(made, cookie, take);
         }
-        let history = self.history();
-        let tree = self.tree(&history);
+        let tree = self.tree(history);
         tree.list(directory, cookie, |listed, attr| take(&listed, &attr));
         Ok(())
     }

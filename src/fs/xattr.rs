@@ -98,6 +98,23 @@ pub fn nothing(size: u32) -> Answer {
     answer(Vec::new(), size)
 }
 
+/// The answer to getxattr where these are all attributes there are, named without their prefix.
+pub(super) fn get_known(attributes: &[(&str, String)], name: &str, size: u32) -> Answer {
+    let name = name.strip_prefix(PREFIX);
+    match attributes.iter().find(|(known, _)| Some(*known) == name) {
+        None => Answer::Absent,
+        Some((_, value)) => answer(value.clone().into_bytes(), size),
+    }
+}
+
+/// The answer to listxattr where these are all attributes there are.
+pub(super) fn list_known(attributes: &[(&str, String)], size: u32) -> Answer {
+    let names = attributes
+        .iter()
+        .map(|(name, _)| format!("{PREFIX}{name}\0"));
+    answer(names.collect::<String>().into_bytes(), size)
+}
+
 fn answer(bytes: Vec<u8>, size: u32) -> Answer {
     match u32::try_from(bytes.len()) {
         Ok(len) if bytes.len() <= VALUE_MAX_BYTES => match size {

@@ -18,6 +18,7 @@
 pub mod file;
 pub mod index_file;
 pub mod listing;
+pub mod live;
 pub mod page_cache;
 pub mod server;
 

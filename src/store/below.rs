@@ -26,9 +26,9 @@ impl BelowStore {
     }
 
     fn full(&self, verb: &'static str, key: &ObjectKey) -> Result<ObjectKey> {
-        format!("{}{key}", self.prefix)
-            .parse()
-            .map_err(|refused| Error::new(ErrorKind::Permanent, verb, key, &self.name).because(refused))
+        format!("{}{key}", self.prefix).parse().map_err(|refused| {
+            Error::new(ErrorKind::Permanent, verb, key, &self.name).because(refused)
+        })
     }
 
     /// The key here of what has `key` in the whole store.

@@ -347,13 +347,24 @@ async fn a_new_segment_appears_and_a_failing_refresh_is_kept_in_the_status() {
     assert_eq!(names(mounted.path()).len(), 2);
     archive.break_refresh(Some("the ledger went backwards"));
     eventually("the failure", || {
-        mounted.handle.status().last_error.as_deref() == Some("the ledger went backwards")
+        mounted
+            .handle
+            .status()
+            .expect("one stream")
+            .last_error
+            .as_deref()
+            == Some("the ledger went backwards")
     })
     .await;
     assert!(std::fs::read(&path).is_ok());
     archive.break_refresh(None);
     eventually("the recovery", || {
-        mounted.handle.status().last_error.is_none()
+        mounted
+            .handle
+            .status()
+            .expect("one stream")
+            .last_error
+            .is_none()
     })
     .await;
 }

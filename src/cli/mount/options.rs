@@ -7,6 +7,7 @@
 use crate::cache::disk::DiskLimits;
 use crate::cli::cache;
 use crate::config;
+use crate::segment::Recipients;
 use crate::telemetry::LogFormat;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +27,16 @@ pub struct MountSettings {
     pub read_timeout: Duration,
     /// Bytes of memory for what is read; half of it is for decompressed data that is kept.
     pub memory_bytes: u64,
+    /// The server's files, whose end is shown too.
+    pub local: Option<PathBuf>,
+    /// Whether they are archived as well.
+    pub archive: bool,
+    /// Public keys to encrypt to what is archived.
+    pub recipients: Vec<String>,
+    /// Option file with the login to the server, for the archiver.
+    pub defaults_file: Option<PathBuf>,
+    /// Where the archiver keeps its state, if not at its usual place.
+    pub state_dir: Option<PathBuf>,
     /// Whether other users may come in, as far as owner and mode allow.
     pub allow_other: bool,
     /// Owner of all files; who mounts, if `None`.
@@ -53,6 +64,11 @@ impl Default for MountSettings {
             refresh: Duration::from_secs(5),
             read_timeout: Duration::from_secs(30),
             memory_bytes: 128 << 20,
+            local: None,
+            archive: false,
+            recipients: Vec::new(),
+            defaults_file: None,
+            state_dir: None,
             allow_other: false,
             uid: None,
             gid: None,
@@ -152,6 +168,50 @@ pub const OPTIONS: &[MountOption] = &[
         help: "Memory for what is read: half of it for decompressed data that is kept",
         global: false,
         set: |s, v| put(&mut s.memory_bytes, mebibytes(v)),
+    },
+    MountOption {
+        flag: "local",
+        takes: Takes::Path("DATADIR|BASENAME.index"),
+        default: "the archive only",
+        help: "On the database host, its data directory or binlog index file: what is not archived yet is shown too",
+        global: false,
+        set: |s, v| put(&mut s.local, Ok(Some(v.into()))),
+    },
+    MountOption {
+        flag: "archive",
+        takes: Takes::Nothing,
+        default: "nothing is archived",
+        help: "Archive the files of local as well, for as long as the mount lives",
+        global: false,
+        set: |s, v| put(&mut s.archive, flag(v)),
+    },
+    MountOption {
+        flag: "recipient",
+        takes: Takes::Value("age1..."),
+        default: "unencrypted",
+        help: "Public key to encrypt to what is archived; may be repeated",
+        global: false,
+        set: |s, v| {
+            Recipients::parse([v]).map_err(|error| error.to_string())?;
+            s.recipients.push(v.to_owned());
+            Ok(())
+        },
+    },
+    MountOption {
+        flag: "defaults-file",
+        takes: Takes::Path("FILE"),
+        default: "the server is not asked",
+        help: "Option file of MySQL's programs with the login to ask the server of its settings, for archive",
+        global: false,
+        set: |s, v| put(&mut s.defaults_file, Ok(Some(v.into()))),
+    },
+    MountOption {
+        flag: "state-dir",
+        takes: Takes::Path("DIR"),
+        default: "for root, below /var/lib/binlogfs",
+        help: "Where archive keeps what must survive a restart",
+        global: true,
+        set: |s, v| put(&mut s.state_dir, Ok(Some(v.into()))),
     },
     MountOption {
         flag: "allow-other",

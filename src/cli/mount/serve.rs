@@ -7,7 +7,9 @@ use super::{Manner, Request, WORKER_THREADS};
 use crate::cache::disk::DiskCache;
 use crate::cache::opening::TailCache;
 use crate::cache::{CacheOptions, SegmentReader};
-use crate::cli::{Global, cache, reading};
+use crate::cli::agent::Running;
+use crate::cli::local::{self, Archiving};
+use crate::cli::{Global, cache, forest, reading};
 use crate::fs::{self, MountOptions, Ownership, Prepared, StreamSource};
 use crate::model::StoreUrl;
 use crate::telemetry::sink::Sink;
@@ -121,6 +123,7 @@ pub fn run(
     outcome
 }
 
+/// Serves the mount, beside the archiver of the same stream if that is asked for.
 async fn serve(
     request: &Request,
     url: &StoreUrl,
@@ -128,9 +131,38 @@ async fn serve(
     disk: Option<&DiskCache>,
     audience: Audience,
 ) -> Result<(), Failure> {
+    if settings.archive && settings.local.is_none() {
+        let why = "archive needs local=DATADIR: the files that it archives";
+        return Err(Failure::text(Kind::Usage, why));
+    }
+    let archiver = match &settings.local {
+        Some(local) if settings.archive && request.manner != Manner::Check => {
+            let archiving = Archiving {
+                recipients: settings.recipients.clone(),
+                defaults_file: settings.defaults_file.clone(),
+            };
+            Some(archiving.begin(&global(settings), url, local)?)
+        }
+        Some(_) | None => None,
+    };
+    let outcome = serve_beside(request, url, settings, disk, archiver.as_ref(), audience).await;
+    if let Some(archiver) = archiver {
+        archiver.end().await;
+    }
+    outcome
+}
+
+async fn serve_beside(
+    request: &Request,
+    url: &StoreUrl,
+    settings: &MountSettings,
+    disk: Option<&DiskCache>,
+    archiver: Option<&Running>,
+    audience: Audience,
+) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let (prepared, notes) = tokio::select! {
-        prepared = prepare(request, url, settings, disk) => prepared?,
+        prepared = prepare(request, url, settings, disk, archiver) => prepared?,
         () = signals.any() => return Err(Failure::interrupted()),
     };
     audience.say(&notes);
@@ -169,31 +201,54 @@ async fn prepare(
     url: &StoreUrl,
     settings: &MountSettings,
     disk: Option<&DiskCache>,
+    archiver: Option<&Running>,
 ) -> Result<(Prepared, String)> {
     // First, and again at the end: what is mounted already needs no store to be told.
     fs::check_target(&request.dir)?;
-    let global = Global {
-        json: false,
-        identity: settings.identity.clone(),
-        state_dir: None,
-        cache_dir: settings.cache_dir.clone(),
-        verbose: settings.verbose,
-        log_format: settings.log_format,
-    };
-    let identities = reading::identities(&settings.identity)?;
-    let opened = reading::open_to_stay(&global, url).await?;
+    let global = global(settings);
     let options = CacheOptions {
         memory_bytes: usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX),
         deadline: settings.read_timeout,
         ..CacheOptions::default()
     };
+    let opened = match local::open(&global, url, archiver).await {
+        Err(error) if forest::is_above_streams(&error) && settings.local.is_none() => {
+            let shown = fs_options(request, settings);
+            let prepared = forest::prepare(&global, url, shown, disk, options).await?;
+            return Ok((prepared, String::new()));
+        }
+        opened => opened?,
+    };
+    let identities = reading::identities(&settings.identity)?;
     let tails: Arc<dyn TailCache> = Arc::clone(&opened.index) as _;
     let id = opened.stream.file().stream_id;
     let own = disk.map(|disk| disk.stream(id, &url.to_string()));
     let store = Arc::clone(&opened.store);
     let reader = SegmentReader::with_disk(store, identities, Some(tails), own, options);
     let source = Arc::new(StreamSource::new(Arc::clone(&opened.stream)));
-    let options = fs::Options {
+    let files = match &settings.local {
+        Some(path) => Some(local::files(path, &opened)?),
+        None => None,
+    };
+    let shown = fs_options(request, settings);
+    let prepared = fs::prepare_with(source, Arc::new(reader), files, shown).await?;
+    Ok((prepared, notes(request, settings, &opened)?))
+}
+
+/// What every command is told, out of what the mount is told.
+fn global(settings: &MountSettings) -> Global {
+    Global {
+        json: false,
+        identity: settings.identity.clone(),
+        state_dir: settings.state_dir.clone(),
+        cache_dir: settings.cache_dir.clone(),
+        verbose: settings.verbose,
+        log_format: settings.log_format,
+    }
+}
+
+fn fs_options(request: &Request, settings: &MountSettings) -> fs::Options {
+    fs::Options {
         mount: MountOptions {
             target: request.dir.clone(),
             source: request.spec.to_string(),
@@ -201,9 +256,7 @@ async fn prepare(
         },
         ownership: ownership(settings),
         refresh: settings.refresh,
-    };
-    let prepared = fs::prepare(source, Arc::new(reader), options).await?;
-    Ok((prepared, notes(request, settings, &opened)?))
+    }
 }
 
 fn ownership(settings: &MountSettings) -> Ownership {

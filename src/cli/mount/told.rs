@@ -152,6 +152,9 @@ pub fn of_global(global: &Global) -> Result<Vec<Told>, String> {
     if let Some(dir) = &global.cache_dir {
         told.push(tell("cache_dir", &absolute(dir)?)?);
     }
+    if let Some(dir) = &global.state_dir {
+        told.push(tell("state_dir", &absolute(dir)?)?);
+    }
     if global.verbose > 0 {
         let level = global.verbose.min(VERBOSE_MAX);
         told.push(tell("verbose", &level.to_string())?);

@@ -1,5 +1,6 @@
 //! Answers of ours in fuser's types.
 
+use super::super::local::is_local;
 use super::super::tree::Attr;
 use super::super::view::{Caching, Errno as RawErrno, OpenedFile};
 use super::super::xattr::Answer;
@@ -86,6 +87,8 @@ pub(super) fn kind(directory: bool) -> FileType {
 pub(super) fn attr_ttl(attr: &Attr) -> Duration {
     match attr.settled {
         true => SETTLED_TTL,
+        // A size that is out of date would end a reader in the middle: for such a file the kernel asks before it believes in an end.
+        false if is_local(attr.ino) => Duration::ZERO,
         false => UNSETTLED_TTL,
     }
 }

@@ -215,10 +215,19 @@ pub(super) async fn listings_show_what_was_created_before(store: SharedStore) {
 
 pub(super) async fn directories_are_named_once(store: SharedStore) {
     let texts = [
-        "r9/a/1", "r9/a/2/x", "r9/a-b/1", "r9/a0/1", "r9/b", "r9/c/d/e/f", "r9x/g/h",
+        "r9/a/1",
+        "r9/a/2/x",
+        "r9/a-b/1",
+        "r9/a0/1",
+        "r9/b",
+        "r9/c/d/e/f",
+        "r9x/g/h",
     ];
     for text in texts {
-        store.create(&key(text), noise(1, 1)).await.expect("created");
+        store
+            .create(&key(text), noise(1, 1))
+            .await
+            .expect("created");
     }
     let dirs = async |prefix, max| store.list_dirs(prefix, max).await.expect("listed");
     assert_eq!(dirs("r9/", 9).await, ["a-b", "a", "a0", "c"]);

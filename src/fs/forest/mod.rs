@@ -1,0 +1,321 @@
+//! Several streams in one mount: `<tenant>/<cluster>/` down to each stream's root, which is what a mount of it alone shows.
+//!
+//! Nothing is asked before somebody looks. A directory is listed when a name in it is asked for that is not known, or all of
+//! them are, and again at the earliest after the refresh interval. A stream is opened, which means that its ledger is
+//! followed into its own index, by the first look below it; from then on it is refreshed like one that is mounted alone.
+//! Whoever waits for either waits no longer than a read may take; the work goes on.
+//!
+//! A stream that cannot be opened has an errno (`errno.rs`) for every look below it, and its neighbours do not notice. It is
+//! tried again by a look that comes a refresh interval later. At most [`OPEN_MAX`] streams are open: the one that was used
+//! longest ago, and in which no file is open, is closed for the next.
+
+mod answers;
+mod dirs;
+mod grove;
+mod placed;
+mod slot;
+
+pub use grove::{Grove, OpenIndex, StoreGrove};
+
+use super::errno;
+use super::front::Work;
+use super::history::History;
+use super::refresh::{Refresher, load};
+use super::source::SourceError;
+use super::tree::{Node, Ownership};
+use super::unloaded::{Question, Unloaded};
+use super::view::{Errno, View};
+use crate::cache::SegmentReader;
+use crate::model::{ObjectKey, Timeline};
+use dirs::{Child, DirIno, Dirs, Place, ROOT, StreamNo};
+use futures::FutureExt as _;
+use slot::{OpenStream, Slot};
+use std::collections::{HashMap, VecDeque};
+use std::ffi::OsStr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Streams open at a time: each has an index of its own, and is refreshed every few seconds.
+pub const OPEN_MAX: usize = 64;
+/// Directories that are listed at most before a place counts as one without streams.
+const SEARCHED_MAX: usize = 1000;
+
+/// The streams of a mount. See the module's documentation.
+pub struct Forest {
+    grove: Arc<dyn Grove>,
+    reader: Arc<SegmentReader>,
+    ownership: Ownership,
+    refresh: Duration,
+    dirs: Mutex<Dirs>,
+    listing: tokio::sync::Mutex<()>,
+    slots: Mutex<HashMap<StreamNo, Arc<Slot>>>,
+    /// The timeline in the root of each stream that was open: it stays, as in a stream that is mounted alone.
+    roots: Mutex<HashMap<StreamNo, Timeline>>,
+    /// Counts uses, so that the longest unused stream is known.
+    clock: AtomicU64,
+    closed: AtomicBool,
+}
+
+/// What is not changed by halves, and so is sound after a panic elsewhere.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Forest {
+    /// The streams of `grove`, all read by `reader`, brought up to date every `refresh`.
+    pub fn new(
+        grove: Arc<dyn Grove>,
+        reader: Arc<SegmentReader>,
+        ownership: Ownership,
+        refresh: Duration,
+    ) -> Arc<Forest> {
+        Arc::new(Forest {
+            grove,
+            reader,
+            ownership,
+            refresh,
+            dirs: Mutex::new(Dirs::new()),
+            listing: tokio::sync::Mutex::default(),
+            slots: Mutex::default(),
+            roots: Mutex::default(),
+            clock: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Makes sure that there is a stream at all.
+    ///
+    /// # Errors
+    /// When there is none, or the top cannot be listed.
+    pub async fn find_any(self: &Arc<Self>) -> Result<(), SourceError> {
+        let mut waiting = VecDeque::from([ROOT]);
+        for _ in 0..SEARCHED_MAX {
+            let Some(dir) = waiting.pop_front() else {
+                break;
+            };
+            match self.list_now(dir).await {
+                Err(error) if dir == ROOT => return Err(error),
+                Err(error) => tracing::debug!(%error, "a directory cannot be listed"),
+                Ok(()) => {}
+            }
+            let dirs = lock(&self.dirs);
+            if dirs.streams() > 0 {
+                return Ok(());
+            }
+            waiting.extend(dirs.children(dir, 0).filter_map(|(_, child)| match child {
+                Child::Dir(dir) => Some(dir),
+                Child::Stream(_) => None,
+            }));
+        }
+        Err(
+            "there is no stream there and none below it: no stream.json was found; check the URL, or begin a stream with \
+             'binlogfs archive --to URL'"
+                .into(),
+        )
+    }
+
+    /// What comes before the answer to `question`.
+    pub(super) fn before(self: &Arc<Self>, question: &Question<'_>) -> Option<Work> {
+        match *question {
+            Question::Lookup(parent, name) => self.before_lookup(parent, name),
+            Question::Attr(ino) => self.before_attr(ino),
+            Question::List(ino, _) => self.before_list(ino),
+        }
+    }
+
+    /// What of a stream that is open has to be read first.
+    pub(super) fn unloaded(&self, question: &Question<'_>) -> Option<Unloaded> {
+        let place = |ino| match Place::of(ino) {
+            Place::Stream(stream, inner) => Some((self.slot(stream).peek()?, inner)),
+            Place::Dir(_) => None,
+        };
+        match *question {
+            Question::Lookup(parent, name) => {
+                let (view, inner) = place(parent)?;
+                view.unloaded(&Question::Lookup(inner, name))
+            }
+            Question::Attr(ino) => {
+                let (view, inner) = place(ino)?;
+                view.unloaded(&Question::Attr(inner))
+            }
+            Question::List(ino, cookie) => {
+                let (view, inner) = place(ino)?;
+                view.unloaded(&Question::List(inner, cookie))
+            }
+        }
+    }
+
+    /// What comes before [`Forest::lookup`].
+    fn before_lookup(self: &Arc<Self>, parent: u64, name: &OsStr) -> Option<Work> {
+        match Place::of(parent) {
+            Place::Dir(dir) => {
+                let known = name.to_str().map(|name| lock(&self.dirs).child(dir, name));
+                // What is no text, or is hidden, is nobody's name.
+                let may_be =
+                    matches!(known, Some(None)) && !name.as_encoded_bytes().starts_with(b".");
+                may_be.then(|| self.before_list(parent)).flatten()
+            }
+            Place::Stream(stream, _) => self.before_stream(stream),
+        }
+    }
+
+    /// What comes before [`Forest::attr`].
+    fn before_attr(self: &Arc<Self>, ino: u64) -> Option<Work> {
+        match Place::of(ino) {
+            Place::Stream(stream, inner) if inner != Node::Root.ino() => self.before_stream(stream),
+            // Of the root of a stream something can always be said.
+            Place::Stream(..) | Place::Dir(_) => None,
+        }
+    }
+
+    /// What comes before [`Forest::list`].
+    fn before_list(self: &Arc<Self>, ino: u64) -> Option<Work> {
+        match Place::of(ino) {
+            Place::Dir(dir) => {
+                let listed_at = lock(&self.dirs).listed_at(dir);
+                if listed_at.is_some_and(|at| at.elapsed() < self.refresh) {
+                    return None;
+                }
+                let (forest, patience) = (Arc::clone(self), self.reader.options().deadline);
+                let listing = async move {
+                    let task = tokio::spawn(async move {
+                        if let Err(error) = forest.list_now(dir).await {
+                            tracing::error!(%error, "cannot look for streams; what is known stays readable");
+                        }
+                    });
+                    // Its outcome is in the directories; it goes on if it takes longer.
+                    let _ = tokio::time::timeout(patience, task).await;
+                };
+                Some(listing.boxed())
+            }
+            Place::Stream(stream, _) => self.before_stream(stream),
+        }
+    }
+
+    fn before_stream(self: &Arc<Self>, stream: StreamNo) -> Option<Work> {
+        let slot = self.slot(stream);
+        if !slot.must_wait(self.refresh) {
+            return None;
+        }
+        let (forest, patience) = (Arc::clone(self), self.reader.options().deadline);
+        let opening = async move {
+            if slot.begin(forest.refresh) {
+                let slot = Arc::clone(&slot);
+                tokio::spawn(async move { forest.open_stream(stream, &slot).await });
+            }
+            let _ = tokio::time::timeout(patience, slot.settled()).await;
+        };
+        Some(opening.boxed())
+    }
+
+    /// Lists a directory, one at a time; not again if another just did.
+    async fn list_now(&self, dir: DirIno) -> Result<(), SourceError> {
+        let asked_at = Instant::now();
+        let _alone = self.listing.lock().await;
+        let path = {
+            let dirs = lock(&self.dirs);
+            if dirs.listed_at(dir).is_some_and(|at| at >= asked_at) {
+                return Ok(());
+            }
+            let Some(path) = dirs.path(dir) else {
+                return Ok(());
+            };
+            path.cloned()
+        };
+        let names = self.grove.names(path.as_ref()).await?;
+        let without = lock(&self.dirs).set(dir, names, Instant::now());
+        if without > 0 {
+            tracing::warn!("{without} streams are not shown: a mount shows 65534 at most");
+        }
+        Ok(())
+    }
+
+    /// Opens a stream whose opening was claimed.
+    async fn open_stream(self: Arc<Self>, stream: StreamNo, slot: &Slot) {
+        let path = lock(&self.dirs).stream_path(stream).cloned();
+        let Some(path) = path else {
+            return slot.opened(Err(libc::ESTALE));
+        };
+        let (forest, at) = (Arc::clone(&self), path.clone());
+        // In a task of its own: a panic in it must not leave the slot as it is.
+        let opened = tokio::spawn(async move { forest.try_open(stream, &at).await }).await;
+        let opened = opened.unwrap_or_else(|died| Err(died.into()));
+        slot.opened(opened.map_err(|error| {
+            let verdict = errno::of_source(&error);
+            tracing::error!(stream = %path, %error, "the stream cannot be opened");
+            verdict.errno
+        }));
+        self.close_idle();
+    }
+
+    async fn try_open(
+        &self,
+        stream: StreamNo,
+        path: &ObjectKey,
+    ) -> Result<OpenStream, SourceError> {
+        let source = self.grove.open(path).await?;
+        source.refresh().await?;
+        let history = load(&source, History::default()).await?;
+        let reader = Arc::clone(&self.reader);
+        let mut view = View::new(Arc::clone(&source), reader, history, self.ownership);
+        if let Some(root) = lock(&self.roots).get(&stream) {
+            view = view.showing(*root);
+        }
+        let view = Arc::new(view);
+        if self.closed.load(Ordering::Relaxed) {
+            view.close();
+        }
+        let refresher = Refresher::new(source, Arc::clone(&view));
+        let now = self.now();
+        Ok(OpenStream::new(view, refresher, self.refresh, now))
+    }
+
+    /// Closes streams that were not used for longest, while too many are open.
+    fn close_idle(&self) {
+        let slots = lock(&self.slots);
+        let mut open = slots.values().filter(|slot| slot.is_open()).count();
+        let mut idle: Vec<_> = slots
+            .iter()
+            .filter_map(|(stream, slot)| Some((slot.idle_since()?, *stream, slot)))
+            .collect();
+        idle.sort_by_key(|(used_at, ..)| *used_at);
+        for (_, stream, slot) in idle {
+            if open <= OPEN_MAX {
+                return;
+            }
+            if let Some(view) = slot.close_idle() {
+                open -= 1;
+                if let Some(root) = view.root() {
+                    lock(&self.roots).insert(stream, root);
+                }
+            }
+        }
+    }
+
+    /// Number of streams that are open now.
+    pub fn open_streams(&self) -> usize {
+        let slots = lock(&self.slots);
+        slots.values().filter(|slot| slot.is_open()).count()
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn slot(&self, stream: StreamNo) -> Arc<Slot> {
+        Arc::clone(lock(&self.slots).entry(stream).or_default())
+    }
+
+    fn view(&self, stream: StreamNo) -> Result<Arc<View>, Errno> {
+        self.slot(stream).view(self.now())
+    }
+
+    /// The view of `stream`, opened if it is not.
+    async fn opened_view(self: &Arc<Self>, stream: StreamNo) -> Result<Arc<View>, Errno> {
+        if let Some(before) = self.before_stream(stream) {
+            before.await;
+        }
+        self.view(stream)
+    }
+}

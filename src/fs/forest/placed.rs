@@ -1,0 +1,114 @@
+//! A stream in a larger store: one reader reads all streams of a forest, so what it is given names objects by their whole keys.
+
+use crate::cache::opening::TailCache;
+use crate::fs::history::History;
+use crate::fs::source::{HistorySource, Refreshed, SourceError};
+use crate::ledger::Entry;
+use crate::model::{ObjectKey, Seq};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// A source whose entries have the keys of the whole store.
+pub(super) struct PlacedSource<S> {
+    inner: S,
+    path: ObjectKey,
+}
+
+impl<S> PlacedSource<S> {
+    /// `inner`, whose stream is at `path`.
+    pub(super) fn new(inner: S, path: ObjectKey) -> PlacedSource<S> {
+        PlacedSource { inner, path }
+    }
+}
+
+#[async_trait]
+impl<S: HistorySource> HistorySource for PlacedSource<S> {
+    async fn refresh(&self) -> Result<Refreshed, SourceError> {
+        self.inner.refresh().await
+    }
+
+    fn extend(&self, history: &mut History) -> Result<(), SourceError> {
+        self.inner.extend(history)
+    }
+
+    // No `index`: it names objects by the keys of their stream, and what is made on demand would ask the whole store for them.
+
+    fn entry(&self, seq: Seq) -> Result<Option<Entry>, SourceError> {
+        let mut entry = self.inner.entry(seq)?;
+        if let Some(segment) = entry.as_mut().and_then(|entry| entry.segment.as_mut()) {
+            let key = &mut segment.object.key;
+            *key = format!("{}/{key}", self.path).parse()?;
+        }
+        Ok(entry)
+    }
+}
+
+/// The tail caches of several streams as one: each knows the keys of its own stream.
+#[derive(Default)]
+pub(super) struct PlacedTails(RwLock<HashMap<String, Arc<dyn TailCache>>>);
+
+impl PlacedTails {
+    /// From now on `tails` keeps those of the stream at `path`.
+    pub(super) fn add(&self, path: &ObjectKey, tails: Arc<dyn TailCache>) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(path.to_string(), tails);
+    }
+
+    /// Whose `key` is, and what it is called there: segments are one directory below their stream.
+    fn place(&self, key: &ObjectKey) -> Option<(Arc<dyn TailCache>, ObjectKey)> {
+        let (dir, name) = key.as_str().rsplit_once('/')?;
+        let (path, dir) = dir.rsplit_once('/')?;
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let tails = Arc::clone(all.get(path)?);
+        Some((tails, format!("{dir}/{name}").parse().ok()?))
+    }
+}
+
+impl TailCache for PlacedTails {
+    fn load(&self, key: &ObjectKey) -> Option<(Bytes, Bytes)> {
+        let (tails, key) = self.place(key)?;
+        tails.load(&key)
+    }
+
+    fn keep(&self, key: &ObjectKey, header: &[u8], tail: &[u8]) {
+        if let Some((tails, key)) = self.place(key) {
+            tails.keep(&key, header, tail);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Seen(Mutex<Vec<String>>);
+
+    impl TailCache for Seen {
+        fn load(&self, key: &ObjectKey) -> Option<(Bytes, Bytes)> {
+            self.0.lock().expect("whole").push(key.to_string());
+            None
+        }
+
+        fn keep(&self, _: &ObjectKey, _: &[u8], _: &[u8]) {}
+    }
+
+    #[test]
+    fn each_stream_keeps_its_own_tails_under_its_own_keys() {
+        let (tails, a, b) = (
+            PlacedTails::default(),
+            Arc::<Seen>::default(),
+            Arc::<Seen>::default(),
+        );
+        tails.add(&"t/a".parse().expect("a key"), a.clone());
+        tails.add(&"t/a/b".parse().expect("a key"), b.clone());
+        for key in ["t/a/segments/x", "t/a/b/segments/y", "t/c/segments/z", "x"] {
+            assert!(tails.load(&key.parse().expect("a key")).is_none());
+        }
+        assert_eq!(*a.0.lock().expect("whole"), ["segments/x"]);
+        assert_eq!(*b.0.lock().expect("whole"), ["segments/y"]);
+    }
+}

@@ -1,0 +1,325 @@
+//! Answers the kernel's questions about a union: those about local files here, the others by the view.
+
+use super::file::{LocalFile, OpenLocal, Opening};
+use super::place::{State, is_local, local_handle};
+use super::{Union, lock};
+use crate::fs::history::History;
+use crate::fs::refresh::blocking;
+use crate::fs::tree::{Attr, COOKIE_BASE, Listed, Node};
+use crate::fs::view::{Caching, Errno, OpenedFile};
+use crate::fs::xattr::{self, Answer};
+use crate::model::Seq;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Unit of `st_blocks`.
+const BLOCK_BYTES: u64 = 512;
+
+/// Open local files.
+#[derive(Default)]
+pub(super) struct Handles {
+    open: Mutex<HashMap<u64, Arc<OpenLocal>>>,
+    next: AtomicU64,
+    closed: AtomicBool,
+}
+
+/// The local files that come after the archived ones: all of them, unless some have been archived since they were placed.
+fn after<'s>(state: &'s State, last: Option<&str>) -> &'s [Arc<LocalFile>] {
+    let from = state
+        .files
+        .partition_point(|file| last.is_some_and(|last| file.name.as_str() <= last));
+    state.files.get(from..).unwrap_or_default()
+}
+
+impl Union {
+    fn last_archived<'h>(&self, history: &'h History) -> Option<&'h str> {
+        let root = self.view.root()?;
+        Some(history.timeline(root)?.last()?.name)
+    }
+
+    /// The local file called `name`, if it is not archived yet.
+    fn local(&self, name: &str) -> Option<Arc<LocalFile>> {
+        let (state, history) = (self.state(), self.view.history());
+        let last = self.last_archived(&history);
+        let file = state.file(name)?;
+        last.is_none_or(|last| name > last)
+            .then(|| Arc::clone(file))
+    }
+
+    fn attr_of(&self, file: &LocalFile) -> Option<Attr> {
+        let look = file.look();
+        Some(Attr {
+            ino: lock(&self.numbers).ino_of(file.name.as_str())?,
+            directory: false,
+            size: look.size,
+            blocks: look.size.div_ceil(BLOCK_BYTES),
+            mtime: look.mtime,
+            mode: self.ownership.mode,
+            nlink: 1,
+            uid: self.ownership.uid,
+            gid: self.ownership.gid,
+            settled: false,
+        })
+    }
+
+    /// An archived file's attributes, with the inode number that it had as a local one.
+    fn renumbered(&self, name: &str, attr: Attr) -> Attr {
+        let ino = lock(&self.numbers).ino_of(name).unwrap_or(attr.ino);
+        Attr { ino, ..attr }
+    }
+
+    /// The attributes of `name` in the directory `parent`.
+    ///
+    /// # Errors
+    /// ENOENT.
+    pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr, Errno> {
+        let text = match name.to_str() {
+            Some(text) if parent == Node::Root.ino() => text,
+            Some(_) | None => return self.view.lookup(parent, name),
+        };
+        match self.local(text).and_then(|file| self.attr_of(&file)) {
+            Some(attr) => Ok(attr),
+            None => Ok(self.renumbered(text, self.view.lookup(parent, name)?)),
+        }
+    }
+
+    /// The attributes of an inode.
+    ///
+    /// # Errors
+    /// ESTALE if it is not there any more.
+    pub fn attr(&self, ino: u64) -> Result<Attr, Errno> {
+        if !is_local(ino) {
+            return self.view.attr(ino);
+        }
+        let name = lock(&self.numbers).name_of_ino(ino).ok_or(libc::ESTALE)?;
+        let found = self.lookup(Node::Root.ino(), OsStr::new(&*name));
+        found.map_err(|_| libc::ESTALE)
+    }
+
+    /// Lists a directory after `cookie`, with attributes, until `take` returns false.
+    ///
+    /// # Errors
+    /// ENOTDIR.
+    pub fn list(
+        &self,
+        ino: u64,
+        cookie: u64,
+        mut take: impl FnMut(&Listed, &Attr) -> bool,
+    ) -> Result<(), Errno> {
+        if ino != Node::Root.ino() {
+            return self.view.list(ino, cookie, take);
+        }
+        // One snapshot for both halves: nothing is in neither or in both.
+        let (state, history) = (self.state(), self.view.history());
+        let last = self.last_archived(&history);
+        let local_name = lock(&self.numbers).name_of_cookie(cookie);
+        let archived_cookie = match &local_name {
+            None => Some(cookie),
+            // It may have been archived meanwhile, and others after it.
+            Some(name) => self.archived_cookie(&history, name),
+        };
+        let renumbers = !lock(&self.numbers).is_empty();
+        if let Some(cookie) = archived_cookie {
+            let mut went_on = true;
+            self.view.list_of(&history, ino, cookie, |listed, attr| {
+                went_on = match renumbers && !attr.directory {
+                    true => take(listed, &self.renumbered(&listed.name, *attr)),
+                    false => take(listed, attr),
+                };
+                went_on
+            })?;
+            if !went_on {
+                return Ok(());
+            }
+        }
+        let begin = local_name.as_deref().max(last);
+        for file in after(&state, begin) {
+            let number = lock(&self.numbers).cookie_of(file.name.as_str());
+            let (Some(cookie), Some(attr)) = (number, self.attr_of(file)) else {
+                continue;
+            };
+            let listed = Listed {
+                name: file.name.to_string(),
+                node: Node::Root,
+                cookie,
+            };
+            if !take(&listed, &attr) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a listing goes on in `history` after the name of a local file, if that is archived there.
+    fn archived_cookie(&self, history: &History, name: &str) -> Option<u64> {
+        let entries = history.timeline(self.view.root()?)?;
+        let Seq(seq) = entries.by_name(name)?.seq;
+        Some(seq + COOKIE_BASE)
+    }
+
+    /// Number of entries in the root: for statfs(2).
+    pub fn files(&self) -> u64 {
+        let (state, history) = (self.state(), self.view.history());
+        let local = after(&state, self.last_archived(&history)).len();
+        self.view.files() + local as u64
+    }
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// As of a view; EIO for one that is missing.
+    pub async fn open(self: Arc<Self>, ino: u64) -> Result<OpenedFile, Errno> {
+        if !is_local(ino) {
+            return Arc::clone(&self.view).open(ino).await;
+        }
+        if let Some(before) = self.before_attr(ino) {
+            before.await;
+        }
+        let name = lock(&self.numbers).name_of_ino(ino).ok_or(libc::ESTALE)?;
+        if let Some(file) = self.local(&name) {
+            if let Some(opened) = self.open_local(file).await? {
+                return Ok(opened);
+            }
+            // Purged a moment ago: then it is archived, and its record may not have been seen yet.
+            self.refresher.once().await;
+            if self.local(&name).is_some() {
+                tracing::warn!(
+                    "{name}: the server has it no more, and it was not archived: it cannot be read"
+                );
+                return Err(libc::EIO);
+            }
+        }
+        let archived = self.view.lookup(Node::Root.ino(), OsStr::new(&*name))?;
+        Arc::clone(&self.view).open(archived.ino).await
+    }
+
+    /// Opens a local file; `None` if the server has it no more.
+    async fn open_local(&self, file: Arc<LocalFile>) -> Result<Option<OpenedFile>, Errno> {
+        let name = file.name.clone();
+        let opening = blocking(move || Ok(file.open()?));
+        let opened = match tokio::time::timeout(self.patience, opening).await {
+            Err(_) => return Err(libc::ETIMEDOUT),
+            Ok(Ok(Opening::Gone)) => return Ok(None),
+            Ok(Ok(Opening::Opened(opened))) => opened,
+            Ok(Err(error)) => {
+                tracing::error!(%name, %error, "a local binlog cannot be opened");
+                return Err(libc::EIO);
+            }
+        };
+        let caching = match opened.is_settled() {
+            true => Caching::Keep,
+            // It grows, or ends early: the page cache would show a reader what was there before.
+            false => Caching::Never,
+        };
+        let handle = local_handle(self.handles.next.fetch_add(1, Ordering::Relaxed) + 1);
+        lock(&self.handles.open).insert(handle, Arc::new(opened));
+        Ok(Some(OpenedFile { handle, caching }))
+    }
+
+    /// Forgets an open file.
+    pub fn release(&self, handle: u64) {
+        if is_local(handle) {
+            lock(&self.handles.open).remove(&handle);
+        } else {
+            self.view.release(handle);
+        }
+    }
+
+    /// Reads from an open file: `len` bytes, fewer only where it ends by now.
+    ///
+    /// # Errors
+    /// As of a view; EIO where a local file is damaged.
+    pub async fn read(self: Arc<Self>, handle: u64, offset: u64, len: u32) -> Result<Bytes, Errno> {
+        if !is_local(handle) {
+            return Arc::clone(&self.view).read(handle, offset, len).await;
+        }
+        if self.handles.closed.load(Ordering::Relaxed) {
+            return Err(libc::EIO);
+        }
+        let open = lock(&self.handles.open).get(&handle).cloned();
+        let open = open.ok_or(libc::EBADF)?;
+        if offset + u64::from(len) > open.file.look().size
+            && let Some(before) = self.before(Some(&open.file))
+        {
+            // Whether it has been closed, and so has bytes after its last transaction, the list tells.
+            before.await;
+        }
+        let name = open.file.name.clone();
+        let reading = blocking(move || Ok(open.read(offset, len.into())?));
+        match tokio::time::timeout(self.patience, reading).await {
+            Err(_) => Err(libc::ETIMEDOUT),
+            Ok(Ok(bytes)) => Ok(bytes.into()),
+            Ok(Err(error)) => {
+                tracing::error!(%name, %error, "a local binlog cannot be read");
+                Err(libc::EIO)
+            }
+        }
+    }
+
+    /// getxattr(2).
+    ///
+    /// # Errors
+    /// As of a view.
+    pub async fn xattr(
+        self: Arc<Self>,
+        ino: u64,
+        name: &OsStr,
+        size: u32,
+    ) -> Result<Answer, Errno> {
+        match self.xattr_of(ino)? {
+            Whose::View(ino) => Arc::clone(&self.view).xattr(ino, name, size).await,
+            Whose::Local(file) => Ok(match name.to_str() {
+                Some(name) => xattr::get_known(&attributes(&file), name, size),
+                None => Answer::Absent,
+            }),
+        }
+    }
+
+    /// listxattr(2).
+    ///
+    /// # Errors
+    /// As of a view.
+    pub async fn xattrs(self: Arc<Self>, ino: u64, size: u32) -> Result<Answer, Errno> {
+        match self.xattr_of(ino)? {
+            Whose::View(ino) => Arc::clone(&self.view).xattrs(ino, size).await,
+            Whose::Local(file) => Ok(xattr::list_known(&attributes(&file), size)),
+        }
+    }
+
+    fn xattr_of(&self, ino: u64) -> Result<Whose, Errno> {
+        if !is_local(ino) {
+            return Ok(Whose::View(ino));
+        }
+        let name = lock(&self.numbers).name_of_ino(ino).ok_or(libc::ESTALE)?;
+        Ok(match self.local(&name) {
+            Some(file) => Whose::Local(file),
+            None => Whose::View(self.view.lookup(Node::Root.ino(), OsStr::new(&*name))?.ino),
+        })
+    }
+
+    /// Fails all reads that are on their way, and all to come, with EIO.
+    pub fn close(&self) {
+        self.handles.closed.store(true, Ordering::Relaxed);
+        self.view.close();
+    }
+}
+
+/// Who knows the extended attributes of an inode.
+enum Whose {
+    /// The view, under this number.
+    View(u64),
+    /// Its file.
+    Local(Arc<LocalFile>),
+}
+
+fn attributes(file: &LocalFile) -> Vec<(&'static str, String)> {
+    let state = match (file.is_missing(), file.is_active()) {
+        (true, _) => "missing",
+        (false, true) => "active",
+        (false, false) => "closed",
+    };
+    vec![("file", file.file.to_string()), ("state", state.to_owned())]
+}

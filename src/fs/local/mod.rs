@@ -1,0 +1,252 @@
+//! A stream together with the files of its server that are not archived yet: on the database host, one history up to now.
+//!
+//! What is archived comes from the archive, proven like everywhere; only what comes after it is read from the server's files.
+//! A local file beside its archived copy is not read: nothing but the archive's hashes can prove it, and its disk is the
+//! server's. The names of local files are those that the archive will give them ([`names`]), so a listing in one order is
+//! one history, and a file that is archived changes from one side to the other under the same name and inode number.
+//!
+//! | file | size | bytes |
+//! |---|---|---|
+//! | archived | as recorded | the archive's |
+//! | closed, not archived yet | the file's | the server's, up to the first event that is damaged; EIO from there |
+//! | active | to the end of its last whole transaction | the server's, events checked; never kept by the kernel |
+//! | purged before it was archived | 0 | none: EIO, as for the hole that the archive will have |
+//!
+//! Nothing runs in the background but the refresh. Each look at the root compares the binlog index file's stamp and the active
+//! file's length with those known, a system call each, and only what changed is read. So what is seen is as new as the look:
+//! that a file is listed means that the one before it has its final size.
+//!
+//! Files that do not continue the history ([`names::Strange`]) are not shown: at first they keep the mount from being made;
+//! later, after a RESET, what was shown stays, and what is gone of it gives EIO.
+
+mod answers;
+mod file;
+mod names;
+mod place;
+
+use super::front::Work;
+use super::refresh::{Refresher, blocking};
+use super::source::{HistorySource, SourceError};
+use super::tree::{Node, Ownership};
+use super::unloaded::{Question, Unloaded};
+use super::view::View;
+use crate::model::Basename;
+use crate::source::Source;
+pub(super) use place::is_local;
+
+use answers::Handles;
+use file::LocalFile;
+use futures::FutureExt as _;
+use place::{Numbers, Stamp, State};
+use std::ffi::OsStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The files of the server that a stream is archived from.
+pub struct LocalFiles {
+    /// Where they are.
+    pub server: Source,
+    /// The stream's first basename (`stream.json`).
+    pub basename: Basename,
+}
+
+/// A stream and local files. See the module's documentation.
+pub struct Union {
+    view: Arc<View>,
+    source: Arc<dyn HistorySource>,
+    refresher: Arc<Refresher>,
+    files: LocalFiles,
+    ownership: Ownership,
+    /// How long an answer may take.
+    patience: Duration,
+    /// How long a failure holds before the next attempt.
+    pause: Duration,
+    state: Mutex<Arc<State>>,
+    numbers: Mutex<Numbers>,
+    handles: Handles,
+    updating: tokio::sync::Mutex<()>,
+    failed: Mutex<Option<(Instant, String)>>,
+}
+
+/// What is not changed by halves, and so is sound after a panic elsewhere.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Union {
+    /// An answer may take as long as the first of the times says, and a failure holds for the second. What is shown is
+    /// `view`, which `refresher` keeps up to date with `source`, and after it `files`.
+    ///
+    /// # Errors
+    /// When the files do not continue the history, or cannot be read.
+    pub async fn new(
+        view: Arc<View>,
+        source: Arc<dyn HistorySource>,
+        refresher: Arc<Refresher>,
+        files: LocalFiles,
+        ownership: Ownership,
+        (patience, pause): (Duration, Duration),
+    ) -> Result<Arc<Union>, SourceError> {
+        let union = Arc::new(Union {
+            patience,
+            view,
+            source,
+            refresher,
+            files,
+            ownership,
+            pause,
+            state: Mutex::default(),
+            numbers: Mutex::default(),
+            handles: Handles::default(),
+            updating: tokio::sync::Mutex::default(),
+            failed: Mutex::default(),
+        });
+        union.place().await?;
+        Ok(union)
+    }
+
+    /// The view of what is archived.
+    pub(super) fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&lock(&self.state))
+    }
+
+    /// What comes before the answer to `question`.
+    pub(super) fn before_answer(self: &Arc<Self>, question: &Question<'_>) -> Option<Work> {
+        match *question {
+            Question::Lookup(parent, name) => self.before_lookup(parent, name),
+            Question::Attr(ino) => self.before_attr(ino),
+            Question::List(ino, _) => self.before_list(ino),
+        }
+    }
+
+    /// What of the archived history has to be read first.
+    pub(super) fn unloaded(&self, question: &Question<'_>) -> Option<Unloaded> {
+        match *question {
+            Question::Attr(ino) if is_local(ino) => None,
+            Question::List(_, cookie) if lock(&self.numbers).name_of_cookie(cookie).is_some() => {
+                None
+            }
+            _ => self.view.unloaded(question),
+        }
+    }
+
+    /// What comes before a lookup.
+    fn before_lookup(self: &Arc<Self>, parent: u64, name: &OsStr) -> Option<Work> {
+        if parent != Node::Root.ino() {
+            return None;
+        }
+        let state = self.state();
+        let file = name.to_str().and_then(|name| state.file(name));
+        self.before(file)
+    }
+
+    /// What comes before a listing.
+    fn before_list(self: &Arc<Self>, ino: u64) -> Option<Work> {
+        if ino != Node::Root.ino() {
+            return None;
+        }
+        let state = self.state();
+        self.before(state.files.last())
+    }
+
+    /// What comes before attributes.
+    fn before_attr(self: &Arc<Self>, ino: u64) -> Option<Work> {
+        let name = lock(&self.numbers).name_of_ino(ino)?;
+        let state = self.state();
+        self.before(state.file(&name))
+    }
+
+    /// What has to be done before a question about `file`, or about none of the local ones.
+    fn before(self: &Arc<Self>, file: Option<&Arc<LocalFile>>) -> Option<Work> {
+        let is_old = self.is_old();
+        if !is_old && file.is_none_or(|file| !file.has_grown()) {
+            return None;
+        }
+        let (union, file) = (Arc::clone(self), file.cloned());
+        let work = async move {
+            let patience = union.patience;
+            let task = tokio::spawn(async move {
+                if is_old {
+                    union.update().await;
+                }
+                if let Some(file) = file {
+                    union.catch_up(file).await;
+                }
+            });
+            // It goes on if it takes longer.
+            let _ = tokio::time::timeout(patience, task).await;
+        };
+        Some(work.boxed())
+    }
+
+    /// Whether history or list have changed since the files were placed.
+    fn is_old(&self) -> bool {
+        if let Some((at, _)) = &*lock(&self.failed)
+            && at.elapsed() < self.pause
+        {
+            return false;
+        }
+        let state = self.state();
+        !Arc::ptr_eq(&state.history, &self.view.history())
+            || state.stamp != Stamp::of(self.files.server.index_path())
+    }
+
+    /// Places the files anew if that is needed; a failure is logged, and what was known stays.
+    async fn update(&self) {
+        let _alone = self.updating.lock().await;
+        if !self.is_old() {
+            return;
+        }
+        match self.place_now().await {
+            Ok(()) => {
+                if lock(&self.failed).take().is_some() {
+                    tracing::info!("the local binlogs continue the history again");
+                }
+            }
+            Err(error) => {
+                let error = error.to_string();
+                let mut failed = lock(&self.failed);
+                if failed.as_ref().is_none_or(|(_, before)| *before != error) {
+                    tracing::error!(%error, "no new local binlogs are shown");
+                }
+                *failed = Some((Instant::now(), error));
+            }
+        }
+    }
+
+    async fn place(&self) -> Result<(), SourceError> {
+        let _alone = self.updating.lock().await;
+        self.place_now().await
+    }
+
+    /// Places the files after the history. If some are missing, they may have been archived, and purged, since the last refresh.
+    async fn place_now(&self) -> Result<(), SourceError> {
+        let mut state = self.placed().await?;
+        if state.files.iter().any(|file| file.is_missing()) {
+            self.refresher.once().await;
+            state = self.placed().await?;
+        }
+        lock(&self.numbers).number(&state);
+        *lock(&self.state) = Arc::new(state);
+        Ok(())
+    }
+
+    async fn placed(&self) -> Result<State, SourceError> {
+        let (history, root) = (self.view.history(), self.view.root());
+        let (source, before) = (Arc::clone(&self.source), self.state());
+        let (server, basename) = (self.files.server.clone(), self.files.basename.clone());
+        blocking(move || place::place(&*source, history, root, &server, basename, &before)).await
+    }
+
+    async fn catch_up(&self, file: Arc<LocalFile>) {
+        let name = file.name.clone();
+        let caught_up = blocking(move || Ok(file.catch_up()?)).await;
+        if let Err(error) = caught_up {
+            tracing::error!(%name, %error, "the active binlog cannot be read on");
+        }
+    }
+}
