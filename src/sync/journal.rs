@@ -72,7 +72,7 @@ pub struct Journal {
 pub enum JournalError {
     /// SQLite's.
     #[error(
-        "archiver.db: {0}; if it is damaged, move it away and run again: 'binlogfs verify --orphans' then lists what it knew of"
+        "archiver.db: {0}; look first whether its disk is full; if it is damaged, move it away and run again: 'binlogfs verify --orphans' then lists what it knew of"
     )]
     Sqlite(#[from] rusqlite::Error),
     /// Its content is not what was written.

@@ -156,6 +156,8 @@ mod tests {
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
             return assert!(said.contains("1 passed"), "{said}");
         }
+        // As whoever connects to the service does.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         runtime.block_on(async {
             let account = Account::of_environment();
