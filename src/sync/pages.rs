@@ -152,6 +152,7 @@ mod tests {
             journal: Journal::open(dir.path(), Arc::new(Uninterrupted)).expect("opens"),
             consent: Default::default(),
             archiver: "a test".to_owned(),
+            clock: crate::sync::system_clock(),
             interrupt: Arc::new(Uninterrupted),
         };
         (committer, dir)
