@@ -184,12 +184,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_larger_than_the_budget_proceeds_alone() {
+    async fn what_is_larger_than_the_budget_proceeds_and_is_charged_as_working_memory() {
         let memory = Memory::new(4 * MIB);
-        let alone = memory.demand(1000 * MIB).await.expect("free");
-        assert!(memory.demand(3 * MIB).now_or_never().is_none());
-        drop(alone);
-        assert!(memory.demand(2 * MIB).now_or_never().is_some());
+        let large = memory.demand(1000 * MIB).await.expect("free");
+        assert_eq!(memory.used_bytes(), 2 * MIB);
+        // Nothing is kept yet, and that half is free for one more.
+        let other = memory.demand(3 * MIB).now_or_never();
+        let other = other.expect("at once").expect("free");
+        assert!(memory.demand(MIB).now_or_never().is_none());
+        drop((large, other));
+        assert_eq!(memory.used_bytes(), 0);
     }
 
     #[tokio::test]
