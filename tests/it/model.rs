@@ -638,8 +638,8 @@ impl<F: Face> Game<F> {
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
-        // What failed on other pages is forgotten as well.
-        std::thread::sleep(binlogfs::cache::failed::FAILURE_MEMORY);
+        // What failed on other pages is forgotten as well, also what the kernel reads ahead and nobody waits for.
+        std::thread::sleep(DEADLINE + binlogfs::cache::failed::FAILURE_MEMORY);
         self.mood = Mood::Well;
     }
 

@@ -10,8 +10,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// An account without a name and without anything.
-const ACCOUNT: u32 = 61_234;
+/// `nobody`: an account that has nothing but a name, which fusermount3 asks for.
+const ACCOUNT: u32 = 65_534;
 
 /// What belongs to that account: the program, a stream, a key, a directory to mount on.
 struct Home {
@@ -249,13 +249,14 @@ fn what_fusermount_refuses_is_said_with_its_words() {
         said.contains("fusermount3") && said.contains("no write access"),
         "{said}"
     );
-    let mut without = home.command(&home.program());
+    let mut without = home.command(Path::new("/usr/bin/env"));
     without
+        .arg("PATH=/nonexistent")
+        .arg(home.program())
         .args(["mount", &home.archive.url()])
         .arg(home.dir())
         .arg("--cache-dir")
-        .arg(home.archive.path("cache"))
-        .env("PATH", "/nonexistent");
+        .arg(home.archive.path("cache"));
     let refused = tools::output(&mut without);
     assert!(
         text(&refused).contains("package fuse3"),
