@@ -200,8 +200,10 @@ mod tests {
 
     #[test]
     fn numbers_end_before_they_meet_those_of_another_stream() {
-        let mut views = Views::default();
-        views.last = ID_MAX - 1;
+        let mut views = Views {
+            last: ID_MAX - 1,
+            ..Views::default()
+        };
         assert!(views.enter(up_to(1)).is_some());
         assert_eq!(views.enter(up_to(2)), None);
         assert!(views.enter(up_to(1)).is_some());

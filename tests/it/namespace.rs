@@ -87,7 +87,7 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         // A mount that is left would keep its process, and with it the namespace.
-        let mut left = tools::output(&mut self.command("umount").args([
+        let mut left = tools::output(self.command("umount").args([
             "--lazy",
             "--all",
             "--types",
