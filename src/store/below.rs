@@ -31,6 +31,16 @@ impl BelowStore {
         })
     }
 
+    /// The error as one of this store: what was asked for, and where, in the caller's words.
+    fn told(&self, error: Error) -> Error {
+        let key = error.key.strip_prefix(&self.prefix).map(str::to_owned);
+        Error {
+            key: key.unwrap_or(error.key),
+            store: self.name.clone(),
+            ..error
+        }
+    }
+
     /// The key here of what has `key` in the whole store.
     fn own(&self, key: &ObjectKey) -> Option<ObjectKey> {
         key.as_str().strip_prefix(&self.prefix)?.parse().ok()
@@ -40,31 +50,37 @@ impl BelowStore {
 #[async_trait]
 impl Store for BelowStore {
     async fn create(&self, key: &ObjectKey, body: Bytes) -> Result<()> {
-        self.inner.create(&self.full("create", key)?, body).await
+        let created = self.inner.create(&self.full("create", key)?, body).await;
+        created.map_err(|error| self.told(error))
     }
 
     async fn upload(&self, key: &ObjectKey, size_hint: u64) -> Result<Box<dyn Upload>> {
         let key = self.full("upload", key)?;
-        self.inner.upload(&key, size_hint).await
+        let begun = self.inner.upload(&key, size_hint).await;
+        begun.map_err(|error| self.told(error))
     }
 
     async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
-        self.inner.get(&self.full("get", key)?, range).await
+        let read = self.inner.get(&self.full("get", key)?, range).await;
+        read.map_err(|error| self.told(error))
     }
 
     async fn get_all(&self, key: &ObjectKey, max_bytes: u64) -> Result<Bytes> {
         let key = self.full("get_all", key)?;
-        self.inner.get_all(&key, max_bytes).await
+        let read = self.inner.get_all(&key, max_bytes).await;
+        read.map_err(|error| self.told(error))
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta> {
-        self.inner.head(&self.full("head", key)?).await
+        let known = self.inner.head(&self.full("head", key)?).await;
+        known.map_err(|error| self.told(error))
     }
 
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Listing> {
         let after = after.map(|key| self.full("list", key)).transpose()?;
         let full = format!("{}{prefix}", self.prefix);
-        let page = self.inner.list(&full, after.as_ref()).await?;
+        let page = self.inner.list(&full, after.as_ref()).await;
+        let page = page.map_err(|error| self.told(error))?;
         let own = |(key, size): (ObjectKey, u64)| Some((self.own(&key)?, size));
         Ok(Listing {
             objects: page.objects.into_iter().filter_map(own).collect(),
@@ -74,11 +90,13 @@ impl Store for BelowStore {
 
     async fn list_dirs(&self, prefix: &str, max: usize) -> Result<Vec<String>> {
         let full = format!("{}{prefix}", self.prefix);
-        self.inner.list_dirs(&full, max).await
+        let listed = self.inner.list_dirs(&full, max).await;
+        listed.map_err(|error| self.told(error))
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
-        self.inner.delete(&self.full("delete", key)?).await
+        let deleted = self.inner.delete(&self.full("delete", key)?).await;
+        deleted.map_err(|error| self.told(error))
     }
 
     fn describe(&self) -> String {
@@ -112,7 +130,7 @@ mod tests {
         let page = store.list("", None).await.expect("lists");
         let keys: Vec<_> = page.objects.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, ["x"]);
-        let long = "y".repeat(250) + &"/y".repeat(380);
+        let long = "y".repeat(250) + &"/y".repeat(386);
         let key = long.parse().expect("a key by itself");
         let error = store.head(&key).await.expect_err("too long below");
         assert_eq!(error.kind, ErrorKind::Permanent);
