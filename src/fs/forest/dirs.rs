@@ -59,6 +59,8 @@ struct StreamPlace {
 pub(super) struct Dirs {
     dirs: HashMap<DirIno, Dir>,
     streams: HashMap<StreamNo, StreamPlace>,
+    /// The numbers of `streams` by path: when nearly all are taken, a search from the hash on would be long.
+    numbers: HashMap<ObjectKey, StreamNo>,
 }
 
 /// The directory that is mounted.
@@ -123,6 +125,7 @@ impl Dirs {
         Dirs {
             dirs: HashMap::from([(ROOT, root)]),
             streams: HashMap::new(),
+            numbers: HashMap::new(),
         }
     }
 
@@ -221,21 +224,20 @@ impl Dirs {
 
     /// The number of the stream at `path`; a new one if it has none yet and there is one left.
     fn stream_no(&mut self, path: ObjectKey, parent: DirIno) -> Option<StreamNo> {
-        let count = u64::from(STREAM_NUMBERS.end - STREAM_NUMBERS.start);
-        let first = hash(&path) % count;
-        for at in 0..count {
-            let number = STREAM_NUMBERS.start + ((first + at) % count) as u16;
-            match self.streams.get(&StreamNo(number)) {
-                Some(place) if place.path != path => {}
-                Some(_) => return Some(StreamNo(number)),
-                None => {
-                    let place = StreamPlace { path, parent };
-                    self.streams.insert(StreamNo(number), place);
-                    return Some(StreamNo(number));
-                }
-            }
+        if let Some(number) = self.numbers.get(&path) {
+            return Some(*number);
         }
-        None
+        let count = u64::from(STREAM_NUMBERS.end - STREAM_NUMBERS.start);
+        if self.streams.len() as u64 == count {
+            return None;
+        }
+        let first = hash(&path) % count;
+        let number = (0..count)
+            .map(|at| StreamNo(STREAM_NUMBERS.start + ((first + at) % count) as u16))
+            .find(|number| !self.streams.contains_key(number))?;
+        self.numbers.insert(path.clone(), number);
+        self.streams.insert(number, StreamPlace { path, parent });
+        Some(number)
     }
 
     fn dir_ino(&mut self, path: ObjectKey, parent: DirIno) -> DirIno {

@@ -360,7 +360,7 @@ fn earlier_upload(stream: &Stream, n: usize) -> Vec<u8> {
         .archive
         .archive_command_to(&format!("file://{}", bucket.display()), stream.server.dir());
     command
-        .args(["--level", "1", "--state-dir"])
+        .args(["--level", "3", "--state-dir"])
         .arg(elsewhere.path());
     tools::run(&mut command);
     let made = fs::read_dir(bucket.join("segments")).expect("made");
