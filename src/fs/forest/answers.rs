@@ -165,7 +165,7 @@ impl Forest {
     /// Opens a file for reading.
     ///
     /// # Errors
-    /// As [`View::open`]; why the stream cannot be opened; EISDIR.
+    /// As [`View::open`](crate::fs::view::View::open); why the stream cannot be opened; EISDIR.
     pub async fn open(self: Arc<Self>, ino: u64) -> Result<OpenedFile, Errno> {
         let Place::Stream(stream, inner) = Place::of(ino) else {
             return Err(libc::EISDIR);
@@ -197,7 +197,7 @@ impl Forest {
     /// Reads from an open file.
     ///
     /// # Errors
-    /// As [`View::read`].
+    /// As [`View::read`](crate::fs::view::View::read).
     pub async fn read(self: Arc<Self>, handle: u64, offset: u64, len: u32) -> Result<Bytes, Errno> {
         match Place::of(handle) {
             Place::Stream(stream, inner) => self.view(stream)?.read(inner, offset, len).await,
@@ -208,7 +208,7 @@ impl Forest {
     /// getxattr(2).
     ///
     /// # Errors
-    /// As [`View::xattr`]; why the stream cannot be opened.
+    /// As [`View::xattr`](crate::fs::view::View::xattr); why the stream cannot be opened.
     pub async fn xattr(
         self: Arc<Self>,
         ino: u64,
@@ -229,7 +229,7 @@ impl Forest {
     /// listxattr(2).
     ///
     /// # Errors
-    /// As [`View::xattrs`]; why the stream cannot be opened.
+    /// As [`View::xattrs`](crate::fs::view::View::xattrs); why the stream cannot be opened.
     pub async fn xattrs(self: Arc<Self>, ino: u64, size: u32) -> Result<Answer, Errno> {
         match Place::of(ino) {
             Place::Stream(stream, inner) if inner != Node::Root.ino() => {
