@@ -16,6 +16,7 @@ fn mount_with_local(archive: &Archive, datadir: &Path) -> Mounted {
     archive.mount_with(&[&local, "--refresh=1"])
 }
 
+#[track_caller]
 fn refusal(archive: &Archive, datadir: &Path) -> String {
     let (mount, local) = (
         archive.path("mnt"),

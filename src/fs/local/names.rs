@@ -25,6 +25,8 @@ pub(super) struct LastSegment {
     pub file: FileName,
     /// What its first events hash to.
     pub head: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
     /// Its incarnation.
     pub incarnation: Incarnation,
     /// Its name in the mount.
@@ -44,6 +46,8 @@ pub(super) struct FileHead {
     pub head: Sha256,
     /// PREVIOUS_GTIDS.
     pub previous: Option<GtidSet>,
+    /// The file's size in bytes now.
+    pub size: u64,
 }
 
 /// A file that was shown before: what is listed now must go on from it.
@@ -124,7 +128,7 @@ pub(super) fn after<E: From<Strange>>(
     mut head_of: impl FnMut(usize) -> Result<Option<FileHead>, E>,
 ) -> Result<Vec<Named>, E> {
     if let Some(shown) = shown {
-        goes_on(&shown.file, Some(&shown.head), listed, &mut head_of)?;
+        goes_on(&shown.file, &shown.head, None, listed, &mut head_of)?;
     }
     let Some(last) = &archived.last else {
         let name = |file: &FileName| MountName::of(file, Incarnation(1), true, &archived.basename);
@@ -140,8 +144,9 @@ pub(super) fn after<E: From<Strange>>(
     let known = FileHead {
         head: last.head,
         previous: None,
+        size: last.size,
     };
-    if !goes_on(&last.file, Some(&known), listed, &mut head_of)? {
+    if !goes_on(&last.file, &known, Some(last.size), listed, &mut head_of)? {
         proven(last, listed, &mut head_of)?;
     }
     let of_first = |first| MountName::of(&last.file, last.incarnation, first, &archived.basename);
@@ -186,9 +191,13 @@ pub(super) fn after<E: From<Strange>>(
 }
 
 /// Whether `file`, with its head, is still listed. Fails if another has its name, or if what is listed is not after it.
+///
+/// `size` is that of a file that was closed: heads are stamped to the second, and a RESET within the second in which the
+/// file was begun makes another with the same.
 fn goes_on<E: From<Strange>>(
     file: &FileName,
-    head: Option<&FileHead>,
+    head: &FileHead,
+    size: Option<u64>,
     listed: &Listed<'_>,
     head_of: &mut impl FnMut(usize) -> Result<Option<FileHead>, E>,
 ) -> Result<bool, E> {
@@ -197,10 +206,10 @@ fn goes_on<E: From<Strange>>(
     };
     if let Some(at) = listed.files.iter().position(|listed| listed == file) {
         let now = head_of(at)?;
-        let same = match (&now, head) {
-            (Some(now), Some(head)) => now.head == head.head,
+        let same = match &now {
+            Some(now) => now.head == head.head && size.is_none_or(|size| size == now.size),
             // It is gone in this moment: the next look finds out.
-            (None, _) | (_, None) => true,
+            None => true,
         };
         return match same {
             true => Ok(true),
@@ -215,7 +224,7 @@ fn goes_on<E: From<Strange>>(
         }
         .into());
     }
-    if let (Some(previous), Some(now)) = (head.and_then(|head| head.previous.as_ref()), head_of(0)?)
+    if let (Some(previous), Some(now)) = (&head.previous, head_of(0)?)
         && let Some(now) = &now.previous
         && !previous.is_subset(now)
     {
@@ -281,6 +290,7 @@ mod tests {
         FileHead {
             head: Sha256::of(&[life, number as u8]),
             previous: Some(gtids((number - 1) * 10)),
+            size: 1000 + number,
         }
     }
 
@@ -290,6 +300,7 @@ mod tests {
         Archived {
             last: Some(LastSegment {
                 head: head(1, number).head,
+                size: head(1, number).size,
                 incarnation: Incarnation(1),
                 mount_name: MountName::of(&name, Incarnation(1), true, &basename),
                 server_uuid: Some(Uuid::from_u128(1)),

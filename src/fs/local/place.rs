@@ -223,6 +223,7 @@ fn head_of(server: &Source, listing: &Listing, at: usize) -> Result<Option<FileH
     Ok(Some(FileHead {
         head: head.head,
         previous: head.previous_gtids,
+        size: file.size(),
     }))
 }
 
@@ -256,6 +257,7 @@ fn last_segment(
         return Ok(Some(LastSegment {
             file: segment.file,
             head: segment.head,
+            size: segment.size,
             incarnation: segment.incarnation,
             mount_name: segment.mount_name,
             server_uuid: segment.server_uuid,
