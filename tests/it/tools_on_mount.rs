@@ -310,7 +310,7 @@ fn cat_into_mysqlbinlog_replays_more_files_than_an_argument_list_holds() {
     }
     fs::create_dir_all(&long).expect("the temporary directory is writable");
     symlink(shown.dir(), long.join("mnt")).expect("the temporary directory is writable");
-    let in_small_shell = |script: &str| {
+    let in_shell = |script: &str| {
         let mysqlbinlog = mysql::mysqlbinlog();
         let mut words = vec![mysqlbinlog.get_program().to_owned()];
         words.extend(mysqlbinlog.get_args().map(ToOwned::to_owned));
@@ -319,11 +319,7 @@ fn cat_into_mysqlbinlog_replays_more_files_than_an_argument_list_holds() {
         let identity = shown.archive.key();
         shell = Command::new("bash");
         shell
-            .args([
-                "-c",
-                &format!("set -o pipefail; ulimit -s 512; {script}"),
-                "bash",
-            ])
+            .args(["-c", &format!("set -o pipefail; {script}"), "bash"])
             .args(words)
             .envs(crate::s3::credentials())
             .env("BINLOGFS", binlogfs)
@@ -334,11 +330,11 @@ fn cat_into_mysqlbinlog_replays_more_files_than_an_argument_list_holds() {
             .env("LC_ALL", "C");
         tools::output(&mut shell)
     };
-    let refused = in_small_shell("\"$@\" \"$MOUNT\"/*");
+    let refused = in_shell("ulimit -s 512; \"$@\" \"$MOUNT\"/*");
     assert_eq!(refused.status.code(), Some(126));
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("Argument list too long"), "{said}");
-    let streamed = in_small_shell(
+    let streamed = in_shell(
         "\"$BINLOGFS\" cat \"$URL\" --identity \"$KEY\" --cache-dir \"$CACHE\" | \"$@\" --verify-binlog-checksum -vv -",
     );
     assert!(
