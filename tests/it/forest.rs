@@ -3,7 +3,7 @@
 use crate::archive::Archive;
 use crate::fixture::{self, Segment, content};
 use crate::synthetic::SyntheticServer;
-use crate::tools;
+use crate::tools::{self, errno, eventually};
 use binlogfs::cache::{CacheOptions, SegmentReader};
 use binlogfs::fs::{
     Forest, MountHandle, MountOptions, Options, Ownership, StoreGrove, mount_forest,
@@ -32,19 +32,6 @@ fn list(dir: &Path) -> io::Result<Vec<String>> {
 
 fn names(dir: &Path) -> Vec<String> {
     list(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()))
-}
-
-fn errno<T>(result: io::Result<T>) -> i32 {
-    let error = result.err().expect("fails");
-    error.raw_os_error().expect("an errno")
-}
-
-fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !check() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "not yet: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// The URL of a stream below that of an archive.

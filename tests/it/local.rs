@@ -3,13 +3,12 @@
 use crate::archive::{Archive, Mounted};
 use crate::mysql::{self, Options, Server};
 use crate::synthetic::SyntheticServer;
-use crate::tools;
+use crate::tools::{errno, eventually};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::{Duration, Instant};
 
 fn mount_with_local(archive: &Archive, datadir: &Path) -> Mounted {
     let local = format!("--local={}", datadir.display());
@@ -45,19 +44,6 @@ fn names(paths: &[PathBuf]) -> Vec<String> {
             .into_owned()
     };
     paths.iter().map(name).collect()
-}
-
-fn errno<T>(result: io::Result<T>) -> i32 {
-    let error = result.err().expect("fails");
-    error.raw_os_error().expect("an errno")
-}
-
-fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !check() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "not yet: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn replay(files: &[PathBuf]) -> String {

@@ -1,6 +1,7 @@
 //! The mount, through the kernel. Needs root and `/dev/fuse`, and fails without them.
 
 use crate::fixture::{Archive, ArchiveSource, FRAME, Segment, content, key_of};
+use crate::tools::errno;
 use binlogfs::cache::{CacheOptions, SegmentReader};
 use binlogfs::fs::mountinfo;
 use binlogfs::fs::{
@@ -95,11 +96,6 @@ fn names(dir: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-fn errno<T>(result: io::Result<T>) -> i32 {
-    let error = result.err().expect("fails");
-    error.raw_os_error().expect("an errno")
 }
 
 fn mounts_at(path: &Path) -> Vec<mountinfo::Mount> {

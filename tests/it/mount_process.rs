@@ -3,7 +3,7 @@
 use crate::archive::Archive;
 use crate::s3::{self, server::S3Server};
 use crate::synthetic::SyntheticServer;
-use crate::tools;
+use crate::tools::{self, eventually};
 use binlogfs::fs::mountinfo::{self, Mount};
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::{Pid, Signal};
@@ -36,15 +36,6 @@ fn mounts_at(path: &Path) -> Vec<Mount> {
     let mut mounts = mountinfo::parse(&fs::read(mountinfo::PATH).expect("reads"));
     mounts.retain(|mount| mount.mount_point == path);
     mounts
-}
-
-#[track_caller]
-fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !check() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "not yet: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// A mount in the foreground; dropped, it is killed and unmounted.

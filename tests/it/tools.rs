@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// Where the scripts keep what is expensive to make; they export it, and make the same choice when it is unset.
 pub fn cache_dir() -> PathBuf {
@@ -64,6 +65,23 @@ pub fn run(command: &mut Command) -> Vec<u8> {
 /// Like [`run`], for programs that print text.
 pub fn run_text(command: &mut Command) -> String {
     String::from_utf8(run(command)).unwrap_or_else(|e| panic!("{command:?} printed no UTF-8: {e}"))
+}
+
+/// The errno that a call failed with; it must have.
+#[track_caller]
+pub fn errno<T>(result: std::io::Result<T>) -> i32 {
+    let error = result.err().expect("fails");
+    error.raw_os_error().expect("an errno")
+}
+
+/// Waits until `check` says so, 20 s at most.
+#[track_caller]
+pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !check() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "not yet: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Enough of an output to see what is wrong.

@@ -1,0 +1,224 @@
+//! Records taken in: each once, in order, whole batches or none.
+
+use super::*;
+
+#[test]
+fn a_batch_applied_twice_or_overlapping_changes_nothing() {
+    let steps = steps((1..=20).map(seg).collect());
+    let index = begun();
+    assert_eq!(index.apply(&steps[..12]).expect("applies").records, 12);
+    let applied = index.apply(&steps[5..]).expect("applies");
+    assert_eq!((applied.records, applied.added), (8, 8));
+    let once = begun();
+    once.apply(&steps).expect("applies");
+    assert_eq!(dump(&index), dump(&once));
+    assert_eq!(index.apply(&steps).expect("applies").records, 0);
+}
+
+#[test]
+fn a_record_that_replaces_one_applied_is_told() {
+    let index = with((1..=3).map(seg).collect());
+    let mut writer = Writer::default();
+    let mut other = segment(1);
+    other.archiver = "someone else".to_owned();
+    let forged = Step::Line(writer.write(boxed(other)));
+    let error = index.apply(&[forged]).expect_err("refused").to_string();
+    assert!(
+        error.contains("record 1") && error.contains("replaced"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_broken_record_ends_a_batch_and_all_before_it_is_there() {
+    let mut duplicate_key = segment(4);
+    duplicate_key.object.key = segment(2).object.key;
+    let mut duplicate_name = segment(4);
+    duplicate_name.mount_name = name("binlog.000003");
+    for (bad, reason) in [
+        (boxed(duplicate_key), "which record 2 names already"),
+        (boxed(duplicate_name), "does not sort after"),
+        (seg(9), "has number 9"),
+        (
+            superseding(3, 2, SupersedeReason::Rekeyed),
+            "another segment",
+        ),
+        (Body::Fence(testing::fence(9, 1)), "introduced no segment"),
+        (Body::Prune(testing::prune(9)), "introduced no segment"),
+    ] {
+        let index = begun();
+        let mut bodies: Vec<Body> = (1..=3).map(seg).collect();
+        bodies.push(bad);
+        bodies.push(seg(4));
+        let error = index.apply(&steps(bodies)).expect_err(reason);
+        assert!(
+            matches!(&error, IndexError::Chain(e) if e.seq == Seq(4)),
+            "{error}"
+        );
+        assert!(error.to_string().contains(reason), "{error}");
+        let clean = with((1..=3).map(seg).collect());
+        assert_eq!(dump(&index), dump(&clean), "{reason}");
+        // The same handle goes on with the right record.
+        let mut right: Vec<Body> = (1..=4).map(seg).collect();
+        index.apply(&steps(right.split_off(0))).expect("goes on");
+    }
+}
+
+#[test]
+fn a_filled_hole_a_better_copy_and_a_rekeyed_object_are_replaced_in_place() {
+    let mut damaged = segment(3);
+    damaged.damaged = Some(crate::ledger::record::DamagedRecord {
+        first_bad_position: 99,
+        reason: "bad checksum".to_owned(),
+    });
+    damaged.gtids = GtidSet::new();
+    let mut rekeyed = testing::supersede(6, 2, SupersedeReason::Rekeyed);
+    rekeyed.segment.object.key = "segments/third".parse().expect("a key");
+    let index = with(vec![
+        seg(1),
+        Body::Hole(testing::hole(2)),
+        boxed(damaged),
+        seg(4),
+        superseding(3, 3, SupersedeReason::BetterCopy),
+        superseding(2, 2, SupersedeReason::HoleFilled),
+        Body::Supersede(Box::new(rekeyed)),
+    ]);
+    assert_eq!(
+        names(&index, 1),
+        [
+            "binlog.000001",
+            "binlog.000002",
+            "binlog.000003",
+            "binlog.000004"
+        ]
+    );
+    let filled = index
+        .entry(T1, &name("binlog.000002"))
+        .expect("reads")
+        .expect("there");
+    assert_eq!(
+        filled.seq,
+        Seq(2),
+        "the entry keeps the record that introduced it"
+    );
+    let key = filled
+        .segment
+        .as_ref()
+        .expect("a segment")
+        .object
+        .key
+        .to_string();
+    assert_eq!(key, "segments/third");
+    for seq in [2, 6, 7] {
+        assert_eq!(
+            index.entry_by_seq(Seq(seq)).expect("reads").as_ref(),
+            Some(&filled)
+        );
+    }
+    let held = index.holding(&gtid(2 * TRANSACTIONS + 1)).expect("reads");
+    assert_eq!(held.iter().map(|e| e.seq.0).collect::<Vec<_>>(), [3]);
+    assert_eq!(index.continuity(T1).expect("reads"), []);
+    assert_eq!(
+        index.object_keys(None, 99).expect("lists").len(),
+        6,
+        "superseded objects are named still"
+    );
+}
+
+#[test]
+fn another_stream_is_refused_and_the_same_is_not() {
+    let index = with(vec![seg(1)]);
+    begin(&index);
+    let mut other = testing::stream_file();
+    other.created_at = Micros(1);
+    let error = index
+        .begin(&other, &other.write())
+        .expect_err("refused")
+        .to_string();
+    assert!(error.contains("was replaced"), "{error}");
+    other.stream_id = uuid::Uuid::from_u128(9);
+    let error = index.begin(&other, &other.write()).expect_err("refused");
+    assert!(matches!(error, IndexError::OtherStream { .. }), "{error}");
+    assert_eq!(names(&index, 1).len(), 1);
+    let unbegun = Index::in_memory().expect("opens");
+    assert!(matches!(
+        unbegun.apply(&steps(vec![seg(1)])),
+        Err(IndexError::NotBegun { .. })
+    ));
+    assert_eq!(unbegun.state().expect("reads"), None);
+}
+
+#[test]
+fn a_reset_index_fills_again_to_the_same() {
+    let index = with((1..=5).map(seg).collect());
+    let full = dump(&index);
+    index.reset().expect("resets");
+    assert_eq!(names(&index, 1), Vec::<String>::new());
+    index
+        .apply(&steps((1..=5).map(seg).collect()))
+        .expect("applies");
+    assert_eq!(dump(&index), full);
+}
+
+#[test]
+fn a_page_is_kept_as_it_came_and_every_record_is_found_in_it() {
+    let lines: Vec<Line> = testing::chain(2500).collect();
+    let (singly, paged) = (begun(), begun());
+    let steps: Vec<Step> = lines.iter().cloned().map(Step::Line).collect();
+    for batch in steps.chunks(1000) {
+        singly.apply(batch).expect("applies");
+    }
+    let page = |first: usize| {
+        crate::ledger::page::write_page(&lines[first..first + 1000]).expect("a page")
+    };
+    for first in [0, 1000] {
+        let applied = paged.apply_page(&steps[first..first + 1000], &page(first));
+        assert_eq!(applied.expect("applies").records, 1000);
+    }
+    paged.apply(&steps[2000..]).expect("applies");
+    let rows_of_their_own: i64 = paged
+        .lock()
+        .conn
+        .query_row("SELECT count(*) FROM lines", [], |row| row.get(0))
+        .expect("counts");
+    assert_eq!(rows_of_their_own, 500);
+    let entries = |index: &Index| index.entries(T1, None, usize::MAX).expect("reads");
+    assert_eq!(entries(&paged), entries(&singly));
+    for seq in [1, 999, 1000, 1001, 2000, 2001, 2500] {
+        assert_eq!(
+            paged.line(Seq(seq)).expect("reads").as_deref(),
+            Some(lines[seq as usize - 1].text())
+        );
+    }
+    assert_eq!(paged.line(Seq(2501)).expect("reads"), None);
+    assert_eq!(paged.lost(10).expect("reads"), []);
+    // Again, as another process may: nothing happens.
+    let again = paged.apply_page(&steps[..1000], &page(0)).expect("applies");
+    assert_eq!(again.records, 0);
+    // Forgotten, and another page in its place: the one that was read last is not it.
+    paged.reset().expect("resets");
+    assert_eq!(paged.line(Seq(7)).expect("reads"), None);
+    assert_eq!(paged.lost(10).expect("reads"), []);
+}
+
+#[test]
+fn a_page_that_breaks_a_rule_leaves_what_was_right_before_it() {
+    let mut writer = Writer::default();
+    let mut lines: Vec<Line> = (1..=700).map(|n| writer.write(seg(n))).collect();
+    // Its own hash is right, and its number is not the next.
+    lines.push(writer.write(seg(900)));
+    lines.extend((702..=1000).map(|n| writer.write(seg(n))));
+    let bytes = crate::ledger::page::write_page(&lines).expect("a page");
+    let steps: Vec<Step> = lines.iter().cloned().map(Step::Line).collect();
+    let index = begun();
+    let refused = index.apply_page(&steps, &bytes);
+    assert!(matches!(refused, Err(IndexError::Chain(error)) if error.seq == Seq(701)));
+    let state = index.state().expect("reads").expect("a state");
+    assert_eq!(state.last_seq, Seq(700));
+    assert_eq!(
+        index.line(Seq(700)).expect("reads").as_deref(),
+        Some(lines[699].text())
+    );
+    assert_eq!(index.line(Seq(701)).expect("reads"), None);
+    assert_eq!(names(&index, 1).len(), 700);
+}
