@@ -121,6 +121,9 @@ impl Tending {
         let now = self.now();
         self.health.updated_at = now;
         self.health.next_word_by = Instant::now().checked_add(pause + WORD_GRACE);
+        // Findings stay while the files cannot be looked at; of this one there is one all the same.
+        let findings = &mut self.health.findings;
+        findings.retain(|alarm| alarm.kind != AlarmKind::DeadLetter);
         if self.health.dead_letters > 0 {
             self.health.findings.push(Alarm {
                 kind: AlarmKind::DeadLetter,

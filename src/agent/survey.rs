@@ -77,12 +77,14 @@ impl Tending {
 
     /// What the files, the server and the disk tell.
     async fn take_in(&mut self, batch: &Batch) -> Result<()> {
-        self.count(batch)?;
         let files: Vec<FileSeen> = batch
             .files()
             .map(|(file, size, closed)| (file.clone(), size, closed))
             .collect();
+        // The only wait comes first: whoever is dropped in it has changed no finding, and clears no alarm.
         self.ask(&files).await;
+        self.count(batch)?;
+        self.note_sight();
         let now = self.now();
         if let Some(dir) = batch.dir() {
             self.disk.look(dir, now);
@@ -171,6 +173,10 @@ impl Tending {
         if !self.sight.as_ref().is_some_and(asked_lately) {
             self.sight = Some((Instant::now(), ask.look(files).await));
         }
+    }
+
+    /// Adds what the server said last to the findings.
+    fn note_sight(&mut self) {
         let Some((_, sight)) = &self.sight else {
             return;
         };

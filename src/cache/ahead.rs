@@ -8,7 +8,7 @@ use super::sequence::{Ahead, Beyond, Shape};
 use crate::model::Seq;
 use async_trait::async_trait;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -68,11 +68,7 @@ impl ReadAhead {
         place: Option<&Place>,
     ) {
         let shape = self.shape(segment);
-        let ahead = {
-            let sequences = opened.sequences.lock();
-            let mut sequences = sequences.unwrap_or_else(PoisonError::into_inner);
-            sequences.touch(range, shape)
-        };
+        let ahead = opened.sequences().touch(range, shape);
         self.fetch(segment, opened, ahead.frames);
         if let (Some(beyond), Some(place)) = (ahead.beyond, place)
             && let Ok(permit) = Arc::clone(&self.crossings).try_acquire_owned()
@@ -98,15 +94,10 @@ impl ReadAhead {
                 return;
             };
             let shape = self.shape(&segment);
-            let ahead = {
-                let sequences = opened.sequences.lock();
-                let mut sequences = sequences.unwrap_or_else(PoisonError::into_inner);
-                sequences.approach(beyond, shape)
-            };
             let Ahead {
                 frames,
                 beyond: rest,
-            } = ahead;
+            } = opened.sequences().approach(beyond, shape);
             self.fetch(&segment, &opened, frames);
             match rest {
                 Some(rest) => (at, beyond) = (next, rest),
@@ -117,6 +108,9 @@ impl ReadAhead {
 
     /// Fetches those of `frames` that are neither here nor coming, as far as there is memory.
     fn fetch(&self, segment: &ArchivedSegment, opened: &Opened, frames: Range<u32>) {
+        if frames.is_empty() {
+            return;
+        }
         let id = |frame: u32| (Arc::clone(segment.id()), frame);
         let asked = frames.end;
         let missing = frames.filter(|frame| !self.fetcher.frames.contains(&id(*frame)));
@@ -127,9 +121,7 @@ impl ReadAhead {
         for run in runs(&opened.segment, missing) {
             let (plain, stored) = origin.cost(&run);
             let Some((mut charge, mut unread)) = self.fetcher.memory.ahead(plain, stored) else {
-                let sequences = opened.sequences.lock();
-                let mut sequences = sequences.unwrap_or_else(PoisonError::into_inner);
-                return sequences.give_back(asked, run.start);
+                return opened.sequences().give_back(asked, run.start);
             };
             let stored = charge.split(stored);
             let mut frames = Vec::with_capacity(run.len());

@@ -170,9 +170,6 @@ impl Fetcher {
         landings: Vec<(u32, FrameLanding)>,
         patience: Patience,
     ) {
-        if landings.is_empty() {
-            return;
-        }
         let (fetcher, origin) = (Arc::clone(self), origin.clone());
         tokio::spawn(async move {
             let runs = runs(&origin.segment, landings.iter().map(|(frame, _)| *frame));

@@ -34,7 +34,17 @@ pub struct Opened {
     /// The segment's frames.
     pub segment: Arc<OpenSegment>,
     /// How it is read.
-    pub sequences: Mutex<Sequences>,
+    sequences: Mutex<Sequences>,
+}
+
+impl Opened {
+    /// Where its readers are.
+    pub(super) fn sequences(&self) -> MutexGuard<'_, Sequences> {
+        // They are hints: after a panic elsewhere they are sound enough.
+        self.sequences
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 type OpenLanding = Landing<Arc<str>, Arc<Opened>>;

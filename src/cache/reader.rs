@@ -1,7 +1,7 @@
 //! Reads ranges of archived segments.
 
 use super::ahead::{Place, ReadAhead};
-use super::disk::{DiskFigures, StreamDisk};
+use super::disk::StreamDisk;
 use super::error::{Cause, ReadError};
 use super::failed::Failed;
 use super::fetch::{Fetcher, FrameLanding, JOINS_MAX, Origin, Patience};
@@ -177,11 +177,6 @@ impl SegmentReader {
         self.fetcher.frames.held_bytes()
     }
 
-    /// How its disk cache is doing, if it has one.
-    pub fn disk_figures(&self) -> Option<DiskFigures> {
-        self.fetcher.disk.as_ref().map(StreamDisk::figures)
-    }
-
     /// Bytes of memory in use: frames held, and what is on its way. At most [`CacheOptions::memory_bytes`].
     pub fn used_bytes(&self) -> u64 {
         self.fetcher.memory.used_bytes()
@@ -309,11 +304,13 @@ impl SegmentReader {
             };
             coming.push(Coming::Waiting(own, waiter));
         }
-        let origin = Origin {
-            key: segment.key().clone(),
-            segment: Arc::clone(&opened.segment),
-        };
-        self.fetcher.demand(&origin, landings, patience);
+        if !landings.is_empty() {
+            let origin = Origin {
+                key: segment.key().clone(),
+                segment: Arc::clone(&opened.segment),
+            };
+            self.fetcher.demand(&origin, landings, patience);
+        }
         coming
     }
 }

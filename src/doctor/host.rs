@@ -3,8 +3,6 @@
 use super::{Check, Level};
 use std::path::{Path, PathBuf};
 
-/// First kernel whose FUSE takes reads of 1 MiB (`FUSE_MAX_PAGES`, Linux 4.20). Older ones work, slower.
-const KERNEL_LARGE_READS: (u32, u32) = (4, 20);
 /// First kernel that the mount's own system calls need: fsopen(2), fsmount(2), fsconfig(2).
 const KERNEL_MIN: (u32, u32) = (5, 2);
 /// Pages of one FUSE request by default; an administrator can lower it (Linux 6.13 and later).
@@ -21,7 +19,7 @@ struct Host {
     max_pages: Option<u64>,
 }
 
-/// Looks at this host. `mounting` says whether anything is to be mounted here at all.
+/// Looks at this host.
 pub fn host() -> Vec<Check> {
     Host::look().judge()
 }
@@ -80,12 +78,6 @@ impl Host {
                 "kernel",
                 format!("{release}: older than 5.2, whose mount calls binlogfs uses"),
                 "mount on another host; 'binlogfs cat' needs no kernel support",
-            ),
-            Some(version) if version < KERNEL_LARGE_READS => Check::bad(
-                Level::Note,
-                "kernel",
-                format!("{release}: reads are at most 128 KiB at a time"),
-                "use Linux 4.20 or later for faster reads",
             ),
             Some(_) => Check::ok("kernel", format!("Linux {release}")),
         }

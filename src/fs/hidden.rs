@@ -2,7 +2,7 @@
 
 use super::made::{Hidden, Made, MadeId};
 use super::part::Part;
-use super::tree::{Attr, Listed, Node};
+use super::tree::{Attr, BLOCK_BYTES, COOKIE_BASE, Listed, Node};
 use super::view::{Caching, Content, Errno, OpenedFile, View};
 use super::views::{Edge, Role, Shown, Views, part, role};
 use crate::binlog::{HeadProbe, probe_head};
@@ -14,14 +14,10 @@ use bytes::Bytes;
 use std::ffi::OsStr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-/// Cookies 1 and 2 are `.` and `..`; the others are record numbers behind them, as in every directory.
-const COOKIE_BASE: u64 = 2;
 /// First bytes of a file read for its head; most heads are shorter.
 const HEAD_GUESS_BYTES: u64 = 4096;
 /// The longest head that is read: a format description and a set of executed GTIDs.
 const HEAD_MAX_BYTES: u64 = 64 << 20;
-/// Unit of `st_blocks`.
-const BLOCK_BYTES: u64 = 512;
 
 impl View {
     /// Whether looking up a name in this directory may have to ask the store.
@@ -175,9 +171,7 @@ impl View {
             return Ok(());
         };
         let after = listed_after(from.as_ref(), cookie);
-        // As in every directory: one entry at least, and then as far as they are in memory.
-        let first_of_all = entries.after(after).take(1);
-        for entry in first_of_all.chain(entries.loaded_after(after).skip(1)) {
+        for entry in entries.listed_after(after) {
             let Some(node) = node_of(id, role(from.as_ref(), &to, entry.seq), entry.seq) else {
                 break;
             };
@@ -345,7 +339,7 @@ impl View {
     }
 
     /// The segment of an entry, if there is a key for it.
-    fn segment(&self, entry: &Entry) -> Result<ArchivedSegment, Errno> {
+    pub(super) fn segment(&self, entry: &Entry) -> Result<ArchivedSegment, Errno> {
         let segment =
             ArchivedSegment::of_entry(entry).map_err(|error| self.failed(&error, None))?;
         self.reader()

@@ -279,9 +279,10 @@ impl TimelineEntries {
         self.entries_after(seq, |_| true)
     }
 
-    /// The same, up to where entries are not in memory.
-    pub fn loaded_after(&self, seq: Seq) -> impl Iterator<Item = HistoryEntry<'_>> {
-        self.entries_after(seq, Slot::is_loaded)
+    /// The entry after `seq`, and those behind it up to where entries are not in memory.
+    pub fn listed_after(&self, seq: Seq) -> impl Iterator<Item = HistoryEntry<'_>> {
+        let loaded = self.entries_after(seq, Slot::is_loaded);
+        self.after(seq).take(1).chain(loaded.skip(1))
     }
 
     fn entries_after(

@@ -27,7 +27,7 @@ pub const ROOT_INO: u64 = 1;
 /// Cookies 1 and 2 are `.` and `..`.
 pub(super) const COOKIE_BASE: u64 = 2;
 /// Unit of `st_blocks`.
-const BLOCK_BYTES: u64 = 512;
+pub(super) const BLOCK_BYTES: u64 = 512;
 /// Low bits of an inode number tell its kind.
 const KIND_BITS: u32 = 3;
 
@@ -61,6 +61,25 @@ pub struct Ownership {
     pub gid: u32,
     /// Permissions of files; directories can be searched by whoever may read them.
     pub mode: u16,
+}
+
+impl Ownership {
+    /// The attributes of a directory.
+    pub(super) fn directory(self, ino: u64, mtime: Micros) -> Attr {
+        Attr {
+            ino,
+            directory: true,
+            size: 0,
+            blocks: 0,
+            mtime,
+            // Whoever may read the files may search the directories.
+            mode: self.mode | (self.mode & 0o444) >> 2,
+            nlink: 2,
+            uid: self.uid,
+            gid: self.gid,
+            settled: false,
+        }
+    }
 }
 
 /// Attributes of a node.
@@ -303,28 +322,14 @@ impl<'a> Tree<'a> {
             let _ = damaged.all(|entry| take(entry, Node::RawFile(entry.seq)));
             return;
         }
-        let mut first = entries.after(Seq(after)).take(1);
-        let rest = entries.loaded_after(Seq(after)).skip(1);
-        let _ = { first.by_ref() }
-            .chain(rest)
-            .all(|entry| take(entry, Node::File(entry.seq)));
+        let mut listed = entries.listed_after(Seq(after));
+        let _ = listed.all(|entry| take(entry, Node::File(entry.seq)));
     }
 
     fn directory(&self, node: Node) -> Attr {
         let last = self.entries(node).and_then(TimelineEntries::last);
-        Attr {
-            ino: node.ino(),
-            directory: true,
-            size: 0,
-            blocks: 0,
-            mtime: last.map_or(Micros(0), |last| last.mtime),
-            // Whoever may read the files may search the directories.
-            mode: self.ownership.mode | (self.ownership.mode & 0o444) >> 2,
-            nlink: 2,
-            uid: self.ownership.uid,
-            gid: self.ownership.gid,
-            settled: false,
-        }
+        let mtime = last.map_or(Micros(0), |last| last.mtime);
+        self.ownership.directory(node.ino(), mtime)
     }
 
     /// The entries that `directory` shows.

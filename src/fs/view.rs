@@ -231,9 +231,8 @@ impl View {
     /// Number of entries in the root: for statfs(2).
     pub fn files(&self) -> u64 {
         let history = self.history();
-        history
-            .newest()
-            .and_then(|newest| history.timeline(newest))
+        self.root()
+            .and_then(|root| history.timeline(root))
             .map_or(0, |entries| entries.len() as u64)
     }
 
@@ -249,12 +248,7 @@ impl View {
             Some(_) => return Err(libc::EISDIR),
             None => return Err(libc::ESTALE),
         };
-        let entry = self.entry(seq).await?;
-        let segment =
-            ArchivedSegment::of_entry(&entry).map_err(|error| self.failed(&error, None))?;
-        self.reader
-            .check_key(&segment)
-            .map_err(|error| self.failed(&error, None))?;
+        let segment = self.segment(&self.entry(seq).await?)?;
         let (segment, caching) = match (segment.is_damaged(), raw) {
             (false, _) => (segment, Caching::Keep),
             (true, true) => (segment.raw(), Caching::UntilClosed),

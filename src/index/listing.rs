@@ -78,8 +78,14 @@ impl Changes {
 
 /// Brings the chunks up to date with what a batch did.
 pub(super) fn seal(conn: &Connection, changes: &Changes) -> Result<(), Fault> {
+    let mut renewed: Option<(u32, String)> = None;
+    // In order: names of one chunk come one after the other, and it is written once.
     for (timeline, name) in &changes.touched {
-        renew(conn, *timeline, name)?;
+        let done = renewed.as_ref();
+        if done.is_some_and(|(of, through)| of == timeline && name <= through) {
+            continue;
+        }
+        renewed = renew(conn, *timeline, name)?.map(|through| (*timeline, through));
     }
     for timeline in &changes.grown {
         loop {
@@ -106,8 +112,8 @@ fn sealed_through(conn: &Connection, timeline: u32) -> Result<String, Fault> {
     Ok(last.unwrap_or_default())
 }
 
-/// Writes the chunk that a name is or was in anew.
-fn renew(conn: &Connection, timeline: u32, name: &str) -> Result<(), Fault> {
+/// Writes the chunk that a name is or was in anew, if it is in one. Tells the last name that the chunk goes up to.
+fn renew(conn: &Connection, timeline: u32, name: &str) -> Result<Option<String>, Fault> {
     let chunk: Option<(i64, String)> = conn
         .prepare_cached(
             "SELECT id, last_name FROM listing WHERE timeline = ?1 AND last_name >= ?2 ORDER BY last_name LIMIT 1",
@@ -115,7 +121,7 @@ fn renew(conn: &Connection, timeline: u32, name: &str) -> Result<(), Fault> {
         .query_row(params![timeline, name], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((id, through)) = chunk else {
-        return Ok(());
+        return Ok(None);
     };
     conn.prepare_cached("DELETE FROM listing WHERE id = ?1")?
         .execute([id])?;
@@ -124,7 +130,8 @@ fn renew(conn: &Connection, timeline: u32, name: &str) -> Result<(), Fault> {
             "SELECT max(last_name) FROM listing WHERE timeline = ?1 AND last_name < ?2",
         )?
         .query_row(params![timeline, through], |row| row.get(0))?;
-    write_chunk(conn, timeline, &after.unwrap_or_default(), Some(&through))
+    write_chunk(conn, timeline, &after.unwrap_or_default(), Some(&through))?;
+    Ok(Some(through))
 }
 
 /// Writes the chunk of the entries after a name: up to `through`, or as many as fill it.

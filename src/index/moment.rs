@@ -1,8 +1,9 @@
 //! Where a moment lies in a timeline.
 
+use super::bounds::{self, Bounds, NAME_END};
 use super::error::Fault;
 use super::rows::{self, EntryRow};
-use super::{Index, IndexError, bounds};
+use super::{Index, IndexError};
 use crate::model::{Micros, MountName, Timeline};
 use rusqlite::{Connection, params};
 
@@ -18,9 +19,6 @@ pub struct Moment {
     pub earlier: Option<EntryRow>,
 }
 
-/// Sorts after every mount name.
-const NAME_END: &str = "\u{10ffff}";
-
 impl Index {
     /// Where `time` lies in `timeline`.
     ///
@@ -29,20 +27,22 @@ impl Index {
     pub fn moment(&self, timeline: Timeline, time: Micros) -> Result<Moment, IndexError> {
         self.with(|inner| {
             let conn = &inner.conn;
-            let after = first_after(conn, timeline, time)?;
+            let bounds = bounds::of(conn, timeline)?;
+            let after = first_after(conn, timeline, &bounds, time)?;
             let end = after
                 .as_ref()
                 .map_or(NAME_END, |row| row.mount_name.as_str());
             let before = last_before(
                 conn,
                 timeline,
+                &bounds,
                 end,
                 "(latest_commit IS NOT NULL OR state <> 0)",
             )?;
             let earlier = match &before {
                 Some(row) => {
                     let end = row.mount_name.as_str();
-                    last_before(conn, timeline, end, "latest_commit IS NOT NULL")?
+                    last_before(conn, timeline, &bounds, end, "latest_commit IS NOT NULL")?
                 }
                 None => None,
             };
@@ -64,8 +64,15 @@ impl Index {
     ) -> Result<(Option<EntryRow>, Option<EntryRow>), IndexError> {
         self.with(|inner| {
             let conn = &inner.conn;
-            let first = first_visible_after(conn, timeline, Micros(i64::MIN))?;
-            let last = last_before(conn, timeline, NAME_END, "latest_commit IS NOT NULL")?;
+            let bounds = bounds::of(conn, timeline)?;
+            let first = first_visible_after(conn, timeline, &bounds, Micros(i64::MIN))?;
+            let last = last_before(
+                conn,
+                timeline,
+                &bounds,
+                NAME_END,
+                "latest_commit IS NOT NULL",
+            )?;
             Ok((first, last))
         })
     }
@@ -93,6 +100,7 @@ impl Index {
 fn first_after(
     conn: &Connection,
     timeline: Timeline,
+    bounds: &Bounds,
     time: Micros,
 ) -> Result<Option<EntryRow>, Fault> {
     let found = rows::one(
@@ -103,10 +111,9 @@ fn first_after(
     let Some(row) = found else {
         return Ok(None);
     };
-    let bounds = bounds::of(conn, timeline)?;
     if row.mount_name.as_str() <= bounds.after.as_str() {
         // Pruned: what is visible begins later, and may begin before that moment again.
-        return first_visible_after(conn, timeline, time);
+        return first_visible_after(conn, timeline, bounds, time);
     }
     Ok(Some(row).filter(|row| bounds.show(&row.mount_name)))
 }
@@ -115,9 +122,9 @@ fn first_after(
 fn first_visible_after(
     conn: &Connection,
     timeline: Timeline,
+    bounds: &Bounds,
     time: Micros,
 ) -> Result<Option<EntryRow>, Fault> {
-    let bounds = bounds::of(conn, timeline)?;
     rows::one(
         conn,
         "WHERE timeline = ?1 AND mount_name > ?2 AND mount_name <= ?3 AND latest_commit > ?4
@@ -130,10 +137,10 @@ fn first_visible_after(
 fn last_before(
     conn: &Connection,
     timeline: Timeline,
+    bounds: &Bounds,
     end: &str,
     condition: &'static str,
 ) -> Result<Option<EntryRow>, Fault> {
-    let bounds = bounds::of(conn, timeline)?;
     rows::one(
         conn,
         &format!(

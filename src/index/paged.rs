@@ -33,10 +33,6 @@ impl Index {
     /// # Errors
     /// When the database cannot be read, or is damaged.
     pub fn record(&self, seq: Seq) -> Result<Option<Line>, IndexError> {
-        self.with(|inner| {
-            let texts = inner.texts();
-            let there = texts.text(seq)?.is_some();
-            there.then(|| texts.line(seq)).transpose()
-        })
+        self.with(|inner| inner.texts().line_if_there(seq))
     }
 }

@@ -63,14 +63,19 @@ impl Texts<'_> {
         }
     }
 
+    /// The record `seq`, its own hash checked again; `None` if it is not there.
+    pub(super) fn line_if_there(self, seq: Seq) -> Result<Option<Line>, Fault> {
+        let Some(text) = self.text(seq)? else {
+            return Ok(None);
+        };
+        let line = Line::read(text.as_bytes()).map_err(|e| damaged(seq, &e.to_string()))?;
+        Ok(Some(line))
+    }
+
     /// The record `seq`, its own hash checked again.
     pub(super) fn line(self, seq: Seq) -> Result<Line, Fault> {
-        let corrupt =
-            |why: String| Fault::Corrupt(format!("its copy of ledger record {seq}: {why}"));
-        let text = self
-            .text(seq)?
-            .ok_or_else(|| corrupt("it is not there".to_owned()))?;
-        Line::read(text.as_bytes()).map_err(|e| corrupt(e.to_string()))
+        self.line_if_there(seq)?
+            .ok_or_else(|| damaged(seq, "it is not there"))
     }
 
     fn paged(self, seq: Seq) -> Result<Option<String>, Fault> {
@@ -115,4 +120,8 @@ fn decode(id: i64, bytes: &[u8]) -> Option<LastPage> {
     let newlines = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
     let ends: Vec<usize> = newlines.map(|(at, _)| at).collect();
     (ends.len() as u64 == PAGE_RECORDS).then_some(LastPage { id, text, ends })
+}
+
+fn damaged(seq: Seq, why: &str) -> Fault {
+    Fault::Corrupt(format!("its copy of ledger record {seq}: {why}"))
 }

@@ -25,10 +25,16 @@ impl FileId {
     /// [`SourceError::Io`].
     pub fn of(path: &Path) -> Result<FileId, SourceError> {
         let meta = std::fs::metadata(path).map_err(|e| SourceError::io("stat", path, e))?;
-        Ok(FileId {
+        Ok(FileId::from(&meta))
+    }
+}
+
+impl From<&std::fs::Metadata> for FileId {
+    fn from(meta: &std::fs::Metadata) -> FileId {
+        FileId {
             device: meta.dev(),
             inode: meta.ino(),
-        })
+        }
     }
 }
 
@@ -81,10 +87,7 @@ impl LiveFile {
         Ok(LiveFile {
             file,
             path: path.to_owned(),
-            id: FileId {
-                device: meta.dev(),
-                inode: meta.ino(),
-            },
+            id: FileId::from(&meta),
             scan: Mutex::new(Scan::begin()),
             whole_end: AtomicU64::new(0),
             scanned: AtomicU64::new(0),

@@ -3,9 +3,9 @@
 use crate::archive::{Archive, Mounted};
 use crate::mysql::{self, Options, Server};
 use crate::synthetic::SyntheticServer;
-use crate::tools::{errno, eventually};
+use crate::tools::{self, errno, eventually};
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;

@@ -14,7 +14,7 @@ use binlogfs::store::{SharedStore, Store as _};
 use binlogfs::stream::Stream;
 use proptest::test_runner::{Config, TestRunner};
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

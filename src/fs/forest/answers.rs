@@ -4,15 +4,12 @@ use super::dirs::{Child, Place, ROOT, StreamNo};
 use super::{Forest, lock};
 use crate::fs::tree::{Attr, Listed, Node};
 use crate::fs::view::{Errno, OpenedFile};
-use crate::fs::xattr::Answer;
+use crate::fs::xattr::{self, Answer};
 use crate::model::Micros;
 use bytes::Bytes;
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// Who may read the files may list and search the directories above streams.
-const READ_BITS: u16 = 0o444;
 
 impl Forest {
     /// The attributes of `name` in the directory `parent`.
@@ -86,18 +83,7 @@ impl Forest {
 
     /// A directory of which nothing else is known.
     fn directory(&self, ino: u64) -> Attr {
-        Attr {
-            ino,
-            directory: true,
-            size: 0,
-            blocks: 0,
-            mtime: Micros(0),
-            mode: self.ownership.mode | (self.ownership.mode & READ_BITS) >> 2,
-            nlink: 2,
-            uid: self.ownership.uid,
-            gid: self.ownership.gid,
-            settled: false,
-        }
+        self.ownership.directory(ino, Micros(0))
     }
 
     /// Lists a directory after `cookie`, with attributes, until `take` returns false.
@@ -235,8 +221,7 @@ impl Forest {
             Place::Stream(stream, inner) if inner != Node::Root.ino() => {
                 self.opened_view(stream).await?.xattrs(inner, size).await
             }
-            Place::Stream(..) | Place::Dir(_) if size == 0 => Ok(Answer::Size(0)),
-            Place::Stream(..) | Place::Dir(_) => Ok(Answer::Data(Vec::new())),
+            Place::Stream(..) | Place::Dir(_) => Ok(xattr::nothing(size)),
         }
     }
 

@@ -59,6 +59,19 @@ impl Default for Slot {
     }
 }
 
+impl State {
+    fn view(&self, now: u64) -> Result<Arc<View>, Errno> {
+        match self {
+            State::Open(open) => {
+                open.used_at.store(now, Ordering::Relaxed);
+                Ok(Arc::clone(&open.view))
+            }
+            State::Failed(errno, _) => Err(*errno),
+            State::Closed | State::Opening => Err(libc::ETIMEDOUT),
+        }
+    }
+}
+
 impl Slot {
     /// Whether a look at it must wait for an opening. A failure holds for `patience`.
     pub(super) fn must_wait(&self, patience: Duration) -> bool {
@@ -106,14 +119,7 @@ impl Slot {
     /// # Errors
     /// Why it is not: ETIMEDOUT if it has not been opened yet.
     pub(super) fn view(&self, now: u64) -> Result<Arc<View>, Errno> {
-        match &*self.0.borrow() {
-            State::Open(open) => {
-                open.used_at.store(now, Ordering::Relaxed);
-                Ok(Arc::clone(&open.view))
-            }
-            State::Failed(errno, _) => Err(*errno),
-            State::Closed | State::Opening => Err(libc::ETIMEDOUT),
-        }
+        self.0.borrow().view(now)
     }
 
     /// The view, if it is open. That is no use of it.
@@ -131,11 +137,11 @@ impl Slot {
     pub(super) fn pin(&self, now: u64) -> Result<Arc<View>, Errno> {
         // Under the same lock as the look in `close_idle`.
         let state = self.0.borrow();
+        let view = state.view(now)?;
         if let State::Open(open) = &*state {
             open.handles.fetch_add(1, Ordering::Relaxed);
         }
-        drop(state);
-        self.view(now)
+        Ok(view)
     }
 
     /// Ends one [`Slot::pin`] that succeeded.

@@ -3,9 +3,9 @@
 use super::file::{LocalFile, OpenLocal, Opening};
 use super::place::{State, is_local, local_handle};
 use super::{Union, lock};
-use crate::fs::history::History;
+use crate::fs::history::{History, TimelineEntries};
 use crate::fs::refresh::blocking;
-use crate::fs::tree::{Attr, COOKIE_BASE, Listed, Node};
+use crate::fs::tree::{Attr, BLOCK_BYTES, COOKIE_BASE, Listed, Node};
 use crate::fs::view::{Caching, Errno, OpenedFile};
 use crate::fs::xattr::{self, Answer};
 use crate::model::Seq;
@@ -14,9 +14,6 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-
-/// Unit of `st_blocks`.
-const BLOCK_BYTES: u64 = 512;
 
 /// Open local files.
 #[derive(Default)]
@@ -123,15 +120,20 @@ impl Union {
         };
         let renumbers = !lock(&self.numbers).is_empty();
         if let Some(cookie) = archived_cookie {
-            let mut went_on = true;
+            let (mut went_on, mut reached) = (true, cookie);
             self.view.list_of(&history, ino, cookie, |listed, attr| {
                 went_on = match renumbers && !attr.directory {
                     true => take(listed, &self.renumbered(&listed.name, *attr)),
                     false => take(listed, attr),
                 };
+                reached = listed.cookie;
                 went_on
             })?;
-            if !went_on {
+            // It ends early where entries are not in memory: the next call has them loaded.
+            let entries = self.view.root().and_then(|root| history.timeline(root));
+            let end = entries.and_then(TimelineEntries::last);
+            let is_all = end.is_none_or(|end| reached >= end.seq.0 + COOKIE_BASE);
+            if !went_on || !is_all {
                 return Ok(());
             }
         }
@@ -241,7 +243,7 @@ impl Union {
         }
         let open = lock(&self.handles.open).get(&handle).cloned();
         let open = open.ok_or(libc::EBADF)?;
-        if offset + u64::from(len) > open.file.look().size
+        if offset + u64::from(len) > open.file.size()
             && let Some(before) = self.before(Some(&open.file))
         {
             // Whether it has been closed, and so has bytes after its last transaction, the list tells.

@@ -157,22 +157,27 @@ impl LocalFile {
         Ok(())
     }
 
-    /// What it looks like now.
-    pub(super) fn look(&self) -> Look {
+    /// Its length as it is shown, in bytes.
+    pub(super) fn size(&self) -> u64 {
         let Content::There(there) = &self.content else {
-            return Look {
-                size: 0,
-                mtime: Micros(0),
-            };
+            return 0;
         };
-        let size = match (there.size.get(), self.active()) {
+        match (there.size.get(), self.active()) {
             (Some(size), _) => *size,
             (None, Some(live)) => live.whole_end(),
             (None, None) => 0,
+        }
+    }
+
+    /// What it looks like now.
+    pub(super) fn look(&self) -> Look {
+        let mtime = match &self.content {
+            Content::Missing => None,
+            Content::There(there) => SourceFile::modified_at(&there.path),
         };
         Look {
-            size,
-            mtime: SourceFile::modified_at(&there.path).unwrap_or(Micros(0)),
+            size: self.size(),
+            mtime: mtime.unwrap_or(Micros(0)),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::store::{Error, ErrorKind, Listing, ObjectMeta, Result};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
 use bytes::Bytes;
@@ -263,17 +264,23 @@ impl Bucket {
         })
     }
 
+    /// ListObjectsV2 of the keys that begin with `prefix`.
+    pub(super) async fn listing(&self, prefix: &str) -> Result<ListObjectsV2FluentBuilder> {
+        let client = self.client().await?;
+        Ok(client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .set_request_payer(self.terms.payer.clone())
+            .prefix(format!("{}{prefix}", self.prefix)))
+    }
+
     /// ListObjectsV2, one page that has a key of ours unless there is none.
     pub(super) async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Listing> {
         let mut start_after = after.map(|key| self.full(key));
         loop {
             let page = self
-                .client()
+                .listing(prefix)
                 .await?
-                .list_objects_v2()
-                .bucket(&self.bucket)
-                .set_request_payer(self.terms.payer.clone())
-                .prefix(format!("{}{prefix}", self.prefix))
                 .set_start_after(start_after.take())
                 .send()
                 .await

@@ -11,12 +11,8 @@ impl Bucket {
         let mut token = None;
         loop {
             let page = self
-                .client()
+                .listing(prefix)
                 .await?
-                .list_objects_v2()
-                .bucket(&self.bucket)
-                .set_request_payer(self.terms.payer.clone())
-                .prefix(&full)
                 .delimiter("/")
                 .set_continuation_token(token.take())
                 .send()
