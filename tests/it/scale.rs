@@ -1,13 +1,17 @@
 //! A long history, made up: how many requests a mount takes, and how much of it is read when.
 
 use crate::sweep::memory_dir;
+use crate::synthetic::SyntheticServer;
 use binlogfs::cache::{CacheOptions, SegmentReader};
-use binlogfs::fs::{MountHandle, MountOptions, Options, Ownership, StreamSource, mount};
+use binlogfs::fs::{
+    LocalFiles, MountHandle, MountOptions, Options, Ownership, StreamSource, prepare_with,
+};
 use binlogfs::index::Index;
 use binlogfs::ledger::page::{PAGE_RECORDS, page_key, write_page};
 use binlogfs::ledger::{Line, StreamFile, record_key, testing};
 use binlogfs::model::{Seq, Timeline};
 use binlogfs::segment::Identities;
+use binlogfs::source::Source;
 use binlogfs::store::{MemoryStore, RecordingStore, SharedStore};
 use binlogfs::stream::Stream;
 use std::os::unix::fs::MetadataExt as _;
@@ -38,9 +42,23 @@ fn bucket() -> MemoryStore {
 }
 
 async fn mount_at(dir: &Path, index: &Path, store: SharedStore) -> MountHandle {
+    mount_with(dir, index, store, None).await
+}
+
+/// The same with the files of a server behind.
+async fn mount_with(
+    dir: &Path,
+    index: &Path,
+    store: SharedStore,
+    server: Option<Source>,
+) -> MountHandle {
     let (index, _) = Index::open(index).expect("opens");
     let stream = Stream::open(Arc::clone(&store), Arc::new(index));
     let stream = Arc::new(stream.await.expect("opens"));
+    let local = server.map(|server| LocalFiles {
+        server,
+        basename: stream.file().basename.clone(),
+    });
     let reader = SegmentReader::new(store, Identities::none(), None, CacheOptions::default());
     let options = Options {
         mount: MountOptions {
@@ -55,13 +73,10 @@ async fn mount_at(dir: &Path, index: &Path, store: SharedStore) -> MountHandle {
         },
         refresh: Duration::from_secs(3600),
     };
-    mount(
-        Arc::new(StreamSource::new(stream)),
-        Arc::new(reader),
-        options,
-    )
-    .await
-    .expect("mounts: these tests need root and /dev/fuse")
+    let source = Arc::new(StreamSource::new(stream));
+    let prepared = prepare_with(source, Arc::new(reader), local, options).await;
+    let mounted = prepared.expect("nothing is in the way").mount().await;
+    mounted.expect("mounts: these tests need root and /dev/fuse")
 }
 
 /// Whether the entry of `name` is in the memory of the mount.
@@ -134,4 +149,31 @@ async fn a_long_history_is_mounted_with_few_requests_and_read_when_it_is_asked_f
     let history = again.history();
     assert_eq!(history.by_seq(Seq(1)).expect("there").1.name, expected[0]);
     again.unmount().await.expect("unmounts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_files_come_after_every_archived_name_also_where_those_are_not_in_memory() {
+    let (data, work) = (memory_dir(), memory_dir());
+    let last = testing::segment(SEGMENTS);
+    let next = SEGMENTS + 1;
+    // What follows the last archived file on its server, by what the heads say.
+    let executed = last.gtids.clone();
+    SyntheticServer::starting_at(data.path(), 1, "binlog", next, executed);
+    let uuid = last.server_uuid.expect("known");
+    let auto = format!("[auto]\nserver-uuid={uuid}\n");
+    std::fs::write(data.path().join("auto.cnf"), auto).expect("writable");
+    let server = Source::open(data.path()).expect("opens");
+    let dir = tempfile::tempdir().expect("a directory");
+    let index = work.path().join("index.db");
+    let mounted = mount_with(dir.path(), &index, Arc::new(bucket()), Some(server)).await;
+    let root = dir.path().to_owned();
+    let listed = tokio::task::spawn_blocking(move || -> std::io::Result<Vec<String>> {
+        std::fs::read_dir(root)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    });
+    let listed = listed.await.expect("runs").expect("lists");
+    let expected: Vec<String> = (1..=next).map(|n| format!("binlog.{n:06}")).collect();
+    assert!(listed == expected, "{} names, in order", listed.len());
+    mounted.unmount().await.expect("unmounts");
 }
