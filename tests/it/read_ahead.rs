@@ -345,16 +345,23 @@ async fn what_was_read_is_in_the_page_cache_also_after_it_is_closed() {
     let handle = mount(source, Arc::new(reader), options(dir.path()))
         .await
         .expect("mounts: this test needs root and /dev/fuse");
-    for round in 0..3 {
+    // A kernel short of memory drops pages, and then a round fetches; without KEEP_CACHE every round would.
+    let mut gets = Vec::new();
+    while gets.len() < 2 || (gets.last() != Some(&0) && gets.len() < 10) {
         let path = dir.path().join("binlog.000001");
         let read = tokio::task::spawn_blocking(|| std::fs::read(path));
         assert!(read.await.expect("runs").expect("reads") == bytes);
-        let gets = recording.total("get").calls;
-        assert_eq!(gets > 0, round == 0, "{gets} gets in round {round}");
+        gets.push(recording.total("get").calls);
         // Beyond the TTL of what may change.
         tokio::time::sleep(Duration::from_millis(1100)).await;
         recording.reset();
     }
+    assert!(gets[0] > 0, "the first round fetches: {gets:?}");
+    assert_eq!(
+        gets.last(),
+        Some(&0),
+        "no round is all in the page cache: {gets:?}"
+    );
     handle.unmount().await.expect("unmounts");
 }
 
