@@ -42,6 +42,7 @@
 //! agent              an archiver that runs for years: schedule, alarms, hooks, metrics
 //! doctor             looks at what reading and mounting need, and says what to change
 //! sync    fs         archiving; mounting: neither knows the other
+//! backup             base backups: their coordinates, the registry, what each can recover
 //! locate             a moment, a GTID or a position to the exact transaction
 //! cache              bytes fetched, proven and kept
 //! source  stream     a server's files; a ledger followed into the index
@@ -60,6 +61,7 @@
 //! | objects of segments | [`segment`] (`src/segment/FORMAT.md`) |
 //! | ledger, `stream.json`, pages, order of writing | [`ledger`] (`src/ledger/FORMAT.md`) |
 //! | what a mount shows, promises and fails with | [`fs`] (`src/fs/SEMANTICS.md`) |
+//! | registered base backups | [`backup`] (`src/backup/FORMAT.md`) |
 //! | one run of the archiver, crash by crash | [`sync`] |
 //! | contracts of a store | [`store::Store`], proven by `store::conformance` for each |
 //! | what of MySQL's format is read and checked | [`binlog`] |
@@ -71,6 +73,7 @@
 //! servers; `tests/it/sweep.rs` fails the archiver at each of its operations in turn.
 
 pub mod agent;
+pub mod backup;
 pub mod binlog;
 pub mod cache;
 pub mod cli;

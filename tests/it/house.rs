@@ -8,6 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["agent", "doctor"],
     &["sync", "fs", "recover"],
+    &["backup"],
     &["locate"],
     &["cache"],
     &["source", "stream"],
