@@ -41,7 +41,7 @@
 //! config             the configuration file
 //! agent              an archiver that runs for years: schedule, alarms, hooks, metrics
 //! doctor             looks at what reading and mounting need, and says what to change
-//! sync    fs         archiving; mounting: neither knows the other
+//! sync  fs  recover  archiving; mounting; what to replay to get to a target: none knows another
 //! backup             base backups: their coordinates, the registry, what each can recover
 //! locate             a moment, a GTID or a position to the exact transaction
 //! cache              bytes fetched, proven and kept
@@ -84,6 +84,7 @@ pub mod index;
 pub mod ledger;
 pub mod locate;
 pub mod model;
+pub mod recover;
 pub mod segment;
 pub mod source;
 pub mod store;
