@@ -2,19 +2,20 @@
 
 use super::before::Before;
 use super::error::Fault;
+use super::intervals::NewRuns;
 use super::latest::{self, Latest};
 use super::listing::{self, Changes};
 use super::repair::{self, Target};
 use super::rows::{self, EntryRow, state_code};
 use super::texts::{Texts, drop_page, keep_line, keep_page};
-use super::write::{alias, file, insert_row, unfile};
-use super::{Index, IndexError, Inner, bounds, read_state, write_state};
+use super::write::{NewEntry, alias, file, insert_entries, joined, unfile};
+use super::{Index, IndexError, Inner, bounds, objects, read_state, write_state};
 use crate::ledger::entry::Change;
 use crate::ledger::page::{PAGE_RECORDS, page_start};
 use crate::ledger::record::{SegmentRecord, SupersedeRecord};
 use crate::ledger::{Body, ChainError, Entry, EntryState, LedgerState, Line};
 use crate::model::Seq;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 use std::sync::Arc;
 
 /// What stands at one place of the ledger.
@@ -55,9 +56,6 @@ pub struct Applied {
     /// A fence or prune changed what is visible.
     pub bounds_changed: bool,
 }
-
-/// Longest reason kept in an entry, in bytes: many lost records in a row share one.
-const REASON_MAX_BYTES: usize = 1000;
 
 impl Index {
     /// Takes the next records in. Steps that were applied before, by this or another process, are skipped.
@@ -116,6 +114,8 @@ impl Inner {
             bounds_changed: false,
             changes: Changes::default(),
             latest: Latest::default(),
+            new_entries: Vec::new(),
+            new_runs: NewRuns::default(),
         };
         let mut broken = None;
         for step in steps {
@@ -128,6 +128,7 @@ impl Inner {
                 Err(other) => return Err(other),
             }
         }
+        batch.write_out()?;
         let Batch {
             records,
             added,
@@ -179,6 +180,9 @@ struct Batch<'a> {
     bounds_changed: bool,
     changes: Changes,
     latest: Latest,
+    /// New rows that only append, until something must see them.
+    new_entries: Vec<NewEntry>,
+    new_runs: NewRuns,
 }
 
 impl Batch<'_> {
@@ -194,6 +198,7 @@ impl Batch<'_> {
                     let reason = format!("stands at the place of record {}", self.state.next_seq());
                     return Err(ChainError { seq: *seq, reason }.into());
                 }
+                self.write_out()?;
                 if let Change::Add(entry) = self.state.accept_lost(reason) {
                     self.add_lost(&entry)?;
                 }
@@ -223,20 +228,35 @@ impl Batch<'_> {
 
     fn line(&mut self, line: &Line) -> Result<(), Fault> {
         self.state.check_link(line)?;
+        let claimed = objects::claim(self.conn, line)?;
+        let accepted = self.accept(line);
+        if let (Err(Fault::Chain(_)), Some(key)) = (&accepted, claimed) {
+            objects::release(self.conn, key)?;
+        }
+        accepted
+    }
+
+    /// Writes the rows that wait, for whoever reads or changes what is there.
+    fn write_out(&mut self) -> Result<(), Fault> {
+        insert_entries(self.conn, &self.new_entries)?;
+        self.new_entries.clear();
+        self.new_runs.write_out(self.conn)
+    }
+
+    fn accept(&mut self, line: &Line) -> Result<(), Fault> {
         let body = &line.record().body;
+        let before = Before::of(self.state, body);
+        let appends = matches!(body, Body::Segment(_) | Body::Hole(_));
+        if !appends || before.may_follow_lost {
+            self.write_out()?;
+        }
         let target = match body {
-            Body::Segment(segment) => {
-                self.check_object(line.seq(), segment)?;
+            Body::Supersede(supersede) => Some(repair::target(self.texts, line.seq(), supersede)?),
+            Body::Segment(_) | Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => {
                 None
             }
-            Body::Supersede(supersede) => {
-                self.check_object(line.seq(), &supersede.segment)?;
-                Some(repair::target(self.texts, line.seq(), supersede)?)
-            }
-            Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => None,
         };
         bounds::check(self.conn, line.seq(), body)?;
-        let before = Before::of(self.state, body);
         let missing_name = |state: &LedgerState, entry: &Entry| {
             repair::missing_before(state, entry.segment.as_deref(), entry)
         };
@@ -271,24 +291,6 @@ impl Batch<'_> {
         }
     }
 
-    /// An object belongs to one record: keys are used once.
-    fn check_object(&self, seq: Seq, segment: &SegmentRecord) -> Result<(), Fault> {
-        let key = &segment.object.key;
-        let other: Option<u64> = self
-            .conn
-            .prepare_cached("SELECT seq FROM objects WHERE key = ?1")?
-            .query_row([key.as_str()], |row| rows::unsigned(row, 0))
-            .optional()?;
-        match other {
-            Some(other) => Err(ChainError {
-                seq,
-                reason: format!("names the object {key}, which record {other} names already"),
-            }
-            .into()),
-            None => Ok(()),
-        }
-    }
-
     fn add(&mut self, entry: &Entry) -> Result<(), Fault> {
         if let Some(lost) = self.lost_at(entry)? {
             // A gap where a lost record stands: one name, and the gap says more.
@@ -308,15 +310,20 @@ impl Batch<'_> {
         let segment = entry.segment.as_deref();
         let row = EntryRow::of(entry, Some(entry.seq));
         let row = self.latest.appended(self.conn, row)?;
-        insert_row(self.conn, &row, segment)?;
+        self.new_entries.push(NewEntry::new(row, segment));
         self.changes.grown.insert(entry.timeline.0);
         self.added += 1;
         match segment {
             Some(segment) => {
-                self.add_object(entry.seq, segment)?;
                 let previous = entry.previous_gtids.as_ref();
                 super::build::keep_position(self.conn, entry.seq, segment, previous)?;
-                file(self.conn, entry.timeline, segment, entry.seq)
+                file(
+                    self.conn,
+                    &mut self.new_runs,
+                    entry.timeline,
+                    segment,
+                    entry.seq,
+                )
             }
             None => Ok(()),
         }
@@ -344,16 +351,11 @@ impl Batch<'_> {
                 self.added += 1;
                 self.changes.grown.insert(entry.timeline.0);
                 let row = EntryRow::of(entry, None);
-                insert_row(self.conn, &self.latest.appended(self.conn, row)?, None)
+                let row = self.latest.appended(self.conn, row)?;
+                self.new_entries.push(NewEntry::new(row, None));
+                Ok(())
             }
         }
-    }
-
-    fn add_object(&self, seq: Seq, segment: &SegmentRecord) -> Result<(), Fault> {
-        self.conn
-            .prepare_cached("INSERT INTO objects (key, seq) VALUES (?1, ?2)")?
-            .execute(params![segment.object.key.as_str(), seq.0 as i64])?;
-        Ok(())
     }
 
     fn replace(
@@ -363,7 +365,6 @@ impl Batch<'_> {
         supersede: &SupersedeRecord,
         segment: &SegmentRecord,
     ) -> Result<(), Fault> {
-        self.add_object(seq, segment)?;
         let row = match target {
             Target::Nothing(row) => return alias(self.conn, seq, row.seq),
             Target::Replace(row) | Target::Restore(row) => row,
@@ -377,23 +378,18 @@ impl Batch<'_> {
         let entry = segment.entry(row.seq, None);
         self.changes.touch(row.timeline, &row.mount_name);
         self.changes.touch(entry.timeline, &entry.mount_name);
-        insert_row(self.conn, &EntryRow::of(&entry, Some(seq)), Some(segment))?;
+        let row_now = NewEntry::new(EntryRow::of(&entry, Some(seq)), Some(segment));
+        insert_entries(self.conn, &[row_now])?;
         latest::settle(self.conn, row.timeline, &entry.mount_name)?;
         self.latest.forget();
-        file(self.conn, row.timeline, segment, row.seq)?;
+        file(
+            self.conn,
+            &mut self.new_runs,
+            row.timeline,
+            segment,
+            row.seq,
+        )?;
         self.replaced.push(row.seq);
         alias(self.conn, seq, row.seq)
     }
-}
-
-/// Two reasons as one, cut at [`REASON_MAX_BYTES`].
-fn joined(first: &str, second: &str) -> String {
-    let mut text = first.to_owned();
-    if text.len() + second.len() + 2 <= REASON_MAX_BYTES {
-        text.push_str("; ");
-        text.push_str(second);
-    } else if !text.ends_with("...") {
-        text.push_str("; ...");
-    }
-    text
 }

@@ -6,8 +6,11 @@
 //! and microseconds are both filed so.
 
 use super::error::Fault;
+use super::many;
 use crate::model::{Gtid, GtidSet, GtidSource, Micros, Seq, Timeline};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeMap;
 
 /// Levels there are: lengths 1 to 2^64.
 const LEVELS: u32 = 65;
@@ -61,14 +64,6 @@ fn new_source_id(conn: &Connection, name: &str) -> Result<i64, Fault> {
     Ok(conn.last_insert_rowid())
 }
 
-fn insert(conn: &Connection, source: i64, first: u64, last: u64, entry: Seq) -> Result<(), Fault> {
-    conn.prepare_cached(
-        "INSERT OR REPLACE INTO runs (source, level, first, last, entry) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?
-    .execute(params![source, level(first, last), to_sql(first), to_sql(last), entry.0 as i64])?;
-    Ok(())
-}
-
 fn remove(conn: &Connection, source: i64, first: u64, last: u64, entry: Seq) -> Result<(), Fault> {
     conn.prepare_cached(
         "DELETE FROM runs WHERE source = ?1 AND level = ?2 AND first = ?3 AND entry = ?4",
@@ -82,18 +77,95 @@ fn remove(conn: &Connection, source: i64, first: u64, last: u64, entry: Seq) -> 
     Ok(())
 }
 
-/// Files the GTIDs of an entry.
-pub(super) fn add_gtids(conn: &Connection, gtids: &GtidSet, entry: Seq) -> Result<(), Fault> {
-    for (source, intervals) in gtids.iter() {
-        let source = new_source_id(conn, &gtid_source(source))?;
-        for &(first, last) in intervals.runs() {
-            insert(conn, source, first, last, entry)?;
-        }
-    }
-    Ok(())
+struct Run {
+    source: i64,
+    first: u64,
+    last: u64,
+    entry: Seq,
 }
 
-/// Takes out what [`add_gtids`] filed.
+/// What a batch files.
+#[derive(Default)]
+pub(super) struct NewRuns {
+    /// Not written yet.
+    waiting: Vec<Run>,
+    /// Ids that the batch has met: a million entries have a handful of sources.
+    gtids: BTreeMap<GtidSource, i64>,
+    times: BTreeMap<Timeline, i64>,
+}
+
+impl NewRuns {
+    /// Files the GTIDs of an entry.
+    pub(super) fn add_gtids(
+        &mut self,
+        conn: &Connection,
+        gtids: &GtidSet,
+        entry: Seq,
+    ) -> Result<(), Fault> {
+        for (source, intervals) in gtids.iter() {
+            let source = match self.gtids.get(source) {
+                Some(id) => *id,
+                None => {
+                    let id = new_source_id(conn, &gtid_source(source))?;
+                    self.gtids.insert(source.clone(), id);
+                    id
+                }
+            };
+            let run = |&(first, last): &(u64, u64)| Run {
+                source,
+                first,
+                last,
+                entry,
+            };
+            self.waiting.extend(intervals.runs().iter().map(run));
+        }
+        Ok(())
+    }
+
+    /// Files the times of an entry, `from..=to`.
+    pub(super) fn add_time(
+        &mut self,
+        conn: &Connection,
+        timeline: Timeline,
+        (from, to): (Micros, Micros),
+        entry: Seq,
+    ) -> Result<(), Fault> {
+        let source = match self.times.get(&timeline) {
+            Some(id) => *id,
+            None => {
+                let id = new_source_id(conn, &time_source(timeline))?;
+                self.times.insert(timeline, id);
+                id
+            }
+        };
+        self.waiting.push(Run {
+            source,
+            first: time_number(from),
+            last: time_number(to),
+            entry,
+        });
+        Ok(())
+    }
+
+    /// Writes what waits.
+    pub(super) fn write_out(&mut self, conn: &Connection) -> Result<(), Fault> {
+        const INTO: &str = "OR REPLACE INTO runs (source, level, first, last, entry)";
+        many::insert(conn, INTO, &self.waiting, |run| {
+            [
+                run.source,
+                level(run.first, run.last).into(),
+                to_sql(run.first),
+                to_sql(run.last),
+                run.entry.0 as i64,
+            ]
+            .map(ValueRef::Integer)
+        })?;
+        self.waiting.clear();
+        Ok(())
+    }
+}
+
+/// Takes out what [`NewRuns::add_gtids`] filed.
 pub(super) fn remove_gtids(conn: &Connection, gtids: &GtidSet, entry: Seq) -> Result<(), Fault> {
     for (source, intervals) in gtids.iter() {
         if let Some(source) = source_id(conn, &gtid_source(source))? {
@@ -105,18 +177,7 @@ pub(super) fn remove_gtids(conn: &Connection, gtids: &GtidSet, entry: Seq) -> Re
     Ok(())
 }
 
-/// Files the times of an entry, `from..=to`.
-pub(super) fn add_time(
-    conn: &Connection,
-    timeline: Timeline,
-    (from, to): (Micros, Micros),
-    entry: Seq,
-) -> Result<(), Fault> {
-    let source = new_source_id(conn, &time_source(timeline))?;
-    insert(conn, source, time_number(from), time_number(to), entry)
-}
-
-/// Takes out what [`add_time`] filed.
+/// Takes out what [`NewRuns::add_time`] filed.
 pub(super) fn remove_time(
     conn: &Connection,
     timeline: Timeline,

@@ -25,7 +25,9 @@ mod error;
 mod intervals;
 mod latest;
 mod listing;
+mod many;
 mod moment;
+mod objects;
 mod opens;
 mod paged;
 #[cfg(test)]

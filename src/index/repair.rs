@@ -4,6 +4,7 @@ use super::error::Fault;
 use super::listing::Changes;
 use super::rows::{self, EntryRow, state_code};
 use super::texts::Texts;
+use super::write::{NewEntry, insert_entries};
 use crate::ledger::entry::check_supersede;
 use crate::ledger::record::SupersedeRecord;
 use crate::ledger::{ChainError, Entry, EntryState, LedgerState, SegmentRecord};
@@ -155,7 +156,7 @@ pub(super) fn claim(
                 None,
             )
         };
-        return super::write::insert_row(conn, &row, None);
+        return insert_entries(conn, &[NewEntry::new(row, None)]);
     }
     let lost = rows::one(
         conn,

@@ -1,16 +1,21 @@
 //! Rows as they are written.
 
 use super::error::Fault;
-use super::intervals;
+use super::intervals::{self, NewRuns};
+use super::many;
 use super::rows::{EntryRow, state_code};
 use crate::ledger::record::SegmentRecord;
 use crate::model::{GtidSet, Micros, Seq, Timeline};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 
 /// XATTR_SIZE_MAX of Linux (`limits.h`).
 const ATTRIBUTE_MAX_BYTES: usize = 64 << 10;
 /// A run of numbers takes 40 characters at most, and one with its UUID and tag 110.
 const LONG_SET_MIN_RUNS: usize = 500;
+
+/// Longest reason kept in an entry, in bytes: many lost records in a row share one.
+const REASON_MAX_BYTES: usize = 1000;
 
 /// Has record `seq` found under the entry that it speaks of.
 pub(super) fn alias(conn: &Connection, seq: Seq, entry: Seq) -> Result<(), Fault> {
@@ -30,36 +35,47 @@ fn size(bytes: u64) -> i64 {
     bytes.min(i64::MAX as u64) as i64
 }
 
-/// Writes an entry.
-pub(super) fn insert_row(
-    conn: &Connection,
-    row: &EntryRow,
-    segment: Option<&SegmentRecord>,
-) -> Result<(), Fault> {
-    conn.prepare_cached(
-        "INSERT INTO entries (seq, line, timeline, incarnation, number, mount_name, state, reason, size,
-             stored_size, first_time, last_time, head, server_uuid, latest_commit, latest_through)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-    )?
-    .execute(params![
-        row.seq.0 as i64,
-        row.line.map(|seq| seq.0 as i64),
-        row.timeline.0,
-        row.incarnation.0,
-        row.number.0 as i64,
-        row.mount_name.as_str(),
-        state_code(row.state),
-        row.reason,
-        size(row.size),
-        size(row.stored_size),
-        row.first_time.map(|t| t.0),
-        row.last_time.map(|t| t.0),
-        segment.map(|s| head_code(&s.head)),
-        row.server_uuid.as_ref().map(|u| u.as_bytes().as_slice()),
-        row.latest_commit.map(|t| t.0),
-        row.latest_through.map(|t| t.0),
-    ])?;
-    Ok(())
+/// An entry as it is written.
+pub(super) struct NewEntry {
+    row: EntryRow,
+    head: Option<i64>,
+}
+
+impl NewEntry {
+    pub(super) fn new(row: EntryRow, segment: Option<&SegmentRecord>) -> NewEntry {
+        let head = segment.map(|s| head_code(&s.head));
+        NewEntry { row, head }
+    }
+}
+
+/// Writes entries.
+pub(super) fn insert_entries(conn: &Connection, entries: &[NewEntry]) -> Result<(), Fault> {
+    const INTO: &str =
+        "INTO entries (seq, line, timeline, incarnation, number, mount_name, state, reason, size,
+         stored_size, first_time, last_time, head, server_uuid, latest_commit, latest_through)";
+    many::insert(conn, INTO, entries, |NewEntry { row, head }| {
+        let time = |time: Option<Micros>| many::integer(time.map(|t| t.0));
+        [
+            many::integer(Some(row.seq.0 as i64)),
+            many::integer(row.line.map(|seq| seq.0 as i64)),
+            many::integer(Some(row.timeline.0.into())),
+            many::integer(Some(row.incarnation.0.into())),
+            many::integer(Some(row.number.0 as i64)),
+            row.mount_name.as_str().into(),
+            many::integer(Some(state_code(row.state))),
+            row.reason.as_str().into(),
+            many::integer(Some(size(row.size))),
+            many::integer(Some(size(row.stored_size))),
+            time(row.first_time),
+            time(row.last_time),
+            many::integer(*head),
+            row.server_uuid
+                .as_ref()
+                .map_or(ValueRef::Null, |u| u.as_bytes().as_slice().into()),
+            time(row.latest_commit),
+            time(row.latest_through),
+        ]
+    })
 }
 
 /// The times a segment covers.
@@ -82,17 +98,18 @@ fn is_long(gtids: &GtidSet) -> bool {
 /// Files what a segment is looked up by.
 pub(super) fn file(
     conn: &Connection,
+    runs: &mut NewRuns,
     timeline: Timeline,
     segment: &SegmentRecord,
     entry: Seq,
 ) -> Result<(), Fault> {
-    intervals::add_gtids(conn, &segment.gtids, entry)?;
+    runs.add_gtids(conn, &segment.gtids, entry)?;
     if is_long(&segment.gtids) {
         conn.prepare_cached("INSERT OR IGNORE INTO long_sets (entry) VALUES (?1)")?
             .execute([entry.0 as i64])?;
     }
     match times(segment) {
-        Some(times) => intervals::add_time(conn, timeline, times, entry),
+        Some(times) => runs.add_time(conn, timeline, times, entry),
         None => Ok(()),
     }
 }
@@ -111,4 +128,16 @@ pub(super) fn unfile(
         Some(times) => intervals::remove_time(conn, timeline, times, entry),
         None => Ok(()),
     }
+}
+
+/// Two reasons as one, cut at [`REASON_MAX_BYTES`].
+pub(super) fn joined(first: &str, second: &str) -> String {
+    let mut text = first.to_owned();
+    if text.len() + second.len() + 2 <= REASON_MAX_BYTES {
+        text.push_str("; ");
+        text.push_str(second);
+    } else if !text.ends_with("...") {
+        text.push_str("; ...");
+    }
+    text
 }

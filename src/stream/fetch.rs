@@ -8,7 +8,7 @@ use crate::store::{self, ErrorKind, SharedStore};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Requests under way: enough that a store 100 ms away delivers hundreds of records a second.
 const REQUESTS: usize = 16;
@@ -98,16 +98,37 @@ pub(super) enum Decoded {
 }
 
 /// All `chunks` in order, out of their pages.
+///
+/// A task of its own drives it: a stream that is only asked when the index is done with a page would decode the next ones
+/// while the index waits, and the other way round.
 pub(super) fn pages(
     store: SharedStore,
     chunks: Vec<Chunk>,
 ) -> impl futures::Stream<Item = Decoded> {
     let held = Arc::new(Semaphore::new(kib(PAGES_HELD_BYTES) as usize));
-    futures::stream::iter(chunks)
+    let mut decoded = futures::stream::iter(chunks)
         .map(move |chunk| fetch_page(Arc::clone(&store), chunk, Arc::clone(&held)))
         .buffered(REQUESTS)
         .map(decode)
-        .buffered(DECODED_AHEAD)
+        .buffered(DECODED_AHEAD);
+    let (sender, receiver) = mpsc::channel(1);
+    let driver = tokio::spawn(async move {
+        while let Some(chunk) = decoded.next().await {
+            if sender.send(chunk).await.is_err() {
+                break;
+            }
+        }
+    });
+    futures::stream::unfold((receiver, driver), |(mut receiver, driver)| async {
+        match receiver.recv().await {
+            Some(chunk) => Some((chunk, (receiver, driver))),
+            None => {
+                // An end that is none would look like a shorter ledger.
+                driver.await.expect("it decodes to the end");
+                None
+            }
+        }
+    })
 }
 
 /// Bytes as permits: a semaphore counts to 2^32 at most.

@@ -15,6 +15,35 @@ fn a_batch_applied_twice_or_overlapping_changes_nothing() {
     assert_eq!(index.apply(&steps).expect("applies").records, 0);
 }
 
+/// New rows wait until there are many of them, or something must see them.
+#[test]
+fn how_records_are_batched_changes_nothing() {
+    let mut bodies: Vec<Body> = (1..=45).map(seg).collect();
+    bodies.push(superseding(45, 45, SupersedeReason::Rekeyed));
+    bodies.extend((46..=90).map(seg));
+    bodies.push(Body::Hole(testing::hole(91)));
+    bodies.push(superseding(92, 91, SupersedeReason::HoleFilled));
+    bodies.extend((92..=130).map(seg));
+    bodies.push(Body::Gap(testing::gap(130, 132)));
+    bodies.push(Body::Fence(testing::fence(100, 1)));
+    let (whole, lossy) = (steps(bodies.clone()), losing(bodies, &[60, 61, 70]));
+    for steps in [whole, lossy] {
+        let one_by_one = begun();
+        for step in &steps {
+            one_by_one
+                .apply(std::slice::from_ref(step))
+                .expect("applies");
+        }
+        for size in [7, 40, 41, steps.len()] {
+            let index = begun();
+            for batch in steps.chunks(size) {
+                index.apply(batch).expect("applies");
+            }
+            assert_eq!(dump(&index), dump(&one_by_one), "batches of {size}");
+        }
+    }
+}
+
 #[test]
 fn a_record_that_replaces_one_applied_is_told() {
     let index = with((1..=3).map(seg).collect());
