@@ -193,7 +193,7 @@ fn write_chunk(
 }
 
 /// The rows of a chunk's bytes; `None` if they are not those that were written.
-fn rows(bytes: &[u8]) -> Option<Vec<ListedRow<'_>>> {
+pub(super) fn rows(bytes: &[u8]) -> Option<Vec<ListedRow<'_>>> {
     let (mut rest, crc) = bytes.split_at_checked(bytes.len().checked_sub(CRC_BYTES)?)?;
     if crc != crc32fast::hash(rest).to_le_bytes() {
         return None;

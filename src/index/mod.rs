@@ -18,6 +18,7 @@
 
 mod apply;
 mod before;
+mod between;
 mod bounds;
 mod build;
 mod continuity;

@@ -77,6 +77,29 @@ impl Index {
         })
     }
 
+    /// The last visible entry before a name that has transactions, and the first after it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn with_transactions_around(
+        &self,
+        timeline: Timeline,
+        name: &MountName,
+    ) -> Result<(Option<EntryRow>, Option<EntryRow>), IndexError> {
+        self.with(|inner| {
+            let conn = &inner.conn;
+            let bounds = bounds::of(conn, timeline)?;
+            let end = name.as_str();
+            let before = last_before(conn, timeline, &bounds, end, "latest_commit IS NOT NULL")?;
+            let behind = Bounds {
+                after: bounds.after.clone().max(end.to_owned()),
+                ..bounds
+            };
+            let after = first_visible_after(conn, timeline, &behind, Micros(i64::MIN))?;
+            Ok((before, after))
+        })
+    }
+
     /// The visible entry right before a name, and the one right after it.
     ///
     /// # Errors

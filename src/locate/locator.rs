@@ -33,17 +33,17 @@ pub enum LocateError {
 #[derive(Clone)]
 pub struct Locator {
     index: Arc<Index>,
-    reader: Arc<SegmentReader>,
+    pub(super) reader: Arc<SegmentReader>,
 }
 
 /// A segment to look into.
-struct Place {
+pub(super) struct Place {
     timeline: Timeline,
     seq: Seq,
     mount_name: MountName,
-    segment: ArchivedSegment,
+    pub(super) segment: ArchivedSegment,
     /// Where what can be read, and belongs to the timeline, ends.
-    end: u64,
+    pub(super) end: u64,
 }
 
 impl Locator {
@@ -176,7 +176,7 @@ impl Locator {
         })
     }
 
-    async fn last_of(&self, place: &Place) -> Result<Option<Located>, LocateError> {
+    pub(super) async fn last_of(&self, place: &Place) -> Result<Option<Located>, LocateError> {
         let index = self.reader.index(&place.segment).await?;
         let last = self.search(place, index, Wanted::Last).await?;
         Ok(last.map(|last| place.behind(last)))
@@ -234,7 +234,7 @@ impl Locator {
         Ok(last.unwrap_or_else(|| place.empty(position.offset)))
     }
 
-    async fn place(&self, seq: Seq) -> Result<Place, LocateError> {
+    pub(super) async fn place(&self, seq: Seq) -> Result<Place, LocateError> {
         let (entry, fence) = self
             .ask(move |index| {
                 let entry = index.entry_by_seq(seq)?;
@@ -259,7 +259,7 @@ impl Locator {
         })
     }
 
-    async fn search(
+    pub(super) async fn search(
         &self,
         place: &Place,
         index: SegmentIndex,
@@ -303,7 +303,7 @@ impl Place {
     }
 
     /// The boundary before a transaction.
-    fn before(&self, sighting: Sighting) -> Located {
+    pub(super) fn before(&self, sighting: Sighting) -> Located {
         Located {
             boundary: self.boundary(sighting.found.start, sighting.latest_before),
             transaction: Some(sighting.found),
@@ -312,7 +312,7 @@ impl Place {
     }
 
     /// The boundary behind the last transaction.
-    fn behind(&self, sighting: Sighting) -> Located {
+    pub(super) fn behind(&self, sighting: Sighting) -> Located {
         let latest = sighting.latest_before.max(Some(sighting.found.commit_time));
         Located {
             boundary: self.boundary(sighting.found.end, latest),
@@ -322,7 +322,7 @@ impl Place {
     }
 
     /// A boundary in a file without transactions.
-    fn empty(&self, position: u64) -> Located {
+    pub(super) fn empty(&self, position: u64) -> Located {
         Located {
             boundary: self.boundary(position, None),
             transaction: None,

@@ -29,12 +29,16 @@
 
 mod chronicle;
 mod course;
+mod executed;
+mod headers;
 mod locator;
 mod named;
 pub mod search;
 mod target;
+mod within;
 
 pub use chronicle::{Chapter, Extent, read_tails};
+pub use headers::EventAt;
 pub use locator::{LocateError, Locator};
 pub use target::{FilePosition, ParseTargetError, Target};
 

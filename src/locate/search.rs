@@ -5,7 +5,7 @@
 
 use super::Found;
 use crate::binlog::{EventRef, FormatEvent, Point, Scanner, SegmentIndex, Sink, Transaction};
-use crate::model::{Gtid, Micros};
+use crate::model::{Gtid, GtidSet, Micros};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -16,6 +16,8 @@ pub enum Wanted {
     After(Micros),
     /// The one with this GTID.
     Gtid(Gtid),
+    /// The first in the file with one of these GTIDs.
+    OneOf(GtidSet),
     /// The one that holds the byte at an offset; between two, the one behind it.
     At(u64),
     /// The last.
@@ -146,6 +148,43 @@ impl Search {
                     }
                 }
             }
+            Wanted::OneOf(set) => {
+                let set = set.clone();
+                self.begin_one_of(points, &set);
+            }
+        }
+    }
+
+    fn begin_one_of(&mut self, points: &[Point], set: &GtidSet) {
+        let ends = points.iter().skip(1).map(|p| p.position);
+        for (point, until) in points.iter().zip(ends.chain([self.end])) {
+            if point
+                .gtids
+                .as_ref()
+                .is_some_and(|hull| !hull.intersects(set))
+            {
+                continue;
+            }
+            let is_one = point.gtid.as_ref().is_some_and(|gtid| set.contains(gtid));
+            match (is_one, self.stretches.is_empty()) {
+                (true, true) => {
+                    self.outcome = Some(Some(sighting(point)));
+                    return;
+                }
+                // One before it may be found: it is looked at in its turn, and nothing behind it.
+                (true, false) => {
+                    self.stretches.push_back(Stretch {
+                        from: point.position,
+                        until,
+                        before: Passed {
+                            latest: point.latest,
+                            last: None,
+                        },
+                    });
+                    return;
+                }
+                (false, _) => self.look_behind(point, until),
+            }
         }
     }
 
@@ -172,8 +211,7 @@ impl Search {
                     if watch.found.is_some() {
                         self.outcome = Some(watch.found.clone());
                     } else if scan.at < self.end && watch.event_at < scan.until {
-                        let border = (scan.at / self.frame_size + 1) * self.frame_size;
-                        let need = scan.at..border.min(self.end);
+                        let need = scan.at..border(scan.at, self.frame_size).min(self.end);
                         self.scan = Some(scan);
                         return Step::Need(need);
                     } else if self.wanted == Wanted::Last {
@@ -247,10 +285,16 @@ impl Wanted {
         match self {
             Wanted::After(time) => found.commit_time > *time,
             Wanted::Gtid(gtid) => found.gtid.as_ref() == Some(gtid),
+            Wanted::OneOf(set) => found.gtid.as_ref().is_some_and(|gtid| set.contains(gtid)),
             Wanted::At(offset) => found.end > *offset,
             Wanted::Last => false,
         }
     }
+}
+
+/// Where the frame that holds the byte at `offset` ends.
+pub(super) fn border(offset: u64, frame_size: u64) -> u64 {
+    (offset / frame_size + 1) * frame_size
 }
 
 fn sighting(point: &Point) -> Sighting {
@@ -432,6 +476,13 @@ mod tests {
                 let gtid = mysql_gtid(1, number);
                 let expected = all.iter().find(|f| f.gtid.as_ref() == Some(&gtid));
                 let found = run(&bytes, &summary.index, Wanted::Gtid(gtid.clone())).0.map(|s| s.found);
+                prop_assert_eq!(found.as_ref(), expected);
+            }
+            for first in 0..=shape.len() as u64 + 1 {
+                let mut set = GtidSet::new();
+                set.extend((first..first + 3).step_by(2).filter(|n| *n > 0).map(|n| mysql_gtid(1, n)));
+                let expected = all.iter().find(|f| f.gtid.as_ref().is_some_and(|gtid| set.contains(gtid)));
+                let found = run(&bytes, &summary.index, Wanted::OneOf(set.clone())).0.map(|s| s.found);
                 prop_assert_eq!(found.as_ref(), expected);
             }
             for offset in all.iter().flat_map(|f| [f.start - 1, f.start, f.end - 1, f.end]) {

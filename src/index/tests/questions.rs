@@ -228,3 +228,31 @@ fn a_moment_is_looked_up_in_a_tree_and_not_in_a_list() {
         "{plan:?}"
     );
 }
+
+#[test]
+fn what_lies_between_two_names_is_what_rows_say() {
+    let index = begun();
+    let steps: Vec<Step> = testing::chain(23).map(Step::Line).collect();
+    index.apply(&steps).expect("applies");
+    let rows = index.rows(T1, None, 100).expect("reads");
+    for (from, to) in [(0, 22), (0, 0), (3, 4), (5, 21), (20, 22), (22, 22), (7, 3)] {
+        let mut found = Vec::new();
+        let (first, last) = (&rows[from].mount_name, &rows[to].mount_name);
+        let each = |row: &ListedRow<'_>| {
+            found.push((row.seq, row.name.to_owned(), row.size, row.stored_size));
+        };
+        index.between(T1, (first, last), each).expect("reads");
+        let expected: Vec<_> = rows[from.min(to + 1)..to + 1]
+            .iter()
+            .map(|row| {
+                (
+                    row.seq,
+                    row.mount_name.to_string(),
+                    row.size,
+                    row.stored_size,
+                )
+            })
+            .collect();
+        assert_eq!(found, expected, "{from} to {to}");
+    }
+}
