@@ -1,26 +1,34 @@
 //! `binlogfs cat`: archived segments on standard output, in replay order.
 
 use super::exit::Exit;
-use super::{Global, cache, output, reading};
+use super::reading::{self, Reading};
+use super::route::{ROUTE, RouteArgs, TARGETS};
+use super::{Global, cache, output, plan};
 use crate::cache::disk::{self, DiskCache, DiskLimits, KeepFree};
 use crate::cache::{ArchivedSegment, SegmentReader};
 use crate::ledger::Entry;
-use crate::model::StoreUrl;
+use crate::model::{StoreUrl, Timeline};
+use crate::recover::{PlanError, Planner, Target};
 use anyhow::{Context as _, Result, bail};
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(clap::Args, Debug)]
+#[command(group(clap::ArgGroup::new("target").args(TARGETS)))]
 pub struct CatArgs {
     /// The stream, such as file:///srv/binlogs/orders.
     url: StoreUrl,
     /// Names as 'binlogfs ls' shows them; without any, the whole timeline.
+    #[arg(conflicts_with_all = ROUTE)]
     names: Vec<String>,
+    #[command(flatten)]
+    route: RouteArgs,
     /// Another timeline than the newest.
     #[arg(long, value_name = "N")]
     timeline: Option<u32>,
     /// Give damaged segments with their damage, instead of ending at it.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ROUTE)]
     raw: bool,
     /// Keep on disk what is fetched, up to this size; without it, what mounts have kept is used and nothing is kept.
     #[arg(long, value_name = "SIZE", value_parser = cache::size)]
@@ -49,6 +57,17 @@ impl CatArgs {
             }
         }
     }
+
+    fn reader(
+        &self,
+        global: &Global,
+        reading: &Reading,
+        disk: Option<&DiskCache>,
+    ) -> Result<SegmentReader> {
+        let id = reading.stream.file().stream_id;
+        let own = disk.map(|disk| disk.stream(id, &self.url.to_string()));
+        reading.reader_with(global, own)
+    }
 }
 
 pub async fn run(global: &Global, args: &CatArgs) -> Result<Exit> {
@@ -57,6 +76,9 @@ pub async fn run(global: &Global, args: &CatArgs) -> Result<Exit> {
     }
     let reading = reading::open(global, &args.url).await?;
     let timeline = reading.timeline(args.timeline)?;
+    if args.route.is_given() {
+        return planned(global, args, &reading, timeline).await;
+    }
     if let (true, Some(alarm)) = (args.names.is_empty(), &reading.alarm) {
         bail!(
             "where the history ends is not known ({alarm}); name the segments to read; nothing was written"
@@ -82,17 +104,52 @@ pub async fn run(global: &Global, args: &CatArgs) -> Result<Exit> {
         );
     }
     let disk = args.disk(global);
-    let id = reading.stream.file().stream_id;
-    let own = disk
-        .as_ref()
-        .map(|disk| disk.stream(id, &args.url.to_string()));
-    let reader = reading.reader_with(global, own)?;
+    let reader = args.reader(global, &reading, disk.as_ref())?;
     for entry in &entries {
         write_out(&reader, entry, args.raw).await?;
     }
+    flush(disk);
+    Ok(reading.exit())
+}
+
+/// Ends what is written to disk.
+fn flush(disk: Option<DiskCache>) {
     if let Some(disk) = disk {
         tokio::task::block_in_place(|| disk.flush(DISK_GRACE));
     }
+}
+
+/// Writes what a plan replays, cut at its exact transactions.
+async fn planned(
+    global: &Global,
+    args: &CatArgs,
+    reading: &Reading,
+    timeline: Timeline,
+) -> Result<Exit> {
+    let question = args.route.question(reading, timeline).await?;
+    if let (Target::End, Some(alarm)) = (&question.target, &reading.alarm) {
+        bail!(
+            "where the history ends is not known ({alarm}); say where to stop; nothing was written"
+        );
+    }
+    let disk = args.disk(global);
+    let reader = args.reader(global, reading, disk.as_ref())?;
+    let planner = Planner::new(Arc::clone(&reading.index), Arc::new(reader));
+    let plan = match planner.plan(&question).await {
+        Ok(plan) => plan,
+        Err(PlanError::Refused(refusal)) => {
+            // What is on standard output goes to mysqlbinlog: a refusal never does.
+            plan::warn(&refusal);
+            return Ok(Exit::NotRecoverable);
+        }
+        Err(PlanError::Failed(error)) => return Err(error.into()),
+    };
+    let mut stream = planner.stream(&plan);
+    while let Some(bytes) = stream.next().await {
+        let bytes = bytes?;
+        tokio::task::block_in_place(|| output::print_bytes(&bytes))?;
+    }
+    flush(disk);
     Ok(reading.exit())
 }
 

@@ -17,8 +17,11 @@ mod locate;
 mod ls;
 mod mount;
 mod output;
+mod plan;
+mod plan_json;
 mod purge_safe;
 mod reading;
+mod route;
 mod status;
 mod verify;
 mod verify_pages;
@@ -85,6 +88,8 @@ enum Command {
     History(history::HistoryArgs),
     /// Find the exact transaction that a moment, a GTID or a position means.
     Locate(locate::LocateArgs),
+    /// Tell what a recovery replays, from where, and up to which byte; or why it cannot be done.
+    Plan(plan::PlanArgs),
     /// Tell what a stream holds, and what is wrong with it.
     Status(status::StatusArgs),
     /// Prove the chain, the objects and, with --deep, every byte.
@@ -191,6 +196,7 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
         Command::Ls(args) => block_on(ls::run(&global, &args)),
         Command::History(args) => block_on(history::run(&global, &args)),
         Command::Locate(args) => block_on(locate::run(&global, &args)),
+        Command::Plan(args) => block_on(plan::run(&global, &args)),
         Command::Status(args) => block_on(status::run(&global, &args)),
         Command::PurgeSafe(args) => block_on(purge_safe::run(&global, &args)),
         Command::Verify(args) => block_on(verify::run(&global, &args)),

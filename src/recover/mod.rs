@@ -11,15 +11,28 @@
 //! can be reached, and what can be done instead. Commands end with exit code 4.
 //!
 //! # What this module is
-//! A planner asks the index and the locator and gives a plan or a refusal; it changes nothing anywhere. Applying a plan to a
+//! [`Planner`] asks the index and the locator and gives a plan or a refusal; it changes nothing anywhere. Applying a plan to a
 //! server is another matter.
 
+mod begin;
+mod clock;
+mod coverage;
+mod gtids;
+mod obstacle;
 mod pieces;
 mod plan;
+mod planner;
+mod reach;
 mod refusal;
+mod script;
+mod stop;
+mod stream;
 mod target;
 
+pub use clock::StopDatetime;
 pub use pieces::{Piece, Pieces};
 pub use plan::{Begin, LeftOut, Place, Plan, Question, Stop};
+pub use planner::{PlanError, Planner};
 pub use refusal::{Reachable, Refusal, RefusalKind};
+pub use stream::PlanStream;
 pub use target::{NoZone, Start, Target};

@@ -1,5 +1,6 @@
 //! What a plan says.
 
+use super::clock::StopDatetime;
 use super::pieces::Pieces;
 use super::target::{Start, Target};
 use crate::binlog::Flavour;
@@ -96,6 +97,8 @@ pub struct Plan {
     /// Every transaction of the first and of the last file has a GTID: what was applied can be told by `gtid_executed`, and
     /// a transaction that is replayed twice is skipped.
     pub by_gtid: bool,
+    /// What `mysqlbinlog --stop-datetime` would have done: of a target that is a moment, if there is something to replay.
+    pub stop_datetime: Option<StopDatetime>,
     /// What is archived, and not replayed.
     pub left_out: LeftOut,
     /// Bytes to fetch from the store, to about a frame (1 MiB) at each end.

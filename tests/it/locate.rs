@@ -1,6 +1,6 @@
 //! Targets in a real server's history, found as by reading all that mysqlbinlog prints.
 
-mod reference;
+pub mod reference;
 
 use crate::archive::{Archive, Mounted};
 use crate::mysql::{Server, mysqlbinlog};
@@ -18,17 +18,17 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 /// An archive of a server whose third file was purged too early, and all that mysqlbinlog knows of the others.
-struct History {
-    archive: Archive,
-    server: Server,
-    told: Vec<Told>,
+pub struct History {
+    pub archive: Archive,
+    pub server: Server,
+    pub told: Vec<Told>,
     /// What stood in the third file.
-    lost: Vec<Told>,
+    pub lost: Vec<Told>,
 }
 
 const ROW: &str = "INSERT INTO d.t (v) VALUES (REPEAT('x', ";
 
-fn history() -> History {
+pub fn history() -> History {
     let archive = Archive::encrypted();
     let server = Server::new();
     server
@@ -72,6 +72,12 @@ fn history() -> History {
 
 /// A locator that knows nothing yet but the ledger, and the requests it makes.
 async fn locator(archive: &Archive) -> (Locator, Arc<RecordingStore>) {
+    let (index, reader, recording) = opened(archive).await;
+    (Locator::new(index, reader), recording)
+}
+
+/// An index of the stream in `archive`, a reader of its segments, and the requests that makes.
+pub async fn opened(archive: &Archive) -> (Arc<Index>, Arc<SegmentReader>, Arc<RecordingStore>) {
     let url = format!("file://{}", archive.bucket().display());
     let store = open(&url.parse().expect("a URL"), OpenMode::Existing).await;
     let recording = Arc::new(RecordingStore::new(store.expect("opens")));
@@ -84,18 +90,18 @@ async fn locator(archive: &Archive) -> (Locator, Arc<RecordingStore>) {
     let tails = Some(index.clone() as Arc<_>);
     let reader = SegmentReader::new(store, identities, tails, CacheOptions::default());
     recording.reset();
-    (Locator::new(index, Arc::new(reader)), recording)
+    (index, Arc::new(reader), recording)
 }
 
 /// Where the history before a moment ends, by looking at every transaction.
 #[derive(Debug, PartialEq)]
-enum Expected {
+pub enum Expected {
     Before(Told),
     Behind(Told),
     Refused(RefusalKind),
 }
 
-fn expected(history: &History, created: Micros, time: Micros) -> Expected {
+pub fn expected(history: &History, created: Micros, time: Micros) -> Expected {
     let told = &history.told;
     let lost = history.lost.first().expect("some").clone();
     let Some(at) = told.iter().position(|t| t.committed > time) else {
@@ -156,9 +162,7 @@ fn every_kind_of_target_is_found_as_by_reading_all_that_mysqlbinlog_prints() {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn moments(history: &History) {
     let (locator, _) = locator(&history.archive).await;
-    let first = glob_first(history);
-    let created = u32::from_le_bytes(first[4..8].try_into().expect("four bytes"));
-    let created = Micros::from_seconds(created);
+    let created = created(history);
     let (begin, end) = (
         created.0 - 2_000_000,
         history.told.last().expect("some").committed.0 + 2_000_000,
@@ -205,6 +209,13 @@ async fn moments(history: &History) {
     }
     let kinds: Vec<&str> = refused.iter().map(String::as_str).collect();
     assert_eq!(kinds, ["Missing", "TooEarly", "TooLate"]);
+}
+
+/// When the first file was created.
+pub fn created(history: &History) -> Micros {
+    let first = glob_first(history);
+    let seconds = u32::from_le_bytes(first[4..8].try_into().expect("four bytes"));
+    Micros::from_seconds(seconds)
 }
 
 fn glob_first(history: &History) -> Vec<u8> {

@@ -30,6 +30,7 @@ mod mount_unprivileged;
 mod mysql;
 mod namespace;
 mod pages;
+mod plan;
 mod promises;
 mod race;
 mod random;

@@ -1,0 +1,115 @@
+//! Where a recovery begins and where it ends, as options of a command.
+
+use super::reading::Reading;
+use crate::backup::{self, BackupId, Coordinates};
+use crate::locate::FilePosition;
+use crate::model::{Gtid, GtidSet, Micros, Timeline};
+use crate::recover::{Question, Start, Target};
+use anyhow::{Context as _, Result};
+
+/// The options. A command says whether one of the group `target` is required.
+#[derive(clap::Args, Debug)]
+pub struct RouteArgs {
+    /// Up to this moment: everything committed by then, such as 2026-11-22T18:30:00Z or -15m. It needs a zone.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = moment)]
+    to: Option<Target>,
+    /// Up to right before this transaction.
+    #[arg(long, value_name = "GTID")]
+    before_gtid: Option<Gtid>,
+    /// Up to and with this transaction.
+    #[arg(long, value_name = "GTID")]
+    after_gtid: Option<Gtid>,
+    /// Up to this place between two transactions, such as binlog.000042:1234.
+    #[arg(long, value_name = "FILE:POS")]
+    to_position: Option<FilePosition>,
+    /// Up to the last transaction that is archived.
+    #[arg(long)]
+    to_end: bool,
+    /// The base: a registered backup, as 'binlogfs backup list' shows it [default: the beginning of the history].
+    #[arg(long, value_name = "ID", conflicts_with_all = ["from_gtid_set", "from_position"])]
+    backup: Option<BackupId>,
+    /// The same as what the server to recover has: its gtid_executed.
+    #[arg(long, value_name = "SET", conflicts_with = "from_position")]
+    from_gtid_set: Option<GtidSet>,
+    /// The same as a place: the server has all before it.
+    #[arg(long, value_name = "FILE:POS")]
+    from_position: Option<FilePosition>,
+}
+
+/// The options of which one says where a recovery ends.
+pub const TARGETS: [&str; 5] = ["to", "before_gtid", "after_gtid", "to_position", "to_end"];
+
+/// All of the options.
+pub const ROUTE: [&str; 8] = [
+    "to",
+    "before_gtid",
+    "after_gtid",
+    "to_position",
+    "to_end",
+    "backup",
+    "from_gtid_set",
+    "from_position",
+];
+
+fn moment(text: &str) -> std::result::Result<Target, String> {
+    Target::time(text, Micros::now()).map_err(|error| error.to_string())
+}
+
+impl RouteArgs {
+    /// Where it ends, if that was said.
+    pub fn target(&self) -> Option<Target> {
+        let before = || self.before_gtid.clone().map(Target::Before);
+        let after = || self.after_gtid.clone().map(Target::After);
+        let position = || self.to_position.clone().map(Target::Position);
+        let end = || self.to_end.then_some(Target::End);
+        let to = self.to.clone();
+        to.or_else(before)
+            .or_else(after)
+            .or_else(position)
+            .or_else(end)
+    }
+
+    /// Whether anything was said.
+    pub fn is_given(&self) -> bool {
+        let base =
+            self.backup.is_some() || self.from_gtid_set.is_some() || self.from_position.is_some();
+        base || self.target().is_some()
+    }
+
+    /// The whole question; what was not said is the beginning and the end.
+    pub async fn question(&self, reading: &Reading, timeline: Timeline) -> Result<Question> {
+        Ok(Question {
+            timeline,
+            start: self.start(reading).await?,
+            target: self.target().unwrap_or(Target::End),
+            skip: GtidSet::new(),
+        })
+    }
+
+    async fn start(&self, reading: &Reading) -> Result<Start> {
+        if let Some(id) = &self.backup {
+            let stream_id = reading.stream.file().stream_id;
+            let registered = backup::backups(&reading.store, stream_id).await?;
+            let found = registered.get(id).with_context(|| {
+                format!("no backup {id} can be read; 'binlogfs backup list' shows those that can")
+            })?;
+            return start_of(&found.coordinates)
+                .with_context(|| format!("backup {id} does not say where it stands"));
+        }
+        let gtids = self.from_gtid_set.clone().map(Start::Gtids);
+        let position = || self.from_position.clone().map(Start::Position);
+        Ok(gtids.or_else(position).unwrap_or(Start::Beginning))
+    }
+}
+
+/// Where a backup stands. Its GTIDs mean the same on every server; its position, on the one it was made on.
+fn start_of(coordinates: &Coordinates) -> Option<Start> {
+    let gtids = coordinates.gtids.clone();
+    match (gtids, &coordinates.position) {
+        (Some(gtids), position) if !gtids.is_empty() || position.is_none() => {
+            Some(Start::Gtids(gtids))
+        }
+        (_, Some(position)) => Some(Start::Position(position.clone())),
+        (_, None) => None,
+    }
+}

@@ -1,0 +1,191 @@
+//! What GTIDs tell of a plan.
+
+use super::begin::no_gtids;
+use super::plan::{Begin, Place, Question};
+use super::planner::{Ground, PlanError, Planner};
+use super::refusal::{Reachable, Refusal, RefusalKind};
+use super::stop::Ending;
+use super::target::Start;
+use crate::binlog::Flavour;
+use crate::ledger::Entry;
+use crate::locate;
+use crate::model::{Gtid, GtidSet, GtidSource, Seq};
+
+/// The sets of a plan.
+pub(super) struct Known {
+    /// What the base has.
+    pub(super) has: GtidSet,
+    /// What the replay adds.
+    pub(super) adds: GtidSet,
+    /// What the timeline had executed at the stop.
+    pub(super) executed: GtidSet,
+    /// What a server has can be told by its GTIDs.
+    pub(super) by_gtid: bool,
+}
+
+impl Ground {
+    /// What a base has that says it has `set`. MariaDB's says only the last of each domain: all before it are had, whichever
+    /// server wrote them.
+    pub(super) fn base(&self, set: &GtidSet) -> GtidSet {
+        if self.flavour == Flavour::MySql {
+            return set.clone();
+        }
+        let mut all = set.clone().into_position_form();
+        let last_of = |domain: u32| {
+            let same = set.iter().filter(|(source, _)| {
+                matches!(source, GtidSource::MariaDb { domain: of, .. } if *of == domain)
+            });
+            same.filter_map(|(_, intervals)| intervals.last()).max()
+        };
+        for (source, intervals) in self.executed.iter() {
+            if let GtidSource::MariaDb { domain, .. } = source
+                && let Some(last) = last_of(*domain).min(intervals.last())
+            {
+                all.insert_run(source.clone(), 1, last);
+            }
+        }
+        all
+    }
+}
+
+impl Known {
+    pub(super) async fn gather(
+        planner: &Planner,
+        ground: &Ground,
+        question: &Question,
+        begin: &Begin,
+        ending: &Ending,
+    ) -> Result<Known, PlanError> {
+        let at_stop = planner.entry(ending.stop.place.seq).await?;
+        let at_begin = planner.entry(begin.place.seq).await?;
+        let executed = planner.executed_at(&at_stop, &ending.stop.place).await?;
+        let has = match &question.start {
+            Start::Beginning => at_begin.previous_gtids.clone().unwrap_or_default(),
+            Start::Gtids(set) => ground.base(set),
+            Start::Position(_) => planner.executed_at(&at_begin, &begin.place).await?,
+        };
+        let by_gtid = ground.flavour == Flavour::MySql
+            && [&at_begin, &at_stop].into_iter().all(has_gtids)
+            && !executed.is_empty();
+        Ok(Known {
+            adds: executed.minus(&has).minus(&question.skip),
+            has,
+            executed,
+            by_gtid,
+        })
+    }
+
+    /// Refuses a base that has more than the target, and what cannot be skipped.
+    pub(super) async fn check(
+        &self,
+        planner: &Planner,
+        ground: &Ground,
+        question: &Question,
+        ending: &Ending,
+    ) -> Result<(), PlanError> {
+        let beyond = self.has.minus(&self.executed);
+        if !beyond.is_empty() {
+            return Err(too_new(planner, ground, &beyond).await?);
+        }
+        let by_set = matches!(&question.start, Start::Gtids(set) if !set.is_empty());
+        if by_set && !self.by_gtid && ground.flavour == Flavour::MySql {
+            return Err(no_gtids(&ending.stop.place.file));
+        }
+        self.check_skip(ground, &question.skip)
+    }
+
+    fn check_skip(&self, ground: &Ground, skip: &GtidSet) -> Result<(), PlanError> {
+        if skip.is_empty() {
+            return Ok(());
+        }
+        let elsewhere = skip.minus(&self.executed.minus(&self.has));
+        let reason = if ground.flavour == Flavour::MariaDb {
+            "MariaDB's client cannot leave a transaction out".to_owned()
+        } else if !elsewhere.is_empty() {
+            format!(
+                "{elsewhere} cannot be left out: it is not among the transactions that would be replayed"
+            )
+        } else {
+            return Ok(());
+        };
+        let mut refusal = Refusal::new(RefusalKind::Skip, reason);
+        refusal.instead.push(
+            "recover to right before it (--before-gtid), and then from right behind it (--from-position)"
+                .to_owned(),
+        );
+        Err(refusal.into())
+    }
+}
+
+/// Whether all transactions of an entry have GTIDs.
+fn has_gtids(entry: &Entry) -> bool {
+    let segment = entry.segment.as_deref();
+    entry.previous_gtids.is_some()
+        && segment.is_some_and(|segment| segment.transactions == segment.gtids.count())
+}
+
+/// The base has `beyond`, which was committed after the target.
+async fn too_new(
+    planner: &Planner,
+    ground: &Ground,
+    beyond: &GtidSet,
+) -> Result<PlanError, PlanError> {
+    let reason = format!(
+        "the base has {beyond}, which was committed after the target: a replay cannot take it back"
+    );
+    let mut refusal = Refusal::new(RefusalKind::BaseTooNew, reason);
+    let mut last: Option<(Seq, Reachable)> = None;
+    for (source, intervals) in beyond.iter() {
+        let Some(number) = intervals.last() else {
+            continue;
+        };
+        let gtid = Gtid {
+            source: source.clone(),
+            number,
+        };
+        let target = locate::Target::Gtid(gtid);
+        let Ok(located) = planner.locator.find(ground.timeline, &target).await else {
+            continue;
+        };
+        let Some(found) = located.transaction else {
+            continue;
+        };
+        let boundary = located.boundary;
+        let at = (boundary.seq, found.end);
+        if last
+            .as_ref()
+            .is_none_or(|(seq, point)| (*seq, point.position) < at)
+        {
+            let point = Reachable {
+                file: boundary.mount_name,
+                position: found.end,
+                time: boundary.latest.max(Some(found.commit_time)),
+                gtid: found.gtid,
+            };
+            last = Some((boundary.seq, point));
+        }
+    }
+    refusal.after = last.map(|(_, point)| point);
+    let sentence = "take a base that is older than the target".to_owned();
+    refusal.instead.push(sentence);
+    Ok(refusal.advised().into())
+}
+
+impl Planner {
+    /// What the timeline had executed at a place of an entry, as far as its files tell.
+    pub(super) async fn executed_at(
+        &self,
+        entry: &Entry,
+        place: &Place,
+    ) -> Result<GtidSet, PlanError> {
+        let mut executed = entry.previous_gtids.clone().unwrap_or_default();
+        if let Some(segment) = &entry.segment {
+            let here = self
+                .locator
+                .executed_in_file(place.seq, place.position, &segment.gtids)
+                .await?;
+            executed.union_with(&here);
+        }
+        Ok(executed.into_position_form())
+    }
+}

@@ -1,0 +1,127 @@
+//! The bytes of a plan, one file after the other, as mysqlbinlog reads them from standard input.
+
+use super::plan::Plan;
+use super::planner::{PlanError, Planner};
+use crate::binlog::{HeadProbe, probe_head};
+use crate::cache::{ArchivedSegment, SegmentStream};
+use crate::locate::LocateError;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Bytes of a part that are asked for at once: some frames, so that several are on their way.
+const STEP_BYTES: u64 = 4 << 20;
+/// First bytes of a file read for its head; most heads are shorter.
+const HEAD_GUESS_BYTES: u64 = 4096;
+/// The longest head that is read: a format description and a set of executed GTIDs.
+const HEAD_MAX_BYTES: u64 = 64 << 20;
+
+/// The bytes of a plan: its files in replay order, the first from where it begins (behind its head, without which it could not be
+/// read), the last up to where it ends.
+///
+/// They go to standard input, as `mysqlbinlog -`: of one file with several binlogs in it mysqlbinlog reads only the first.
+/// Every byte is proven; what is skipped is in the stream still.
+pub struct PlanStream<'a> {
+    planner: &'a Planner,
+    plan: &'a Plan,
+    place: usize,
+    open: Open,
+}
+
+enum Open {
+    Nothing,
+    Whole(Box<SegmentStream>),
+    Part(Box<ArchivedSegment>, VecDeque<Range<u64>>),
+}
+
+impl Planner {
+    /// The bytes of a plan that this planner made.
+    pub fn stream<'a>(&'a self, plan: &'a Plan) -> PlanStream<'a> {
+        PlanStream {
+            planner: self,
+            plan,
+            place: 0,
+            open: Open::Nothing,
+        }
+    }
+
+    /// Where the head of a file ends: its format description, and what was executed before it.
+    async fn head_end(&self, segment: &ArchivedSegment) -> Result<u64, PlanError> {
+        let mut wanted = HEAD_GUESS_BYTES;
+        loop {
+            let first = self.reader.read(segment, 0, wanted).await?;
+            let is_all = wanted >= segment.readable();
+            match probe_head(&first, is_all) {
+                Ok(HeadProbe::Head(head)) => return Ok(head.end),
+                Ok(HeadProbe::NeedMore(more)) if more <= HEAD_MAX_BYTES && more > wanted => {
+                    wanted = more;
+                }
+                Ok(HeadProbe::NeedMore(_)) | Err(_) => {
+                    let reason = format!("the beginning of {} cannot be read", segment.name());
+                    return Err(LocateError::Internal(reason).into());
+                }
+            }
+        }
+    }
+}
+
+impl PlanStream<'_> {
+    /// The next bytes; `None` when all were given.
+    ///
+    /// # Errors
+    /// [`PlanError::Failed`]. Nothing comes after it.
+    pub async fn next(&mut self) -> Option<Result<Bytes, PlanError>> {
+        match self.advance().await {
+            Ok(bytes) => bytes.map(Ok),
+            Err(error) => {
+                self.place = self.plan.segments.len();
+                self.open = Open::Nothing;
+                Some(Err(error))
+            }
+        }
+    }
+
+    async fn advance(&mut self) -> Result<Option<Bytes>, PlanError> {
+        loop {
+            match &mut self.open {
+                Open::Whole(stream) => match stream.next().await {
+                    Some(bytes) => return Ok(Some(bytes?)),
+                    None => self.open = Open::Nothing,
+                },
+                Open::Part(segment, ranges) => match ranges.front_mut() {
+                    Some(range) if range.is_empty() => drop(ranges.pop_front()),
+                    Some(range) => {
+                        let len = STEP_BYTES.min(range.end - range.start);
+                        let bytes = self.planner.reader.read(segment, range.start, len).await?;
+                        range.start += len;
+                        return Ok(Some(bytes));
+                    }
+                    None => self.open = Open::Nothing,
+                },
+                Open::Nothing => match self.next_piece().await? {
+                    Some(open) => self.open = open,
+                    None => return Ok(None),
+                },
+            }
+        }
+    }
+
+    async fn next_piece(&mut self) -> Result<Option<Open>, PlanError> {
+        let Some(piece) = self.plan.segments.get(self.place) else {
+            return Ok(None);
+        };
+        self.place += 1;
+        let (whole, range) = (piece.is_whole(), piece.range.clone());
+        let record = self.planner.segment(piece.seq).await?;
+        let segment = ArchivedSegment::of_record(&record)?;
+        if whole {
+            let stream = self.planner.reader.stream(&segment).await?;
+            return Ok(Some(Open::Whole(Box::new(stream))));
+        }
+        let head = match range.start {
+            0 => 0,
+            from => self.planner.head_end(&segment).await?.min(from),
+        };
+        Ok(Some(Open::Part(Box::new(segment), [0..head, range].into())))
+    }
+}

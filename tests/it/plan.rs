@@ -1,0 +1,52 @@
+//! Plans of recoveries: what they say, what they refuse, and that what they say is what mysqlbinlog does.
+
+mod refusals;
+mod replay;
+mod targets;
+
+use crate::archive::Archive;
+use crate::tools;
+use serde_json::Value;
+
+/// `binlogfs plan URL ... --json`, which must end with `code`; what it printed.
+fn plan_ends(archive: &Archive, arguments: &[&str], code: i32) -> Value {
+    let url = archive.url();
+    let all: Vec<&str> = ["plan", &url, "--json"]
+        .into_iter()
+        .chain(arguments.iter().copied())
+        .collect();
+    let output = archive.output(&all);
+    let said = tools::excerpt(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{arguments:?}: no JSON ({e}): {said}"))
+}
+
+/// A plan that there must be.
+fn planned(archive: &Archive, arguments: &[&str]) -> Value {
+    let plan = plan_ends(archive, arguments, 0);
+    assert_eq!(plan["recoverable"], true);
+    plan
+}
+
+/// A plan that must be refused, for this reason.
+fn refused(archive: &Archive, arguments: &[&str], kind: &str) -> Value {
+    let refusal = plan_ends(archive, arguments, 4);
+    assert_eq!(refusal["recoverable"], false);
+    assert_eq!(refusal["kind"], kind, "{arguments:?}: {refusal:#}");
+    refusal
+}
+
+/// A member that is text.
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("no text: {value}"))
+        .to_owned()
+}
+
+/// The names of a plan's files.
+fn files(plan: &Value) -> Vec<String> {
+    let segments = plan["segments"].as_array().expect("a list");
+    segments.iter().map(|s| text(&s["file"])).collect()
+}
