@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 /// Most plain bytes fetched ahead of one reader: at 20 ms to the store, enough for 800 MB/s.
 const AHEAD_BYTES: u64 = 16 << 20;
 /// Files that one step of a reader reaches into: many small ones must not become a fetch of the whole history.
-const FILES_AHEAD: usize = 16;
+pub(super) const FILES_AHEAD: usize = 16;
 /// Steps across a file's end under way at once, for all readers.
 const CROSSINGS_MAX: usize = 16;
 
@@ -143,6 +143,11 @@ impl ReadAhead {
         }
     }
 
+    /// Most plain bytes fetched ahead of one reader.
+    pub(super) fn window_max_bytes(&self) -> u64 {
+        AHEAD_BYTES.min(self.fetcher.memory.ahead_bytes() / 2)
+    }
+
     fn shape(&self, segment: &ArchivedSegment) -> Shape {
         let frame_size = segment.layout().recorded().frame_size.max(1);
         let frames = |bytes: u64| {
@@ -153,7 +158,7 @@ impl ReadAhead {
         Shape {
             frame_size,
             bytes: segment.readable(),
-            window_max: frames(AHEAD_BYTES.min(memory.ahead_bytes() / 2)),
+            window_max: frames(self.window_max_bytes()),
             room: frames(memory.room_ahead()),
         }
     }

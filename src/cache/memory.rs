@@ -56,6 +56,11 @@ impl Memory {
         }
     }
 
+    /// All of it.
+    pub(super) fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
     /// The most that kept frames may take.
     pub(super) fn kept_bytes(&self) -> u64 {
         self.total_bytes / KEPT_SHARE
@@ -93,6 +98,12 @@ impl Memory {
     /// too.
     pub(super) fn room_ahead(&self) -> u64 {
         (self.ahead.available_permits() as u64) * PERMIT_BYTES / 2
+    }
+
+    /// Plain bytes that were fetched ahead, or are on their way, and that nobody has read yet.
+    pub(super) fn unread_bytes(&self) -> u64 {
+        let free = (self.ahead.available_permits() as u64) * PERMIT_BYTES;
+        self.ahead_bytes().saturating_sub(free)
     }
 
     /// Bytes that are given out.
@@ -176,6 +187,7 @@ mod tests {
             ahead.push(charge);
         }
         assert_eq!(ahead.len(), 4, "a quarter of the total, plain");
+        assert_eq!(memory.unread_bytes(), 4 * MIB);
         let demanded = memory.demand(8 * MIB).now_or_never();
         demanded.expect("at once").expect("free");
         assert!(memory.ahead(MIB, 0).is_none());

@@ -28,6 +28,7 @@ pub mod disk;
 mod error;
 pub mod failed;
 pub mod fetch;
+mod figures;
 pub mod flight;
 pub mod frames;
 mod index_tails;
@@ -42,6 +43,7 @@ mod streaming;
 
 pub use ahead::{Place, Succession};
 pub use error::{Cause, ReadError};
+pub use figures::{MemoryFigures, ReadAheadFigures, ReaderFigures};
 pub use reader::{CacheOptions, SegmentReader};
 pub use segment::ArchivedSegment;
 pub use streaming::SegmentStream;

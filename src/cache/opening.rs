@@ -208,6 +208,11 @@ impl Opening {
     }
 
     fn remember(&self, id: Arc<str>, opened: Arc<Opened>) {
+    /// Bytes of the tails that are remembered.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.lock().held_bytes
+    }
+
         let cost = |opened: &Opened| opened.segment.memory_bytes() + OPEN_OVERHEAD_BYTES;
         let mut open = self.lock();
         open.held_bytes += cost(&opened);

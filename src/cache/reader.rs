@@ -44,9 +44,9 @@ impl Default for CacheOptions {
 ///
 /// Must be used inside a tokio runtime: fetches run in tasks of their own.
 pub struct SegmentReader {
-    opening: Arc<Opening>,
+    pub(super) opening: Arc<Opening>,
     pub(super) fetcher: Arc<Fetcher>,
-    ahead: ReadAhead,
+    pub(super) ahead: ReadAhead,
     failed: Failed,
     options: CacheOptions,
 }

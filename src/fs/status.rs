@@ -3,6 +3,7 @@
 use super::history::{History, TimelineEntries};
 use super::refresh::MountStatus;
 use super::view::{Errno, View};
+use crate::cache::ReaderFigures;
 use crate::index::{Index, IndexError};
 use crate::ledger::{Entry, EntryState};
 use crate::model::{Micros, Seq, Timeline};
@@ -26,8 +27,8 @@ pub(super) struct Status<'a> {
     pub history: &'a History,
     /// Where more is known.
     pub index: Option<&'a Index>,
-    /// Decoded bytes in memory, and the most there may be.
-    pub memory_bytes: (usize, usize),
+    /// How what reads it is doing.
+    pub reader: &'a ReaderFigures,
     /// Directories made on demand that are remembered.
     pub made_directories: usize,
 }
@@ -53,11 +54,10 @@ impl Status<'_> {
             "last_error": self.mount.and_then(|status| status.last_error.clone()),
             "root_timeline": self.root,
             "timelines": timelines,
-            "memory": {
-                "decoded_bytes": self.memory_bytes.0,
-                "decoded_max_bytes": self.memory_bytes.1,
-                "made_directories": self.made_directories,
-            },
+            "memory": self.reader.memory,
+            "read_ahead": self.reader.read_ahead,
+            "disk_cache": self.reader.disk_cache,
+            "made_directories": self.made_directories,
         });
         if let (Some(index), Some(members)) = (self.index, all.as_object_mut()) {
             members.insert("unsound".to_owned(), unsound(index)?);
@@ -89,10 +89,7 @@ impl View {
     pub(super) async fn status_text(&self) -> Result<Bytes, Errno> {
         let (index, mount) = self.behind();
         let (history, root) = (self.history(), self.root());
-        let memory_bytes = (
-            self.reader().held_bytes(),
-            self.reader().options().memory_bytes,
-        );
+        let reader = self.reader().figures();
         let made_directories = self.made_directories();
         let rendered = tokio::task::spawn_blocking(move || {
             let status = Status {
@@ -101,7 +98,7 @@ impl View {
                 root,
                 history: &history,
                 index: index.as_deref(),
-                memory_bytes,
+                reader: &reader,
                 made_directories,
             };
             status.json()

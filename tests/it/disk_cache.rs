@@ -3,7 +3,9 @@
 mod commands;
 mod damage;
 mod disks;
+mod mounted;
 mod sharing;
+mod status;
 
 use crate::fixture::{Archive, FRAME, Segment, content, key_of, readable};
 use binlogfs::cache::disk::{DiskCache, DiskLimits, KeepFree, StreamDisk};

@@ -4,7 +4,7 @@ use super::counts::{self, COUNTS_NAME, DiskCounts};
 use super::entry::{self, ObjectTag, TEMP_PREFIX};
 use super::evict::{self, Evicted};
 use super::limits::{SLACK_SHARE, WALK_SHARE};
-use super::{Shared, StreamShared};
+use super::{NOT_COUNTED, Shared, StreamShared};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
@@ -277,7 +277,7 @@ impl Keeper {
     }
 
     fn publish(&self) {
-        let used = self.used.unwrap_or_default();
+        let used = self.used.unwrap_or(NOT_COUNTED);
         self.shared.used_bytes.store(used, Ordering::Relaxed);
     }
 

@@ -74,6 +74,8 @@ pub const LOAD_PATIENCE: Duration = Duration::from_secs(2);
 /// Looks at once, each with what it found until that is decoded. More would only queue in the disk; and so many threads can
 /// hang in it, and no more.
 const LOADS: usize = 4;
+/// In the place of a number of bytes that is not known.
+const NOT_COUNTED: u64 = u64::MAX;
 
 /// A directory of frames, shared by the readers of all its streams. Clones are the same cache.
 #[derive(Clone)]
@@ -91,6 +93,7 @@ struct Shared {
     streams: Mutex<Vec<Arc<StreamShared>>>,
     loads: Arc<Semaphore>,
     queued_bytes: AtomicU64,
+    /// [`NOT_COUNTED`] before the files were counted for the first time.
     used_bytes: AtomicU64,
     evicted: AtomicU64,
     evicted_bytes: AtomicU64,
@@ -119,13 +122,14 @@ pub struct StreamDisk {
 /// How a disk cache is doing.
 #[derive(Clone, Debug, Serialize)]
 pub struct DiskFigures {
-    /// Where it is.
-    pub dir: PathBuf,
+    /// Where it is, for people.
+    pub dir: String,
     /// What became of this stream's frames since this process began.
     #[serde(flatten)]
     pub counts: DiskCounts,
-    /// Bytes of all frames there, of all streams, as far as this process knows.
-    pub used_bytes: u64,
+    /// Bytes of all frames there, of all streams, as far as this process knows: it has counted them once, and since then what
+    /// it wrote and removed. `None` as long as it has not, some seconds after it began.
+    pub used_bytes: Option<u64>,
     /// The most they may be.
     pub size_bytes: u64,
     /// Frames of any stream that this process removed to make room.
@@ -209,7 +213,7 @@ impl Shared {
             streams: Mutex::default(),
             loads: Arc::new(Semaphore::new(LOADS)),
             queued_bytes: AtomicU64::new(0),
-            used_bytes: AtomicU64::new(0),
+            used_bytes: AtomicU64::new(NOT_COUNTED),
             evicted: AtomicU64::new(0),
             evicted_bytes: AtomicU64::new(0),
             keeping: Rest::default(),
@@ -284,9 +288,10 @@ impl StreamDisk {
     pub fn figures(&self) -> DiskFigures {
         let shared = &self.cache.shared;
         DiskFigures {
-            dir: shared.root.clone(),
+            dir: shared.root.display().to_string(),
             counts: self.stream.counts.now(),
-            used_bytes: shared.used_bytes.load(Ordering::Relaxed),
+            used_bytes: Some(shared.used_bytes.load(Ordering::Relaxed))
+                .filter(|used| *used != NOT_COUNTED),
             size_bytes: shared.limits.size_bytes,
             evicted: shared.evicted.load(Ordering::Relaxed),
             evicted_bytes: shared.evicted_bytes.load(Ordering::Relaxed),

@@ -1,19 +1,12 @@
 //! The damage matrix with warm caches: damaged files, damaged objects, and both; with and without memory; through the kernel
 //! with its page cache dropped. What comes is the right bytes or an error, and an error only if nothing sound was left.
 
+use super::mounted::Mounted;
 use super::{AMPLE, Host, cache_in, eventually, files};
-use crate::fixture::ArchiveSource;
-use binlogfs::cache::SegmentReader;
 use binlogfs::cache::disk::StreamDisk;
-use binlogfs::fs::{MountHandle, MountOptions, Options, Ownership, mount};
 use binlogfs::model::ObjectKey;
 use binlogfs::store::Store as _;
-use rustix::fs::{Advice, fadvise};
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 /// What is done to bytes; the second are other sound ones of the same kind. `None` removes them.
 type Damage = fn(&[u8], &[u8]) -> Option<Vec<u8>>;
@@ -57,46 +50,6 @@ enum Where {
     Files,
     Object,
     Both,
-}
-
-/// A mount of a host's archive.
-struct Mounted {
-    handle: MountHandle,
-    dir: tempfile::TempDir,
-}
-
-impl Mounted {
-    async fn new(host: &Host, reader: SegmentReader) -> Mounted {
-        let dir = tempfile::tempdir().expect("a directory");
-        let options = Options {
-            mount: MountOptions {
-                target: dir.path().to_owned(),
-                source: "memory:".to_owned(),
-                allow_other: false,
-            },
-            ownership: Ownership {
-                uid: 0,
-                gid: 0,
-                mode: 0o440,
-            },
-            refresh: Duration::from_secs(60),
-        };
-        let source = Arc::new(ArchiveSource(Arc::clone(&host.archive)));
-        let handle = mount(source, Arc::new(reader), options)
-            .await
-            .expect("mounts: these tests need root and /dev/fuse");
-        Mounted { handle, dir }
-    }
-
-    /// The file, read through the kernel, which has none of its pages.
-    fn read(&self, number: usize) -> std::io::Result<Vec<u8>> {
-        let path = self.dir.path().join(format!("binlog.{number:06}"));
-        let mut file = File::open(path)?;
-        fadvise(&file, 0, None, Advice::DontNeed).expect("advised");
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(bytes)
-    }
 }
 
 fn put(path: &Path, bytes: Option<&[u8]>) {
