@@ -39,7 +39,7 @@ pub enum Cause {
     },
     /// The stored bytes are not those that were archived.
     Corrupt(Arc<SegmentError>),
-    /// The segment is encrypted, and no identity at hand opens it.
+    /// The segment is encrypted for other keys than those at hand.
     NoKey(Arc<SegmentError>),
     /// A newer binlogfs wrote it.
     Newer(Arc<SegmentError>),

@@ -157,7 +157,8 @@ impl Opening {
                     self.keep(key, header, tail);
                     return Ok(opened);
                 }
-                // Any error: a flipped bit makes an age header one of a newer version, or one for another key.
+                // Any error: a flipped bit makes an age header one of a newer version, or, where the record names none of our
+                // keys, one for another key.
                 Err(error) if attempt < ATTEMPTS => {
                     if matches!(error, SegmentError::NoKey { .. }) {
                         // Nearly always just the wrong key, of which the caller is told.
@@ -180,7 +181,11 @@ impl Opening {
     ) -> Result<Arc<Opened>, SegmentError> {
         let layout = *segment.layout();
         let key = match layout.encrypted() {
-            true => Some(ContentKey::unwrap(header, &self.identities)?),
+            true => {
+                let recorded = segment.recipients();
+                let key = ContentKey::unwrap_recorded(header, &self.identities, recorded)?;
+                Some(key)
+            }
             false => None,
         };
         let open = OpenSegment::open(layout, key, header, tail)?;
@@ -203,16 +208,16 @@ impl Opening {
         }
     }
 
-    fn recent(&self, id: &Arc<str>) -> Option<Arc<Opened>> {
-        self.lock().by_object.get(id).cloned()
-    }
-
-    fn remember(&self, id: Arc<str>, opened: Arc<Opened>) {
     /// Bytes of the tails that are remembered.
     pub(super) fn held_bytes(&self) -> usize {
         self.lock().held_bytes
     }
 
+    fn recent(&self, id: &Arc<str>) -> Option<Arc<Opened>> {
+        self.lock().by_object.get(id).cloned()
+    }
+
+    fn remember(&self, id: Arc<str>, opened: Arc<Opened>) {
         let cost = |opened: &Opened| opened.segment.memory_bytes() + OPEN_OVERHEAD_BYTES;
         let mut open = self.lock();
         open.held_bytes += cost(&opened);

@@ -14,6 +14,8 @@ pub struct ArchivedSegment {
     key: ObjectKey,
     layout: CheckedLayout,
     sha256: Sha256,
+    /// For whom its object is encrypted, as the record says.
+    recipients: Arc<[String]>,
     damage: Option<(u64, Arc<str>)>,
 }
 
@@ -63,6 +65,7 @@ impl ArchivedSegment {
             key: object.key.clone(),
             layout,
             sha256: record.sha256,
+            recipients: object.recipients.as_slice().into(),
             damage: record
                 .damaged
                 .as_ref()
@@ -108,6 +111,11 @@ impl ArchivedSegment {
     }
 
     /// Whether it can be read in part only.
+    /// The public keys that its object was encrypted for, as the record names them.
+    pub fn recipients(&self) -> &[String] {
+        &self.recipients
+    }
+
     pub fn is_damaged(&self) -> bool {
         self.damage.is_some()
     }

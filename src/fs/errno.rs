@@ -67,7 +67,7 @@ table! {
     "a lost ledger record" = Cause::Hole { state: EntryState::Lost, .. } => EIO WARN, "nobody can tell what the segment was";
     "an entry without its object" = Cause::Hole { state: EntryState::Archived | EntryState::Damaged, .. } => EIO ERROR, "a bug: please report it";
     "wrong bytes" = Cause::Corrupt(_) => EIO ERROR, "the stored bytes are not those archived, also when fetched again";
-    "no key" = Cause::NoKey(_) => ENOKEY WARN, "no identity at hand opens the segment";
+    "no key" = Cause::NoKey(_) => ENOKEY WARN, "the segment is encrypted for other keys than those at hand";
     "a newer format" = Cause::Newer(_) => EIO ERROR, "a newer binlogfs wrote the segment: upgrade this one";
     "the deadline" = Cause::Timeout(_) => ETIMEDOUT WARN, "the store did not answer in time: read again";
     "unmounting" = Cause::Closing => EIO DEBUG, "the mount is being taken away";

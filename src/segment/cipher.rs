@@ -49,6 +49,30 @@ impl ContentKey {
         let found = capture.found.into_inner();
         Ok(found.expect("age decrypts with a key it was given"))
     }
+
+    /// The same for an object that was encrypted for `recipients`, as its ledger record says: a header that opens for none of
+    /// `identities`, one of which is among those, is no header for another key, but a damaged one.
+    ///
+    /// # Errors
+    /// [`SegmentError::NoKey`] if no identity matches and none is recorded; otherwise as [`ContentKey::unwrap`].
+    pub fn unwrap_recorded(
+        header: &[u8],
+        identities: &Identities,
+        recipients: &[String],
+    ) -> Result<ContentKey, SegmentError> {
+        ContentKey::unwrap(header, identities).map_err(|error| {
+            let mut own = identities.public_keys().into_iter();
+            match own.find(|own| recipients.contains(own)) {
+                Some(own) if error.is_no_key() => SegmentError::corrupt(
+                    format!(
+                        "the age header does not open for {own}, for which the object was encrypted"
+                    ),
+                    0,
+                ),
+                Some(_) | None => error,
+            }
+        })
+    }
 }
 
 impl fmt::Debug for ContentKey {

@@ -36,8 +36,8 @@ const DEADLINE: Duration = Duration::from_secs(1);
 const HEALED_WITHIN: Duration = Duration::from_secs(10);
 /// Decoded frames kept: fewer than one large segment has, so that they are pushed out all the time.
 const FRAME_BYTES: usize = 96 << 10;
-/// What a store that fails may be told as. ENOKEY: a flipped bit in an age header is a header for another key.
-const FAULTS: [i32; 4] = [libc::EIO, libc::ETIMEDOUT, libc::ESTALE, libc::ENOKEY];
+/// What a store that fails may be told as.
+const FAULTS: [i32; 3] = [libc::EIO, libc::ETIMEDOUT, libc::ESTALE];
 
 /// A file as it must look.
 enum Plain {

@@ -411,6 +411,42 @@ async fn a_deleted_object_is_stale_and_flipped_bits_are_an_io_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_age_header_is_an_io_error_and_one_for_other_keys_is_enokey() {
+    let archive = Archive::new(true);
+    let bytes = content(1, 10_000);
+    let entry = archive.add(&Segment::new(1, bytes.clone())).await;
+    let newest = archive.add(&Segment::new(2, content(2, 100))).await;
+    let header = entry
+        .segment
+        .as_ref()
+        .expect("a segment")
+        .object
+        .header_size;
+    let key = key_of(&entry);
+    let sound = archive.store.get_all(&key, 1 << 20).await.expect("there");
+    let mounted = mounted(&archive).await;
+    let path = mounted.file("binlog.000001");
+    for at in 0..header as usize {
+        let mut object = sound.to_vec();
+        object[at] ^= 1;
+        archive.store.tamper(&key, object);
+        assert_eq!(errno(std::fs::read(&path)), libc::EIO, "byte {at}");
+    }
+    archive.store.tamper(&key, sound);
+    assert!(std::fs::read(&path).expect("reads") == bytes);
+    // With a key that opens nothing a mount begins only where the newest segment cannot tell.
+    archive
+        .store
+        .delete(&key_of(&newest))
+        .await
+        .expect("deletes");
+    let foreign = Archive::new(true).identities();
+    let mounted = mounted_with(&archive, archive.shared(), foreign).await;
+    let read = std::fs::read(mounted.file("binlog.000001"));
+    assert_eq!(errno(read), libc::ENOKEY);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_hangs_gives_etimedout_within_one_deadline() {
     let archive = Archive::new(false);
     archive.add(&Segment::new(1, content(1, 100_000))).await;

@@ -131,6 +131,33 @@ fn each_of_several_recipients_can_read_and_no_one_else() {
 }
 
 #[test]
+fn a_byte_of_the_header_that_changes_is_damage_for_whoever_is_recorded_as_a_recipient() {
+    let (one, two, other) = (Keys::new(), Keys::new(), Keys::new());
+    let recorded = [one.recipients.to_strings(), two.recipients.to_strings()].concat();
+    let recipients = Recipients::parse(&recorded).expect("keys");
+    let object = write(&content(9000, 5), &recipients, 4096);
+    let layout = object.facts.layout().check().expect("fits");
+    let header = object.get(layout.header_range()).expect("inside").to_vec();
+    let open = |header: &[u8], keys: &Keys| {
+        ContentKey::unwrap_recorded(header, &keys.identities, &recorded)
+    };
+    let mut looks_foreign = 0;
+    // The last 16 bytes are the nonce, which the chunks prove.
+    for at in 0..header.len() - 16 {
+        let mut bent = header.clone();
+        bent[at] ^= 1;
+        let error = open(&bent, &two).expect_err("the MAC is of the whole header");
+        assert!(!error.is_no_key(), "byte {at}: {error}");
+        let bare = ContentKey::unwrap(&bent, &two.identities).expect_err("as before");
+        looks_foreign += usize::from(bare.is_no_key());
+    }
+    assert!(looks_foreign > 50, "the record was needed: {looks_foreign}");
+    assert!(open(&header, &one).is_ok() && open(&header, &two).is_ok());
+    let error = open(&header, &other).expect_err("not for other");
+    assert!(error.is_no_key() && !error.is_corrupt());
+}
+
+#[test]
 fn re_keying_keeps_every_frame_as_it_is() {
     let (old, new) = (Keys::new(), Keys::new());
     let plain = content(50_000, 6);

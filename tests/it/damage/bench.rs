@@ -393,6 +393,8 @@ fn copy(archive: &Archive) -> Archive {
 fn damaged(place: Place, damage: Damage, bytes: &[u8], other: Option<Vec<u8>>) -> Option<Vec<u8>> {
     let len = bytes.len();
     let at = match place {
+        // In the first stanza of the age header, which then looks like one for another key.
+        Place::ObjectStart if damage == Damage::Flipped => 40,
         Place::ObjectStart => 0,
         Place::ObjectTail => len - 3,
         // The type of its first page ("The SQLite database file format", 1.6): the middle may be in a page that holds nothing.
