@@ -2,6 +2,7 @@
 
 use super::error::{Cause, ReadError};
 use crate::ledger::{Entry, SegmentRecord};
+use crate::model::name::NameError;
 use crate::model::{ObjectKey, Sha256};
 use crate::segment::{CheckedLayout, ObjectLayout};
 use std::sync::Arc;
@@ -13,9 +14,9 @@ pub struct ArchivedSegment {
     id: Arc<str>,
     key: ObjectKey,
     layout: CheckedLayout,
-    sha256: Sha256,
     /// For whom its object is encrypted, as the record says.
     recipients: Arc<[String]>,
+    sha256: Sha256,
     damage: Option<(u64, Arc<str>)>,
 }
 
@@ -64,8 +65,8 @@ impl ArchivedSegment {
             id,
             key: object.key.clone(),
             layout,
-            sha256: record.sha256,
             recipients: object.recipients.as_slice().into(),
+            sha256: record.sha256,
             damage: record
                 .damaged
                 .as_ref()
@@ -78,6 +79,16 @@ impl ArchivedSegment {
     pub fn raw(mut self) -> ArchivedSegment {
         self.damage = None;
         self
+    }
+
+    /// The same segment in a larger store, in which its stream is at `dir`.
+    ///
+    /// # Errors
+    /// When its object can have no key there.
+    pub fn below(mut self, dir: &ObjectKey) -> Result<ArchivedSegment, NameError> {
+        self.key = self.key.below(dir)?;
+        self.id = self.key.as_str().into();
+        Ok(self)
     }
 
     /// The segment's name in the mount.
@@ -100,6 +111,11 @@ impl ArchivedSegment {
         &self.layout
     }
 
+    /// The public keys that its object was encrypted for, as the record names them.
+    pub fn recipients(&self) -> &[String] {
+        &self.recipients
+    }
+
     /// Length of the file in bytes.
     pub fn plain_size(&self) -> u64 {
         self.layout.recorded().plain_size
@@ -111,11 +127,6 @@ impl ArchivedSegment {
     }
 
     /// Whether it can be read in part only.
-    /// The public keys that its object was encrypted for, as the record names them.
-    pub fn recipients(&self) -> &[String] {
-        &self.recipients
-    }
-
     pub fn is_damaged(&self) -> bool {
         self.damage.is_some()
     }

@@ -58,9 +58,8 @@ impl Front {
     /// See [`View::lookup_waits`].
     pub fn lookup_waits(&self, parent: u64) -> bool {
         match self {
-            Front::One(view) => view.lookup_waits(parent),
-            Front::Many(forest) => forest.lookup_waits(parent),
-            Front::Union(union) => union.view().lookup_waits(parent),
+            Front::One(_) | Front::Union(_) => View::lookup_waits(parent),
+            Front::Many(_) => Forest::lookup_waits(parent),
         }
     }
 

@@ -4,7 +4,7 @@ use super::made::{Hidden, Made, MadeId};
 use super::part::Part;
 use super::tree::{Attr, BLOCK_BYTES, COOKIE_BASE, Listed, Node};
 use super::view::{Caching, Content, Errno, OpenedFile, View};
-use super::views::{Edge, Role, Shown, Views, part, role};
+use super::views::{Edge, MadeNumbers, Role, Shown, Views, part, role};
 use crate::binlog::{HeadProbe, probe_head};
 use crate::cache::ArchivedSegment;
 use crate::ledger::Entry;
@@ -12,7 +12,7 @@ use crate::locate::{Boundary, LocateError, Target};
 use crate::model::{Micros, Seq, Timeline};
 use bytes::Bytes;
 use std::ffi::OsStr;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// First bytes of a file read for its head; most heads are shorter.
 const HEAD_GUESS_BYTES: u64 = 4096;
@@ -20,8 +20,14 @@ const HEAD_GUESS_BYTES: u64 = 4096;
 const HEAD_MAX_BYTES: u64 = 64 << 20;
 
 impl View {
-    /// Whether looking up a name in this directory may have to ask the store.
-    pub fn lookup_waits(&self, parent: u64) -> bool {
+    /// The same with numbers for what is made on demand that go on from those of an earlier view: the kernel may still use them.
+    pub(super) fn numbering(mut self, numbers: MadeNumbers) -> View {
+        self.views = Mutex::new(Views::numbered(numbers));
+        self
+    }
+
+    /// Whether looking up a name in this directory, of whatever view, may have to ask the store.
+    pub fn lookup_waits(parent: u64) -> bool {
         matches!(
             Node::of_ino(parent),
             Some(Node::Made(Made::Hidden(..) | Made::Directory(_)))

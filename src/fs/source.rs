@@ -3,7 +3,7 @@
 use super::history::History;
 use crate::index::Index;
 use crate::ledger::Entry;
-use crate::model::Seq;
+use crate::model::{ObjectKey, Seq};
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -38,6 +38,11 @@ pub trait HistorySource: Send + Sync + 'static {
 
     /// Where moments and transactions are looked up, if that is known: without it no part of the history is made on demand.
     fn index(&self) -> Option<Arc<Index>> {
+        None
+    }
+
+    /// Where the stream is in the store that its segments are read from; `None`: at the top.
+    fn dir(&self) -> Option<&ObjectKey> {
         None
     }
 

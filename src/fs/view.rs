@@ -90,9 +90,13 @@ impl View {
         ownership: Ownership,
     ) -> View {
         let root = history.newest().map_or_else(OnceLock::new, OnceLock::from);
-        let locator = source
-            .index()
-            .map(|index| Locator::new(index, Arc::clone(&reader)));
+        let locator = source.index().map(|index| {
+            let locator = Locator::new(index, Arc::clone(&reader));
+            match source.dir() {
+                Some(dir) => locator.below(dir.clone()),
+                None => locator,
+            }
+        });
         View {
             locator,
             views: Mutex::default(),

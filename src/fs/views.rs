@@ -9,6 +9,8 @@ use super::part::Part;
 use crate::model::{Micros, Seq, Timeline};
 use lru::LruCache;
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most directories remembered: a kilobyte each at most, and far more than anybody stands in at once.
 pub const VIEWS_MAX: usize = 4096;
@@ -37,6 +39,19 @@ pub enum Shown {
     Part(Timeline, Option<Edge>, Edge),
 }
 
+/// The numbers of the directories of a stream, given out one after the other. Clones give out the same ones.
+#[derive(Clone, Default)]
+pub struct MadeNumbers(Arc<AtomicU64>);
+
+impl MadeNumbers {
+    /// The next number; `None` when all are used up.
+    fn next(&self) -> Option<MadeId> {
+        // Relaxed: only that no two get the same one matters.
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        (before < ID_MAX).then_some(MadeId(before + 1))
+    }
+}
+
 struct Held {
     shown: Shown,
     /// How often the kernel was told of it, less how often it has forgotten it.
@@ -47,7 +62,7 @@ struct Held {
 pub struct Views {
     held: LruCache<MadeId, Held>,
     ids: HashMap<Shown, MadeId>,
-    last: u64,
+    numbers: MadeNumbers,
     max: usize,
 }
 
@@ -62,8 +77,16 @@ impl Views {
         Views {
             held: LruCache::unbounded(),
             ids: HashMap::new(),
-            last: 0,
+            numbers: MadeNumbers::default(),
             max,
+        }
+    }
+
+    /// A table whose directories get their numbers from `numbers`.
+    pub fn numbered(numbers: MadeNumbers) -> Views {
+        Views {
+            numbers,
+            ..Views::default()
         }
     }
 
@@ -75,11 +98,7 @@ impl Views {
             held.lookups += 1;
             return Some(*id);
         }
-        if self.last >= ID_MAX {
-            return None;
-        }
-        self.last += 1;
-        let id = MadeId(self.last);
+        let id = self.numbers.next()?;
         self.held.put(id, Held { shown, lookups: 1 });
         self.ids.insert(shown, id);
         while self.held.len() > self.max {
@@ -184,6 +203,19 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_goes_on_from_another_gives_no_number_of_its() {
+        let numbers = MadeNumbers::default();
+        let mut closed = Views::numbered(numbers.clone());
+        let one = closed.enter(up_to(1)).expect("a number");
+        let mut opened = Views::numbered(numbers);
+        let two = opened.enter(up_to(2)).expect("a number");
+        assert_ne!(one, two);
+        assert_eq!(opened.get(one), None);
+        // Who still asks the closed one takes none away either.
+        assert_ne!(closed.enter(up_to(3)).expect("a number"), two);
+    }
+
+    #[test]
     fn a_million_lookups_are_bounded_and_the_one_in_use_stays() {
         let mut views = Views::of(100);
         let used = views.enter(up_to(0)).expect("a number");
@@ -201,7 +233,7 @@ mod tests {
     #[test]
     fn numbers_end_before_they_meet_those_of_another_stream() {
         let mut views = Views {
-            last: ID_MAX - 1,
+            numbers: MadeNumbers(Arc::new(AtomicU64::new(ID_MAX - 1))),
             ..Views::default()
         };
         assert!(views.enter(up_to(1)).is_some());

@@ -6,7 +6,7 @@ use super::{Boundary, FilePosition, Located, Refusal, RefusalKind, Target};
 use crate::binlog::{EventHeader, SegmentIndex};
 use crate::cache::{ArchivedSegment, ReadError, SegmentReader};
 use crate::index::{EntryRow, Index, IndexError};
-use crate::model::{Gtid, Micros, MountName, Seq, Timeline};
+use crate::model::{Gtid, Micros, MountName, ObjectKey, Seq, Timeline};
 use std::sync::Arc;
 
 /// A file is created within the second that its format description names.
@@ -34,6 +34,8 @@ pub enum LocateError {
 pub struct Locator {
     index: Arc<Index>,
     pub(super) reader: Arc<SegmentReader>,
+    /// Where the stream is in the store that `reader` reads.
+    dir: Option<ObjectKey>,
 }
 
 /// A segment to look into.
@@ -49,7 +51,20 @@ pub(super) struct Place {
 impl Locator {
     /// A locator in the stream that `index` knows and `reader` reads.
     pub fn new(index: Arc<Index>, reader: Arc<SegmentReader>) -> Locator {
-        Locator { index, reader }
+        Locator {
+            index,
+            reader,
+            dir: None,
+        }
+    }
+
+    /// The same where `reader` reads a larger store, in which the stream is at `dir`.
+    #[must_use]
+    pub fn below(self, dir: ObjectKey) -> Locator {
+        Locator {
+            dir: Some(dir),
+            ..self
+        }
     }
 
     /// Finds `target` in `timeline`.
@@ -246,7 +261,11 @@ impl Locator {
             })
             .await?;
         let entry = entry.ok_or_else(|| LocateError::Internal(format!("no entry {seq}")))?;
-        let segment = ArchivedSegment::of_entry(&entry)?;
+        let mut segment = ArchivedSegment::of_entry(&entry)?;
+        if let Some(dir) = &self.dir {
+            let placed = segment.below(dir);
+            segment = placed.map_err(|error| LocateError::Internal(error.to_string()))?;
+        }
         let fenced = fence
             .filter(|fence| fence.mount_name.as_ref() == Some(&entry.mount_name))
             .and_then(|fence| fence.position);

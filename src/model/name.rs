@@ -265,6 +265,16 @@ impl ObjectKey {
     }
 }
 
+impl ObjectKey {
+    /// What the key is in a larger store, in which its stream is at `dir`.
+    ///
+    /// # Errors
+    /// When that is too long for a key.
+    pub fn below(&self, dir: &ObjectKey) -> Result<ObjectKey, NameError> {
+        format!("{dir}/{self}").parse()
+    }
+}
+
 impl FromStr for ObjectKey {
     type Err = NameError;
 

@@ -220,10 +220,14 @@ impl Archive {
 
     /// Mounts the stream with more options.
     pub fn mount_with(&self, options: &[&str]) -> Mounted {
-        let dir = self.path("mnt");
-        let url = self.url();
+        self.mount_at(&self.url(), self.path("mnt"), options)
+    }
+
+    /// Mounts what is at `url` on `dir`, which is made if it is not there.
+    pub fn mount_at(&self, url: &str, dir: PathBuf, options: &[&str]) -> Mounted {
+        fs::create_dir_all(&dir).expect("the temporary directory is writable");
         let mount = dir.to_str().expect("a temporary path is text");
-        let arguments: Vec<&str> = ["mount", &url, mount]
+        let arguments: Vec<&str> = ["mount", url, mount]
             .into_iter()
             .chain(options.iter().copied())
             .collect();

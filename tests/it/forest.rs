@@ -1,5 +1,7 @@
 //! Several streams in one mount, through the kernel.
 
+mod hidden;
+
 use crate::archive::Archive;
 use crate::fixture::{self, Segment, content};
 use crate::synthetic::SyntheticServer;

@@ -3,7 +3,7 @@
 use super::dirs::{Child, Place, ROOT, StreamNo};
 use super::{Forest, lock};
 use crate::fs::tree::{Attr, Listed, Node};
-use crate::fs::view::{Errno, OpenedFile};
+use crate::fs::view::{Errno, OpenedFile, View};
 use crate::fs::xattr::{self, Answer};
 use crate::model::Micros;
 use bytes::Bytes;
@@ -30,12 +30,9 @@ impl Forest {
     }
 
     /// Whether looking up a name in this directory may have to ask the store for more than its stream.
-    pub fn lookup_waits(&self, parent: u64) -> bool {
+    pub fn lookup_waits(parent: u64) -> bool {
         match Place::of(parent) {
-            Place::Stream(stream, inner) => self
-                .slot(stream)
-                .peek()
-                .is_some_and(|view| view.lookup_waits(inner)),
+            Place::Stream(_, inner) => View::lookup_waits(inner),
             Place::Dir(_) => false,
         }
     }
@@ -47,8 +44,12 @@ impl Forest {
     pub async fn lookup_made(self: Arc<Self>, parent: u64, name: &OsStr) -> Result<Attr, Errno> {
         match Place::of(parent) {
             Place::Stream(stream, inner) => {
-                let view = self.view(stream)?;
-                outside(stream, view.lookup_made(inner, name).await?)
+                self.opened_view(stream).await?;
+                // What is made now must not be closed and forgotten at once.
+                let slot = self.slot(stream);
+                let made = slot.pin(self.now())?.lookup_made(inner, name).await;
+                slot.unpin();
+                outside(stream, made?)
             }
             Place::Dir(_) => Err(libc::ENOENT),
         }

@@ -25,6 +25,7 @@ use super::source::SourceError;
 use super::tree::{Node, Ownership};
 use super::unloaded::{Question, Unloaded};
 use super::view::{Errno, View};
+use super::views::MadeNumbers;
 use crate::cache::SegmentReader;
 use crate::model::{ObjectKey, Timeline};
 use dirs::{Child, DirIno, Dirs, Place, ROOT, StreamNo};
@@ -52,6 +53,8 @@ pub struct Forest {
     slots: Mutex<HashMap<StreamNo, Arc<Slot>>>,
     /// The timeline in the root of each stream that was open: it stays, as in a stream that is mounted alone.
     roots: Mutex<HashMap<StreamNo, Timeline>>,
+    /// The numbers given to what was made on demand in each stream that was open: they are not used again.
+    made: Mutex<HashMap<StreamNo, MadeNumbers>>,
     /// Counts uses, so that the longest unused stream is known.
     clock: AtomicU64,
     closed: AtomicBool,
@@ -79,6 +82,7 @@ impl Forest {
             listing: tokio::sync::Mutex::default(),
             slots: Mutex::default(),
             roots: Mutex::default(),
+            made: Mutex::default(),
             clock: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         })
@@ -262,7 +266,8 @@ impl Forest {
         if let Some(root) = lock(&self.roots).get(&stream) {
             view = view.showing(*root);
         }
-        let view = Arc::new(view);
+        let numbers = lock(&self.made).entry(stream).or_default().clone();
+        let view = Arc::new(view.numbering(numbers));
         if self.closed.load(Ordering::Relaxed) {
             view.close();
         }

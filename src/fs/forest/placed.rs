@@ -3,6 +3,7 @@
 use crate::cache::opening::TailCache;
 use crate::fs::history::History;
 use crate::fs::source::{HistorySource, Refreshed, SourceError};
+use crate::index::Index;
 use crate::ledger::Entry;
 use crate::model::{ObjectKey, Seq};
 use async_trait::async_trait;
@@ -33,13 +34,18 @@ impl<S: HistorySource> HistorySource for PlacedSource<S> {
         self.inner.extend(history)
     }
 
-    // No `index`: it names objects by the keys of their stream, and what is made on demand would ask the whole store for them.
+    fn index(&self) -> Option<Arc<Index>> {
+        self.inner.index()
+    }
+
+    fn dir(&self) -> Option<&ObjectKey> {
+        Some(&self.path)
+    }
 
     fn entry(&self, seq: Seq) -> Result<Option<Entry>, SourceError> {
         let mut entry = self.inner.entry(seq)?;
         if let Some(segment) = entry.as_mut().and_then(|entry| entry.segment.as_mut()) {
-            let key = &mut segment.object.key;
-            *key = format!("{}/{key}", self.path).parse()?;
+            segment.object.key = segment.object.key.below(&self.path)?;
         }
         Ok(entry)
     }
