@@ -9,7 +9,7 @@ use super::index_builder::IndexBuilder;
 use super::payload::PayloadReader;
 use super::query;
 use super::scanner::Sink;
-use super::summary::{ChecksumAlgorithm, Damage, Ending, Flavour, Summary, Transaction};
+use super::summary::{ChecksumAlgorithm, Damage, Ending, Flavour, Summary, Told, Transaction};
 use super::times::Times;
 use super::{Refusal, gtid_event, gtid_list, kind};
 use crate::model::digest::Hasher;
@@ -133,6 +133,17 @@ impl<S: Sink> Facts<S> {
             index: self.index.finish(),
         };
         (summary, self.sink)
+    }
+
+    /// What a summary would say of the transactions if the file ended here.
+    pub(super) fn told(&self) -> Told {
+        let header = self.description_header;
+        let created = header.map(|header| Micros::from_seconds(header.timestamp));
+        Told {
+            previous_gtids: self.previous_gtids.clone(),
+            gtids: self.gtids.clone().finish(),
+            first_time: self.first_time.or(created),
+        }
     }
 
     pub(super) fn crc(&self) -> bool {

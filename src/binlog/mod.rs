@@ -54,6 +54,6 @@ pub use query::SQL_MAX_BYTES;
 pub use refusal::Refusal;
 pub use scanner::{Scanner, Sink, scan_reader};
 pub use summary::{
-    ChecksumAlgorithm, Damage, DdlStatement, Ending, Flavour, Point, SegmentIndex, Summary,
+    ChecksumAlgorithm, Damage, DdlStatement, Ending, Flavour, Point, SegmentIndex, Summary, Told,
     Transaction,
 };

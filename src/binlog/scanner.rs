@@ -6,7 +6,7 @@ use super::facts::{Facts, Stop};
 use super::framer::{Fault, Framer};
 use super::header::EventRef;
 use super::refusal::{MAGIC, check_magic};
-use super::summary::{Damage, Summary, Transaction};
+use super::summary::{Damage, Summary, Told, Transaction};
 use std::io::Read;
 
 /// Bytes read at a time by [`scan_reader`].
@@ -145,6 +145,11 @@ impl<S: Sink> Scanner<S> {
     /// Offset after the last whole transaction so far, or after the header events if there is none.
     pub fn last_transaction_end(&self) -> u64 {
         self.facts.last_transaction_end
+    }
+
+    /// What the events so far tell of the transactions.
+    pub fn told(&self) -> Told {
+        self.facts.told()
     }
 
     /// Who was told.

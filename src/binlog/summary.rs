@@ -126,6 +126,17 @@ pub struct SegmentIndex {
     pub tables_incomplete: bool,
 }
 
+/// What the events up to somewhere tell of a file that may go on. The fields are those of [`Summary`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// PREVIOUS_GTIDS or GTID_LIST.
+    pub previous_gtids: Option<GtidSet>,
+    /// GTIDs of the whole transactions.
+    pub gtids: GtidSet,
+    /// Time of the first transaction's commit; while there is none, of the format description.
+    pub first_time: Option<Micros>,
+}
+
 /// All that one pass over a binlog file tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {

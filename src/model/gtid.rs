@@ -196,7 +196,7 @@ impl GtidSet {
 
 /// GTIDs in any order, which become a [`GtidSet`]. Many that come out of order cost far less here than by
 /// [`GtidSet::insert`], which keeps the set in order all the time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct GtidSetBuilder(BTreeMap<GtidSource, IntervalsBuilder>);
 
 impl GtidSetBuilder {

@@ -118,7 +118,7 @@ fn settle(runs: &mut Vec<(u64, u64)>) {
 ///
 /// [`Intervals::insert`] moves all that lies behind its place: a list that descends would cost the square of its length.
 /// Here runs are put at the end, and settled only when there are twice as many as were left the last time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct IntervalsBuilder {
     runs: Vec<(u64, u64)>,
     /// How many of `runs`, at the front, are sorted, disjoint and not adjacent.

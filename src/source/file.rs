@@ -23,6 +23,13 @@ pub struct Fingerprint {
     modified: (i64, i64),
 }
 
+impl Fingerprint {
+    /// The device and the inode.
+    pub(super) fn place(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+}
+
 /// An open binlog file. A PURGE that removes its name does not take it away.
 #[derive(Debug)]
 pub struct SourceFile {

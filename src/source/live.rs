@@ -1,7 +1,8 @@
 //! A file that the server may still write: how far it is whole.
 
-use super::SourceError;
-use crate::binlog::{Damage, Scanner};
+use super::{SourceError, SourceFile};
+use crate::binlog::{Damage, Scanner, Told};
+use crate::model::Micros;
 use std::fs::File;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,12 @@ impl FileId {
         let meta = std::fs::metadata(path).map_err(|e| SourceError::io("stat", path, e))?;
         Ok(FileId::from(&meta))
     }
+
+    /// Which file `file` is.
+    pub fn of_open(file: &SourceFile) -> FileId {
+        let (device, inode) = file.fingerprint().place();
+        FileId { device, inode }
+    }
 }
 
 impl From<&std::fs::Metadata> for FileId {
@@ -45,6 +52,10 @@ pub struct Closed {
     pub size: u64,
     /// What is wrong with it.
     pub damage: Option<Damage>,
+    /// What its events tell.
+    pub told: Told,
+    /// Time of its last event.
+    pub last_time: Option<Micros>,
 }
 
 /// An open file that may grow, scanned as it does. Every event up to [`LiveFile::whole_end`] has passed the scanner's checks.
@@ -70,6 +81,13 @@ impl Scan {
         Scan::Going {
             scanner: Box::new(Scanner::new(())),
             read: 0,
+        }
+    }
+
+    fn told(&self) -> Told {
+        match self {
+            Scan::Going { scanner, .. } => scanner.told(),
+            Scan::Ended(closed) => closed.told.clone(),
         }
     }
 }
@@ -120,6 +138,11 @@ impl LiveFile {
         Ok(self.whole_end())
     }
 
+    /// What the events tell that were scanned: of no transaction behind [`LiveFile::whole_end`]. Waits for a scan that goes on.
+    pub fn told(&self) -> Told {
+        self.lock().told()
+    }
+
     /// Scans the rest of a file that the server has closed. Blocks.
     ///
     /// # Errors
@@ -137,6 +160,12 @@ impl LiveFile {
         let closed = Closed {
             size: summary.size,
             damage: summary.damage,
+            told: Told {
+                previous_gtids: summary.previous_gtids,
+                gtids: summary.gtids,
+                first_time: summary.first_time,
+            },
+            last_time: summary.last_time,
         };
         *scan = Scan::Ended(closed.clone());
         Ok(closed)

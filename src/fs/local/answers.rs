@@ -7,7 +7,6 @@ use crate::fs::history::{History, TimelineEntries};
 use crate::fs::refresh::blocking;
 use crate::fs::tree::{Attr, BLOCK_BYTES, COOKIE_BASE, Listed, Node};
 use crate::fs::view::{Caching, Errno, OpenedFile};
-use crate::fs::xattr::{self, Answer};
 use crate::model::Seq;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -38,7 +37,7 @@ impl Union {
     }
 
     /// The local file called `name`, if it is not archived yet.
-    fn local(&self, name: &str) -> Option<Arc<LocalFile>> {
+    pub(super) fn local(&self, name: &str) -> Option<Arc<LocalFile>> {
         let (state, history) = (self.state(), self.view.history());
         let last = self.last_archived(&history);
         let file = state.file(name)?;
@@ -261,67 +260,9 @@ impl Union {
         }
     }
 
-    /// getxattr(2).
-    ///
-    /// # Errors
-    /// As of a view.
-    pub async fn xattr(
-        self: Arc<Self>,
-        ino: u64,
-        name: &OsStr,
-        size: u32,
-    ) -> Result<Answer, Errno> {
-        match self.xattr_of(ino)? {
-            Whose::View(ino) => Arc::clone(&self.view).xattr(ino, name, size).await,
-            Whose::Local(file) => Ok(match name.to_str() {
-                Some(name) => xattr::get_known(&attributes(&file), name, size),
-                None => Answer::Absent,
-            }),
-        }
-    }
-
-    /// listxattr(2).
-    ///
-    /// # Errors
-    /// As of a view.
-    pub async fn xattrs(self: Arc<Self>, ino: u64, size: u32) -> Result<Answer, Errno> {
-        match self.xattr_of(ino)? {
-            Whose::View(ino) => Arc::clone(&self.view).xattrs(ino, size).await,
-            Whose::Local(file) => Ok(xattr::list_known(&attributes(&file), size)),
-        }
-    }
-
-    fn xattr_of(&self, ino: u64) -> Result<Whose, Errno> {
-        if !is_local(ino) {
-            return Ok(Whose::View(ino));
-        }
-        let name = lock(&self.numbers).name_of_ino(ino).ok_or(libc::ESTALE)?;
-        Ok(match self.local(&name) {
-            Some(file) => Whose::Local(file),
-            None => Whose::View(self.view.lookup(Node::Root.ino(), OsStr::new(&*name))?.ino),
-        })
-    }
-
     /// Fails all reads that are on their way, and all to come, with EIO.
     pub fn close(&self) {
         self.handles.closed.store(true, Ordering::Relaxed);
         self.view.close();
     }
-}
-
-/// Who knows the extended attributes of an inode.
-enum Whose {
-    /// The view, under this number.
-    View(u64),
-    /// Its file.
-    Local(Arc<LocalFile>),
-}
-
-fn attributes(file: &LocalFile) -> Vec<(&'static str, String)> {
-    let state = match (file.is_missing(), file.is_active()) {
-        (true, _) => "missing",
-        (false, true) => "active",
-        (false, false) => "closed",
-    };
-    vec![("file", file.file.to_string()), ("state", state.to_owned())]
 }

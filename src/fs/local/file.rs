@@ -1,6 +1,7 @@
 //! One of the server's files, as the mount shows it.
 
-use crate::model::{FileName, Micros, MountName};
+use crate::binlog::Told;
+use crate::model::{FileName, GtidSet, Micros, MountName};
 use crate::source::live::{Closed, FileId, LiveFile};
 use crate::source::{SourceError, SourceFile};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ enum Content {
     /// The server has it no more, and it is not archived.
     Missing,
     /// On the server's disk.
-    There(ServerFile),
+    There(Box<ServerFile>),
 }
 
 struct ServerFile {
@@ -31,6 +32,32 @@ struct ServerFile {
     size: OnceLock<u64>,
     /// What scanning all of it found, once it is closed and was scanned.
     closed: OnceLock<Closed>,
+    /// What its head says was executed before it, once somebody asked, of a file that was not scanned.
+    previous: OnceLock<Option<GtidSet>>,
+}
+
+/// What is known of the transactions in a file.
+#[derive(Default)]
+pub(super) struct Known {
+    /// PREVIOUS_GTIDS, or MariaDB's GTID_LIST.
+    pub(super) previous_gtids: Option<GtidSet>,
+    /// GTIDs of its whole transactions: of the active file, of those that it shows.
+    pub(super) gtids: Option<GtidSet>,
+    /// Time of the first transaction's commit; while there is none, of the file's beginning.
+    pub(super) first_time: Option<Micros>,
+    /// Time of the last event, once it is closed.
+    pub(super) last_time: Option<Micros>,
+}
+
+impl Known {
+    fn scanned(told: Told, last_time: Option<Micros>) -> Known {
+        Known {
+            previous_gtids: told.previous_gtids,
+            gtids: Some(told.gtids),
+            first_time: told.first_time,
+            last_time,
+        }
+    }
 }
 
 /// What a file looks like from outside.
@@ -53,6 +80,21 @@ pub(super) enum Opening {
     Opened(OpenLocal),
     /// The server has it no more; it may be archived by now.
     Gone,
+}
+
+impl ServerFile {
+    fn previous_gtids(&self) -> Result<Option<GtidSet>, SourceError> {
+        if let Some(known) = self.previous.get() {
+            return Ok(known.clone());
+        }
+        let file = SourceFile::open(&self.path)?;
+        if FileId::of_open(&file) != self.id {
+            // Another has its name by now.
+            return Ok(None);
+        }
+        let previous = file.head()?.previous_gtids;
+        Ok(self.previous.get_or_init(|| previous).clone())
+    }
 }
 
 impl LocalFile {
@@ -85,6 +127,7 @@ impl LocalFile {
                 active: Mutex::default(),
                 size: OnceLock::from(size),
                 closed: OnceLock::new(),
+                previous: OnceLock::new(),
             }
         } else {
             let live = LiveFile::open(path)?;
@@ -95,12 +138,13 @@ impl LocalFile {
                 active: Mutex::new(Some(Arc::new(live))),
                 size: OnceLock::new(),
                 closed: OnceLock::new(),
+                previous: OnceLock::new(),
             }
         };
         Ok(LocalFile {
             name,
             file,
-            content: Content::There(server_file),
+            content: Content::There(Box::new(server_file)),
         })
     }
 
@@ -178,6 +222,25 @@ impl LocalFile {
         Look {
             size: self.size(),
             mtime: mtime.unwrap_or(Micros(0)),
+        }
+    }
+
+    /// What is known of its transactions without reading more than its head: all of it if it was scanned, as the active file
+    /// always is. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn known(&self) -> Result<Known, SourceError> {
+        let Content::There(there) = &self.content else {
+            return Ok(Known::default());
+        };
+        match (self.active(), there.closed.get()) {
+            (Some(live), _) => Ok(Known::scanned(live.told(), None)),
+            (None, Some(closed)) => Ok(Known::scanned(closed.told.clone(), closed.last_time)),
+            (None, None) => Ok(Known {
+                previous_gtids: there.previous_gtids()?,
+                ..Known::default()
+            }),
         }
     }
 

@@ -20,6 +20,7 @@
 //! later, after a RESET, what was shown stays, and what is gone of it gives EIO.
 
 mod answers;
+mod attributes;
 mod file;
 mod names;
 mod place;

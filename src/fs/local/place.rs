@@ -4,12 +4,13 @@ use super::file::LocalFile;
 use super::names::{self, Archived, FileHead, LastSegment, Listed, Named, Shown};
 use crate::fs::history::History;
 use crate::fs::source::{HistorySource, SourceError};
-use crate::model::{Basename, FileName, Seq, Timeline};
+use crate::model::{Basename, FileName, Incarnation, Seq, Timeline};
 use crate::source::{Listing, Source, SourceFile};
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// How far back a segment is looked for behind holes.
 const LOOK_BACK: u64 = 1000;
@@ -27,8 +28,32 @@ pub(super) struct State {
     pub(super) stamp: Option<Stamp>,
     /// The files, ascending by name.
     pub(super) files: Vec<Arc<LocalFile>>,
+    /// Whose they are, and what they continue.
+    pub(super) origin: Origin,
     /// The newest file listed.
     shown: Option<Shown>,
+}
+
+/// Whose local files are, and what they continue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    /// Their server, where known.
+    pub(super) server_uuid: Option<Uuid>,
+    /// The timeline.
+    pub(super) timeline: Timeline,
+    /// The incarnation.
+    pub(super) incarnation: Incarnation,
+}
+
+impl Default for Origin {
+    /// Where nothing is archived yet.
+    fn default() -> Origin {
+        Origin {
+            server_uuid: None,
+            timeline: Timeline(1),
+            incarnation: Incarnation(1),
+        }
+    }
 }
 
 impl State {
@@ -153,6 +178,13 @@ pub(super) fn place(
         files: &files,
         server_uuid: listing.server_uuid,
     };
+    let begun = Origin::default();
+    let last = archived.last.as_ref();
+    let origin = Origin {
+        server_uuid: listing.server_uuid,
+        timeline: root.unwrap_or(begun.timeline),
+        incarnation: last.map_or(begun.incarnation, |last| last.incarnation),
+    };
     let head_of = |at: usize| head_of(server, &listing, at);
     let named = names::after(&archived, before.shown.as_ref(), &listed, head_of)?;
     let mut placed = Vec::with_capacity(named.len());
@@ -178,6 +210,7 @@ pub(super) fn place(
         history,
         stamp,
         files: placed,
+        origin,
         shown: shown.or_else(|| before.shown.clone()),
     })
 }
