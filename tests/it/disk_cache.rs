@@ -3,6 +3,8 @@
 mod commands;
 mod damage;
 mod disks;
+mod failing_disk;
+mod faults;
 mod mounted;
 mod sharing;
 mod status;

@@ -1,0 +1,163 @@
+//! A device that fails, under the disk cache of a mount: every read is right, from the store where the device does not answer.
+
+use super::failing_disk::{Failing, FailingDisk};
+use super::mounted::Mounted;
+use super::{AMPLE, Host, cache_in, files};
+use crate::archive::Archive;
+use crate::synthetic::SyntheticServer;
+use crate::tools::eventually;
+use std::fs;
+use std::path::Path;
+
+/// Two segments of six frames of 64 KiB.
+const FRAMES: u64 = 12;
+const ROUNDS: u64 = 3;
+
+/// A device, and what a cache on it comes to that is read through a mount: its counts, and what the store was asked.
+async fn read_through(host: &Host, filled: bool, failing: Failing) -> (serde_json::Value, u64) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let device = FailingDisk::mount(dir.path());
+    if filled {
+        let disk = cache_in(dir.path(), AMPLE);
+        host.read_all(&host.reader(&disk)).await;
+        let kept = || files(dir.path()).len() as u64 == FRAMES;
+        super::eventually("all is kept", kept).await;
+    }
+    device.fail(failing);
+    let disk = cache_in(dir.path(), AMPLE);
+    let mounted = Mounted::new(host, host.reader(&disk)).await;
+    host.store.reset();
+    for _ in 0..ROUNDS {
+        for (number, truth) in (1..).zip(&host.truth) {
+            let got = mounted.read(number);
+            let got = got.unwrap_or_else(|e| panic!("{failing:?}, filled: {filled}: {e}"));
+            assert!(got == *truth, "{failing:?}, filled: {filled}: wrong bytes");
+        }
+    }
+    let given_up = || {
+        let counts = disk.figures().counts;
+        counts.kept + counts.skipped >= counts.misses
+    };
+    super::eventually("what was fetched is written, or given up", given_up).await;
+    let gets = host.gets();
+    let cache = mounted.status()["disk_cache"].clone();
+    device.fail(Failing::Nothing);
+    assert!(mounted.read(1).expect("reads") == host.truth[0]);
+    mounted.handle.unmount().await.expect("unmounts");
+    (cache, gets)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_fails_under_the_disk_cache_fails_no_read_of_the_mount() {
+    let host = Host::with_frames(true, 2, 6, 64 << 10).await;
+    let all = ROUNDS * FRAMES;
+    // Bad sectors: a frame that cannot be read is a fault, fetched, and kept again in vain.
+    let (cache, gets) = read_through(&host, true, Failing::Reads(libc::EIO)).await;
+    assert_eq!(
+        (&cache["hits"], &cache["misses"]),
+        (&0.into(), &all.into()),
+        "{cache}"
+    );
+    assert!(cache["faults"].as_u64() >= Some(FRAMES), "{cache}");
+    assert!(
+        gets >= ROUNDS && cache["not_keeping"].is_null(),
+        "{gets} gets, {cache}"
+    );
+
+    for (errno, text) in [
+        (libc::EIO, "Input/output error"),
+        (libc::ENOSPC, "No space left"),
+        (libc::EROFS, "Read-only file system"),
+    ] {
+        // What is there is of use although nothing can be written.
+        let (cache, gets) = read_through(&host, true, Failing::Writes(errno)).await;
+        assert_eq!((&cache["hits"], gets), (&all.into(), 0), "{text}: {cache}");
+        let (cache, gets) = read_through(&host, false, Failing::Writes(errno)).await;
+        assert!(gets >= ROUNDS, "{text}: {gets}");
+        assert_eq!(cache["misses"], all, "{text}: {cache}");
+        assert_eq!(
+            (&cache["kept"], &cache["skipped"]),
+            (&0.into(), &all.into()),
+            "{text}: {cache}"
+        );
+        let why = cache["not_keeping"].as_str().expect("told");
+        assert!(why.contains(text), "{why}");
+    }
+
+    // The device is gone: nothing of it can even be looked at.
+    for filled in [false, true] {
+        let (cache, gets) = read_through(&host, filled, Failing::All(libc::EIO)).await;
+        assert!(gets >= ROUNDS, "{gets}");
+        assert_eq!(
+            (&cache["hits"], &cache["misses"]),
+            (&0.into(), &all.into()),
+            "{cache}"
+        );
+        let why = cache["not_keeping"].as_str().expect("told");
+        assert!(why.contains("Input/output error"), "{why}");
+    }
+}
+
+/// Lines of a log that say so.
+fn lines<'l>(log: &'l str, what: &str) -> Vec<&'l str> {
+    log.lines().filter(|line| line.contains(what)).collect()
+}
+
+#[test]
+fn a_device_that_fails_under_the_disk_cache_is_logged_once_and_counted() {
+    let archive = Archive::encrypted();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    for _ in 0..2 {
+        server.rotate(6, 1 << 20);
+    }
+    archive.archive(server.dir());
+    let frames = archive.path("cache").join("frames");
+    fs::create_dir_all(&frames).expect("writable");
+    let device = FailingDisk::mount(&frames);
+    // A mount each: none has anything in memory or in the kernel.
+    let read = |failing: Failing, log: &Path| {
+        device.fail(failing);
+        let log_file = log.to_str().expect("text");
+        let mounted = archive.mount_with(&["--log-file", log_file]);
+        for path in server.closed() {
+            let shown = mounted.dir().join(path.file_name().expect("a name"));
+            let right = fs::read(&shown).expect("reads") == fs::read(&path).expect("reads");
+            assert!(right, "{failing:?}: {}", shown.display());
+        }
+        let status = || {
+            let text = fs::read(mounted.dir().join(".status.json")).expect("reads");
+            let status: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+            status["disk_cache"].clone()
+        };
+        eventually("all frames are kept, or not", || {
+            let cache = status();
+            let count = |name: &str| cache[name].as_u64().expect("a number");
+            count("kept") + count("skipped") >= count("misses")
+        });
+        let process = mounted.process();
+        let cache = status();
+        drop(mounted);
+        eventually("its process has ended", || {
+            rustix::process::test_kill_process(process).is_err()
+        });
+        (cache, fs::read_to_string(log).unwrap_or_default())
+    };
+
+    let (full, said) = read(Failing::Writes(libc::ENOSPC), &archive.path("full.log"));
+    assert!(full["skipped"].as_u64() > Some(10), "{full}");
+    let told = lines(&said, "no frames are kept in the disk cache");
+    assert_eq!(told.len(), 1, "{said}");
+    assert!(told[0].contains("No space left"), "{said}");
+
+    let (filled, said) = read(Failing::Nothing, &archive.path("filled.log"));
+    assert!(filled["kept"].as_u64() > Some(10), "{filled}");
+    assert_eq!(said, "");
+
+    let (bad, said) = read(Failing::Reads(libc::EIO), &archive.path("bad.log"));
+    assert!(bad["faults"].as_u64() > Some(10), "{bad}");
+    let told = lines(&said, "a frame on disk is not used");
+    assert_eq!(told.len(), 1, "{said}");
+    assert!(told[0].contains("Input/output error"), "{said}");
+    assert!(told[0].contains(frames.to_str().expect("text")), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
