@@ -17,6 +17,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// An error with its causes, each said once: many of ours repeat theirs, with the next step after it.
+pub fn message(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    text
+}
+
 /// Starts logging to stderr. `verbosity` counts `-v`: warnings, then information, then debugging. `BINLOGFS_LOG` overrides it.
 pub fn start(format: LogFormat, verbosity: u8) {
     // A journal or a file would keep the escape sequences.

@@ -9,6 +9,7 @@ use super::survey::fresh;
 use crate::model::Micros;
 use crate::source::SourceError;
 use crate::sync::Outcome;
+use crate::telemetry;
 use anyhow::Result;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,9 +25,7 @@ impl Tending {
                 let absent = error
                     .downcast_ref::<SourceError>()
                     .is_some_and(SourceError::is_absence);
-                let text = format!("{error:#}");
-                tracing::error!(stream = self.agent.name, error = text, "the run failed");
-                self.health.last_error = Some(text);
+                self.health.last_error = Some(telemetry::message(&error));
                 self.health.failed_in_a_row = self.health.failed_in_a_row.saturating_add(1);
                 self.health.totals.runs += 1;
                 self.health.totals.failed_runs += 1;

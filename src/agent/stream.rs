@@ -174,7 +174,7 @@ impl Tending {
     /// One cycle, or `None` if it was stopped meanwhile: files in flight get a moment to end.
     async fn cycle_until(&mut self, stop: &mut watch::Receiver<bool>) -> Option<Next> {
         let flag = Arc::clone(&self.agent.settings.stop);
-        let mut cycle = std::pin::pin!(self.cycle());
+        let mut cycle = std::pin::pin!(self.cycle_logged());
         tokio::select! {
             next = &mut cycle => return Some(next),
             _ = stop.changed() => flag.store(true, Ordering::Relaxed),
@@ -184,7 +184,19 @@ impl Tending {
         None
     }
 
-    /// Looks, archives if it is time to, and tells how it went.
+    /// One cycle, and in the log why it failed, if it did.
+    async fn cycle_logged(&mut self) -> Next {
+        let failed_before = self.health.totals.failed_runs;
+        let next = self.cycle().await;
+        if let Some(error) = &self.health.last_error
+            && self.health.totals.failed_runs > failed_before
+        {
+            tracing::error!(stream = self.agent.name, error, "the run failed");
+        }
+        next
+    }
+
+    /// Looks, archives if it is time to, and raises and clears alarms. How it went is in the health, for the caller to tell.
     pub async fn cycle(&mut self) -> Next {
         let begun_at = self.now();
         let looked = self.look().await;

@@ -13,6 +13,7 @@ use crate::sync::archive::INDEX_NAME;
 use crate::sync::dead_letter::{self, Patience};
 use crate::sync::journal::Journal;
 use crate::sync::{Batch, read_batch_with};
+use crate::telemetry;
 use anyhow::{Context as _, Result};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ impl Tending {
                 // The run meets the same, and is told of.
                 tracing::debug!(
                     stream = self.agent.name,
-                    error = format!("{error:#}"),
+                    error = telemetry::message(&error),
                     "a look failed"
                 );
             }

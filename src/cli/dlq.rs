@@ -11,6 +11,7 @@ use crate::sync::fill::{Retried, retry};
 use crate::sync::journal::{JOURNAL_NAME, Journal, Uninterrupted};
 use crate::sync::place::Consent;
 use crate::sync::read_batch_with;
+use crate::telemetry;
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -188,7 +189,7 @@ async fn retry_all(global: &Global, args: &RetryArgs) -> Result<Exit> {
             }
             Err(error) => {
                 exit = Exit::Failed;
-                format!("still fails: {}", output::message(&error))
+                format!("still fails: {}", telemetry::message(&error))
             }
         };
         output::print(&format!("{}  {said}\n", letter.file))?;

@@ -6,6 +6,7 @@ use crate::doctor::{self, Check, Level};
 use crate::ledger::Entry;
 use crate::model::{Micros, ObjectKey, StoreUrl};
 use crate::store::{self, SharedStore};
+use crate::telemetry;
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -89,7 +90,7 @@ async fn stream(global: &Global, url: &StoreUrl, sections: &mut Vec<Section>) {
         Err(error) => section.checks.push(Check {
             name: "open",
             level: Level::Failure,
-            found: output::message(&error),
+            found: telemetry::message(&error),
             advice: String::new(),
         }),
     }
@@ -111,7 +112,7 @@ async fn open(global: &Global, url: &StoreUrl, checks: &mut Vec<Check>) -> Resul
             checks.push(Check {
                 name: "key",
                 level: Level::Failure,
-                found: output::message(&error),
+                found: telemetry::message(&error),
                 advice: "give the private key that 'binlogfs keygen' made".to_owned(),
             });
             return Ok(());

@@ -1,6 +1,7 @@
 //! How results look: JSON documents, tables, sizes, times, progress bars, errors.
 
 use crate::model::Micros;
+use crate::telemetry;
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -95,23 +96,15 @@ pub fn short(text: &str, max_chars: usize) -> String {
         .collect()
 }
 
-/// An error with its causes, each said once: many of ours repeat theirs, with the next step after it.
-pub fn message(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text += &format!(": {cause}");
-        }
-    }
-    text
-}
-
 /// An error with its causes as one line, in the form the caller asked for.
 pub fn error_line(error: &anyhow::Error, json: bool) -> String {
     match json {
         // Results are on stdout and this is none: it goes where errors go, in the same form.
-        true => format!("{}\n", serde_json::json!({ "error": message(error) })),
-        false => format!("binlogfs: {}\n", message(error)),
+        true => format!(
+            "{}\n",
+            serde_json::json!({ "error": telemetry::message(error) })
+        ),
+        false => format!("binlogfs: {}\n", telemetry::message(error)),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::ledger::{Entry, SEGMENTS_PREFIX, SegmentRecord};
 use crate::model::{ObjectKey, Sha256, StoreUrl};
 use crate::store::{self, OpenMode};
 use crate::stream::Stream;
+use crate::telemetry;
 use anyhow::{Result, bail};
 use futures::StreamExt as _;
 use serde::Serialize;
@@ -183,8 +184,12 @@ async fn read_all(reader: &SegmentReader, entries: &[Entry], report: &mut Report
                 .findings
                 .push(format!("{}: {difference}", entry.mount_name)),
             // Errors of reading name the segment themselves.
-            Err(e) if e.is::<ReadError>() => report.findings.push(output::message(&e)),
-            Err(e) => report.findings.push(format!("{}: {e:#}", entry.mount_name)),
+            Err(e) if e.is::<ReadError>() => report.findings.push(telemetry::message(&e)),
+            Err(e) => {
+                report
+                    .findings
+                    .push(format!("{}: {}", entry.mount_name, telemetry::message(&e)))
+            }
         }
         report.segments_read += 1;
     }

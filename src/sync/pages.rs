@@ -10,6 +10,7 @@ use crate::ledger::page::{
     PAGE_RECORDS, PAGES_PREFIX, PageWriter, page_end, page_key, page_of_key,
 };
 use crate::model::{ObjectKey, Seq, Sha256};
+use crate::telemetry::message;
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,7 +30,8 @@ pub(super) async fn write_due(committer: &Committer, stop: &AtomicBool) {
     let outcome = outcome.unwrap_or_else(|_| bail!("it took longer than {TIME_MAX:?}"));
     if let Err(error) = outcome {
         tracing::warn!(
-            "a ledger page could not be written: {error:#}. Nothing is lost by that, only first mounts are slower; the next run tries again"
+            "a ledger page could not be written: {}. Nothing is lost by that, only first mounts are slower; the next run tries again",
+            message(&error)
         );
     }
 }

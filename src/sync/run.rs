@@ -11,6 +11,7 @@ use super::plan::{Plan, Seen};
 use crate::ledger::{LedgerState, SEGMENTS_PREFIX};
 use crate::model::{FileName, GtidSet, Incarnation, ObjectKey};
 use crate::source::{Listing, Source, SourceError, SourceFile};
+use crate::telemetry::message;
 use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
 use std::sync::Arc;
@@ -74,10 +75,9 @@ impl Run<'_> {
                     continue;
                 }
                 Ok(Upload::Done(uploaded)) if failed.is_some() || self.outcome.left > 0 => {
-                    committer
-                        .discard(&uploaded.key)
-                        .await
-                        .unwrap_or_else(|e| tracing::warn!("removed by the next run: {e:#}"));
+                    committer.discard(&uploaded.key).await.unwrap_or_else(|e| {
+                        tracing::warn!("removed by the next run: {}", message(&e))
+                    });
                     continue;
                 }
                 Ok(Upload::Done(uploaded)) => {
@@ -102,7 +102,10 @@ impl Run<'_> {
         }
         let Some(e) = failed else { return Ok(()) };
         if let Err(tidy) = committer.tidy_up().await {
-            tracing::warn!("objects of interrupted uploads are removed by the next run: {tidy:#}");
+            tracing::warn!(
+                "objects of interrupted uploads are removed by the next run: {}",
+                message(&tidy)
+            );
         }
         Err(e)
     }

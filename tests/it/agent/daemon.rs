@@ -200,6 +200,38 @@ fn an_agent_of_two_streams_archives_one_while_the_other_fails_and_says_which() {
 }
 
 #[test]
+fn a_run_for_a_timer_says_why_it_failed_once() {
+    let archive = Archive::plain();
+    let state = archive.path("state");
+    fs::create_dir_all(&state).expect("writable");
+    let config = archive.path("binlogfs.toml");
+    let (source, url) = (archive.path("nowhere"), archive.url());
+    let text = format!(
+        "[archive]\nallow_unencrypted = true\n[[stream]]\nname = \"orders\"\nsource = \"{}\"\nto = \"{url}\"\n\
+         state_dir = \"{}\"\n",
+        source.display(),
+        state.display(),
+    );
+    fs::write(&config, text).expect("writable");
+    let once = |more: &[&str]| {
+        let mut command = tools::binlogfs();
+        command.args(["archive", "--once", "--config"]).arg(&config);
+        let output = tools::output(command.args(more));
+        assert_eq!(output.status.code(), Some(1));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    for more in [&[][..], &["--json"]] {
+        let (result, log) = once(more);
+        let all = format!("{result}{log}");
+        for once in ["No such file", "cannot open", "check the path"] {
+            assert_eq!(all.matches(once).count(), 1, "{once}: {all}");
+        }
+        assert!(result.contains("cannot open"), "{all}");
+    }
+}
+
+#[test]
 fn status_on_the_archivers_host_shows_its_alarms_and_ends_with_three() {
     let archive = Archive::encrypted();
     let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
