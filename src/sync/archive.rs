@@ -21,6 +21,7 @@ use crate::source::Source;
 use crate::store::SharedStore;
 use crate::stream::{self, Stream, StreamError};
 use anyhow::{Context as _, Result, bail};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -151,8 +152,9 @@ pub async fn archive_once(
         )
     })?;
     let _lock = lock(settings)?;
-    let committer = open_stream(store, settings, &closed).await?;
+    let mut committer = open_stream(store, settings, &closed).await?;
     let state = committer.state().await?;
+    committer.lost = committer.index.lost(usize::MAX)?.into_iter().collect();
     check_not_behind(settings, &committer.index, &state)?;
     check_encryption(settings, &committer.index, &state)?;
     let orphans_removed = committer.tidy_up().await?.removed;
@@ -273,6 +275,7 @@ pub(super) async fn open_stream(
         stream,
         index,
         journal,
+        lost: BTreeSet::new(),
         consent,
         archiver,
         interrupt,

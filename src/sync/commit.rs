@@ -13,6 +13,7 @@ use crate::model::{FileName, Incarnation, Seq};
 use crate::store::{Checksums, SharedStore};
 use crate::stream::Stream;
 use anyhow::{Context as _, Result, bail};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Losing the race for a record this often in a row means that something other than a race is going on.
@@ -28,6 +29,8 @@ pub struct Committer {
     pub index: Arc<Index>,
     /// The journal.
     pub journal: Journal,
+    /// Records that could not be read when it was planned what is archived and what is not.
+    pub lost: BTreeSet<Seq>,
     /// What a person allowed.
     pub consent: Consent,
     /// Host name and version, for the records.
@@ -87,6 +90,7 @@ impl Committer {
             if let Some(done) = self.already_there(uploaded, arrival.file).await? {
                 return Ok(Committed { notices, ..done });
             }
+            self.check_none_lost(arrival.file)?;
             if appended > HOLES_MAX {
                 bail!(
                     "{appended} records went before that of {}, and it still has no place: this is a bug; nothing more is written",
@@ -131,6 +135,20 @@ impl Committer {
         bail!(
             "lost the race for the next ledger record {RACES_MAX} times in a row; is another archiver writing to this stream without end?"
         )
+    }
+
+    /// A record that was lost since the files were compared with the ledger may be that of `file`: with it unread, the file
+    /// would seem to be another of the same number, and leave the timeline.
+    fn check_none_lost(&self, file: &FileName) -> Result<()> {
+        let lost = self.index.lost(usize::MAX)?;
+        match lost.iter().find(|seq| !self.lost.contains(seq)) {
+            None => Ok(()),
+            Some(seq) => bail!(
+                "ledger record {seq}, which another archiver has written meanwhile, cannot be read, and may be that of {file}: nothing was \
+                 recorded. The next run reads it again; if this goes on, 'binlogfs verify' tells what is wrong with {}",
+                record_key(*seq)
+            ),
+        }
     }
 
     /// The object is there and whole, right before the record that names it: somebody with a copy of our journal may have taken

@@ -152,6 +152,7 @@ mod tests {
             stream,
             index,
             journal: Journal::open(dir.path(), Arc::new(Uninterrupted)).expect("opens"),
+            lost: Default::default(),
             consent: Default::default(),
             archiver: "a test".to_owned(),
             clock: crate::sync::system_clock(),

@@ -21,6 +21,7 @@ mod kill;
 mod large;
 mod local;
 mod locate;
+mod lost_race;
 mod mariadb;
 mod model;
 mod mount;

@@ -23,7 +23,7 @@ use binlogfs::source::Source;
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
 use binlogfs::store::{
     Breaker, BreakerPolicy, BreakerStore, ErrorKind, MemoryStore, RetryPolicy, RetryStore,
-    SharedStore,
+    SharedStore, Store as _,
 };
 use binlogfs::stream::Stream;
 use binlogfs::sync::journal::{Journal, Uninterrupted};
@@ -443,8 +443,25 @@ impl Scene<'_> {
             assert_eq!(health.last_error, None);
             assert_eq!((health.backlog.segments, health.dead_letters), (0, 0));
             assert_eq!(health.totals.segments, 0, "all was archived before");
-            assert!(health.alarms.is_empty(), "{:?}", health.alarms);
+            assert!(
+                health.alarms.is_empty(),
+                "{:?}\n{}",
+                health.alarms,
+                self.ledger().await
+            );
         }
+    }
+
+    /// All records as they stand in the store, for whoever must understand a failure.
+    async fn ledger(&self) -> String {
+        let mut text = String::new();
+        for key in self.store.keys() {
+            if key.as_str().starts_with("ledger/") {
+                let bytes = self.store.get_all(&key, 1 << 20).await.expect("there");
+                text.push_str(&String::from_utf8_lossy(&bytes));
+            }
+        }
+        text
     }
 
     /// Each file once, in order, as it was; both readers agree.
