@@ -1,12 +1,12 @@
 //! The backups that are registered in a stream's prefix.
 
-use super::record::{BACKUP_MAX_BYTES, BACKUPS_PREFIX, Kept, RecordError};
+use super::record::{BACKUP_MAX_BYTES, BACKUPS_PREFIX, FORMAT, Kept, RecordError};
 use super::{Backup, BackupId};
 use crate::model::{Micros, ObjectKey};
-use crate::store::{self, Outcome, SharedStore};
+use crate::store::{self, SharedStore};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// Records read at once: enough to hide the way to a distant store.
@@ -95,14 +95,18 @@ pub async fn backups(store: &SharedStore, stream_id: Uuid) -> Result<Registered,
 
 /// The ids with a record and no tombstone.
 async fn listed(store: &SharedStore) -> Result<Vec<BackupId>, store::Error> {
-    let (mut records, mut removed) = (BTreeMap::new(), BTreeSet::new());
+    let (mut records, mut removed) = (BTreeSet::new(), BTreeSet::new());
     let mut after: Option<ObjectKey> = None;
     loop {
         let page = store.list(BACKUPS_PREFIX, after.as_ref()).await?;
         for (key, _) in &page.objects {
             match BackupId::of_key(key) {
-                Some(Kept::Record(id)) => drop(records.insert(id, ())),
-                Some(Kept::Tombstone(id)) => drop(removed.insert(id)),
+                Some(Kept::Record(id)) => {
+                    records.insert(id);
+                }
+                Some(Kept::Tombstone(id)) => {
+                    removed.insert(id);
+                }
                 None => {}
             }
         }
@@ -111,8 +115,7 @@ async fn listed(store: &SharedStore) -> Result<Vec<BackupId>, store::Error> {
             _ => break,
         }
     }
-    let ids = records.into_keys().filter(|id| !removed.contains(id));
-    Ok(ids.collect())
+    Ok(records.difference(&removed).cloned().collect())
 }
 
 async fn read(
@@ -135,24 +138,15 @@ async fn read(
 /// # Errors
 /// [`RegistryError::Taken`] or [`RegistryError::Removed`] when its id was used before; then nothing was changed.
 pub async fn add(store: &SharedStore, backup: &Backup) -> Result<(), RegistryError> {
-    let (key, bytes) = (backup.id.key(), Bytes::from(backup.write()));
-    match store.create(&key, bytes.clone()).await {
-        Ok(()) => return Ok(()),
-        Err(error) if error.already_exists() => {}
-        Err(error) if error.outcome == Outcome::Unknown => {
-            // It has happened iff these bytes are there: no other has this id, this time and this host.
-            return match store.get_all(&key, BACKUP_MAX_BYTES).await {
-                Ok(there) if there == bytes => Ok(()),
-                _ => Err(error.into()),
-            };
-        }
-        Err(error) => return Err(error.into()),
+    let key = backup.id.key();
+    // Asked first, because not every store refuses to overwrite.
+    if !is_there(store, &key).await? && create(store, &key, backup.write().into()).await? {
+        return Ok(());
     }
     let (id, name) = (backup.id.clone(), store.describe());
-    match store.head(&id.tombstone_key()).await {
-        Ok(_) => Err(RegistryError::Removed { id, store: name }),
-        Err(error) if error.is_not_found() => Err(RegistryError::Taken { id, store: name }),
-        Err(error) => Err(error.into()),
+    match is_there(store, &id.tombstone_key()).await? {
+        true => Err(RegistryError::Removed { id, store: name }),
+        false => Err(RegistryError::Taken { id, store: name }),
     }
 }
 
@@ -166,21 +160,40 @@ pub async fn remove(
     now: Micros,
     by: &str,
 ) -> Result<(), RegistryError> {
-    let none = || RegistryError::NoSuch {
-        id: id.clone(),
-        store: store.describe(),
-    };
-    match store.head(&id.key()).await {
-        Ok(_) => {}
-        Err(error) if error.is_not_found() => return Err(none()),
-        Err(error) => return Err(error.into()),
-    }
-    let tombstone = serde_json::json!({"format": super::record::FORMAT, "id": id, "removed_at": now, "removed_by": by});
+    let tombstone =
+        serde_json::json!({"format": FORMAT, "id": id, "removed_at": now, "removed_by": by});
     let body = format!("{tombstone}\n");
-    match store.create(&id.tombstone_key(), body.into()).await {
-        Ok(()) => Ok(()),
-        Err(error) if error.already_exists() => Err(none()),
-        Err(error) => Err(error.into()),
+    let done = is_there(store, &id.key()).await?
+        && !is_there(store, &id.tombstone_key()).await?
+        && create(store, &id.tombstone_key(), body.into()).await?;
+    match done {
+        true => Ok(()),
+        false => Err(RegistryError::NoSuch {
+            id: id.clone(),
+            store: store.describe(),
+        }),
+    }
+}
+
+async fn is_there(store: &SharedStore, key: &ObjectKey) -> Result<bool, store::Error> {
+    match store.head(key).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Creates an object; whether it is this one that is there now. A create whose reply was lost has happened iff these bytes
+/// are there: nobody else writes the same host and microsecond into them.
+async fn create(store: &SharedStore, key: &ObjectKey, bytes: Bytes) -> Result<bool, store::Error> {
+    let error = match store.create(key, bytes.clone()).await {
+        Ok(()) => return Ok(true),
+        Err(error) => error,
+    };
+    match store.get_all(key, BACKUP_MAX_BYTES).await {
+        Ok(there) if there == bytes => Ok(true),
+        _ if error.already_exists() => Ok(false),
+        _ => Err(error),
     }
 }
 
@@ -188,7 +201,8 @@ pub async fn remove(
 mod tests {
     use super::super::record::tests::backup;
     use super::*;
-    use crate::store::MemoryStore;
+    use crate::store::fault::{Fault, FaultClock, FaultStore};
+    use crate::store::{ErrorKind, MemoryStore, RecordingStore};
     use std::sync::Arc;
 
     const STREAM: Uuid = Uuid::from_u128(7);
@@ -255,5 +269,39 @@ mod tests {
         assert_eq!(found.unreadable.len(), 1);
         assert_eq!(found.unreadable[0].id, bad);
         assert!(found.get(&bad).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_listing_costs_one_request_and_one_for_each_backup_that_is_not_removed() {
+        let recording = Arc::new(RecordingStore::new(Arc::new(MemoryStore::new())));
+        let store: SharedStore = recording.clone();
+        for id in ["a", "b", "c"] {
+            add(&store, &backup(id)).await.expect("adds");
+        }
+        let id = "b".parse().expect("an id");
+        remove(&store, &id, Micros(9), "me").await.expect("removes");
+        recording.reset();
+        backups(&store, STREAM).await.expect("lists");
+        assert_eq!(recording.total("list").calls, 1);
+        assert_eq!(recording.total("get_all").calls, 2);
+        assert_eq!(recording.calls().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_create_whose_reply_was_lost_is_done_and_not_refused() {
+        // Told as unknown, or tried again by a retry and told as taken.
+        for fault in [Fault::ErrorAfter(ErrorKind::Timeout), Fault::Twice] {
+            let memory = MemoryStore::new();
+            let clock = FaultClock::new(move |op| match op.what {
+                "create" => fault,
+                _ => Fault::None,
+            });
+            let store: SharedStore = Arc::new(FaultStore::new(Arc::new(memory.clone()), clock));
+            add(&store, &backup("a")).await.expect("it is there");
+            let id = "a".parse().expect("an id");
+            let removed = remove(&store, &id, Micros(9), "me").await;
+            removed.expect("it is off the list");
+            assert_eq!(memory.keys().len(), 2, "{fault:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod archive;
+mod backup;
 mod cache;
 mod cat;
 mod config_check;
@@ -21,6 +22,7 @@ mod plan;
 mod plan_json;
 mod purge_safe;
 mod reading;
+mod recoverable;
 mod route;
 mod status;
 mod verify;
@@ -90,6 +92,9 @@ enum Command {
     Locate(locate::LocateArgs),
     /// Tell what a recovery replays, from where, and up to which byte; or why it cannot be done.
     Plan(plan::PlanArgs),
+    /// Register base backups, and check what each can recover.
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Tell what a stream holds, and what is wrong with it.
     Status(status::StatusArgs),
     /// Prove the chain, the objects and, with --deep, every byte.
@@ -197,6 +202,7 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
         Command::History(args) => block_on(history::run(&global, &args)),
         Command::Locate(args) => block_on(locate::run(&global, &args)),
         Command::Plan(args) => block_on(plan::run(&global, &args)),
+        Command::Backup(command) => block_on(backup::run(&global, &command)),
         Command::Status(args) => block_on(status::run(&global, &args)),
         Command::PurgeSafe(args) => block_on(purge_safe::run(&global, &args)),
         Command::Verify(args) => block_on(verify::run(&global, &args)),

@@ -1,7 +1,8 @@
 //! `binlogfs status`: what a stream holds, and what is wrong with it.
 
 use super::exit::Exit;
-use super::{Global, ls, output, reading};
+use super::reading::Reading;
+use super::{Global, ls, output, reading, recoverable};
 use crate::agent::alarm::span;
 use crate::agent::health::{self, Health};
 use crate::ledger::Entry;
@@ -44,6 +45,60 @@ struct Finding {
 
 pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
     let reading = reading::open(global, &args.url).await?;
+    let (timelines, mut findings, newest) = history(&reading)?;
+    findings.extend(reading.alarm.iter().map(|reason| Finding {
+        timeline: Timeline(0),
+        name: "ledger".to_owned(),
+        state: "alarm".to_owned(),
+        reason: reason.clone(),
+    }));
+    // Only the host that archives knows how its archiver is.
+    let health = health::read(&reading::state_dir(global, &args.url));
+    let now = Micros::now();
+    findings.extend(health.iter().flat_map(|health| alarms(health, now)));
+    let recovery = recoverable::recovery(global, &reading).await?;
+    findings.extend(recovery.unusable.iter().map(|bad| Finding {
+        timeline: Timeline(0),
+        name: format!("backup {}", bad.id),
+        state: "unusable".to_owned(),
+        reason: bad.reason.clone(),
+    }));
+    let exit = if findings.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Findings
+    };
+    let file = reading.stream.file();
+    if global.json {
+        output::print_json(&serde_json::json!({
+            "url": args.url.to_string(),
+            "stream_id": file.stream_id,
+            "flavour": file.flavour,
+            "records": reading.state().last_seq,
+            "last_archived": newest.as_ref().map(|entry| entry.mount_name.to_string()),
+            "last_archived_at": archived_at(newest.as_ref()).map(|time| time.to_string()),
+            "timelines": timelines,
+            "recovery": recovery,
+            "archiver": health,
+            "findings": findings,
+        }))?;
+        return Ok(exit);
+    }
+    let mut text = head(&reading, &args.url, newest.as_ref());
+    for status in &timelines {
+        text += &status.print();
+    }
+    text += &recovery.print();
+    if let Some(health) = &health {
+        text += &print_health(health, now);
+    }
+    text += &print_findings(&findings);
+    output::print(&text)?;
+    Ok(exit)
+}
+
+/// What there is of each timeline, what is wrong with it, and the newest segment of all.
+fn history(reading: &Reading) -> Result<(Vec<TimelineStatus>, Vec<Finding>, Option<Entry>)> {
     let (mut timelines, mut findings) = (Vec::new(), Vec::new());
     let mut newest: Option<Entry> = None;
     for (id, known) in reading.state().timelines() {
@@ -63,46 +118,20 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
         })?;
         timelines.push(status);
     }
-    findings.extend(reading.alarm.iter().map(|reason| Finding {
-        timeline: Timeline(0),
-        name: "ledger".to_owned(),
-        state: "alarm".to_owned(),
-        reason: reason.clone(),
-    }));
-    // Only the host that archives knows how its archiver is.
-    let health = health::read(&reading::state_dir(global, &args.url));
-    let now = Micros::now();
-    findings.extend(health.iter().flat_map(|health| alarms(health, now)));
-    let exit = if findings.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Findings
-    };
-    let file = reading.stream.file();
-    let archived_at = newest
-        .as_ref()
-        .and_then(|entry| Some(entry.segment.as_ref()?.archived_at));
-    if global.json {
-        output::print_json(&serde_json::json!({
-            "url": args.url.to_string(),
-            "stream_id": file.stream_id,
-            "flavour": file.flavour,
-            "records": reading.state().last_seq,
-            "last_archived": newest.as_ref().map(|entry| entry.mount_name.to_string()),
-            "last_archived_at": archived_at.map(|time| time.to_string()),
-            "timelines": timelines,
-            "archiver": health,
-            "findings": findings,
-        }))?;
-        return Ok(exit);
-    }
+    Ok((timelines, findings, newest))
+}
+
+fn archived_at(newest: Option<&Entry>) -> Option<Micros> {
+    Some(newest?.segment.as_ref()?.archived_at)
+}
+
+fn head(reading: &Reading, url: &StoreUrl, newest: Option<&Entry>) -> String {
     let mut text = format!(
-        "stream   {}\nid       {}\nrecords  {}\n",
-        args.url,
-        file.stream_id,
+        "stream   {url}\nid       {}\nrecords  {}\n",
+        reading.stream.file().stream_id,
         reading.state().last_seq
     );
-    if let (Some(entry), Some(at)) = (&newest, archived_at) {
+    if let (Some(entry), Some(at)) = (newest, archived_at(newest)) {
         let ago = Micros::now().0.saturating_sub(at.0).max(0) / 1_000_000;
         text += &format!(
             "newest   {}, archived {} ({ago} s ago)\n",
@@ -110,15 +139,7 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
             output::time(Some(at))
         );
     }
-    for status in &timelines {
-        text += &status.print();
-    }
-    if let Some(health) = &health {
-        text += &print_health(health, now);
-    }
-    text += &print_findings(&findings);
-    output::print(&text)?;
-    Ok(exit)
+    text
 }
 
 impl TimelineStatus {

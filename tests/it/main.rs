@@ -2,6 +2,7 @@
 
 mod agent;
 mod archive;
+mod backup;
 mod commands;
 mod corpus;
 mod damage;

@@ -50,14 +50,15 @@ impl Server {
         Options::new().start()
     }
 
-    fn start(options: Options) -> Server {
+    /// Starts a server on the data directory that `prepare` makes.
+    fn start(options: Options, prepare: impl FnOnce(&Path)) -> Server {
         let parent = scratch_parent();
         let dir = tempfile::Builder::new()
             .prefix("binlogfs-mysql-")
             .tempdir_in(&parent)
             .unwrap_or_else(|e| panic!("no directory for a server in {}: {e}", parent.display()));
         fs::create_dir(dir.path().join("tmp")).expect("the directory is ours");
-        template::copy_to(&dir.path().join("data"));
+        prepare(&dir.path().join("data"));
         let mut server = Server {
             options,
             dir,
@@ -125,6 +126,28 @@ impl Server {
     /// The process, if it runs.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
+    }
+
+    /// A path beside the data directory, on the same file system.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// `mysqldump` of all its databases, with its coordinates, into `file`.
+    pub fn dump(&self, more: &[&str], file: &Path) {
+        let mut command = program("mysqldump");
+        command
+            .args(["--no-defaults", "--user=root", "--all-databases"])
+            .args([
+                "--single-transaction",
+                "--source-data=2",
+                "--set-gtid-purged=ON",
+            ])
+            .arg(format!("--character-sets-dir={}", share("charsets")))
+            .arg(format!("--socket={}", self.socket().display()))
+            .args(more)
+            .arg(format!("--result-file={}", file.display()));
+        tools::run(&mut command);
     }
 
     /// `server_uuid`, from auto.cnf.

@@ -1,6 +1,7 @@
 //! How a test's server is to be started.
 
-use super::Server;
+use super::{Server, template};
+use std::path::Path;
 
 /// How a server is to be started.
 #[derive(Clone, Debug)]
@@ -72,8 +73,16 @@ impl Options {
         self
     }
 
+    /// Starts the server on a data directory that is there already, and is its own from now on.
+    pub fn start_on(self, datadir: &Path) -> Server {
+        Server::start(self, |place| {
+            std::fs::rename(datadir, place)
+                .unwrap_or_else(|e| panic!("{}: {e}", datadir.display()));
+        })
+    }
+
     /// Starts the server. Panics, with the end of its error log, if it does not come up.
     pub fn start(self) -> Server {
-        Server::start(self)
+        Server::start(self, template::copy_to)
     }
 }
