@@ -71,8 +71,9 @@ impl Index {
                     reason: row.reason,
                 })
                 .collect();
+            // From the few breaks to their entries: left to itself, SQLite goes through all entries of the timeline.
             let mut query = conn.prepare_cached(
-                "SELECT b.entry, b.appeared, b.vanished FROM breaks b JOIN entries e ON e.seq = b.entry
+                "SELECT b.entry, b.appeared, b.vanished FROM breaks b CROSS JOIN entries e ON e.seq = b.entry
                  WHERE e.timeline = ?1",
             )?;
             let breaks = query.query_map([timeline.0], |row| {
