@@ -12,10 +12,15 @@ use bytes::Bytes;
 
 /// Runs every check, each on a store from `make`.
 pub async fn run_all(make: impl Fn() -> SharedStore) {
-    writes::created_objects_read_back(make()).await;
-    writes::a_taken_key_stays_as_it_is(make()).await;
     writes::one_of_many_creates_wins(make()).await;
     writes::one_of_many_commits_wins(make()).await;
+    run_all_but_races(make).await;
+}
+
+/// Runs what one client alone can ask for: of servers that are made for tests, some forget that two may come at once.
+pub async fn run_all_but_races(make: impl Fn() -> SharedStore) {
+    writes::created_objects_read_back(make()).await;
+    writes::a_taken_key_stays_as_it_is(make()).await;
     writes::uploads_appear_whole_at_commit(make()).await;
     writes::unfinished_uploads_are_invisible(make()).await;
     writes::a_wrong_digest_leaves_nothing(make()).await;

@@ -54,10 +54,11 @@ async fn every_contract_holds_on_s3s_fs() {
     conformance::run_all(|| store_in(&|prefix| server.url(prefix))).await;
 }
 
+/// Without races: moto looks for an object and makes it in two steps, and has let two conditional creates of one key through.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_contract_holds_on_moto() {
+async fn every_contract_of_one_client_holds_on_moto() {
     let moto = Moto::start();
-    conformance::run_all(|| store_in(&|prefix| moto.url(prefix))).await;
+    conformance::run_all_but_races(|| store_in(&|prefix| moto.url(prefix))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
