@@ -192,14 +192,22 @@ impl Archive {
         tools::output(&mut self.command(arguments))
     }
 
-    /// `binlogfs ls --json`.
-    pub fn ls(&self, more: &[&str]) -> Vec<serde_json::Value> {
+    /// `binlogfs WHAT URL --json`, which must end with `code`; what it printed.
+    #[track_caller]
+    pub fn json(&self, what: &str, more: &[&str], code: i32) -> serde_json::Value {
         let url = self.url();
-        let arguments: Vec<&str> = ["ls", &url, "--json"]
-            .into_iter()
-            .chain(more.iter().copied())
-            .collect();
-        serde_json::from_slice(&tools::run(&mut self.command(&arguments))).expect("JSON")
+        let output = self.output(&[&[what, &url, "--json"], more].concat());
+        let said = tools::excerpt(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{what} {more:?}: {said}");
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|e| panic!("{what} {more:?}: no JSON ({e}): {said}"))
+    }
+
+    /// `binlogfs ls --json`.
+    #[track_caller]
+    pub fn ls(&self, more: &[&str]) -> Vec<serde_json::Value> {
+        let listed = self.json("ls", more, 0);
+        listed.as_array().expect("a list").clone()
     }
 
     /// `binlogfs verify --deep --orphans --json`, which must find nothing wrong.

@@ -33,9 +33,7 @@ fn add(archive: &Archive, from: &Path, id: &str, code: i32) -> Value {
 
 /// `binlogfs status --json`.
 fn status(archive: &Archive, code: i32) -> Value {
-    let output = archive.output(&["status", &archive.url(), "--json"]);
-    assert_eq!(output.status.code(), Some(code));
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    archive.json("status", &[], code)
 }
 
 fn rows(server: &Server, count: usize) {
@@ -50,6 +48,18 @@ fn server() -> Server {
     server.flush_logs();
     rows(&server, 7);
     server
+}
+
+/// A dump of the database `d`, as mydumper makes it.
+fn mydumper(socket: &Path, dir: &Path) {
+    tools::run(
+        Command::new("mydumper")
+            .args(["--user", "root", "--database", "d"])
+            .arg("--socket")
+            .arg(socket)
+            .arg("--outputdir")
+            .arg(dir),
+    );
 }
 
 fn without_newlines(text: &str) -> String {
@@ -113,6 +123,17 @@ fn a_dump_is_registered_before_its_binlog_is_archived_and_its_moment_known_after
     assert_eq!(windows[0]["backup"], "nightly");
     assert_eq!(windows[0]["ends_at"], Value::Null);
     backup(&archive, "check", &[], 0);
+    // A plan begins where the dump ends.
+    let plan = archive.json("plan", &["--to-end", "--backup", "nightly"], 0);
+    assert_eq!(plan["base"]["gtids"], executed.as_str(), "{plan:#}");
+    let all = without_newlines(&server.sql_value("SELECT @@gtid_executed"));
+    assert_eq!(plan["gtids"]["after"], all.as_str(), "{plan:#}");
+    let refused = archive.json(
+        "plan",
+        &["--to-position", "binlog.000001:4", "--backup", "nightly"],
+        4,
+    );
+    assert_eq!(refused["kind"], "base_too_new", "{refused:#}");
     for command in ["list", "check"] {
         let all = ["backup", command, &url];
         let text = tools::run_text(&mut archive.command(&all));

@@ -6,15 +6,7 @@ use crate::tools;
 use serde_json::Value;
 
 fn found(archive: &Archive, arguments: &[&str], code: i32) -> (Vec<Value>, Vec<Value>) {
-    let url = archive.url();
-    let all: Vec<&str> = ["history", &url, "--json"]
-        .into_iter()
-        .chain(arguments.iter().copied())
-        .collect();
-    let output = archive.output(&all);
-    let said = tools::excerpt(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let json = archive.json("history", arguments, code);
     let list = |name: &str| json[name].as_array().expect("a list").clone();
     (list("found"), list("incomplete"))
 }

@@ -5,21 +5,11 @@ mod replay;
 mod targets;
 
 use crate::archive::Archive;
-use crate::tools;
 use serde_json::Value;
 
 /// `binlogfs plan URL ... --json`, which must end with `code`; what it printed.
 fn plan_ends(archive: &Archive, arguments: &[&str], code: i32) -> Value {
-    let url = archive.url();
-    let all: Vec<&str> = ["plan", &url, "--json"]
-        .into_iter()
-        .chain(arguments.iter().copied())
-        .collect();
-    let output = archive.output(&all);
-    let said = tools::excerpt(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|e| panic!("{arguments:?}: no JSON ({e}): {said}"))
+    archive.json("plan", arguments, code)
 }
 
 /// A plan that there must be.

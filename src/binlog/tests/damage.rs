@@ -45,18 +45,23 @@ fn a_file_in_use_cut_anywhere_is_torn_and_not_damaged() {
     }
 }
 
+/// A closed file that is cut inside an event is damaged from there on.
+fn damaged_where_it_is_cut(bytes: &[u8]) {
+    let description = record(bytes).1.events[1].position;
+    cut_anywhere(bytes, |cut, whole_end, _, damage| {
+        let expected = (cut > description && cut > whole_end).then_some(whole_end);
+        assert_eq!(
+            damage.map(|d| d.first_bad_position),
+            expected,
+            "cut at {cut}"
+        );
+    });
+}
+
 #[test]
 fn a_closed_file_cut_inside_an_event_is_damaged_there() {
     for bytes in [sample(), sample_without_checksums()] {
-        let description = record(&bytes).1.events[1].position;
-        cut_anywhere(&bytes, |cut, whole_end, _, damage| {
-            let expected = (cut > description && cut > whole_end).then_some(whole_end);
-            assert_eq!(
-                damage.map(|d| d.first_bad_position),
-                expected,
-                "cut at {cut}"
-            );
-        });
+        damaged_where_it_is_cut(&bytes);
     }
 }
 
@@ -67,15 +72,7 @@ fn a_closed_file_of_mariadb_cut_inside_an_event_is_damaged_there() {
         .transaction(&maria(1), None, 40)
         .rotate("binlog.000002");
     let bytes = builder.finish();
-    let description = record(&bytes).1.events[1].position;
-    cut_anywhere(&bytes, |cut, whole_end, _, damage| {
-        let expected = (cut > description && cut > whole_end).then_some(whole_end);
-        assert_eq!(
-            damage.map(|d| d.first_bad_position),
-            expected,
-            "cut at {cut}"
-        );
-    });
+    damaged_where_it_is_cut(&bytes);
     cut_anywhere(&in_use(bytes), |cut, _, _, damage| {
         assert_eq!(damage, None, "cut at {cut}");
     });

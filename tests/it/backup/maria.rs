@@ -1,6 +1,6 @@
 //! Backups of a real MariaDB: mariadb-backup, mydumper and mariadb-dump.
 
-use super::{add, backup};
+use super::{add, backup, mydumper};
 use crate::archive::Archive;
 use crate::mariadb::server::MariaDb;
 use crate::tools;
@@ -41,14 +41,7 @@ fn each_of_mariadbs_tools_tells_its_place_in_the_history() {
         .arg(format!("--target-dir={}", physical.display()));
     tools::run(&mut command);
     let logical = archive.path("logical");
-    tools::run(
-        Command::new("mydumper")
-            .args(["--user", "root", "--database", "d"])
-            .arg("--socket")
-            .arg(server.socket())
-            .arg("--outputdir")
-            .arg(&logical),
-    );
+    mydumper(server.socket().as_ref(), &logical);
     let (by_gtid, by_place) = (archive.path("gtid.sql"), archive.path("place.sql"));
     dump(&server, &["--gtid"], &by_gtid);
     dump(&server, &[], &by_place);

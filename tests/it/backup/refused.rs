@@ -1,11 +1,10 @@
 //! Backups that cannot be used, each refused with the reason and what to do.
 
-use super::{add, backup, rows, server, status};
+use super::{add, backup, mydumper, rows, server, status};
 use crate::archive::Archive;
 use crate::mysql::{Options, Server};
 use crate::tools;
 use std::fs;
-use std::process::Command;
 
 #[test]
 fn dumps_without_gtids_of_others_cut_off_or_diverged_are_refused() {
@@ -75,14 +74,7 @@ fn what_a_mydumper_older_than_the_server_could_not_ask_is_told() {
     server.flush_logs();
     archive.archive(&server.index_file());
     let dir = archive.path("mydumper");
-    tools::run(
-        Command::new("mydumper")
-            .args(["--user", "root", "--database", "d"])
-            .arg("--socket")
-            .arg(server.socket())
-            .arg("--outputdir")
-            .arg(&dir),
-    );
+    mydumper(server.socket().as_ref(), &dir);
     let refused = add(&archive, &dir, "old-tool", 1).to_string();
     assert!(
         refused.contains("metadata: it names neither") && refused.contains("MySQL 8.4"),

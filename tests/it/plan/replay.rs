@@ -35,6 +35,29 @@ fn shell(tools_dir: &Path, arguments: &[&str]) -> Output {
     )
 }
 
+/// Runs a script that must succeed.
+#[track_caller]
+fn replay(tools_dir: &Path, arguments: &[&str]) {
+    let output = shell(tools_dir, arguments);
+    let said = tools::excerpt(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
+
+/// The script of a plan, in a file.
+fn script(archive: &Archive, route: &[&str]) -> String {
+    let url = archive.url();
+    let all = [&["plan", &url, "--script"], route].concat();
+    let path = archive.path("recover.sh");
+    fs::write(&path, tools::run(&mut archive.command(&all))).expect("writable");
+    path.to_str().expect("text").to_owned()
+}
+
+/// The last number of a set of one source.
+fn last_number(executed: &str) -> u64 {
+    let digits = executed.rsplit(['-', ':']).next().expect("a number");
+    digits.parse().expect("a number")
+}
+
 /// Checksums of all tables, and what was executed.
 fn state(server: &Server) -> (Vec<Vec<String>>, String) {
     (
@@ -73,71 +96,41 @@ fn the_script_of_a_plan_makes_the_server_that_was() {
     let source = Server::new();
     let [middle, end] = load(&source);
     archive.archive(&source.index_file());
-    let uuid = source.uuid();
-    let count = middle.1.rsplit('-').next().expect("a number").to_owned();
-    let last = format!("{uuid}:{count}");
-    let url = archive.url();
-    let script = |arguments: &[&str]| -> PathBuf {
-        let all: Vec<&str> = ["plan", &url, "--script"]
-            .into_iter()
-            .chain(arguments.iter().copied())
-            .collect();
-        let text = tools::run(&mut archive.command(&all));
-        let path = archive.path("recover.sh");
-        fs::write(&path, text).expect("writable");
-        path
-    };
+    let last = format!("{}:{}", source.uuid(), last_number(&middle.1));
     let mounted = archive.mount();
     let dir = mounted.dir().to_str().expect("text");
     let target = Server::new();
     let bin = stock_tools(&archive, &target, "bin");
 
-    let first = script(&["--after-gtid", &last]);
-    let first = first.to_str().expect("text");
-    let output = shell(&bin, &[first, dir]);
-    assert!(
-        output.status.success(),
-        "{}",
-        tools::excerpt(&output.stderr)
-    );
+    let first = script(&archive, &["--after-gtid", &last]);
+    replay(&bin, &[&first, dir]);
     assert_eq!(state(&target), middle);
     // Run again it has nothing to do.
-    let output = shell(&bin, &[first, dir]);
-    assert!(
-        output.status.success(),
-        "{}",
-        tools::excerpt(&output.stderr)
-    );
+    replay(&bin, &[&first, dir]);
     assert_eq!(state(&target), middle);
 
     // From there to the end, by what the server has.
     let plan = planned(&archive, &["--to-end", "--from-gtid-set", &middle.1]);
     assert_eq!(files(&plan), ["binlog.000004"]);
-    let rest = script(&["--to-end", "--from-gtid-set", &middle.1]);
-    let rest = rest.to_str().expect("text").to_owned();
+    let rest = script(&archive, &["--to-end", "--from-gtid-set", &middle.1]);
     let empty = Server::new();
     let other = stock_tools(&archive, &empty, "other-bin");
     let output = shell(&other, &[&rest, dir]);
     let said = tools::excerpt(&output.stderr);
     assert!(!output.status.success() && said.contains("lacks"), "{said}");
-    let output = shell(&bin, &[&rest, dir]);
-    assert!(
-        output.status.success(),
-        "{}",
-        tools::excerpt(&output.stderr)
-    );
+    replay(&bin, &[&rest, dir]);
     assert_eq!(state(&target), end);
 
     // A server that has more is left alone.
-    let back = script(&["--after-gtid", &last]);
-    let output = shell(&bin, &[back.to_str().expect("text"), dir]);
+    let back = script(&archive, &["--after-gtid", &last]);
+    let output = shell(&bin, &[&back, dir]);
     let said = tools::excerpt(&output.stderr);
     assert!(
         !output.status.success() && said.contains("does not belong"),
         "{said}"
     );
     // So is one for which a file is missing.
-    let output = shell(&other, &[back.to_str().expect("text"), "/nonexistent"]);
+    let output = shell(&other, &[&back, "/nonexistent"]);
     let said = tools::excerpt(&output.stderr);
     assert!(
         !output.status.success() && said.contains("cannot be read"),
@@ -152,40 +145,15 @@ fn a_transaction_that_is_skipped_is_left_out_and_what_follows_is_not() {
     let [middle, end] = load(&source);
     archive.archive(&source.index_file());
     let mounted = archive.mount();
-    let count: u64 = middle
-        .1
-        .rsplit('-')
-        .next()
-        .expect("a number")
-        .parse()
-        .expect("a number");
+    let count = last_number(&middle.1);
     let bad = format!("{}:{}", source.uuid(), count + 1);
-    let url = archive.url();
-    let text = tools::run(&mut archive.command(&[
-        "plan",
-        &url,
-        "--script",
-        "--to-end",
-        "--skip-gtid",
-        &bad,
-    ]));
-    let path = archive.path("recover.sh");
-    fs::write(&path, text).expect("writable");
+    let script = script(&archive, &["--to-end", "--skip-gtid", &bad]);
     let target = Server::new();
     let bin = stock_tools(&archive, &target, "bin");
-    let arguments = [
-        path.to_str().expect("text"),
-        mounted.dir().to_str().expect("text"),
-    ];
-    let output = shell(&bin, &arguments);
-    assert!(
-        output.status.success(),
-        "{}",
-        tools::excerpt(&output.stderr)
-    );
+    replay(&bin, &[&script, mounted.dir().to_str().expect("text")]);
     let (tables, executed) = state(&target);
     assert_eq!((&tables[0], &tables[1]), (&end.0[0], &middle.0[1]));
-    let last = end.1.rsplit('-').next().expect("a number");
+    let last = last_number(&end.1);
     assert_eq!(
         executed,
         format!("{}:1-{count}:{}-{last}", source.uuid(), count + 2)
@@ -199,13 +167,7 @@ fn cat_writes_what_a_plan_replays_as_one_stream() {
     let [middle, _] = load(&source);
     archive.archive(&source.index_file());
     let (uuid, url) = (source.uuid(), archive.url());
-    let count: u64 = middle
-        .1
-        .rsplit('-')
-        .next()
-        .expect("a number")
-        .parse()
-        .expect("a number");
+    let count = last_number(&middle.1);
     let gtid = |number: u64| format!("{uuid}:{number}");
     let read = |arguments: &[&str]| -> Vec<String> {
         let all = [&["cat", &url], arguments].concat();
@@ -268,7 +230,6 @@ fn without_gtids_a_plan_goes_by_positions_and_says_so() {
         ],
         "base_foreign",
     );
-    let url = archive.url();
     let target = crate::mysql::Options::new().no_gtids().start();
     let bin = stock_tools(&archive, &target, "bin");
     // In two steps: where the first ends, the second begins.
@@ -282,19 +243,8 @@ fn without_gtids_a_plan_goes_by_positions_and_says_so() {
         vec!["--to-position", &middle],
         vec!["--to-end", "--from-position", &middle],
     ] {
-        let all = [vec!["plan", &url, "--script"], route].concat();
-        let path = archive.path("recover.sh");
-        fs::write(&path, tools::run(&mut archive.command(&all))).expect("writable");
-        let words = [
-            path.to_str().expect("text"),
-            mounted.dir().to_str().expect("text"),
-        ];
-        let output = shell(&bin, &words);
-        assert!(
-            output.status.success(),
-            "{}",
-            tools::excerpt(&output.stderr)
-        );
+        let script = script(&archive, &route);
+        replay(&bin, &[&script, mounted.dir().to_str().expect("text")]);
     }
     assert_eq!(target.sql(tables), source.sql(tables));
 }
