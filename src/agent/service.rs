@@ -1,10 +1,9 @@
-//! The agent as a service: signals, systemd's notifications and its watchdog.
+//! The agent as a service: systemd's notifications and its watchdog.
 
 use super::endpoint::is_deserted;
 use super::health::Health;
 use sd_notify::NotifyState;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// The watchdog is told this often within its time.
@@ -26,20 +25,6 @@ pub fn ready() {
 /// Says that it is about to end.
 pub fn stopping() {
     notify(&[NotifyState::Stopping]);
-}
-
-/// Waits for SIGTERM or SIGINT.
-///
-/// # Errors
-/// When the signals cannot be waited for.
-pub async fn asked_to_stop() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }
 
 /// Feeds the watchdog, and renews the status line, until the process ends. The watchdog goes hungry when a stream's task is

@@ -2,6 +2,7 @@
 
 use super::config_check;
 use super::exit::Exit;
+use super::signals::Signals;
 use super::{Global, output, reading};
 use crate::agent::endpoint::{self, Board};
 use crate::agent::health::Health;
@@ -213,6 +214,7 @@ fn summary(health: &Health) -> String {
 
 /// Archives until it is asked to stop.
 pub async fn run(global: &Global, orders: Orders) -> Result<Exit> {
+    let mut signals = Signals::listen().context("cannot wait for the signals that end it")?;
     // What is wrong from the start is told at once, not in a log: a path, a hook, an address that is taken.
     for stream in &orders.streams {
         match Source::open(&stream.source) {
@@ -244,7 +246,7 @@ pub async fn run(global: &Global, orders: Orders) -> Result<Exit> {
     let running = Running::begin(healths.clone(), tended);
     service::ready();
     let tending = tokio::spawn(service::tend(healths));
-    service::asked_to_stop().await?;
+    signals.any().await;
     service::stopping();
     let exit = running.end().await;
     tending.abort();

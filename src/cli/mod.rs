@@ -24,6 +24,7 @@ mod purge_safe;
 mod reading;
 mod recoverable;
 mod route;
+mod signals;
 mod status;
 mod verify;
 mod verify_pages;

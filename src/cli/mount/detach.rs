@@ -1,8 +1,8 @@
 //! The process that mounts, apart from the one that was called: how it is started, waited for, and told of.
 
 use super::failure::{Failure, Kind};
-use super::serve::Signals;
 use super::{IDENTITY, Request, told};
+use crate::cli::signals::Signals;
 use anyhow::{Context as _, anyhow};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
@@ -98,7 +98,7 @@ fn arguments(request: &Request) -> Vec<String> {
 
 /// Passes on what the process says, until it is ready or ends.
 async fn wait(report: OwnedFd, mut child: Child) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen().map_err(|error| Failure::new(Kind::System, error))?;
     let mut report = pipe::Receiver::from_owned_fd(report)
         .map_err(|error| Failure::new(Kind::System, anyhow!(error)))?;
     let mut buffer = vec![0; 4096];

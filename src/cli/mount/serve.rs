@@ -9,6 +9,7 @@ use crate::cache::opening::TailCache;
 use crate::cache::{CacheOptions, SegmentReader};
 use crate::cli::agent::Running;
 use crate::cli::local::{self, Archiving};
+use crate::cli::signals::Signals;
 use crate::cli::{Global, cache, forest, reading};
 use crate::fs::{self, MountOptions, Ownership, Prepared, StreamSource};
 use crate::model::StoreUrl;
@@ -17,7 +18,6 @@ use anyhow::Result;
 use sd_notify::NotifyState;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long the end may wait for what is to be written to disk.
 const DISK_GRACE: Duration = Duration::from_secs(1);
@@ -62,34 +62,6 @@ impl Audience {
 fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::debug!(%error, "systemd could not be notified");
-    }
-}
-
-/// The signals that end a mount.
-pub struct Signals([Signal; 3]);
-
-impl Signals {
-    /// Listens from now on.
-    ///
-    /// # Errors
-    /// [`Kind::System`].
-    pub fn listen() -> Result<Signals, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::new(Kind::System, error));
-        Ok(Signals([
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::hangup())?,
-        ]))
-    }
-
-    /// Waits for one of them.
-    pub async fn any(&mut self) {
-        let [terminate, interrupt, hangup] = &mut self.0;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
-        }
     }
 }
 
@@ -160,7 +132,7 @@ async fn serve_beside(
     archiver: Option<&Running>,
     audience: Audience,
 ) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen().map_err(|error| Failure::new(Kind::System, error))?;
     let (prepared, notes) = tokio::select! {
         prepared = prepare(request, url, settings, disk, archiver) => prepared?,
         () = signals.any() => return Err(Failure::interrupted()),

@@ -148,6 +148,17 @@ fn a_daemon_that_is_killed_again_and_again_archives_everything_once() {
 }
 
 #[test]
+fn a_daemon_that_is_asked_to_end_as_soon_as_it_is_up_ends_in_order() {
+    let archive = Archive::encrypted();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    server.rotate(2, 1000);
+    for _ in 0..10 {
+        let daemon = Daemon::start(daemon_command(&archive, server.dir()), true);
+        assert_eq!(daemon.stop(), Some(0));
+    }
+}
+
+#[test]
 fn an_agent_of_two_streams_archives_one_while_the_other_fails_and_says_which() {
     let archive = Archive::encrypted();
     let mut good = SyntheticServer::new(&archive.data(), 1, "binlog");
