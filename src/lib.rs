@@ -41,6 +41,7 @@
 //! config             the configuration file
 //! agent              an archiver that runs for years: schedule, alarms, hooks, metrics
 //! doctor             looks at what reading and mounting need, and says what to change
+//! replay             a plan applied to a server
 //! sync  fs  recover  archiving; mounting; what to replay to get to a target: none knows another
 //! backup             base backups: their coordinates, the registry, what each can recover
 //! locate             a moment, a GTID or a position to the exact transaction
@@ -85,6 +86,7 @@ pub mod ledger;
 pub mod locate;
 pub mod model;
 pub mod recover;
+pub mod replay;
 pub mod segment;
 pub mod source;
 pub mod store;

@@ -8,6 +8,7 @@ mod cat;
 mod config_check;
 mod dlq;
 mod doctor;
+mod drill;
 mod exit;
 mod forest;
 mod history;
@@ -22,6 +23,7 @@ mod plan;
 mod plan_json;
 mod purge_safe;
 mod reading;
+mod recover;
 mod recoverable;
 mod route;
 mod signals;
@@ -93,6 +95,10 @@ enum Command {
     Locate(locate::LocateArgs),
     /// Tell what a recovery replays, from where, and up to which byte; or why it cannot be done.
     Plan(plan::PlanArgs),
+    /// Bring a server to a moment of its past: replay what it lacks up to there.
+    Recover(recover::RecoverArgs),
+    /// Prove that a backup can be recovered: restore it to a server of its own, replay, compare.
+    Drill(drill::DrillArgs),
     /// Register base backups, and check what each can recover.
     #[command(subcommand)]
     Backup(backup::BackupCommand),
@@ -203,6 +209,8 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
         Command::History(args) => block_on(history::run(&global, &args)),
         Command::Locate(args) => block_on(locate::run(&global, &args)),
         Command::Plan(args) => block_on(plan::run(&global, &args)),
+        Command::Recover(args) => block_on(recover::run(&global, &args)),
+        Command::Drill(args) => block_on(drill::run(&global, &args)),
         Command::Backup(command) => block_on(backup::run(&global, &command)),
         Command::Status(args) => block_on(status::run(&global, &args)),
         Command::PurgeSafe(args) => block_on(purge_safe::run(&global, &args)),

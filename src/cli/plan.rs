@@ -14,7 +14,7 @@ const LISTED_FILES: usize = 8;
 /// Characters of a GTID set that are shown.
 const GTIDS_CHARS: usize = 200;
 /// Where the commands expect the mount.
-const MOUNT_DIR: &str = "/mnt/binlogs";
+pub const MOUNT_DIR: &str = "/mnt/binlogs";
 
 #[derive(clap::Args, Debug)]
 #[command(group(clap::ArgGroup::new("target").required(true).args(TARGETS)))]
@@ -98,6 +98,16 @@ pub fn rule(target: &Target) -> &'static str {
 }
 
 fn text(plan: &Plan, url: &str) -> String {
+    let commands = plan.commands(url, MOUNT_DIR);
+    if commands.is_empty() {
+        return text_of(plan);
+    }
+    let commands: String = commands.iter().map(|line| format!("  {line}\n")).collect();
+    format!("{}\nwith plain tools:\n{commands}", text_of(plan))
+}
+
+/// The plan for people, without commands.
+pub fn text_of(plan: &Plan) -> String {
     let mut lines: Vec<(&str, String)> = vec![
         ("target", plan.question.target.to_string()),
         ("rule", rule(&plan.question.target).to_owned()),
@@ -149,9 +159,7 @@ fn text(plan: &Plan, url: &str) -> String {
         ),
     ));
     lines.extend(files(plan).into_iter().map(|file| ("", file)));
-    let commands = plan.commands(url, MOUNT_DIR);
-    let commands: String = commands.iter().map(|line| format!("  {line}\n")).collect();
-    format!("{}\nwith plain tools:\n{commands}", aligned(&lines))
+    aligned(&lines)
 }
 
 fn aligned(lines: &[(&str, String)]) -> String {

@@ -36,7 +36,7 @@ pub struct PurgeSafeArgs {
 }
 
 /// Checked where it is parsed, so that what is wrong is an error of usage.
-fn dsn(text: &str) -> Result<String, String> {
+pub fn dsn(text: &str) -> Result<String, String> {
     ServerOptions::from_dsn(text)
         .map(|_| text.to_owned())
         .map_err(|e| e.to_string())

@@ -69,6 +69,11 @@ impl RouteArgs {
             .or_else(end)
     }
 
+    /// The registered backup that was named.
+    pub fn backup(&self) -> Option<&BackupId> {
+        self.backup.as_ref()
+    }
+
     /// Whether anything was said.
     pub fn is_given(&self) -> bool {
         let base =

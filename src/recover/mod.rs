@@ -12,12 +12,14 @@
 //!
 //! # What this module is
 //! [`Planner`] asks the index and the locator and gives a plan or a refusal; it changes nothing anywhere. Applying a plan to a
-//! server is another matter.
+//! server is another matter ([`crate::replay`]).
 
+mod ahead;
 mod begin;
 mod clock;
 mod coverage;
 mod gtids;
+mod legs;
 mod obstacle;
 mod pieces;
 mod plan;
@@ -29,10 +31,12 @@ mod stop;
 mod stream;
 mod target;
 
+pub use ahead::FirstDdl;
 pub use clock::StopDatetime;
+pub use legs::Leg;
 pub use pieces::{Piece, Pieces};
 pub use plan::{Begin, LeftOut, Place, Plan, Question, Stop};
 pub use planner::{PlanError, Planner};
 pub use refusal::{Reachable, Refusal, RefusalKind};
-pub use stream::PlanStream;
+pub use stream::{Origin, PlanStream};
 pub use target::{NoZone, Start, Target};

@@ -2,7 +2,7 @@
 
 use super::plan::Plan;
 use super::planner::{PlanError, Planner};
-use crate::binlog::{HeadProbe, probe_head};
+use crate::binlog::{Flavour, Head, HeadProbe, probe_head};
 use crate::cache::{ArchivedSegment, SegmentStream};
 use crate::locate::LocateError;
 use bytes::Bytes;
@@ -16,16 +16,31 @@ const HEAD_GUESS_BYTES: u64 = 4096;
 /// The longest head that is read: a format description and a set of executed GTIDs.
 const HEAD_MAX_BYTES: u64 = 64 << 20;
 
+/// The magic number that each file begins with.
+const MAGIC_BYTES: usize = 4;
+
 /// The bytes of a plan: its files in replay order, the first from where it begins (behind its head, without which it could not be
 /// read), the last up to where it ends.
 ///
 /// They go to standard input, as `mysqlbinlog -`: of one file with several binlogs in it mysqlbinlog reads only the first.
+/// MariaDB's does not expect a file's magic number in the middle of that, MySQL's does; each gets what it reads.
 /// Every byte is proven; what is skipped is in the stream still.
 pub struct PlanStream<'a> {
     planner: &'a Planner,
     plan: &'a Plan,
     place: usize,
+    /// Bytes of the open file that are not given.
+    skip: usize,
     open: Open,
+}
+
+/// A server that wrote binlogs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Its `server_id`. A replica that has the same one does not apply what it wrote.
+    pub server_id: u32,
+    /// Its `server_uuid`, where it is known.
+    pub server_uuid: Option<uuid::Uuid>,
 }
 
 enum Open {
@@ -41,18 +56,19 @@ impl Planner {
             planner: self,
             plan,
             place: 0,
+            skip: 0,
             open: Open::Nothing,
         }
     }
 
-    /// Where the head of a file ends: its format description, and what was executed before it.
-    async fn head_end(&self, segment: &ArchivedSegment) -> Result<u64, PlanError> {
+    /// The head of a file: its format description, and what was executed before it.
+    async fn head(&self, segment: &ArchivedSegment) -> Result<Box<Head>, PlanError> {
         let mut wanted = HEAD_GUESS_BYTES;
         loop {
             let first = self.reader.read(segment, 0, wanted).await?;
             let is_all = wanted >= segment.readable();
             match probe_head(&first, is_all) {
-                Ok(HeadProbe::Head(head)) => return Ok(head.end),
+                Ok(HeadProbe::Head(head)) => return Ok(head),
                 Ok(HeadProbe::NeedMore(more)) if more <= HEAD_MAX_BYTES && more > wanted => {
                     wanted = more;
                 }
@@ -62,6 +78,27 @@ impl Planner {
                 }
             }
         }
+    }
+
+    /// The servers that wrote the first and the last file of a plan.
+    ///
+    /// # Errors
+    /// [`PlanError::Failed`].
+    pub async fn origins(&self, plan: &Plan) -> Result<Vec<Origin>, PlanError> {
+        let mut origins = Vec::new();
+        let (first, last) = (plan.segments.iter().next(), plan.segments.iter().last());
+        for piece in first.into_iter().chain(last) {
+            let record = self.segment(piece.seq).await?;
+            let segment = ArchivedSegment::of_record(&record)?;
+            let origin = Origin {
+                server_id: self.head(&segment).await?.server_id,
+                server_uuid: record.server_uuid,
+            };
+            if !origins.contains(&origin) {
+                origins.push(origin);
+            }
+        }
+        Ok(origins)
     }
 }
 
@@ -82,6 +119,19 @@ impl PlanStream<'_> {
     }
 
     async fn advance(&mut self) -> Result<Option<Bytes>, PlanError> {
+        loop {
+            let Some(mut bytes) = self.read().await? else {
+                return Ok(None);
+            };
+            let skipped = bytes.split_to(self.skip.min(bytes.len()));
+            self.skip -= skipped.len();
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Option<Bytes>, PlanError> {
         loop {
             match &mut self.open {
                 Open::Whole(stream) => match stream.next().await {
@@ -111,6 +161,10 @@ impl PlanStream<'_> {
             return Ok(None);
         };
         self.place += 1;
+        self.skip = match (self.place, self.plan.flavour) {
+            (1, _) | (_, Flavour::MySql) => 0,
+            (_, Flavour::MariaDb) => MAGIC_BYTES,
+        };
         let (whole, range) = (piece.is_whole(), piece.range.clone());
         let record = self.planner.segment(piece.seq).await?;
         let segment = ArchivedSegment::of_record(&record)?;
@@ -120,7 +174,7 @@ impl PlanStream<'_> {
         }
         let head = match range.start {
             0 => 0,
-            from => self.planner.head_end(&segment).await?.min(from),
+            from => self.planner.head(&segment).await?.end.min(from),
         };
         Ok(Some(Open::Part(Box::new(segment), [0..head, range].into())))
     }

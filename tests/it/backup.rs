@@ -26,7 +26,7 @@ fn backup(archive: &Archive, what: &str, more: &[&str], code: i32) -> Value {
 }
 
 /// `backup add --from`.
-fn add(archive: &Archive, from: &Path, id: &str, code: i32) -> Value {
+pub fn add(archive: &Archive, from: &Path, id: &str, code: i32) -> Value {
     let from = from.to_str().expect("a temporary path is text");
     backup(archive, "add", &["--from", from, "--id", id], code)
 }

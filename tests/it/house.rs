@@ -7,6 +7,7 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["config"],
     &["agent", "doctor"],
+    &["replay"],
     &["sync", "fs", "recover"],
     &["backup"],
     &["locate"],

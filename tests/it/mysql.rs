@@ -13,10 +13,10 @@ mod root;
 mod template;
 
 pub use options::Options;
-pub use root::{mysqlbinlog, program};
+pub use root::{mysqlbinlog, mysqld_wrapper, program, share};
 
 use crate::tools;
-use root::{base_arguments, loader, mysql_root, share};
+use root::{base_arguments, loader, mysql_root};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;

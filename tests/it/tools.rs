@@ -181,3 +181,10 @@ impl Sysbench {
         command
     }
 }
+
+/// Writes a script that can be run.
+pub fn write_program(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("the directory is writable");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(path, mode).expect("the file is ours");
+}

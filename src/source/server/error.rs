@@ -12,6 +12,9 @@ const SYNTAX: u16 = 1064;
 /// ER_NO_BINARY_LOGGING.
 const NO_BINARY_LOGGING: u16 = 1381;
 
+/// As much of a statement is repeated.
+const STATEMENT_CHARS: usize = 100;
+
 /// What went wrong between us and the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -93,6 +96,18 @@ pub enum ServerError {
         /// Its code and words.
         message: String,
     },
+    /// The server answered a statement of a recovery with an error.
+    #[error("the MySQL server at {server} failed {statement}: {message}")]
+    Statement {
+        /// Its socket, or host and port.
+        server: String,
+        /// The statement's beginning.
+        statement: String,
+        /// Its code and words.
+        message: String,
+        /// Its code, if the server answered at all.
+        code: Option<u16>,
+    },
     /// The answer is none we know.
     #[error("the MySQL server at {server} answered {what} with something unexpected: {reason}")]
     Unexpected {
@@ -140,6 +155,20 @@ impl ServerError {
         ServerError::Connect {
             server: server.to_owned(),
             reason: format!("{}{hint}", words(error)),
+        }
+    }
+
+    /// What the library says of a statement that failed.
+    pub(super) fn statement(
+        server: &str,
+        statement: &str,
+        error: &mysql_async::Error,
+    ) -> ServerError {
+        ServerError::Statement {
+            server: server.to_owned(),
+            statement: statement.chars().take(STATEMENT_CHARS).collect(),
+            message: words(error),
+            code: code(error),
         }
     }
 

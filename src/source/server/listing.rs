@@ -1,6 +1,7 @@
 //! What the server lists: its binlogs, and the one it writes.
 
 use super::session::{Ask, Kind};
+use super::table::Table;
 use crate::model::{FileName, GtidSet};
 use std::time::Duration;
 
@@ -66,38 +67,6 @@ pub struct ActiveLog {
     pub executed: GtidSet,
     /// `binlog_do_db` or `binlog_ignore_db` is set: some databases' changes are in no binlog.
     pub filtered: bool,
-}
-
-/// An answer of the server, as text.
-pub(super) struct Table {
-    columns: Vec<String>,
-    rows: Vec<Vec<Option<String>>>,
-}
-
-impl Table {
-    pub(super) fn new(columns: Vec<String>, rows: Vec<Vec<Option<String>>>) -> Table {
-        Table { columns, rows }
-    }
-
-    pub(super) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
-        self.rows.iter().map(|row| Row { table: self, row })
-    }
-}
-
-pub(super) struct Row<'a> {
-    table: &'a Table,
-    row: &'a [Option<String>],
-}
-
-impl<'a> Row<'a> {
-    /// The value of the first column that has one of `names`, whatever its case. `None` for NULL, too.
-    pub(super) fn get(&self, names: &[&str]) -> Option<&'a str> {
-        let column = |name: &&str| {
-            let same = |column: &String| column.eq_ignore_ascii_case(name);
-            self.table.columns.iter().position(same)
-        };
-        self.row.get(names.iter().find_map(column)?)?.as_deref()
-    }
 }
 
 /// Reads the rows of SHOW BINARY LOGS.

@@ -3,7 +3,7 @@
 //! # Manners
 //! One connection, one query at a time, each with a deadline: SHOW BINARY LOGS and its like take the server's binlog
 //! locks and wait behind a huge commit. Nothing is ever written to the server but FLUSH BINARY LOGS and PURGE BINARY
-//! LOGS, which a caller has to ask for by name.
+//! LOGS, which a caller has to ask for by name. (A [`Connection`] is something else: it is for a server that is recovered.)
 //!
 //! # A query that is not answered in time
 //! Its thread on the server goes on waiting, whatever the client does. So the caller gets an error at the deadline, the
@@ -14,6 +14,9 @@
 //! The password: it is in [`ServerOptions`], which prints none, and in no error. The options of the protocol's library print it,
 //! so no connection of it is ever formatted.
 
+mod client;
+mod connect;
+mod connection;
 pub mod cross_check;
 pub mod danger;
 mod defaults_file;
@@ -24,8 +27,11 @@ pub mod listing;
 mod options;
 pub mod rotation;
 mod session;
+mod table;
 mod verbs;
 
+pub use client::ClientLogin;
+pub use connection::Connection;
 pub use cross_check::{Mismatch, cross_check, persistent};
 pub use danger::{Danger, Expiry, expiry, worthless};
 pub use error::ServerError;
@@ -33,4 +39,5 @@ pub use facts::{Identity, Replica, ServerFacts};
 pub use listing::{ActiveLog, ServerLog};
 pub use options::{OptionsError, Password, ServerOptions, TlsMode};
 pub use rotation::{ActiveFile, Rotation, has_something_to_save, rotation_due};
+pub use table::{Row, Table};
 pub use verbs::Server;

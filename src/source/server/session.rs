@@ -4,10 +4,11 @@
 //! Too late, it does not: the task keeps it until the server has answered, and closes it then. As long as the task lives,
 //! the server has a thread for it, and no other query of the same [`Kind`] is sent.
 
+use super::connect::connect;
 use super::error::ServerError;
-use super::options::{Place, ServerOptions, TlsMode};
+use super::options::{Place, ServerOptions};
 use futures::future::BoxFuture;
-use mysql_async::{Conn, DriverError, Error, Opts, OptsBuilder, SslOpts};
+use mysql_async::{Conn, Error};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -22,14 +23,6 @@ const REST_FIRST: Duration = Duration::from_secs(2);
 const REST_MAX: Duration = Duration::from_secs(60);
 /// After this a query that was never answered is taken for lost: the server, or the network to it, is gone.
 const ABANDONED_MAX: Duration = Duration::from_secs(600);
-/// Tells within minutes that the other end of an idle connection is gone.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
-/// The largest answer: a GTID set of half a million intervals, or a hundred thousand files.
-const ANSWER_MAX_BYTES: usize = 16 << 20;
-/// The library asks the server for it otherwise; only its pool, which is not used here, cares.
-const UNUSED_WAIT_TIMEOUT_SECONDS: usize = 28_800;
-/// Shows in the server's list of connections.
-const PROGRAM: &str = "binlogfs";
 /// Locks that a backup holds are given up on before our deadline, so that the server's thread ends with us. The comments are
 /// statements to MySQL since 5.7.8 and to MariaDB since 10.1 alone.
 const SETTINGS: &str = "SET SESSION lock_wait_timeout = 3 /*!50708 , max_execution_time = 4000 */ /*M!100101 , max_statement_time = 4 */";
@@ -202,70 +195,12 @@ impl Session {
     }
 
     async fn connect(&self) -> Result<Conn, ServerError> {
-        let failed = |e| ServerError::connect(&self.name(), &e);
-        let (tls, mode) = match &self.place {
-            Place::Socket(_) => (None, TlsMode::Disabled),
-            Place::Tcp { host, .. } => {
-                let mode = self.options.tls_for(host);
-                (self.tls(mode), mode)
-            }
-        };
-        if tls.is_some() {
-            // The process may have chosen one already: then it is that.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        let mut conn = match Conn::new(self.library_options(tls)?).await {
-            Err(Error::Driver(DriverError::NoClientSslFlagFromServer))
-                if mode == TlsMode::Preferred =>
-            {
-                Conn::new(self.library_options(None)?)
-                    .await
-                    .map_err(failed)?
-            }
-            conn => conn.map_err(failed)?,
-        };
+        let mut conn = connect(&self.options).await?;
         match mysql_async::prelude::Queryable::query_drop(&mut conn, SETTINGS).await {
             // A server too old for one of them works without.
             Ok(()) | Err(Error::Server(_)) => Ok(conn),
-            Err(e) => Err(failed(e)),
+            Err(e) => Err(ServerError::connect(&self.name(), &e)),
         }
-    }
-
-    fn tls(&self, mode: TlsMode) -> Option<SslOpts> {
-        let options = SslOpts::default();
-        match mode {
-            TlsMode::Disabled => None,
-            TlsMode::Preferred | TlsMode::Required => {
-                Some(options.with_danger_accept_invalid_certs(true))
-            }
-            TlsMode::VerifyIdentity => Some(match &self.options.ca {
-                Some(ca) => options
-                    .with_root_certs(vec![ca.clone().into()])
-                    .with_disable_built_in_roots(true),
-                None => options,
-            }),
-        }
-    }
-
-    fn library_options(&self, tls: Option<SslOpts>) -> Result<Opts, ServerError> {
-        let user = self.options.account()?;
-        let builder = OptsBuilder::default()
-            .user(Some(user))
-            .pass(self.options.password.as_ref().map(|p| p.reveal()))
-            .ssl_opts(tls)
-            // Where we were told, nowhere else.
-            .prefer_socket(false)
-            .tcp_keepalive(Some(TCP_KEEPALIVE))
-            .stmt_cache_size(0)
-            .max_allowed_packet(Some(ANSWER_MAX_BYTES))
-            .wait_timeout(Some(UNUSED_WAIT_TIMEOUT_SECONDS))
-            .enable_cleartext_plugin(false)
-            .connect_attribute("program_name", PROGRAM);
-        Ok(match &self.place {
-            Place::Socket(path) => builder.socket(Some(path.to_string_lossy())),
-            Place::Tcp { host, port } => builder.ip_or_hostname(host.as_str()).tcp_port(*port),
-        }
-        .into())
     }
 }
 

@@ -2,11 +2,10 @@
 
 use super::error::{ServerError, is_unknown_statement};
 use super::facts::{self, Identity, Replica, ServerFacts};
-use super::listing::{
-    self, ACTIVE, ActiveLog, DUMPS, FLUSH, LISTING, PURGE, REPLICA, ServerLog, Table,
-};
+use super::listing::{self, ACTIVE, ActiveLog, DUMPS, FLUSH, LISTING, PURGE, REPLICA, ServerLog};
 use super::options::ServerOptions;
 use super::session::{Ask, Session};
+use super::table::{Row, Table};
 use crate::model::FileName;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, Value};
@@ -180,7 +179,7 @@ impl Server {
     async fn replica(&self) -> Result<Option<Replica>, ServerError> {
         let table = self.table(REPLICA, &REPLICA_STATUS).await?;
         let channels = table.rows().count();
-        let runs = |row: &listing::Row<'_>, names: &[&str]| {
+        let runs = |row: &Row<'_>, names: &[&str]| {
             row.get(names)
                 .is_some_and(|s| s.eq_ignore_ascii_case("yes"))
         };
@@ -222,7 +221,7 @@ impl Server {
 }
 
 /// The answer to the first of `words` that the server's version knows: each flavour renamed its statements at another time.
-async fn first_known(conn: &mut Conn, words: &[&str]) -> Result<Table, Error> {
+pub(super) async fn first_known(conn: &mut Conn, words: &[&str]) -> Result<Table, Error> {
     let mut words = words.iter();
     loop {
         let Some(statement) = words.next() else {
@@ -236,7 +235,7 @@ async fn first_known(conn: &mut Conn, words: &[&str]) -> Result<Table, Error> {
 }
 
 /// Runs a query and takes its answer as text.
-async fn table(conn: &mut Conn, statement: &str) -> Result<Table, Error> {
+pub(super) async fn table(conn: &mut Conn, statement: &str) -> Result<Table, Error> {
     let mut result = conn.query_iter(statement).await?;
     let columns = result
         .columns_ref()
@@ -257,14 +256,17 @@ async fn table(conn: &mut Conn, statement: &str) -> Result<Table, Error> {
 }
 
 /// Global variables by name. Those that this version does not have are left out.
-async fn variables(conn: &mut Conn, names: &[&str]) -> Result<HashMap<String, String>, Error> {
+pub(super) async fn variables(
+    conn: &mut Conn,
+    names: &[&str],
+) -> Result<HashMap<String, String>, Error> {
     let list = names.join("', '");
     let statement = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('{list}')");
     Ok(pairs(&table(conn, &statement).await?))
 }
 
 fn pairs(table: &Table) -> HashMap<String, String> {
-    let pair = |row: listing::Row<'_>| {
+    let pair = |row: Row<'_>| {
         let name = row.get(&["Variable_name"])?.to_ascii_lowercase();
         Some((name, row.get(&["Value"])?.to_owned()))
     };

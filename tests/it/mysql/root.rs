@@ -49,8 +49,26 @@ pub(super) fn loader() -> [std::ffi::OsString; 3] {
     ]
 }
 
-pub(super) fn share(part: &str) -> String {
+/// A path below the MySQL root's shared files, such as `charsets`.
+pub fn share(part: &str) -> String {
     format!("{}/usr/share/mysql/{part}", mysql_root().display())
+}
+
+/// A program at `path` that is this mysqld: for who starts servers of his own, with options that begin with `--no-defaults`.
+pub fn mysqld_wrapper(path: &Path) -> PathBuf {
+    let words = loader().map(|word| word.into_string().expect("text"));
+    let given = ["--no-defaults", "--user=", "--datadir="];
+    let parts = base_arguments(Path::new("/unused"))
+        .into_iter()
+        .filter(|argument| !given.iter().any(|given| argument.starts_with(given)));
+    let script = format!(
+        "#!/bin/sh\nexec '{}' '{}/usr/sbin/mysqld' \"$@\" '{}'\n",
+        words.join("' '"),
+        mysql_root().display(),
+        parts.collect::<Vec<_>>().join("' '")
+    );
+    tools::write_program(path, &script);
+    path.to_owned()
 }
 
 /// What every mysqld of ours is told: where its parts are, and to be small and quick.

@@ -5,7 +5,6 @@ use crate::archive::Archive;
 use crate::mysql::{Server, mysqlbinlog};
 use crate::tools;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -20,8 +19,7 @@ fn stock_tools(archive: &Archive, server: &Server, name: &str) -> PathBuf {
             .collect();
         let path = dir.join(tool);
         let script = format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" "));
-        fs::write(&path, script).expect("writable");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
+        tools::write_program(&path, &script);
     }
     dir
 }

@@ -1,0 +1,350 @@
+//! `binlogfs recover`: a server brought to the target.
+
+mod report;
+
+use super::exit::Exit;
+use super::plan;
+use super::reading::{self, Reading};
+use super::route::{RouteArgs, TARGETS};
+use super::signals::Signals;
+use super::{Global, output};
+use crate::locate::FilePosition;
+use crate::model::{GtidSet, StoreUrl, Timeline};
+use crate::recover::{self, FirstDdl, Planner, Start};
+use crate::replay::notes::{self, Note};
+use crate::replay::relay::Failed;
+use crate::replay::{
+    self, Base, Clients, Engine, EngineChoice, NotReady, Ready, Request, Target, Unfit, UnfitKind,
+};
+use crate::source::server::ServerOptions;
+use anyhow::{Context as _, Result, bail};
+pub use report::Bar;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+#[derive(clap::Args, Debug)]
+#[command(group(clap::ArgGroup::new("target").required(true).args(TARGETS)))]
+pub struct RecoverArgs {
+    /// The stream, such as file:///srv/binlogs/orders.
+    url: StoreUrl,
+    #[command(flatten)]
+    route: RouteArgs,
+    /// The server to recover: mysql://USER@HOST:PORT/ or mysql://USER@localhost/?socket=/PATH, never with a password.
+    #[arg(id = "server", long = "target", value_name = "DSN", required_unless_present = "defaults_file", value_parser = super::purge_safe::dsn)]
+    server: Option<String>,
+    /// MySQL option file whose groups [client] and [binlogfs] name the server to recover, the account and its password.
+    #[arg(long, value_name = "FILE")]
+    defaults_file: Option<PathBuf>,
+    /// Leave out this transaction, or this set of them; may be repeated.
+    #[arg(long, value_name = "GTID")]
+    skip_gtid: Vec<GtidSet>,
+    /// End before the first schema change that would be replayed, if one comes before the target.
+    #[arg(long)]
+    stop_before_ddl: bool,
+    /// Another timeline than the newest.
+    #[arg(long, value_name = "N")]
+    timeline: Option<u32>,
+    /// What applies the transactions.
+    #[arg(long, value_enum, default_value_t)]
+    engine: EngineChoice,
+    /// Where the parallel engine mounts the archive for the server [default: below /run/binlogfs].
+    #[arg(long, value_name = "DIR")]
+    mount_dir: Option<PathBuf>,
+    /// The mysqlbinlog (or mariadb-binlog) to use [default: the one in PATH].
+    #[arg(long, value_name = "PATH")]
+    mysqlbinlog: Option<PathBuf>,
+    /// The mysql (or mariadb) client to use [default: the one in PATH].
+    #[arg(long, value_name = "PATH")]
+    mysql: Option<PathBuf>,
+    /// The server was restored again since a replay without GTIDs was begun there.
+    #[arg(long)]
+    restored: bool,
+    /// Do it. Without this everything is looked at, and nothing is changed.
+    #[arg(long)]
+    execute: bool,
+}
+
+/// A recovery that is under way.
+struct Recovery<'a> {
+    global: &'a Global,
+    args: &'a RecoverArgs,
+    planner: Planner,
+    target: Target,
+    ready: Ready,
+    /// Where the note of a replay without GTIDs is.
+    note: PathBuf,
+}
+
+pub async fn run(global: &Global, args: &RecoverArgs) -> Result<Exit> {
+    let mut signals = Signals::listen().context("cannot wait for the signals that end it")?;
+    let options =
+        ServerOptions::from_command_line(args.server.as_deref(), args.defaults_file.as_deref())?;
+    let reading = reading::open(global, &args.url).await?;
+    let timeline = reading.timeline(args.timeline)?;
+    let planner = Planner::new(
+        Arc::clone(&reading.index),
+        Arc::new(reading.reader(global)?),
+    );
+    let mut request = request(args, &reading, timeline).await?;
+    if let (recover::Target::End, Some(alarm)) = (&request.target, &reading.alarm) {
+        bail!(
+            "where the history ends is not known ({alarm}); say where to stop; nothing was changed"
+        );
+    }
+    let mut target = Target::open(options).await?;
+    let mut ready = match replay::prepare(&planner, &mut target, &request).await {
+        Ok(ready) => ready,
+        Err(error) => return refused(global, &request, error),
+    };
+    if args.stop_before_ddl {
+        match planner.first_ddl(&ready.plan).await? {
+            FirstDdl::None => {}
+            FirstDdl::Unknown(file) => bail!(
+                "{file} has more schema changes than its index keeps: name the place with --to-position; nothing was changed"
+            ),
+            FirstDdl::At(place, ddl) => {
+                request.target = recover::Target::Position(place);
+                ready = match replay::prepare(&planner, &mut target, &request).await {
+                    Ok(ready) => ready,
+                    Err(error) => return refused(global, &request, error),
+                };
+                ready.notes.push(format!(
+                    "it ends before a schema change of {}: {}",
+                    ddl.time,
+                    output::short(&ddl.sql, report::SQL_CHARS)
+                ));
+            }
+        }
+    }
+    let note = notes::path(
+        &reading::state_dir(global, &args.url),
+        &ready.facts.identity,
+    );
+    let recovery = Recovery {
+        global,
+        args,
+        planner,
+        target,
+        ready,
+        note,
+    };
+    if let Err(unfit) = recovery.check().await? {
+        return refused(global, &request, unfit.into());
+    }
+    if !args.execute {
+        report::dry_run(global, &recovery.ready, &args.url, &recovery.target)?;
+        return Ok(reading.exit());
+    }
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        signals.any().await;
+        stop.send_replace(true);
+    });
+    recovery.execute(stopped).await?;
+    Ok(reading.exit())
+}
+
+async fn request(args: &RecoverArgs, reading: &Reading, timeline: Timeline) -> Result<Request> {
+    let mut question = args.route.question(reading, timeline).await?;
+    for set in &args.skip_gtid {
+        question.skip.union_with(set);
+    }
+    let (gtids, position): (Option<GtidSet>, Option<FilePosition>) = match question.start {
+        Start::Beginning => (None, None),
+        Start::Gtids(gtids) => (Some(gtids), None),
+        Start::Position(position) => (None, Some(position)),
+    };
+    Ok(Request {
+        timeline,
+        flavour: reading.stream.file().flavour,
+        target: question.target,
+        skip: question.skip,
+        base: Base { gtids, position },
+        engine: args.engine,
+        mount_dir: args.mount_dir.clone(),
+        may_clean: args.execute,
+    })
+}
+
+fn refused(global: &Global, request: &Request, error: NotReady) -> Result<Exit> {
+    match error {
+        NotReady::Plan(recover::PlanError::Refused(refusal)) => {
+            plan::refuse(global, &request.target, &refusal)?;
+        }
+        NotReady::Unfit(unfit) => report::unfit(global, &unfit)?,
+        NotReady::Plan(error) => return Err(error.into()),
+        NotReady::Server(error) => return Err(error.into()),
+    }
+    Ok(Exit::NotRecoverable)
+}
+
+impl Recovery<'_> {
+    /// What is left to look at once it is known what will be done.
+    async fn check(&self) -> Result<Result<(), Unfit>> {
+        let plan = &self.ready.plan;
+        if plan.segments.is_empty() {
+            return Ok(Ok(()));
+        }
+        let identities = reading::identities(&self.global.identity)?;
+        if let Some((file, keys)) = self.planner.without_key(plan, &identities).await? {
+            bail!(
+                "{file} is encrypted for {}; give the private key of one of them with --identity FILE; nothing was changed",
+                keys.join(", ")
+            );
+        }
+        if self.ready.engine == Engine::Pipe {
+            self.clients().check(plan.flavour)?;
+        }
+        Ok(self.check_note()?)
+    }
+
+    fn clients(&self) -> Clients {
+        let (reader, client) = (self.args.mysqlbinlog.clone(), self.args.mysql.clone());
+        Clients::of(self.ready.plan.flavour, reader, client)
+    }
+
+    /// Without GTIDs a second run would apply everything twice.
+    fn check_note(&self) -> Result<Result<(), Unfit>> {
+        if self.ready.plan.by_gtid || self.args.restored {
+            return Ok(Ok(()));
+        }
+        let read = notes::read(&self.note);
+        let note = read.with_context(|| format!("cannot read {}", self.note.display()))?;
+        // Where MariaDB says itself what it has, that is where it begins.
+        let by_place = matches!(self.ready.plan.question.start, Start::Position(_));
+        let is_other = |note: &Note| !note.done || (by_place && note.stop != self.begin());
+        let Some(note) = note.filter(is_other) else {
+            return Ok(Ok(()));
+        };
+        let reason = match note.done {
+            true => format!(
+                "a replay without GTIDs brought this server to {} before, and this one would begin at {}",
+                note.stop,
+                self.begin()
+            ),
+            false => format!(
+                "a replay without GTIDs from {} to {} was begun on this server and did not end: nobody can tell what it applied",
+                note.begin, note.stop
+            ),
+        };
+        Ok(Err(Unfit::new(
+            UnfitKind::Unfinished,
+            reason,
+            &["restore the base again, and say so with --restored"],
+        )))
+    }
+
+    fn begin(&self) -> String {
+        let place = &self.ready.plan.begin.place;
+        format!("{}:{}", place.file, place.position)
+    }
+
+    fn stop(&self) -> String {
+        let place = &self.ready.plan.stop.place;
+        format!("{}:{}", place.file, place.position)
+    }
+
+    fn note(&self, done: bool) -> Result<()> {
+        if self.ready.plan.by_gtid {
+            return Ok(());
+        }
+        let note = Note {
+            target: self.ready.facts.identity.clone(),
+            begin: self.begin(),
+            stop: self.stop(),
+            done,
+        };
+        notes::write(&self.note, &note)
+            .with_context(|| format!("cannot write {}", self.note.display()))
+    }
+
+    async fn execute(mut self, stopped: watch::Receiver<bool>) -> Result<()> {
+        let begun = Instant::now();
+        if self.ready.plan.segments.is_empty() {
+            return report::done(self.global, &self.ready, None, &[]);
+        }
+        report::begins(self.global, &self.ready, &self.target);
+        self.note(false)?;
+        let disabled_events = match self.apply(stopped).await {
+            Ok(disabled_events) => disabled_events,
+            Err(error) => {
+                let executed = self.target.last_look().await;
+                return Err(error.context(report::left_in_the_middle(&self.ready, executed)));
+            }
+        };
+        if self.ready.plan.by_gtid {
+            let executed = self.target.executed().await?;
+            let compared = replay::compare(&self.ready.plan, &executed);
+            if !compared.is_same() {
+                bail!("{}", report::differs(&compared));
+            }
+        }
+        self.note(true)?;
+        report::done(
+            self.global,
+            &self.ready,
+            Some(begun.elapsed()),
+            &disabled_events,
+        )
+    }
+
+    /// Returns the events that were created and are disabled.
+    async fn apply(&mut self, stopped: watch::Receiver<bool>) -> Result<Vec<String>> {
+        if self.ready.engine == Engine::Parallel {
+            let failed = match self.parallel(stopped.clone()).await {
+                Ok(disabled_events) => return Ok(disabled_events),
+                Err(failed) => failed,
+            };
+            // What was asked for by name, or has begun, is not done in another way.
+            if failed.started || self.args.engine != EngineChoice::Auto || *stopped.borrow() {
+                return Err(failed.error.into());
+            }
+            eprintln!("binlogfs: {}; going on with the pipe", failed.error);
+            self.ready.engine = Engine::Pipe;
+            self.clients().check(self.ready.plan.flavour)?;
+        }
+        let bar = Bar::bytes(self.ready.plan.segments.bytes());
+        let (plan, clients) = (&self.ready.plan, self.clients());
+        replay::pipe::run(&self.planner, plan, &clients, &self.target, &bar, stopped).await?;
+        Ok(Vec::new())
+    }
+
+    async fn parallel(&mut self, stopped: watch::Receiver<bool>) -> Result<Vec<String>, Failed> {
+        let (global, url) = (self.global, &self.args.url);
+        let mount = |dir: &Path| mount_command(global, url, dir);
+        let bar = Bar::transactions(self.ready.plan.adds.count());
+        replay::relay::run(
+            &self.planner,
+            &self.ready.plan,
+            &mut self.target,
+            &self.ready.facts,
+            (self.args.mount_dir.as_deref(), &mount),
+            &bar,
+            stopped,
+        )
+        .await
+    }
+}
+
+/// The command that mounts `url` for the server: with the keys and the cache of this one.
+pub fn mount_command(global: &Global, url: &StoreUrl, dir: &Path) -> Command {
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("binlogfs"));
+    let mut command = Command::new(program);
+    command.arg("mount").arg(url.to_string()).arg(dir);
+    command.args(["-o", "allow_other"]);
+    for identity in &global.identity {
+        command.arg("--identity").arg(identity);
+    }
+    if let Some(cache_dir) = &global.cache_dir {
+        command.arg("--cache-dir").arg(cache_dir);
+    }
+    command
+}
+
+/// How long a second took, for people.
+pub fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10.0).round() / 10.0
+}

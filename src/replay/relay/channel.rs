@@ -1,0 +1,142 @@
+//! The statements that make the server's applier read files of ours, and undo it.
+
+use super::super::target::Target;
+use super::CHANNEL;
+use crate::source::server::{Connection, ServerError, Table};
+use std::path::Path;
+
+/// The host of the channel's source, which nobody connects to: only the applier is started. `.invalid` never resolves (RFC 2606).
+const HOST: &str = "binlogfs.invalid";
+/// The channel's user says what `relay_log_purge` was, for whoever takes away what a kill left.
+const PURGE_WAS_ON: &str = "relay_log_purge-on";
+const PURGE_WAS_OFF: &str = "relay_log_purge-off";
+/// How the applier says that it waits for more files.
+const AT_END: &str = "has read all relay log";
+
+/// What the applier is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    /// It runs.
+    pub(super) runs: bool,
+    /// It has read everything.
+    pub(super) at_end: bool,
+    /// Where it is in the files, for people.
+    pub(super) place: String,
+}
+
+/// Makes the channel. From here on something has to be taken away.
+pub(super) async fn make(server: &mut Connection, purge: bool) -> Result<(), ServerError> {
+    let was = if purge { PURGE_WAS_ON } else { PURGE_WAS_OFF };
+    server
+        .run(&format!(
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '{HOST}', SOURCE_USER = '{was}', SOURCE_AUTO_POSITION = 0 FOR CHANNEL '{CHANNEL}'"
+        ))
+        .await?;
+    // On a mount that cannot be written the server would fail to delete what it has applied, and stop.
+    server.run("SET GLOBAL relay_log_purge = OFF").await
+}
+
+/// Lets the server read its list of files again, and begin with `first`.
+pub(super) async fn point_to(server: &mut Connection, first: &Path) -> Result<(), ServerError> {
+    // The server remembers how long its list is. LOCAL: not a transaction of its own.
+    server
+        .run(&format!("FLUSH LOCAL RELAY LOGS FOR CHANNEL '{CHANNEL}'"))
+        .await?;
+    server
+        .run(&format!(
+            "CHANGE REPLICATION SOURCE TO RELAY_LOG_FILE = '{}', RELAY_LOG_POS = 4 FOR CHANNEL '{CHANNEL}'",
+            first.display()
+        ))
+        .await
+}
+
+pub(super) async fn start(server: &mut Connection) -> Result<(), ServerError> {
+    server
+        .run(&format!("START REPLICA SQL_THREAD FOR CHANNEL '{CHANNEL}'"))
+        .await
+}
+
+async fn status(server: &mut Connection) -> Result<Table, ServerError> {
+    server
+        .rows(&format!("SHOW REPLICA STATUS FOR CHANNEL '{CHANNEL}'"))
+        .await
+}
+
+/// What it is doing; without the channel, nothing.
+pub(super) async fn state(server: &mut Connection) -> Result<State, ServerError> {
+    let status = status(server).await?;
+    let row = status.rows().next();
+    let get = |name: &str| row.as_ref().and_then(|row| row.get(&[name]));
+    Ok(State {
+        runs: get("Replica_SQL_Running") == Some("Yes"),
+        at_end: get("Replica_SQL_Running_State").is_some_and(|state| state.contains(AT_END)),
+        place: format!(
+            "{}:{}",
+            get("Relay_Log_File").unwrap_or("?"),
+            get("Relay_Log_Pos").unwrap_or("?")
+        ),
+    })
+}
+
+/// Why it stopped, in the server's words.
+pub(super) async fn failure(server: &mut Connection) -> Result<String, ServerError> {
+    let errors = server
+        .rows(&format!(
+            "SELECT LAST_ERROR_NUMBER AS number, LAST_ERROR_MESSAGE AS message \
+             FROM performance_schema.replication_applier_status_by_worker \
+             WHERE CHANNEL_NAME = '{CHANNEL}' AND LAST_ERROR_NUMBER <> 0 ORDER BY LAST_ERROR_TIMESTAMP LIMIT 1"
+        ))
+        .await?;
+    if let Some(row) = errors.rows().next() {
+        return Ok(format!(
+            "{} (error {})",
+            row.get(&["message"]).unwrap_or("no message"),
+            row.get(&["number"]).unwrap_or("?")
+        ));
+    }
+    let status = status(server).await?;
+    let row = status.rows().next();
+    let said = row.and_then(|row| row.get(&["Last_SQL_Error"]).map(str::to_owned));
+    Ok(said
+        .filter(|said| !said.is_empty())
+        .unwrap_or_else(|| "somebody stopped it; the server's error log may say more".to_owned()))
+}
+
+/// Ends the applier, after the transactions that it is at.
+pub(super) async fn stop(server: &mut Connection) -> Result<(), ServerError> {
+    server
+        .run(&format!("STOP REPLICA FOR CHANNEL '{CHANNEL}'"))
+        .await
+}
+
+/// The events that the applier has created. As on any replica it leaves them disabled (`REPLICA_SIDE_DISABLED`), whatever they were on the
+/// source. Their originator tells them from those that were restored.
+pub(super) async fn events(server: &mut Connection) -> Result<Vec<String>, ServerError> {
+    let events = server
+        .rows(
+            "SELECT EVENT_SCHEMA AS place, EVENT_NAME AS name FROM information_schema.EVENTS \
+             WHERE STATUS IN ('REPLICA_SIDE_DISABLED', 'SLAVESIDE_DISABLED') AND ORIGINATOR <> @@GLOBAL.server_id ORDER BY 1, 2",
+        )
+        .await?;
+    let quoted = |name: &str| format!("`{}`", name.replace('`', "``"));
+    let names = events.rows().filter_map(|row| {
+        let (place, name) = (row.get(&["place"])?, row.get(&["name"])?);
+        Some(format!("{}.{}", quoted(place), quoted(name)))
+    });
+    Ok(names.collect())
+}
+
+/// Takes the channel away, and what was changed for it. The mount must be gone: the server deletes the files that it lists, and finds none.
+pub(super) async fn remove(target: &mut Target) -> Result<(), ServerError> {
+    let server = target.connection();
+    let status = status(server).await?;
+    let row = status.rows().next();
+    let was = row.and_then(|row| row.get(&["Source_User"]).map(str::to_owned));
+    server
+        .run(&format!("RESET REPLICA ALL FOR CHANNEL '{CHANNEL}'"))
+        .await?;
+    match was.as_deref() {
+        Some(PURGE_WAS_ON) => server.run("SET GLOBAL relay_log_purge = ON").await,
+        Some(_) | None => Ok(()),
+    }
+}

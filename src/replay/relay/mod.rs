@@ -1,0 +1,236 @@
+//! The engine that lets the server apply binlogs itself, in parallel, as it applies those of its source.
+//!
+//! A replication channel of our own gets files of a mount as its relay logs, and only its applier is started: the server is not
+//! restarted, nothing is copied, no link is made. The files are those of the mount's `.range/`, which begin and end where the plan does, so
+//! that the applier cannot go further, whatever happens to us. (`START REPLICA UNTIL` is not enough: a server that is restarted starts
+//! the channel by itself, without it. Measured on 9.7.4.)
+//!
+//! | if this dies | then |
+//! |---|---|
+//! | we | the target goes on to the end of the plan, from the mount, which is a process of its own; the next run takes all away |
+//! | the mount | the applier stops with an error; we report it; what was applied stays |
+//! | the target | we take the mount away; when it is back its channel finds no files; the next run takes the channel away |
+
+mod channel;
+pub mod host;
+mod index_file;
+mod mounted;
+
+use super::Progress;
+use super::target::{Target, TargetFacts};
+use crate::model::GtidSet;
+use crate::recover::{Plan, PlanError, Planner};
+use crate::source::server::ServerError;
+use mounted::Mounted;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The name of the channel.
+pub const CHANNEL: &str = "binlogfs";
+/// How often the target is asked how far it is.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+/// An applier that has read everything, and applies nothing any more, is asked so often before that is believed.
+const IDLE_MAX: u32 = 10;
+
+/// Why a replay through the server's applier ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The archive could not be read.
+    #[error(transparent)]
+    Archive(#[from] PlanError),
+    /// The server did not answer as it should.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The archive could not be mounted.
+    #[error("cannot mount the archive for the target: {reason}")]
+    Mount {
+        /// Why not.
+        reason: String,
+    },
+    /// The server does not see the mount.
+    #[error(
+        "the target's process does not see the mount: it has mounts of its own (a container, or a service with PrivateMounts)"
+    )]
+    Unseen,
+    /// The list of relay logs could not be written.
+    #[error("cannot write {}: {error}", .path.display())]
+    Index {
+        /// Its path.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The applier stopped.
+    #[error("the target's applier stopped: {0}")]
+    Applier(String),
+    /// The applier read everything, and something is missing.
+    #[error(
+        "the target's applier is at the end of all files ({place}) and {missing} are not applied; its error log may say why"
+    )]
+    Short {
+        /// Where it is.
+        place: String,
+        /// What is missing.
+        missing: GtidSet,
+    },
+    /// Somebody asked to stop.
+    #[error("it was asked to stop")]
+    Stopped,
+}
+
+/// A replay that ended early.
+#[derive(Debug)]
+pub struct Failed {
+    /// Why.
+    pub error: RelayError,
+    /// The applier was started: something may have been applied.
+    pub started: bool,
+}
+
+/// Whether an earlier run left its channel.
+pub fn is_left_behind(facts: &TargetFacts) -> bool {
+    facts.channels.iter().any(|channel| channel.name == CHANNEL)
+}
+
+/// Takes away what an earlier run left.
+///
+/// # Errors
+/// [`ServerError`].
+pub async fn clean(target: &mut Target, facts: &TargetFacts) -> Result<(), ServerError> {
+    // One that is stopped, or cannot be started, says so.
+    if let Err(error) = channel::stop(target.connection()).await {
+        tracing::debug!(%error, "the channel was not stopped");
+    }
+    let mounts = host::channel_index(facts).map(|index| index_file::mounts(&index));
+    for dir in mounts.unwrap_or_default() {
+        mounted::take_away(&dir);
+    }
+    channel::remove(target).await
+}
+
+/// Replays `plan` to `target`, which is on this host. `mount` makes the command that mounts the archive.
+///
+/// Returns the events that were created, which the applier leaves disabled.
+///
+/// # Errors
+/// [`Failed`]. What was committed stays; channel and mount are gone, unless the server is.
+pub async fn run(
+    planner: &Planner,
+    plan: &Plan,
+    target: &mut Target,
+    facts: &TargetFacts,
+    mount: (Option<&Path>, &(dyn Fn(&Path) -> Command + Sync)),
+    progress: &dyn Progress,
+    stop: watch::Receiver<bool>,
+) -> Result<Vec<String>, Failed> {
+    let mut started = false;
+    let done = replay(
+        planner,
+        plan,
+        target,
+        facts,
+        mount,
+        progress,
+        stop,
+        &mut started,
+    )
+    .await;
+    done.map_err(|error| Failed { error, started })
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "those of `run`, and what it tells of a failure"
+)]
+async fn replay(
+    planner: &Planner,
+    plan: &Plan,
+    target: &mut Target,
+    facts: &TargetFacts,
+    (base, mount): (Option<&Path>, &(dyn Fn(&Path) -> Command + Sync)),
+    progress: &dyn Progress,
+    mut stop: watch::Receiver<bool>,
+    started: &mut bool,
+) -> Result<Vec<String>, RelayError> {
+    let legs = planner.legs(plan).await?;
+    let mounted = tokio::task::block_in_place(|| Mounted::mount(base, &|dir| mount(dir)))?;
+    let files = tokio::task::block_in_place(|| mounted.files(plan, &legs))?;
+    let Some(first) = files.first() else {
+        return Ok(Vec::new());
+    };
+    if host::pid(facts).is_some_and(|pid| !mounted.is_seen_by(pid)) {
+        return Err(RelayError::Unseen);
+    }
+    let index = host::channel_index(facts).unwrap_or_default();
+    let outcome = async {
+        let server = target.connection();
+        channel::make(server, facts.relay_log_purge).await?;
+        index_file::put_before(&index, &files).map_err(|error| RelayError::Index {
+            path: index.clone(),
+            error,
+        })?;
+        channel::point_to(server, first).await?;
+        *started = true;
+        channel::start(server).await?;
+        watch(plan, target, progress, &mut stop).await
+    }
+    .await;
+    // In this order: the server deletes the files of a channel with it, and must find none of ours.
+    let stopped = channel::stop(target.connection()).await;
+    drop(mounted);
+    let removed = match stopped {
+        Ok(()) => channel::remove(target).await,
+        Err(error) => Err(error),
+    };
+    match (outcome, removed) {
+        (Ok(()), removed) => {
+            removed?;
+            Ok(channel::events(target.connection()).await?)
+        }
+        (Err(error), Ok(())) => Err(error),
+        (Err(error), Err(left)) => {
+            tracing::warn!(error = %left, "the channel {CHANNEL} is left on the target: the next run takes it away");
+            Err(error)
+        }
+    }
+}
+
+/// Waits until everything is applied.
+async fn watch(
+    plan: &Plan,
+    target: &mut Target,
+    progress: &dyn Progress,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<(), RelayError> {
+    let total = plan.adds.count();
+    let (mut before, mut idle) = (None, 0);
+    loop {
+        let missing = plan.adds.minus(&target.executed().await?);
+        let left = missing.count();
+        progress.done(total - left);
+        if left == 0 {
+            return Ok(());
+        }
+        let server = target.connection();
+        let state = channel::state(server).await?;
+        if !state.runs {
+            return Err(RelayError::Applier(channel::failure(server).await?));
+        }
+        idle = match state.at_end && before == Some(left) {
+            true => idle + 1,
+            false => 0,
+        };
+        if idle >= IDLE_MAX {
+            let place = state.place;
+            return Err(RelayError::Short { place, missing });
+        }
+        before = Some(left);
+        tokio::select! {
+            () = tokio::time::sleep(ASK_EVERY) => {}
+            Ok(_) = stop.wait_for(|stop| *stop) => return Err(RelayError::Stopped),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The mount that the target reads from: a process of its own, so that a killed recovery does not cut the target off in the middle.
+
+use super::RelayError;
+use super::host;
+use crate::fs::mountinfo;
+use crate::recover::{Leg, Plan};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The file system's type in the table of mounts.
+const FS_TYPE: &str = "fuse.binlogfs";
+
+/// A mount, and the directory that was made for it.
+pub(super) struct Mounted {
+    dir: PathBuf,
+}
+
+impl Mounted {
+    /// Mounts below `base`, by the command that `command` makes for a directory.
+    pub(super) fn mount(
+        base: Option<&Path>,
+        command: &dyn Fn(&Path) -> Command,
+    ) -> Result<Mounted, RelayError> {
+        let base = base.unwrap_or(host::mount_base());
+        let failed = |reason: String| RelayError::Mount { reason };
+        std::fs::create_dir_all(base)
+            .map_err(|error| failed(format!("{}: {error}", base.display())))?;
+        let dir = base.join(format!("recover-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir(&dir).map_err(|error| failed(format!("{}: {error}", dir.display())))?;
+        let output = command(&dir).stdin(Stdio::null()).output();
+        let mounted = Mounted { dir };
+        let reason = match output {
+            Ok(output) if output.status.success() => return Ok(mounted),
+            Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            Err(error) => error.to_string(),
+        };
+        take_away(&mounted.dir);
+        Err(failed(reason))
+    }
+
+    /// The files of `legs`, in replay order, as the server is to read them.
+    pub(super) fn files(&self, plan: &Plan, legs: &[Leg]) -> Result<Vec<PathBuf>, RelayError> {
+        let order: HashMap<&str, usize> = plan
+            .segments
+            .iter()
+            .enumerate()
+            .map(|(place, piece)| (piece.file, place))
+            .collect();
+        let root = match plan.is_root {
+            true => self.dir.clone(),
+            false => self
+                .dir
+                .join(format!(".timeline/{}", plan.question.timeline)),
+        };
+        let mut files = Vec::new();
+        for leg in legs {
+            let dir = root.join(leg.directory());
+            let failed = |error: std::io::Error| RelayError::Mount {
+                reason: format!("{} cannot be listed: {error}", dir.display()),
+            };
+            let mut here = Vec::new();
+            for entry in std::fs::read_dir(&dir).map_err(failed)? {
+                let path = entry.map_err(failed)?.path();
+                let name = path.file_name().and_then(|name| name.to_str());
+                let place = name.and_then(|name| order.get(name)).ok_or_else(|| {
+                    failed(std::io::Error::other(
+                        "it has a file that is not in the plan",
+                    ))
+                })?;
+                here.push((*place, path));
+            }
+            here.sort();
+            files.extend(here.into_iter().map(|(_, path)| path));
+        }
+        Ok(files)
+    }
+
+    /// Whether the process `pid` sees it: a service may have mounts of its own.
+    pub(super) fn is_seen_by(&self, pid: u32) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let theirs = Path::new("/proc")
+            .join(pid.to_string())
+            .join("root")
+            .join(self.dir.strip_prefix("/").unwrap_or(&self.dir));
+        match (std::fs::metadata(&self.dir), std::fs::metadata(theirs)) {
+            (Ok(ours), Ok(theirs)) => ours.dev() == theirs.dev(),
+            // Whoever may not look into another process learns it from the server.
+            _ => true,
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        take_away(&self.dir);
+    }
+}
+
+/// Unmounts and removes a directory that a recovery had made. Nothing else is ever unmounted.
+pub(super) fn take_away(dir: &Path) {
+    let table = std::fs::read(mountinfo::PATH).unwrap_or_default();
+    let mounts = mountinfo::parse(&table);
+    if mountinfo::at(&mounts, dir).is_some_and(|mount| mount.fs_type == FS_TYPE) {
+        let unmounted = match rustix::process::geteuid().is_root() {
+            true => rustix::mount::unmount(
+                dir,
+                rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW,
+            )
+            .map_err(std::io::Error::from),
+            false => Command::new("fusermount3")
+                .args(["-u", "-z", "--"])
+                .arg(dir)
+                .status()
+                .map(|_| ()),
+        };
+        if let Err(error) = unmounted {
+            tracing::warn!(dir = %dir.display(), %error, "the mount of the recovery is left: unmount it");
+            return;
+        }
+    }
+    // The base is removed too when it is empty and ours.
+    let _ = std::fs::remove_dir(dir);
+    if dir.parent() == Some(host::mount_base()) {
+        let _ = std::fs::remove_dir(host::mount_base());
+    }
+}
