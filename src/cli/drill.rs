@@ -11,6 +11,7 @@ use crate::backup::{self, Backup};
 use crate::binlog::Flavour;
 use crate::model::{GtidSet, Micros, StoreUrl, Timeline};
 use crate::recover::{self, Plan, PlanError, Planner, Question, Start};
+use crate::replay::relay::Mounting;
 use crate::replay::restore::{self, Restore};
 use crate::replay::scratch::{Scratch, ScratchOptions};
 use crate::replay::{self, Base, Clients, Engine, EngineChoice, NotReady, Ready, Request, Target};
@@ -322,10 +323,10 @@ impl Work<'_> {
             let mount = |dir: &std::path::Path| {
                 super::recover::mount_command(self.global, &self.args.url, dir)
             };
-            let place = (
-                self.args.mount_dir.as_deref(),
-                &mount as &(dyn Fn(&std::path::Path) -> std::process::Command + Sync),
-            );
+            let place = Mounting {
+                base: self.args.mount_dir.as_deref(),
+                command: &mount,
+            };
             let done = replay::relay::run(
                 &self.planner,
                 plan,

@@ -12,7 +12,7 @@ use crate::locate::FilePosition;
 use crate::model::{GtidSet, StoreUrl, Timeline};
 use crate::recover::{self, FirstDdl, Planner, Start};
 use crate::replay::notes::{self, Note};
-use crate::replay::relay::Failed;
+use crate::replay::relay::{Failed, Mounting};
 use crate::replay::{
     self, Base, Clients, Engine, EngineChoice, NotReady, Ready, Request, Target, Unfit, UnfitKind,
 };
@@ -198,7 +198,7 @@ impl Recovery<'_> {
         if self.ready.engine == Engine::Pipe {
             self.clients().check(plan.flavour)?;
         }
-        Ok(self.check_note()?)
+        self.check_note()
     }
 
     fn clients(&self) -> Clients {
@@ -321,7 +321,10 @@ impl Recovery<'_> {
             &self.ready.plan,
             &mut self.target,
             &self.ready.facts,
-            (self.args.mount_dir.as_deref(), &mount),
+            Mounting {
+                base: self.args.mount_dir.as_deref(),
+                command: &mount,
+            },
             &bar,
             stopped,
         )

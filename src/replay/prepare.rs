@@ -114,8 +114,8 @@ pub async fn prepare(
     }
     let origins = planner.origins(&plan).await?;
     check_source(&facts, &plan, &origins)?;
-    check_events(&facts, &mut notes)?;
     let (engine, why) = choose(&plan, &facts, &origins, request)?;
+    notes.extend(check_events(&facts, engine)?);
     if engine == Engine::Parallel {
         notes.extend(engine::notes(&facts));
     }
@@ -203,23 +203,24 @@ fn check_server(facts: &TargetFacts, request: &Request) -> Result<(), Unfit> {
 }
 
 /// Events that run write transactions of their own between those of the history.
-fn check_events(facts: &TargetFacts, notes: &mut Vec<String>) -> Result<(), Unfit> {
-    match (facts.event_scheduler, facts.has_events) {
-        (true, true) => Err(Unfit::new(
+fn check_events(facts: &TargetFacts, engine: Engine) -> Result<Option<String>, Unfit> {
+    if !facts.event_scheduler {
+        return Ok(None);
+    }
+    if facts.has_events {
+        return Err(Unfit::new(
             UnfitKind::RunsEvents,
             "the target has events, and its event scheduler runs: they would write to it while it is recovered",
             &["SET GLOBAL event_scheduler = OFF until it is recovered"],
-        )),
-        (true, false) => {
-            notes.push(
-                "the target's event scheduler runs: events that the history creates could run before the end. SET GLOBAL \
-                 event_scheduler = OFF until it is recovered, if there are any"
-                    .to_owned(),
-            );
-            Ok(())
-        }
-        (false, _) => Ok(()),
+        ));
     }
+    // Those that an applier creates are disabled.
+    let created_run = engine == Engine::Pipe;
+    Ok(created_run.then(|| {
+        "the target's event scheduler runs: events that the history creates could run before the end. SET GLOBAL event_scheduler = OFF \
+         until it is recovered, if there are any"
+            .to_owned()
+    }))
 }
 
 /// Without GTIDs nothing would keep a server from applying its own history once more.

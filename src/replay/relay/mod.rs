@@ -81,6 +81,15 @@ pub enum RelayError {
     Stopped,
 }
 
+/// How the archive is mounted for the target.
+#[derive(Clone, Copy)]
+pub struct Mounting<'a> {
+    /// Below which directory, unless below `/run/binlogfs`.
+    pub base: Option<&'a Path>,
+    /// The command that mounts it on a directory.
+    pub command: &'a (dyn Fn(&Path) -> Command + Sync),
+}
+
 /// A replay that ended early.
 #[derive(Debug)]
 pub struct Failed {
@@ -111,7 +120,7 @@ pub async fn clean(target: &mut Target, facts: &TargetFacts) -> Result<(), Serve
     channel::remove(target).await
 }
 
-/// Replays `plan` to `target`, which is on this host. `mount` makes the command that mounts the archive.
+/// Replays `plan` to `target`, which is on this host.
 ///
 /// Returns the events that were created, which the applier leaves disabled.
 ///
@@ -122,7 +131,7 @@ pub async fn run(
     plan: &Plan,
     target: &mut Target,
     facts: &TargetFacts,
-    mount: (Option<&Path>, &(dyn Fn(&Path) -> Command + Sync)),
+    mounting: Mounting<'_>,
     progress: &dyn Progress,
     stop: watch::Receiver<bool>,
 ) -> Result<Vec<String>, Failed> {
@@ -132,7 +141,7 @@ pub async fn run(
         plan,
         target,
         facts,
-        mount,
+        mounting,
         progress,
         stop,
         &mut started,
@@ -150,13 +159,13 @@ async fn replay(
     plan: &Plan,
     target: &mut Target,
     facts: &TargetFacts,
-    (base, mount): (Option<&Path>, &(dyn Fn(&Path) -> Command + Sync)),
+    mounting: Mounting<'_>,
     progress: &dyn Progress,
     mut stop: watch::Receiver<bool>,
     started: &mut bool,
 ) -> Result<Vec<String>, RelayError> {
     let legs = planner.legs(plan).await?;
-    let mounted = tokio::task::block_in_place(|| Mounted::mount(base, &|dir| mount(dir)))?;
+    let mounted = tokio::task::block_in_place(|| Mounted::mount(mounting))?;
     let files = tokio::task::block_in_place(|| mounted.files(plan, &legs))?;
     let Some(first) = files.first() else {
         return Ok(Vec::new());

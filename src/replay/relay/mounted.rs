@@ -1,7 +1,6 @@
 //! The mount that the target reads from: a process of its own, so that a killed recovery does not cut the target off in the middle.
 
-use super::RelayError;
-use super::host;
+use super::{Mounting, RelayError, host};
 use crate::fs::mountinfo;
 use crate::recover::{Leg, Plan};
 use std::collections::HashMap;
@@ -17,18 +16,15 @@ pub(super) struct Mounted {
 }
 
 impl Mounted {
-    /// Mounts below `base`, by the command that `command` makes for a directory.
-    pub(super) fn mount(
-        base: Option<&Path>,
-        command: &dyn Fn(&Path) -> Command,
-    ) -> Result<Mounted, RelayError> {
-        let base = base.unwrap_or(host::mount_base());
+    /// Mounts on a new directory.
+    pub(super) fn mount(mounting: Mounting<'_>) -> Result<Mounted, RelayError> {
+        let base = mounting.base.unwrap_or(host::mount_base());
         let failed = |reason: String| RelayError::Mount { reason };
         std::fs::create_dir_all(base)
             .map_err(|error| failed(format!("{}: {error}", base.display())))?;
         let dir = base.join(format!("recover-{}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir(&dir).map_err(|error| failed(format!("{}: {error}", dir.display())))?;
-        let output = command(&dir).stdin(Stdio::null()).output();
+        let output = (mounting.command)(&dir).stdin(Stdio::null()).output();
         let mounted = Mounted { dir };
         let reason = match output {
             Ok(output) if output.status.success() => return Ok(mounted),
