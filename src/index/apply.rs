@@ -11,7 +11,7 @@ use crate::ledger::page::{PAGE_RECORDS, page_start};
 use crate::ledger::{LedgerState, Line};
 use crate::model::Seq;
 use rusqlite::TransactionBehavior;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// What stands at one place of the ledger.
 #[derive(Clone, Debug)]
@@ -68,7 +68,15 @@ impl Index {
     /// # Errors
     /// As [`Index::apply`].
     pub fn apply_page(&self, steps: &[Step], bytes: &[u8]) -> Result<Applied, IndexError> {
-        self.with(|inner| inner.apply(steps, Some(bytes)))
+        self.with(|inner| {
+            let applied = inner.apply(steps, Some(bytes))?;
+            if let Some(path) = &self.path {
+                let checkpoints = self.checkpoints.lock();
+                let mut checkpoints = checkpoints.unwrap_or_else(PoisonError::into_inner);
+                checkpoints.page_written(&inner.conn, path);
+            }
+            Ok(applied)
+        })
     }
 }
 
