@@ -1,22 +1,17 @@
-//! Records into rows: one transaction for each batch.
+//! Batches of records into the database: one transaction for each.
 
-use super::before::Before;
+use super::batch::Batch;
 use super::error::Fault;
 use super::intervals::NewRuns;
-use super::latest::{self, Latest};
+use super::latest::Latest;
 use super::listing::{self, Changes};
-use super::repair::{self, Target};
-use super::rows::{self, EntryRow, state_code};
 use super::texts::{Texts, drop_page, keep_line, keep_page};
-use super::write::{NewEntry, alias, file, insert_entries, joined, unfile};
-use super::{Index, IndexError, Inner, bounds, objects, read_state, write_state};
-use crate::ledger::entry::Change;
+use super::{Index, IndexError, Inner, objects, read_state, write_state};
 use crate::ledger::page::{PAGE_RECORDS, page_start};
-use crate::ledger::record::{SegmentRecord, SupersedeRecord};
-use crate::ledger::{Body, ChainError, Entry, EntryState, LedgerState, Line};
+use crate::ledger::{LedgerState, Line};
 use crate::model::Seq;
-use rusqlite::{Connection, TransactionBehavior, params};
-use std::sync::Arc;
+use rusqlite::TransactionBehavior;
+use std::sync::{Arc, PoisonError};
 
 /// What stands at one place of the ledger.
 #[derive(Clone, Debug)]
@@ -73,7 +68,15 @@ impl Index {
     /// # Errors
     /// As [`Index::apply`].
     pub fn apply_page(&self, steps: &[Step], bytes: &[u8]) -> Result<Applied, IndexError> {
-        self.with(|inner| inner.apply(steps, Some(bytes)))
+        self.with(|inner| {
+            let applied = inner.apply(steps, Some(bytes))?;
+            if let Some(path) = &self.path {
+                let checkpoints = self.checkpoints.lock();
+                let mut checkpoints = checkpoints.unwrap_or_else(PoisonError::into_inner);
+                checkpoints.page_written(&inner.conn, path);
+            }
+            Ok(applied)
+        })
     }
 }
 
@@ -103,10 +106,12 @@ impl Inner {
             conn: &tx,
             last: last_page,
         };
+        let objects_claimed = objects::claim_all(&tx, steps, state.last_seq)?;
         let mut batch = Batch {
             conn: &tx,
             texts,
             page_kept: page.is_some(),
+            objects_claimed,
             state: &mut state,
             records: 0,
             added: 0,
@@ -138,6 +143,9 @@ impl Inner {
             ..
         } = batch;
         listing::seal(&tx, &changes)?;
+        if broken.is_some() && objects_claimed {
+            objects::release_all(&tx, steps, state.last_seq)?;
+        }
         if page.is_some() && broken.is_some() {
             // Not all of its records are of this ledger: those that are have rows of their own.
             drop_page(&tx, begin)?;
@@ -165,231 +173,5 @@ impl Inner {
                 bounds_changed,
             }),
         }
-    }
-}
-
-struct Batch<'a> {
-    conn: &'a Connection,
-    texts: Texts<'a>,
-    /// The page that the batch is, is kept: no record of it needs a row of its own.
-    page_kept: bool,
-    state: &'a mut LedgerState,
-    records: u64,
-    added: u64,
-    replaced: Vec<Seq>,
-    bounds_changed: bool,
-    changes: Changes,
-    latest: Latest,
-    /// New rows that only append, until something must see them.
-    new_entries: Vec<NewEntry>,
-    new_runs: NewRuns,
-}
-
-impl Batch<'_> {
-    /// Everything is checked before anything is written: on [`Fault::Chain`] the step left no trace.
-    fn step(&mut self, step: &Step) -> Result<(), Fault> {
-        if step.seq() <= self.state.last_seq {
-            return self.seen(step);
-        }
-        match step {
-            Step::Line(line) => self.line(line)?,
-            Step::Lost { seq, reason } => {
-                if *seq != self.state.next_seq() {
-                    let reason = format!("stands at the place of record {}", self.state.next_seq());
-                    return Err(ChainError { seq: *seq, reason }.into());
-                }
-                self.write_out()?;
-                if let Change::Add(entry) = self.state.accept_lost(reason) {
-                    self.add_lost(&entry)?;
-                }
-                self.conn
-                    .prepare_cached("INSERT INTO lost (seq) VALUES (?1)")?
-                    .execute([seq.0 as i64])?;
-            }
-        }
-        self.records += 1;
-        Ok(())
-    }
-
-    /// A step that was applied before: it must be the same record.
-    fn seen(&self, step: &Step) -> Result<(), Fault> {
-        let Step::Line(line) = step else {
-            return Ok(());
-        };
-        match self.texts.text(line.seq())? {
-            Some(text) if text != line.text() => Err(ChainError {
-                seq: line.seq(),
-                reason: "is not the record that was there before: it was replaced".to_owned(),
-            }
-            .into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn line(&mut self, line: &Line) -> Result<(), Fault> {
-        self.state.check_link(line)?;
-        let claimed = objects::claim(self.conn, line)?;
-        let accepted = self.accept(line);
-        if let (Err(Fault::Chain(_)), Some(key)) = (&accepted, claimed) {
-            objects::release(self.conn, key)?;
-        }
-        accepted
-    }
-
-    /// Writes the rows that wait, for whoever reads or changes what is there.
-    fn write_out(&mut self) -> Result<(), Fault> {
-        insert_entries(self.conn, &self.new_entries)?;
-        self.new_entries.clear();
-        self.new_runs.write_out(self.conn)
-    }
-
-    fn accept(&mut self, line: &Line) -> Result<(), Fault> {
-        let body = &line.record().body;
-        let before = Before::of(self.state, body);
-        let appends = matches!(body, Body::Segment(_) | Body::Hole(_));
-        if !appends || before.may_follow_lost {
-            self.write_out()?;
-        }
-        let target = match body {
-            Body::Supersede(supersede) => Some(repair::target(self.texts, line.seq(), supersede)?),
-            Body::Segment(_) | Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => {
-                None
-            }
-        };
-        bounds::check(self.conn, line.seq(), body)?;
-        let missing_name = |state: &LedgerState, entry: &Entry| {
-            repair::missing_before(state, entry.segment.as_deref(), entry)
-        };
-        // What the record shows of lost ones is told by the state before it.
-        let earlier = before.may_follow_lost.then(|| self.state.clone());
-        let change = self.state.accept(line)?;
-        if !self.page_kept {
-            keep_line(self.conn, line)?;
-        }
-        match (change, body) {
-            (Change::Add(entry), _) => {
-                if let Some(name) = earlier.and_then(|state| missing_name(&state, &entry)) {
-                    repair::claim(self.conn, &entry, before.last_seq, &name, &mut self.changes)?;
-                    latest::settle(self.conn, entry.timeline, &name)?;
-                }
-                before.note_break(self.conn, &entry)?;
-                self.add(&entry)
-            }
-            (Change::Replace(_, segment), Body::Supersede(supersede)) => match target {
-                Some(target) => self.replace(line.seq(), target, supersede, &segment),
-                None => Ok(()),
-            },
-            (Change::Replace(..), _) => Ok(()),
-            (Change::Fence(fence), _) => {
-                self.bounds_changed = true;
-                bounds::fence(self.conn, line.seq(), &fence)
-            }
-            (Change::Prune(prune), _) => {
-                self.bounds_changed = true;
-                bounds::prune(self.conn, line.seq(), &prune)
-            }
-        }
-    }
-
-    fn add(&mut self, entry: &Entry) -> Result<(), Fault> {
-        if let Some(lost) = self.lost_at(entry)? {
-            // A gap where a lost record stands: one name, and the gap says more.
-            self.conn.execute(
-                "UPDATE entries SET state = ?1, line = ?2, reason = ?3 WHERE seq = ?4",
-                params![
-                    state_code(entry.state),
-                    entry.seq.0 as i64,
-                    joined(&lost.reason, &entry.reason),
-                    lost.seq.0 as i64
-                ],
-            )?;
-            self.replaced.push(lost.seq);
-            self.changes.touch(lost.timeline, &lost.mount_name);
-            return alias(self.conn, entry.seq, lost.seq);
-        }
-        let segment = entry.segment.as_deref();
-        let row = EntryRow::of(entry, Some(entry.seq));
-        let row = self.latest.appended(self.conn, row)?;
-        self.new_entries.push(NewEntry::new(row, segment));
-        self.changes.grown.insert(entry.timeline.0);
-        self.added += 1;
-        match segment {
-            Some(segment) => {
-                let previous = entry.previous_gtids.as_ref();
-                super::build::keep_position(self.conn, entry.seq, segment, previous)?;
-                file(
-                    self.conn,
-                    &mut self.new_runs,
-                    entry.timeline,
-                    segment,
-                    entry.seq,
-                )
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn lost_at(&self, entry: &Entry) -> Result<Option<EntryRow>, Fault> {
-        if entry.state != EntryState::Gap {
-            return Ok(None);
-        }
-        let row = rows::named(self.conn, entry.timeline, &entry.mount_name)?;
-        Ok(row.filter(|row| row.state == EntryState::Lost))
-    }
-
-    fn add_lost(&mut self, entry: &Entry) -> Result<(), Fault> {
-        match rows::named(self.conn, entry.timeline, &entry.mount_name)? {
-            Some(there) => {
-                self.conn.execute(
-                    "UPDATE entries SET reason = ?1 WHERE seq = ?2",
-                    params![joined(&there.reason, &entry.reason), there.seq.0 as i64],
-                )?;
-                self.replaced.push(there.seq);
-                alias(self.conn, entry.seq, there.seq)
-            }
-            None => {
-                self.added += 1;
-                self.changes.grown.insert(entry.timeline.0);
-                let row = EntryRow::of(entry, None);
-                let row = self.latest.appended(self.conn, row)?;
-                self.new_entries.push(NewEntry::new(row, None));
-                Ok(())
-            }
-        }
-    }
-
-    fn replace(
-        &mut self,
-        seq: Seq,
-        target: Target,
-        supersede: &SupersedeRecord,
-        segment: &SegmentRecord,
-    ) -> Result<(), Fault> {
-        let row = match target {
-            Target::Nothing(row) => return alias(self.conn, seq, row.seq),
-            Target::Replace(row) | Target::Restore(row) => row,
-        };
-        tracing::debug!(%seq, entry = %row.mount_name, reason = ?supersede.reason, "segment superseded");
-        if let Some(old) = super::build::segment(self.texts, &row)? {
-            unfile(self.conn, row.timeline, &old, row.seq)?;
-        }
-        self.conn
-            .execute("DELETE FROM entries WHERE seq = ?1", [row.seq.0 as i64])?;
-        let entry = segment.entry(row.seq, None);
-        self.changes.touch(row.timeline, &row.mount_name);
-        self.changes.touch(entry.timeline, &entry.mount_name);
-        let row_now = NewEntry::new(EntryRow::of(&entry, Some(seq)), Some(segment));
-        insert_entries(self.conn, &[row_now])?;
-        latest::settle(self.conn, row.timeline, &entry.mount_name)?;
-        self.latest.forget();
-        file(
-            self.conn,
-            &mut self.new_runs,
-            row.timeline,
-            segment,
-            row.seq,
-        )?;
-        self.replaced.push(row.seq);
-        alias(self.conn, seq, row.seq)
     }
 }

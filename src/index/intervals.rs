@@ -150,6 +150,10 @@ impl NewRuns {
     /// Writes what waits.
     pub(super) fn write_out(&mut self, conn: &Connection) -> Result<(), Fault> {
         const INTO: &str = "OR REPLACE INTO runs (source, level, first, last, entry)";
+        // Neighbours in the tree one after the other: it is gone down once for many.
+        self.waiting.sort_unstable_by_key(|run| {
+            (run.source, level(run.first, run.last), run.first, run.entry)
+        });
         many::insert(conn, INTO, &self.waiting, |run| {
             [
                 run.source,

@@ -8,24 +8,25 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use std::slice;
 
 /// Rows of one statement: a page of the ledger has a multiple of it.
-const ROWS: usize = 40;
+const ROWS: usize = 100;
 
-/// Inserts rows. `into` says how, into which table, and which columns.
+/// Inserts rows, and tells how many. `into` says how, into which table, and which columns.
 pub(super) fn insert<'r, T, const N: usize>(
     conn: &Connection,
     into: &str,
     rows: &'r [T],
     values: impl Fn(&'r T) -> [ValueRef<'r>; N],
-) -> Result<(), Fault> {
+) -> Result<usize, Fault> {
     // Two lengths, and so two statements: the cache of statements holds a few.
     let (many, single) = rows.as_chunks::<ROWS>();
+    let mut inserted = 0;
     for rows in many {
-        insert_at_once(conn, into, rows, &values)?;
+        inserted += insert_at_once(conn, into, rows, &values)?;
     }
     for row in single {
-        insert_at_once(conn, into, slice::from_ref(row), &values)?;
+        inserted += insert_at_once(conn, into, slice::from_ref(row), &values)?;
     }
-    Ok(())
+    Ok(inserted)
 }
 
 fn insert_at_once<'r, T, const N: usize>(
@@ -33,15 +34,14 @@ fn insert_at_once<'r, T, const N: usize>(
     into: &str,
     rows: &'r [T],
     values: &impl Fn(&'r T) -> [ValueRef<'r>; N],
-) -> Result<(), Fault> {
+) -> Result<usize, Fault> {
     let row = format!("({})", ["?"; N].join(", "));
     let all = vec![row.as_str(); rows.len()].join(", ");
     let mut statement = conn.prepare_cached(&format!("INSERT {into} VALUES {all}"))?;
     for (at, value) in rows.iter().flat_map(values).enumerate() {
         statement.raw_bind_parameter(at + 1, ToSqlOutput::Borrowed(value))?;
     }
-    statement.raw_execute()?;
-    Ok(())
+    Ok(statement.raw_execute()?)
 }
 
 /// A number, or NULL.

@@ -17,10 +17,12 @@
 //! cannot be read, so that no replay crosses it unseen. Several in a row share one name.
 
 mod apply;
+mod batch;
 mod before;
 mod between;
 mod bounds;
 mod build;
+mod checkpoint;
 mod continuity;
 mod error;
 mod intervals;
@@ -55,6 +57,7 @@ pub use schema::Opened;
 
 use crate::ledger::{LedgerState, StreamFile};
 use crate::model::Sha256;
+use checkpoint::Checkpoints;
 use error::Fault;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use std::cell::RefCell;
@@ -67,6 +70,8 @@ const HASH_BYTES: usize = 32;
 
 /// One stream's index. Safe to share between threads; calls wait for each other.
 pub struct Index {
+    /// Ends before the writer does.
+    checkpoints: Mutex<Checkpoints>,
     inner: Mutex<Inner>,
     /// A connection that only reads, and so never waits for a batch; made when it is first used.
     reader: Mutex<Option<Connection>>,
@@ -172,6 +177,7 @@ impl Index {
         Index {
             inner: Mutex::new(inner),
             reader: Mutex::default(),
+            checkpoints: Mutex::default(),
             path,
         }
     }

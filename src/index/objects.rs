@@ -1,25 +1,67 @@
 //! Objects and the records that name them: an object belongs to one record, because keys are used once.
 
+use super::apply::Step;
 use super::error::Fault;
-use super::rows;
+use super::{many, rows};
 use crate::ledger::{Body, ChainError, Line};
-use crate::model::ObjectKey;
+use crate::model::{ObjectKey, Seq};
 use rusqlite::{Connection, params};
+
+/// Two records may name one object only if one of them is refused.
+const INTO: &str = "OR IGNORE INTO objects (key, seq)";
+
+/// The object that a record names, if it names one.
+fn named(line: &Line) -> Option<&ObjectKey> {
+    match &line.record().body {
+        Body::Segment(segment) => Some(&segment.object.key),
+        Body::Supersede(supersede) => Some(&supersede.segment.object.key),
+        Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => None,
+    }
+}
+
+/// The objects that the records after `last` name, with those records.
+fn named_after(steps: &[Step], last: Seq) -> Vec<(&ObjectKey, Seq)> {
+    let new = steps.iter().filter_map(|step| match step {
+        Step::Line(line) if line.seq() > last => named(line).map(|key| (key, line.seq())),
+        Step::Line(_) | Step::Lost { .. } => None,
+    });
+    new.collect()
+}
+
+/// Notes the objects that the records after `last` name, all at once: a first mount does this a million times. Returns whether
+/// each belongs to its record now; else nothing is noted, and [`claim`] tells which does not.
+pub(super) fn claim_all(conn: &Connection, steps: &[Step], last: Seq) -> Result<bool, Fault> {
+    let named = named_after(steps, last);
+    let inserted = many::insert(conn, INTO, &named, |(key, seq)| {
+        [key.as_str().into(), many::integer(Some(seq.0 as i64))]
+    })?;
+    if inserted == named.len() {
+        return Ok(true);
+    }
+    release_all(conn, steps, last)?;
+    Ok(false)
+}
+
+/// Takes back what [`claim_all`] noted for the records after `last`.
+pub(super) fn release_all(conn: &Connection, steps: &[Step], last: Seq) -> Result<(), Fault> {
+    let mut release = conn.prepare_cached("DELETE FROM objects WHERE key = ?1 AND seq = ?2")?;
+    for (key, seq) in named_after(steps, last) {
+        release.execute(params![key.as_str(), seq.0 as i64])?;
+    }
+    Ok(())
+}
 
 /// Notes the object that a record names, if it names one.
 ///
 /// # Errors
 /// [`Fault::Chain`] when another record names it already.
 pub(super) fn claim<'a>(conn: &Connection, line: &'a Line) -> Result<Option<&'a ObjectKey>, Fault> {
-    let key = match &line.record().body {
-        Body::Segment(segment) => &segment.object.key,
-        Body::Supersede(supersede) => &supersede.segment.object.key,
-        Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => return Ok(None),
+    let Some(key) = named(line) else {
+        return Ok(None);
     };
-    // One statement instead of a look and an insertion: a first mount does this a million times.
-    let inserted = conn
-        .prepare_cached("INSERT OR IGNORE INTO objects (key, seq) VALUES (?1, ?2)")?
-        .execute(params![key.as_str(), line.seq().0 as i64])?;
+    let inserted = many::insert(conn, INTO, &[(key, line.seq())], |(key, seq)| {
+        [key.as_str().into(), many::integer(Some(seq.0 as i64))]
+    })?;
     if inserted == 1 {
         return Ok(Some(key));
     }

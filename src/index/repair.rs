@@ -147,14 +147,8 @@ pub(super) fn claim(
             seq: Seq(seq.unsigned_abs()),
             mount_name: name.clone(),
             state: EntryState::Lost,
-            ..EntryRow::of(
-                &Entry {
-                    reason,
-                    segment: None,
-                    ..entry.clone()
-                },
-                None,
-            )
+            reason,
+            ..EntryRow::of(entry, None, None)
         };
         return insert_entries(conn, &[NewEntry::new(row, None)]);
     }

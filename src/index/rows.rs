@@ -1,7 +1,7 @@
 //! What a listing needs of an entry, read without its record.
 
 use super::error::Fault;
-use crate::ledger::{Entry, EntryState};
+use crate::ledger::{Entry, EntryState, SegmentRecord};
 use crate::model::{Incarnation, Micros, MountName, SegmentNumber, Seq, Timeline};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
@@ -113,9 +113,12 @@ impl EntryRow {
         })
     }
 
-    /// The columns of an entry; what depends on those before it is still to be told.
-    pub(super) fn of(entry: &Entry, line: Option<Seq>) -> EntryRow {
-        let segment = entry.segment.as_deref();
+    /// The columns of an entry and its segment; what depends on those before it is still to be told.
+    pub(super) fn of(
+        entry: &Entry,
+        segment: Option<&SegmentRecord>,
+        line: Option<Seq>,
+    ) -> EntryRow {
         EntryRow {
             seq: entry.seq,
             timeline: entry.timeline,

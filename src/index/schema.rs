@@ -186,6 +186,18 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
+/// Another connection to an index that is open, for checkpoints.
+pub(super) fn open_beside(path: &Path) -> rusqlite::Result<Connection> {
+    // Without CREATE: an index that was deleted meanwhile is not begun anew.
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    settings(&conn)?;
+    conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    Ok(conn)
+}
+
 fn try_open(path: &Path) -> Result<(Connection, Opened), Refusal> {
     if marker(path).exists() {
         return Err(Refusal::Unusable(

@@ -50,8 +50,9 @@ impl NewEntry {
 
 /// Writes entries.
 pub(super) fn insert_entries(conn: &Connection, entries: &[NewEntry]) -> Result<(), Fault> {
+    // Any other than FAIL has SQLite keep all pages that a statement of several rows changes, to undo them: an error undoes the batch.
     const INTO: &str =
-        "INTO entries (seq, line, timeline, incarnation, number, mount_name, state, reason, size,
+        "OR FAIL INTO entries (seq, line, timeline, incarnation, number, mount_name, state, reason, size,
          stored_size, first_time, last_time, head, server_uuid, latest_commit, latest_through)";
     many::insert(conn, INTO, entries, |NewEntry { row, head }| {
         let time = |time: Option<Micros>| many::integer(time.map(|t| t.0));
@@ -76,6 +77,7 @@ pub(super) fn insert_entries(conn: &Connection, entries: &[NewEntry]) -> Result<
             time(row.latest_through),
         ]
     })
+    .map(drop)
 }
 
 /// The times a segment covers.

@@ -59,6 +59,14 @@ pub enum Change {
 impl SegmentRecord {
     /// The entry that it stands for, introduced by record `seq`.
     pub fn entry(&self, seq: Seq, previous_gtids: Option<GtidSet>) -> Entry {
+        Entry {
+            segment: Some(Box::new(self.clone())),
+            ..self.bare_entry(seq, previous_gtids)
+        }
+    }
+
+    /// The same without the segment, for those who have it.
+    pub(super) fn bare_entry(&self, seq: Seq, previous_gtids: Option<GtidSet>) -> Entry {
         let damaged = self.damaged.as_ref();
         Entry {
             seq,
@@ -69,7 +77,7 @@ impl SegmentRecord {
             state: self.entry_state(),
             reason: damaged.map(|d| d.reason.clone()).unwrap_or_default(),
             previous_gtids,
-            segment: Some(Box::new(self.clone())),
+            segment: None,
         }
     }
 

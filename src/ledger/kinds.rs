@@ -6,6 +6,7 @@ use super::state::{IncarnationState, LedgerState};
 use crate::model::{GtidSet, Incarnation, SegmentNumber, Seq, Sha256};
 
 impl LedgerState {
+    /// The entry in the change is bare: the segment is the record's.
     pub(super) fn segment(&mut self, seq: Seq, segment: &SegmentRecord) -> Result<Change, String> {
         check_segment(segment)?;
         self.check_place(
@@ -73,7 +74,7 @@ impl LedgerState {
         timeline
             .executed
             .union_with(executed.as_ref().unwrap_or(&segment.gtids));
-        Ok(Change::Add(Box::new(segment.entry(seq, previous))))
+        Ok(Change::Add(Box::new(segment.bare_entry(seq, previous))))
     }
 
     pub(super) fn hole(&mut self, seq: Seq, hole: &HoleRecord) -> Result<Change, String> {

@@ -1,6 +1,7 @@
 //! A record as the line of bytes that is stored, with the hash that protects it.
 
-use super::record::{KINDS, Record};
+use super::read::KINDS;
+use super::record::Record;
 use super::{FORMAT, RECORD_MAX_BYTES};
 use crate::model::{Seq, Sha256};
 

@@ -4,6 +4,7 @@ pub mod entry;
 mod kinds;
 pub mod line;
 pub mod page;
+mod read;
 pub mod record;
 pub mod state;
 pub mod stream_file;

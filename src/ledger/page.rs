@@ -2,6 +2,7 @@
 
 use super::line::{Line, LineError};
 use crate::model::{ObjectKey, Seq};
+use std::io::BufRead as _;
 
 /// Where pages are.
 pub const PAGES_PREFIX: &str = "pages/";
@@ -127,11 +128,10 @@ pub fn read_page(first: Seq, bytes: &[u8]) -> Result<Vec<Line>, PageError> {
         .filter(|size| *size <= PAGE_MAX_BYTES)
         .ok_or_else(|| fail("its size is missing or too large".to_owned()))?;
     let text = zstd::bulk::decompress(bytes, size as usize).map_err(|e| fail(e.to_string()))?;
-    let body = text
-        .strip_suffix(b"\n")
-        .ok_or_else(|| fail("it does not end in a newline".to_owned()))?;
-    let lines: Result<Vec<Line>, LineError> = body
-        .split(|b| *b == b'\n')
+    if !text.ends_with(b"\n") {
+        return Err(fail("it does not end in a newline".to_owned()));
+    }
+    let lines: Result<Vec<Line>, LineError> = lines(&text)
         .take(PAGE_RECORDS as usize + 1)
         .map(Line::read)
         .collect();
@@ -144,6 +144,15 @@ pub fn read_page(first: Seq, bytes: &[u8]) -> Result<Vec<Line>, PageError> {
         return Err(fail("its records are not those of its name".to_owned()));
     }
     Ok(lines)
+}
+
+/// The lines of a text, with their newlines. The platform looks for those, which a closure would byte by byte.
+fn lines(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let all = rest;
+        let bytes = rest.skip_until(b'\n').ok()?;
+        all.get(..bytes).filter(|line| !line.is_empty())
+    })
 }
 
 #[cfg(test)]

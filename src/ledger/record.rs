@@ -5,7 +5,6 @@ use crate::model::{
     Timeline,
 };
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 
 /// One record, without the hashes of its line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,45 +18,6 @@ pub struct Record {
     /// What it says.
     #[serde(flatten)]
     pub body: Body,
-}
-
-/// The kinds of records.
-pub(super) const KINDS: [&str; 6] = ["segment", "hole", "gap", "fence", "supersede", "prune"];
-
-/// What all records begin with.
-#[derive(Deserialize)]
-struct Head<'a> {
-    format: u32,
-    seq: Seq,
-    prev: Sha256,
-    #[serde(borrow)]
-    kind: Cow<'a, str>,
-}
-
-impl Record {
-    /// Reads a record's JSON. The same as its `Deserialize`, without the copy of all values that an inner tag needs:
-    /// a million of them are read by a first mount.
-    pub(super) fn read(json: &str) -> Result<Record, serde_json::Error> {
-        let head: Head<'_> = serde_json::from_str(json)?;
-        let body = match &*head.kind {
-            "segment" => Body::Segment(serde_json::from_str(json)?),
-            "hole" => Body::Hole(serde_json::from_str(json)?),
-            "gap" => Body::Gap(serde_json::from_str(json)?),
-            "fence" => Body::Fence(serde_json::from_str(json)?),
-            "supersede" => Body::Supersede(serde_json::from_str(json)?),
-            "prune" => Body::Prune(serde_json::from_str(json)?),
-            other => {
-                let reason = format!("it is of the unknown kind {other:?}");
-                return Err(serde::de::Error::custom(reason));
-            }
-        };
-        Ok(Record {
-            format: head.format,
-            seq: head.seq,
-            prev: head.prev,
-            body,
-        })
-    }
 }
 
 /// What a record says.

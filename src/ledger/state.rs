@@ -138,6 +138,18 @@ impl LedgerState {
     /// # Errors
     /// When the record does not continue the chain or breaks a rule of `FORMAT.md`.
     pub fn accept(&mut self, line: &Line) -> Result<Change, ChainError> {
+        let mut change = self.accept_bare(line)?;
+        if let (Change::Add(entry), Body::Segment(segment)) = (&mut change, &line.record().body) {
+            entry.segment = Some(segment.clone());
+        }
+        Ok(change)
+    }
+
+    /// The same, but the entry of a segment comes without a copy of what the record says: a first mount would make a million.
+    ///
+    /// # Errors
+    /// As [`LedgerState::accept`].
+    pub fn accept_bare(&mut self, line: &Line) -> Result<Change, ChainError> {
         let record = line.record();
         let fail = |reason: String| ChainError {
             seq: record.seq,

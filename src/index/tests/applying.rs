@@ -231,6 +231,34 @@ fn a_page_is_kept_as_it_came_and_every_record_is_found_in_it() {
 }
 
 #[test]
+fn a_file_written_by_pages_is_the_index_made_record_by_record() {
+    let lines: Vec<Line> = testing::chain(7000).collect();
+    let steps: Vec<Step> = lines.iter().cloned().map(Step::Line).collect();
+    let singly = begun();
+    for step in &steps {
+        singly.apply(std::slice::from_ref(step)).expect("applies");
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("index.db");
+    let (paged, _) = Index::open(&path).expect("opens");
+    begin(&paged);
+    for (lines, steps) in lines.chunks(1000).zip(steps.chunks(1000)) {
+        let page = crate::ledger::page::write_page(lines).expect("a page");
+        paged.apply_page(steps, &page).expect("applies");
+    }
+    let expected = dump_of(&singly, &MADE_OF_RECORDS);
+    assert_eq!(dump_of(&paged, &MADE_OF_RECORDS), expected);
+    drop(paged);
+    let (again, opened) = Index::open(&path).expect("opens");
+    assert_eq!(opened, Opened::Existing);
+    assert_eq!(dump_of(&again, &MADE_OF_RECORDS), expected);
+    assert_eq!(
+        again.state().expect("reads"),
+        singly.state().expect("reads")
+    );
+}
+
+#[test]
 fn a_page_that_breaks_a_rule_leaves_what_was_right_before_it() {
     let mut writer = Writer::default();
     let mut lines: Vec<Line> = (1..=700).map(|n| writer.write(seg(n))).collect();

@@ -141,18 +141,38 @@ fn gtid(number: u64) -> Gtid {
     }
 }
 
+/// The tables that do not depend on whether records came in pages or singly.
+const MADE_OF_RECORDS: [&str; 9] = [
+    "entries",
+    "aliases",
+    "objects",
+    "sources",
+    "runs",
+    "bounds",
+    "breaks",
+    "positions",
+    "listing",
+];
+
 /// Everything the tables hold, as text.
 fn dump(index: &Index) -> String {
+    dump_of(
+        index,
+        &[
+            "lines", "entries", "aliases", "objects", "sources", "runs", "bounds", "breaks", "meta",
+        ],
+    )
+}
+
+fn dump_of(index: &Index, tables: &[&str]) -> String {
     let inner = index.lock();
     let mut text = String::new();
-    for table in [
-        "lines", "entries", "aliases", "objects", "sources", "runs", "bounds", "breaks", "meta",
-    ] {
+    for table in tables {
         let mut query = inner
             .conn
             .prepare(
                 &format!("SELECT * FROM {table} ORDER BY 1, 2, 3")
-                    .replace(", 3", if table == "runs" { ", 3, 4" } else { "" }),
+                    .replace(", 3", if *table == "runs" { ", 3, 4" } else { "" }),
             )
             .expect("a query");
         let columns = query.column_count();

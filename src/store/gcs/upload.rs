@@ -52,7 +52,7 @@ impl GcsUpload {
             retries,
             key,
             sums: ChecksumHasher::default(),
-            gathered: Gathered::default(),
+            gathered: Gathered::in_blocks(CHUNK_BYTES),
             session: None,
             failed: None,
         }
@@ -244,7 +244,8 @@ impl Upload for GcsUpload {
             return Err(error.again());
         }
         self.sums.update(&bytes);
-        self.gathered.push(bytes);
+        self.gathered.push(&bytes);
+        drop(bytes);
         if self.gathered.len() <= CHUNK_BYTES {
             return Ok(());
         }

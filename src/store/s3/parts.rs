@@ -1,8 +1,8 @@
 //! How an object that comes in pieces is cut into parts.
 
 /// An object of up to this many bytes goes in one PutObject: two requests fewer than in parts.
-pub(super) const WHOLE_MAX_BYTES: u64 = 16 << 20;
-/// Bytes of a part. Memory of an upload is two of them, three for a moment; S3 wants 5 MiB at least.
+const WHOLE_MAX_BYTES: u64 = 16 << 20;
+/// Bytes of a part. Memory of an upload is two of them; S3 wants 5 MiB at least.
 const PART_BYTES: u64 = 8 << 20;
 /// S3's limit ("Amazon S3 multipart upload limits").
 const PARTS_MAX: u64 = 10_000;
@@ -13,6 +13,15 @@ const PART_MAX_BYTES: u64 = 5 << 30;
 /// All parts of an upload have one size, which some servers demand. Only an object that outgrows its hint so far that this
 /// many parts are gone gets larger ones, each twice the one before.
 const EVEN_PARTS_MAX: u64 = PARTS_MAX - 100;
+
+/// Bytes that are gathered before any request, of an object that is expected to have `size_hint` bytes: what is expected to be
+/// large need not be gathered until it is.
+pub(super) fn first_bytes(size_hint: u64) -> u64 {
+    match size_hint > WHOLE_MAX_BYTES {
+        true => part_bytes(size_hint, 1),
+        false => WHOLE_MAX_BYTES,
+    }
+}
 
 /// Bytes of part `number` (from 1) of an object that is expected to have `size_hint` bytes.
 ///

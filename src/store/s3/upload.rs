@@ -9,7 +9,7 @@
 //! by its head, which [`crate::store::RetryStore`] does for every store.
 
 use super::bucket::Bucket;
-use super::parts::{WHOLE_MAX_BYTES, part_bytes};
+use super::parts::{first_bytes, part_bytes};
 use crate::model::ObjectKey;
 use crate::store::gathered::Gathered;
 use crate::store::retry::{Retries, conclude};
@@ -57,7 +57,7 @@ impl S3Upload {
             key,
             size_hint,
             sums: ChecksumHasher::default(),
-            gathered: Gathered::default(),
+            gathered: Gathered::in_blocks(first_bytes(size_hint)),
             parts: None,
             failed: None,
         }
@@ -177,13 +177,9 @@ impl Upload for S3Upload {
             return Err(error.again());
         }
         self.sums.update(&bytes);
-        self.gathered.push(bytes);
-        // What is expected to be large need not be gathered until it is.
-        let whole_until = match self.size_hint > WHOLE_MAX_BYTES {
-            true => part_bytes(self.size_hint, 1),
-            false => WHOLE_MAX_BYTES,
-        };
-        if self.parts.is_none() && self.gathered.len() <= whole_until {
+        self.gathered.push(&bytes);
+        drop(bytes);
+        if self.parts.is_none() && self.gathered.len() <= first_bytes(self.size_hint) {
             return Ok(());
         }
         self.send(false).await.inspect_err(|error| {

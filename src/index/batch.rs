@@ -1,0 +1,254 @@
+//! What a batch does to the rows, record by record.
+
+use super::apply::Step;
+use super::before::Before;
+use super::error::Fault;
+use super::intervals::NewRuns;
+use super::latest::{self, Latest};
+use super::listing::Changes;
+use super::repair::{self, Target};
+use super::rows::{self, EntryRow, state_code};
+use super::texts::{Texts, keep_line};
+use super::write::{NewEntry, alias, file, insert_entries, joined, unfile};
+use super::{bounds, objects};
+use crate::ledger::entry::Change;
+use crate::ledger::record::{SegmentRecord, SupersedeRecord};
+use crate::ledger::{Body, ChainError, Entry, EntryState, LedgerState, Line};
+use crate::model::Seq;
+use rusqlite::{Connection, params};
+
+pub(super) struct Batch<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) texts: Texts<'a>,
+    /// The page that the batch is, is kept: no record of it needs a row of its own.
+    pub(super) page_kept: bool,
+    /// All objects that its records name are theirs already.
+    pub(super) objects_claimed: bool,
+    pub(super) state: &'a mut LedgerState,
+    pub(super) records: u64,
+    pub(super) added: u64,
+    pub(super) replaced: Vec<Seq>,
+    pub(super) bounds_changed: bool,
+    pub(super) changes: Changes,
+    pub(super) latest: Latest,
+    /// New rows that only append, until something must see them.
+    pub(super) new_entries: Vec<NewEntry>,
+    pub(super) new_runs: NewRuns,
+}
+
+impl Batch<'_> {
+    /// Everything is checked before anything is written: on [`Fault::Chain`] the step left no trace.
+    pub(super) fn step(&mut self, step: &Step) -> Result<(), Fault> {
+        if step.seq() <= self.state.last_seq {
+            return self.seen(step);
+        }
+        match step {
+            Step::Line(line) => self.line(line)?,
+            Step::Lost { seq, reason } => {
+                if *seq != self.state.next_seq() {
+                    let reason = format!("stands at the place of record {}", self.state.next_seq());
+                    return Err(ChainError { seq: *seq, reason }.into());
+                }
+                self.write_out()?;
+                if let Change::Add(entry) = self.state.accept_lost(reason) {
+                    self.add_lost(&entry)?;
+                }
+                self.conn
+                    .prepare_cached("INSERT INTO lost (seq) VALUES (?1)")?
+                    .execute([seq.0 as i64])?;
+            }
+        }
+        self.records += 1;
+        Ok(())
+    }
+
+    /// A step that was applied before: it must be the same record.
+    fn seen(&self, step: &Step) -> Result<(), Fault> {
+        let Step::Line(line) = step else {
+            return Ok(());
+        };
+        match self.texts.text(line.seq())? {
+            Some(text) if text != line.text() => Err(ChainError {
+                seq: line.seq(),
+                reason: "is not the record that was there before: it was replaced".to_owned(),
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn line(&mut self, line: &Line) -> Result<(), Fault> {
+        self.state.check_link(line)?;
+        let claimed = match self.objects_claimed {
+            true => None,
+            false => objects::claim(self.conn, line)?,
+        };
+        let accepted = self.accept(line);
+        if let (Err(Fault::Chain(_)), Some(key)) = (&accepted, claimed) {
+            objects::release(self.conn, key)?;
+        }
+        accepted
+    }
+
+    /// Writes the rows that wait, for whoever reads or changes what is there.
+    pub(super) fn write_out(&mut self) -> Result<(), Fault> {
+        insert_entries(self.conn, &self.new_entries)?;
+        self.new_entries.clear();
+        self.new_runs.write_out(self.conn)
+    }
+
+    fn accept(&mut self, line: &Line) -> Result<(), Fault> {
+        let body = &line.record().body;
+        let before = Before::of(self.state, body);
+        let appends = matches!(body, Body::Segment(_) | Body::Hole(_));
+        if !appends || before.may_follow_lost {
+            self.write_out()?;
+        }
+        let target = match body {
+            Body::Supersede(supersede) => Some(repair::target(self.texts, line.seq(), supersede)?),
+            Body::Segment(_) | Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => {
+                None
+            }
+        };
+        bounds::check(self.conn, line.seq(), body)?;
+        let segment = match body {
+            Body::Segment(segment) => Some(&**segment),
+            _ => None,
+        };
+        let missing_name =
+            |state: &LedgerState, entry: &Entry| repair::missing_before(state, segment, entry);
+        // What the record shows of lost ones is told by the state before it.
+        let earlier = before.may_follow_lost.then(|| self.state.clone());
+        let change = self.state.accept_bare(line)?;
+        if !self.page_kept {
+            keep_line(self.conn, line)?;
+        }
+        match (change, body) {
+            (Change::Add(entry), _) => {
+                if let Some(name) = earlier.and_then(|state| missing_name(&state, &entry)) {
+                    repair::claim(self.conn, &entry, before.last_seq, &name, &mut self.changes)?;
+                    latest::settle(self.conn, entry.timeline, &name)?;
+                }
+                before.note_break(self.conn, &entry)?;
+                self.add(&entry, segment)
+            }
+            (Change::Replace(_, segment), Body::Supersede(supersede)) => match target {
+                Some(target) => self.replace(line.seq(), target, supersede, &segment),
+                None => Ok(()),
+            },
+            (Change::Replace(..), _) => Ok(()),
+            (Change::Fence(fence), _) => {
+                self.bounds_changed = true;
+                bounds::fence(self.conn, line.seq(), &fence)
+            }
+            (Change::Prune(prune), _) => {
+                self.bounds_changed = true;
+                bounds::prune(self.conn, line.seq(), &prune)
+            }
+        }
+    }
+
+    fn add(&mut self, entry: &Entry, segment: Option<&SegmentRecord>) -> Result<(), Fault> {
+        if let Some(lost) = self.lost_at(entry)? {
+            // A gap where a lost record stands: one name, and the gap says more.
+            self.conn.execute(
+                "UPDATE entries SET state = ?1, line = ?2, reason = ?3 WHERE seq = ?4",
+                params![
+                    state_code(entry.state),
+                    entry.seq.0 as i64,
+                    joined(&lost.reason, &entry.reason),
+                    lost.seq.0 as i64
+                ],
+            )?;
+            self.replaced.push(lost.seq);
+            self.changes.touch(lost.timeline, &lost.mount_name);
+            return alias(self.conn, entry.seq, lost.seq);
+        }
+        let row = EntryRow::of(entry, segment, Some(entry.seq));
+        let row = self.latest.appended(self.conn, row)?;
+        self.new_entries.push(NewEntry::new(row, segment));
+        self.changes.grown.insert(entry.timeline.0);
+        self.added += 1;
+        match segment {
+            Some(segment) => {
+                let previous = entry.previous_gtids.as_ref();
+                super::build::keep_position(self.conn, entry.seq, segment, previous)?;
+                file(
+                    self.conn,
+                    &mut self.new_runs,
+                    entry.timeline,
+                    segment,
+                    entry.seq,
+                )
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn lost_at(&self, entry: &Entry) -> Result<Option<EntryRow>, Fault> {
+        if entry.state != EntryState::Gap {
+            return Ok(None);
+        }
+        let row = rows::named(self.conn, entry.timeline, &entry.mount_name)?;
+        Ok(row.filter(|row| row.state == EntryState::Lost))
+    }
+
+    fn add_lost(&mut self, entry: &Entry) -> Result<(), Fault> {
+        match rows::named(self.conn, entry.timeline, &entry.mount_name)? {
+            Some(there) => {
+                self.conn.execute(
+                    "UPDATE entries SET reason = ?1 WHERE seq = ?2",
+                    params![joined(&there.reason, &entry.reason), there.seq.0 as i64],
+                )?;
+                self.replaced.push(there.seq);
+                alias(self.conn, entry.seq, there.seq)
+            }
+            None => {
+                self.added += 1;
+                self.changes.grown.insert(entry.timeline.0);
+                let row = EntryRow::of(entry, None, None);
+                let row = self.latest.appended(self.conn, row)?;
+                self.new_entries.push(NewEntry::new(row, None));
+                Ok(())
+            }
+        }
+    }
+
+    fn replace(
+        &mut self,
+        seq: Seq,
+        target: Target,
+        supersede: &SupersedeRecord,
+        segment: &SegmentRecord,
+    ) -> Result<(), Fault> {
+        let row = match target {
+            Target::Nothing(row) => return alias(self.conn, seq, row.seq),
+            Target::Replace(row) | Target::Restore(row) => row,
+        };
+        tracing::debug!(%seq, entry = %row.mount_name, reason = ?supersede.reason, "segment superseded");
+        if let Some(old) = super::build::segment(self.texts, &row)? {
+            unfile(self.conn, row.timeline, &old, row.seq)?;
+        }
+        self.conn
+            .execute("DELETE FROM entries WHERE seq = ?1", [row.seq.0 as i64])?;
+        let entry = segment.entry(row.seq, None);
+        self.changes.touch(row.timeline, &row.mount_name);
+        self.changes.touch(entry.timeline, &entry.mount_name);
+        let row_now = NewEntry::new(
+            EntryRow::of(&entry, Some(segment), Some(seq)),
+            Some(segment),
+        );
+        insert_entries(self.conn, &[row_now])?;
+        latest::settle(self.conn, row.timeline, &entry.mount_name)?;
+        self.latest.forget();
+        file(
+            self.conn,
+            &mut self.new_runs,
+            row.timeline,
+            segment,
+            row.seq,
+        )?;
+        self.replaced.push(row.seq);
+        alias(self.conn, seq, row.seq)
+    }
+}
