@@ -7,7 +7,7 @@ use super::recover::Bar;
 use super::route::{RouteArgs, TARGETS};
 use super::signals::Signals;
 use super::{Global, plan, reading};
-use crate::backup::{self, Backup};
+use crate::backup::{self, Backup, Tool};
 use crate::binlog::Flavour;
 use crate::model::{GtidSet, Micros, StoreUrl, Timeline};
 use crate::recover::{self, Plan, PlanError, Planner, Question, Start};
@@ -25,10 +25,6 @@ use tokio::sync::watch;
 
 /// Where scratch servers are made: a restored server is too large for a memory file system.
 const SCRATCH_DIR: &str = "/var/tmp";
-/// Tables of people.
-const TABLES: &str = "SELECT TABLE_SCHEMA AS place, TABLE_NAME AS name FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' \
-    AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') ORDER BY 1, 2";
-
 #[derive(clap::Args, Debug)]
 #[command(group(clap::ArgGroup::new("target").args(TARGETS)))]
 pub struct DrillArgs {
@@ -110,12 +106,15 @@ pub async fn run(global: &Global, args: &DrillArgs) -> Result<Exit> {
 type Outcome = Result<Report, Exit>;
 
 async fn drill(global: &Global, args: &DrillArgs) -> Result<Outcome> {
-    let mut signals = Signals::listen().context("cannot wait for the signals that end it")?;
+    let stopped = Signals::stop().context("cannot wait for the signals that end it")?;
     let reading = reading::open(global, &args.url).await?;
     if reading.stream.file().flavour == Flavour::MariaDb {
         bail!(
             "a drill starts a MySQL server, and this stream is MariaDB's: restore a backup by hand, and use 'binlogfs recover'"
         );
+    }
+    if let Some(alarm) = &reading.alarm {
+        bail!("where the history ends is not known ({alarm}): nothing can be proven of it");
     }
     let timeline = reading.timeline(args.timeline)?;
     let stream_id = reading.stream.file().stream_id;
@@ -163,29 +162,28 @@ async fn drill(global: &Global, args: &DrillArgs) -> Result<Outcome> {
     let clients = Clients::of(Flavour::MySql, args.mysqlbinlog.clone(), args.mysql.clone());
     clients.check(Flavour::MySql)?;
 
-    let (stop, stopped) = watch::channel(false);
     let work = Work {
         global,
         args,
         planner,
         clients,
         backup,
-        base,
+        base: base.clone(),
         request: Request {
             timeline,
             flavour: Flavour::MySql,
             target,
             skip: GtidSet::new(),
-            base: Base::default(),
+            base: Base {
+                gtids: Some(base.clone()),
+                position: None,
+            },
+            only: Vec::new(),
             engine: args.engine,
             mount_dir: args.mount_dir.clone(),
             may_clean: true,
         },
     };
-    tokio::spawn(async move {
-        signals.any().await;
-        stop.send_replace(true);
-    });
     let report = work.run(reference.as_ref(), stopped).await?;
     Ok(report)
 }
@@ -249,7 +247,7 @@ impl Work<'_> {
             extra: self.args.mysqld_option.clone(),
         })?;
         let begun = Instant::now();
-        tokio::task::block_in_place(|| self.restore(&mut scratch))?;
+        tokio::task::block_in_place(|| self.restore(&mut scratch, &stopped))?;
         let restored = begun.elapsed();
         let mut target = Target::open(scratch.server_options()).await?;
         self.tell_gtids(&mut target).await?;
@@ -260,11 +258,9 @@ impl Work<'_> {
             Ok(ready) => ready,
             Err(error) => return refused(self.global, &self.request.target, error).map(Err),
         };
-        if *stopped.borrow() {
-            bail!("it was asked to stop");
-        }
+        go_on(&stopped)?;
         if !ready.plan.segments.is_empty() {
-            self.replay(&ready, &mut target, stopped).await?;
+            self.replay(&ready, &mut target, stopped.clone()).await?;
         }
         let replayed = begun.elapsed();
         let compared = replay::compare(&ready.plan, &target.executed().await?);
@@ -275,7 +271,7 @@ impl Work<'_> {
                 compared.extra
             );
         }
-        let tables = checksums(&mut target).await?;
+        let tables = replay::checksums(&mut target, &stopped).await?;
         Ok(Ok(self.report(
             &ready.plan,
             ready.engine,
@@ -285,7 +281,7 @@ impl Work<'_> {
         )?))
     }
 
-    fn restore(&self, scratch: &mut Scratch) -> Result<()> {
+    fn restore(&self, scratch: &mut Scratch, stopped: &watch::Receiver<bool>) -> Result<()> {
         let from = self
             .args
             .from
@@ -297,12 +293,18 @@ impl Work<'_> {
             (None, None) => Restore::ByTool,
         };
         let tool = self.backup.coordinates.tool;
-        restore::restore(scratch, tool, &from, &how, &self.clients.client)
+        restore::restore(scratch, tool, &from, &how, &self.clients.client, stopped)
             .with_context(|| format!("backup {} was not restored", self.backup.id))
     }
 
-    /// Copied files, and dumps without GTID_PURGED, do not say what they hold; the backup's coordinates do.
+    /// Copied files, and dumps without GTID_PURGED, may not say what they hold; the backup's coordinates do. A dump that says it is
+    /// believed: if it lacks something, the preparation refuses it.
     async fn tell_gtids(&self, target: &mut Target) -> Result<()> {
+        let by_files = matches!(self.backup.coordinates.tool, Tool::Xtrabackup | Tool::Clone)
+            || self.args.restore_files.is_some();
+        if !by_files && !target.executed().await?.is_empty() {
+            return Ok(());
+        }
         let missing = self.base.minus(&target.executed().await?);
         if missing.is_empty() {
             return Ok(());
@@ -320,8 +322,8 @@ impl Work<'_> {
         let plan = &ready.plan;
         if ready.engine == Engine::Parallel {
             let bar = Bar::transactions(plan.adds.count());
-            let mount = |dir: &std::path::Path| {
-                super::recover::mount_command(self.global, &self.args.url, dir)
+            let mount = |dir: &std::path::Path, owner| {
+                super::recover::mount_command(self.global, &self.args.url, dir, owner)
             };
             let place = Mounting {
                 base: self.args.mount_dir.as_deref(),
@@ -332,7 +334,7 @@ impl Work<'_> {
                 plan,
                 target,
                 &ready.facts,
-                place,
+                (place, &[]),
                 &bar,
                 stopped,
             )
@@ -348,7 +350,7 @@ impl Work<'_> {
         &self,
         plan: &Plan,
         engine: Engine,
-        tables: BTreeMap<String, Option<u64>>,
+        tables: BTreeMap<String, u64>,
         reference: Option<&report::Reference>,
         [restored, replayed]: [std::time::Duration; 2],
     ) -> Result<Report> {
@@ -373,23 +375,10 @@ impl Work<'_> {
     }
 }
 
-/// CHECKSUM TABLE of each table; `None` for one that has none (its engine cannot).
-async fn checksums(target: &mut Target) -> Result<BTreeMap<String, Option<u64>>> {
-    let server = target.connection();
-    let tables = server.rows(TABLES).await?;
-    let quoted = |name: &str| format!("`{}`", name.replace('`', "``"));
-    let mut sums = BTreeMap::new();
-    for row in tables.rows() {
-        let (Some(place), Some(name)) = (row.get(&["place"]), row.get(&["name"])) else {
-            continue;
-        };
-        let statement = format!("CHECKSUM TABLE {}.{} EXTENDED", quoted(place), quoted(name));
-        let answer = server.rows(&statement).await?;
-        let sum = answer
-            .rows()
-            .next()
-            .and_then(|row| row.get(&["Checksum"])?.parse().ok());
-        sums.insert(format!("{place}.{name}"), sum);
+/// Ends it if somebody asked for that.
+fn go_on(stopped: &watch::Receiver<bool>) -> Result<()> {
+    match *stopped.borrow() {
+        true => bail!("it was asked to stop"),
+        false => Ok(()),
     }
-    Ok(sums)
 }

@@ -12,9 +12,10 @@ use crate::locate::FilePosition;
 use crate::model::{GtidSet, StoreUrl, Timeline};
 use crate::recover::{self, FirstDdl, Planner, Start};
 use crate::replay::notes::{self, Note};
-use crate::replay::relay::{Failed, Mounting};
+use crate::replay::relay::{Failed, Mounting, RelayError};
 use crate::replay::{
-    self, Base, Clients, Engine, EngineChoice, NotReady, Ready, Request, Target, Unfit, UnfitKind,
+    self, Base, Clients, Engine, EngineChoice, NotReady, Ready, Request, TablePattern, Target,
+    Unfit, UnfitKind,
 };
 use crate::source::server::ServerOptions;
 use anyhow::{Context as _, Result, bail};
@@ -41,6 +42,12 @@ pub struct RecoverArgs {
     /// Leave out this transaction, or this set of them; may be repeated.
     #[arg(long, value_name = "GTID")]
     skip_gtid: Vec<GtidSet>,
+    /// Only this database; may be repeated.
+    #[arg(long, value_name = "DB")]
+    only_database: Vec<String>,
+    /// Only this table; may be repeated.
+    #[arg(long, value_name = "DB.TABLE")]
+    only_table: Vec<TablePattern>,
     /// End before the first schema change that would be replayed, if one comes before the target.
     #[arg(long)]
     stop_before_ddl: bool,
@@ -67,6 +74,16 @@ pub struct RecoverArgs {
     execute: bool,
 }
 
+impl RecoverArgs {
+    fn only(&self) -> Vec<TablePattern> {
+        let databases = self
+            .only_database
+            .iter()
+            .map(|name| TablePattern::database(name));
+        databases.chain(self.only_table.iter().cloned()).collect()
+    }
+}
+
 /// A recovery that is under way.
 struct Recovery<'a> {
     global: &'a Global,
@@ -74,12 +91,37 @@ struct Recovery<'a> {
     planner: Planner,
     target: Target,
     ready: Ready,
+    /// The command line says what the target has.
+    base_is_told: bool,
     /// Where the note of a replay without GTIDs is.
     note: PathBuf,
 }
 
 pub async fn run(global: &Global, args: &RecoverArgs) -> Result<Exit> {
-    let mut signals = Signals::listen().context("cannot wait for the signals that end it")?;
+    let mut stopped = Signals::stop().context("cannot wait for the signals that end it")?;
+    // Until something is written, whatever hangs is not waited for.
+    let prepared = tokio::select! {
+        prepared = prepare(global, args) => prepared?,
+        Ok(_) = stopped.wait_for(|stop| *stop) => bail!("it was asked to stop; nothing was changed"),
+    };
+    match prepared {
+        Prepared::Told(exit) => Ok(exit),
+        Prepared::ToDo(recovery, exit) => {
+            recovery.execute(stopped).await?;
+            Ok(exit)
+        }
+    }
+}
+
+/// What comes after everything was looked at.
+enum Prepared<'a> {
+    /// Nothing.
+    Told(Exit),
+    /// This, and how the command ends then.
+    ToDo(Box<Recovery<'a>>, Exit),
+}
+
+async fn prepare<'a>(global: &'a Global, args: &'a RecoverArgs) -> Result<Prepared<'a>> {
     let options =
         ServerOptions::from_command_line(args.server.as_deref(), args.defaults_file.as_deref())?;
     let reading = reading::open(global, &args.url).await?;
@@ -97,7 +139,7 @@ pub async fn run(global: &Global, args: &RecoverArgs) -> Result<Exit> {
     let mut target = Target::open(options).await?;
     let mut ready = match replay::prepare(&planner, &mut target, &request).await {
         Ok(ready) => ready,
-        Err(error) => return refused(global, &request, error),
+        Err(error) => return refused(global, &request, error).map(Prepared::Told),
     };
     if args.stop_before_ddl {
         match planner.first_ddl(&ready.plan).await? {
@@ -109,7 +151,7 @@ pub async fn run(global: &Global, args: &RecoverArgs) -> Result<Exit> {
                 request.target = recover::Target::Position(place);
                 ready = match replay::prepare(&planner, &mut target, &request).await {
                     Ok(ready) => ready,
-                    Err(error) => return refused(global, &request, error),
+                    Err(error) => return refused(global, &request, error).map(Prepared::Told),
                 };
                 ready.notes.push(format!(
                     "it ends before a schema change of {}: {}",
@@ -129,22 +171,17 @@ pub async fn run(global: &Global, args: &RecoverArgs) -> Result<Exit> {
         planner,
         target,
         ready,
+        base_is_told: request.base != Base::default(),
         note,
     };
     if let Err(unfit) = recovery.check().await? {
-        return refused(global, &request, unfit.into());
+        return refused(global, &request, unfit.into()).map(Prepared::Told);
     }
     if !args.execute {
         report::dry_run(global, &recovery.ready, &args.url, &recovery.target)?;
-        return Ok(reading.exit());
+        return Ok(Prepared::Told(reading.exit()));
     }
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(async move {
-        signals.any().await;
-        stop.send_replace(true);
-    });
-    recovery.execute(stopped).await?;
-    Ok(reading.exit())
+    Ok(Prepared::ToDo(Box::new(recovery), reading.exit()))
 }
 
 async fn request(args: &RecoverArgs, reading: &Reading, timeline: Timeline) -> Result<Request> {
@@ -163,6 +200,7 @@ async fn request(args: &RecoverArgs, reading: &Reading, timeline: Timeline) -> R
         target: question.target,
         skip: question.skip,
         base: Base { gtids, position },
+        only: args.only(),
         engine: args.engine,
         mount_dir: args.mount_dir.clone(),
         may_clean: args.execute,
@@ -213,9 +251,14 @@ impl Recovery<'_> {
         }
         let read = notes::read(&self.note);
         let note = read.with_context(|| format!("cannot read {}", self.note.display()))?;
-        // Where MariaDB says itself what it has, that is where it begins.
-        let by_place = matches!(self.ready.plan.question.start, Start::Position(_));
-        let is_other = |note: &Note| !note.done || (by_place && note.stop != self.begin());
+        // Where MariaDB says itself what it has, that is where it begins, unless it says the same as before.
+        let is_other = |note: &Note| {
+            let goes_on = match self.base_is_told {
+                true => note.stop == self.begin(),
+                false => note.begin != self.begin(),
+            };
+            !note.done || !goes_on
+        };
         let Some(note) = note.filter(is_other) else {
             return Ok(Ok(()));
         };
@@ -233,7 +276,10 @@ impl Recovery<'_> {
         Ok(Err(Unfit::new(
             UnfitKind::Unfinished,
             reason,
-            &["restore the base again, and say so with --restored"],
+            &[
+                "restore the base again, and say so with --restored; to go on from where an earlier replay ended, name that place with \
+                 --from-position",
+            ],
         )))
     }
 
@@ -266,12 +312,19 @@ impl Recovery<'_> {
         if self.ready.plan.segments.is_empty() {
             return report::done(self.global, &self.ready, None, &[]);
         }
+        if *stopped.borrow() {
+            bail!("it was asked to stop; nothing was changed");
+        }
         report::begins(self.global, &self.ready, &self.target);
         self.note(false)?;
         let disabled_events = match self.apply(stopped).await {
             Ok(disabled_events) => disabled_events,
             Err(error) => {
                 let executed = self.target.last_look().await;
+                // What was passed over cannot be applied any more.
+                if let Some(RelayError::Short { .. }) = error.downcast_ref() {
+                    return Err(error);
+                }
                 return Err(error.context(report::left_in_the_middle(&self.ready, executed)));
             }
         };
@@ -299,11 +352,14 @@ impl Recovery<'_> {
                 Err(failed) => failed,
             };
             // What was asked for by name, or has begun, is not done in another way.
-            if failed.started || self.args.engine != EngineChoice::Auto || *stopped.borrow() {
+            let is_only_way =
+                self.args.engine != EngineChoice::Auto || !self.args.only().is_empty();
+            if failed.started || is_only_way || *stopped.borrow() {
                 return Err(failed.error.into());
             }
             eprintln!("binlogfs: {}; going on with the pipe", failed.error);
             self.ready.engine = Engine::Pipe;
+            replay::check_pipe(&self.ready.facts)?;
             self.clients().check(self.ready.plan.flavour)?;
         }
         let bar = Bar::bytes(self.ready.plan.segments.bytes());
@@ -314,17 +370,18 @@ impl Recovery<'_> {
 
     async fn parallel(&mut self, stopped: watch::Receiver<bool>) -> Result<Vec<String>, Failed> {
         let (global, url) = (self.global, &self.args.url);
-        let mount = |dir: &Path| mount_command(global, url, dir);
+        let mount = |dir: &Path, owner| mount_command(global, url, dir, owner);
+        let mounting = Mounting {
+            base: self.args.mount_dir.as_deref(),
+            command: &mount,
+        };
         let bar = Bar::transactions(self.ready.plan.adds.count());
         replay::relay::run(
             &self.planner,
             &self.ready.plan,
             &mut self.target,
             &self.ready.facts,
-            Mounting {
-                base: self.args.mount_dir.as_deref(),
-                command: &mount,
-            },
+            (mounting, &self.args.only()),
             &bar,
             stopped,
         )
@@ -333,11 +390,12 @@ impl Recovery<'_> {
 }
 
 /// The command that mounts `url` for the server: with the keys and the cache of this one.
-pub fn mount_command(global: &Global, url: &StoreUrl, dir: &Path) -> Command {
+pub fn mount_command(global: &Global, url: &StoreUrl, dir: &Path, owner: Option<u32>) -> Command {
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("binlogfs"));
     let mut command = Command::new(program);
     command.arg("mount").arg(url.to_string()).arg(dir);
-    command.args(["-o", "allow_other"]);
+    let owner = owner.map(|uid| format!(",uid={uid},mode=0400"));
+    command.args(["-o", &format!("allow_other{}", owner.unwrap_or_default())]);
     for identity in &global.identity {
         command.arg("--identity").arg(identity);
     }

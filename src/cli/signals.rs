@@ -1,6 +1,7 @@
 //! The signals that end a command that stays.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 /// SIGTERM, SIGINT and SIGHUP.
 pub struct Signals([Signal; 3]);
@@ -17,6 +18,20 @@ impl Signals {
             signal(SignalKind::interrupt())?,
             signal(SignalKind::hangup())?,
         ]))
+    }
+
+    /// Listens from now on, beside what else the process does.
+    ///
+    /// # Errors
+    /// As [`Signals::listen`].
+    pub fn stop() -> std::io::Result<watch::Receiver<bool>> {
+        let mut signals = Signals::listen()?;
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(async move {
+            signals.any().await;
+            stop.send_replace(true);
+        });
+        Ok(stopped)
     }
 
     /// Waits for one of them.

@@ -80,15 +80,20 @@ impl Planner {
         }
     }
 
-    /// The servers that wrote the first and the last file of a plan.
+    /// The servers that wrote the files of a plan.
     ///
     /// # Errors
     /// [`PlanError::Failed`].
     pub async fn origins(&self, plan: &Plan) -> Result<Vec<Origin>, PlanError> {
-        let mut origins = Vec::new();
-        let (first, last) = (plan.segments.iter().next(), plan.segments.iter().last());
-        for piece in first.into_iter().chain(last) {
+        let mut origins: Vec<Origin> = Vec::new();
+        let last = plan.segments.len().saturating_sub(1);
+        for (place, piece) in plan.segments.iter().enumerate() {
             let record = self.segment(piece.seq).await?;
+            let is_known = |origin: &Origin| origin.server_uuid == record.server_uuid;
+            // Of one server the first file is looked into, and the last: somebody may have changed its server_id.
+            if place != last && origins.iter().any(is_known) {
+                continue;
+            }
             let segment = ArchivedSegment::of_record(&record)?;
             let origin = Origin {
                 server_id: self.head(&segment).await?.server_id,

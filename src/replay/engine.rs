@@ -3,8 +3,10 @@
 use super::relay::host;
 use super::target::TargetFacts;
 use crate::binlog::Flavour;
+use crate::model::GtidSource;
 use crate::recover::{Origin, Plan};
 use std::path::Path;
+use uuid::Uuid;
 
 /// Transactions that are left out around which relay logs are cut; of more, mysqlbinlog filters.
 const LEFT_OUT_MAX: u64 = 1000;
@@ -62,12 +64,59 @@ pub fn obstacle(
              that server. SET GLOBAL server_id to another number to use it"
         ));
     }
+    if let Some(uuid) = foreign(plan, origins) {
+        return Some(format!(
+            "there are transactions of {uuid}, of which no file is archived: whether the target has that server's server_id, and would \
+             pass over them, is not known"
+        ));
+    }
+    if facts.forgives_errors {
+        return Some(
+            "the target's appliers pass over errors (replica_skip_errors, replica_exec_mode)"
+                .to_owned(),
+        );
+    }
+    if !is_recent(&facts.version) {
+        return Some(format!(
+            "it takes MySQL 8.0.23 or later, and the target is {}",
+            facts.version
+        ));
+    }
     if plan.question.skip.count() > LEFT_OUT_MAX {
         return Some(format!(
             "more than {LEFT_OUT_MAX} transactions are left out, which mysqlbinlog does better"
         ));
     }
     host::obstacle(facts, mount_dir)
+}
+
+/// A server whose transactions are replayed out of another one's files, if there is one. A file whose server is not known may be its.
+fn foreign(plan: &Plan, origins: &[Origin]) -> Option<Uuid> {
+    let known = |uuid| {
+        origins
+            .iter()
+            .any(|origin| origin.server_uuid == Some(uuid))
+    };
+    let mut foreign: Vec<Uuid> = plan
+        .adds
+        .iter()
+        .filter_map(|(source, _)| match source {
+            GtidSource::MySql { uuid, .. } if !known(*uuid) => Some(*uuid),
+            _ => None,
+        })
+        .collect();
+    foreign.dedup();
+    let nameless = origins.iter().any(|origin| origin.server_uuid.is_none());
+    foreign.into_iter().nth(usize::from(nameless))
+}
+
+/// CHANGE REPLICATION SOURCE came with 8.0.23.
+fn is_recent(version: &str) -> bool {
+    let mut numbers = version
+        .split(['.', '-'])
+        .map(|part| part.parse().unwrap_or(0_u32));
+    let mut next = || numbers.next().unwrap_or(0);
+    (next(), next(), next()) >= (8, 0, 23)
 }
 
 /// What makes the parallel engine slower than it could be.
@@ -88,4 +137,22 @@ pub fn notes(facts: &TargetFacts) -> Vec<String> {
         ));
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for (version, recent) in [
+            ("9.7.4-2", true),
+            ("8.0.23", true),
+            ("8.0.22-commercial", false),
+            ("8.4.0", true),
+            ("5.7.44-log", false),
+        ] {
+            assert_eq!(is_recent(version), recent, "{version}");
+        }
+    }
 }

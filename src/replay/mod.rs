@@ -14,10 +14,13 @@
 //! With GTIDs: what was applied, and nothing else. What the engines do at any moment is said in their own files. Without GTIDs nobody can
 //! tell what was applied, so a note ([`notes`]) is kept until the end, and a second run refuses.
 
+mod checksums;
 mod clients;
 mod compare;
 mod engine;
+mod leftovers;
 pub mod notes;
+mod only;
 pub mod pipe;
 mod prepare;
 mod pump;
@@ -28,10 +31,12 @@ mod statements;
 mod target;
 mod unfit;
 
+pub use checksums::{ChecksumError, checksums};
 pub use clients::{ClientError, Clients};
 pub use compare::{Compared, compare};
 pub use engine::{Engine, EngineChoice};
-pub use prepare::{Base, NotReady, Ready, Request, prepare};
+pub use only::TablePattern;
+pub use prepare::{Base, NotReady, Ready, Request, check_pipe, prepare};
 pub use target::{Target, TargetFacts};
 pub use unfit::{Unfit, UnfitKind};
 

@@ -75,6 +75,7 @@ pub async fn run(
     let pids = [Pid::from_child(&reader), Pid::from_child(&client)];
     let output = reader.stdout.take().expect("it is piped");
     let input = client.stdin.take().expect("it is piped");
+    let mut stopped = stop.clone();
     let pumping = tokio::task::spawn_blocking(move || pump(output, input, pids[1]));
     // Whatever waits for one of the two ends when they do. They are not waited for before that, so the numbers stay theirs.
     let killer = tokio::spawn(async move {
@@ -83,7 +84,11 @@ pub async fn run(
         }
     });
 
-    let fed = feed(planner, plan, &mut reader, progress).await;
+    // A store that does not answer is not waited for then.
+    let fed = tokio::select! {
+        fed = feed(planner, plan, &mut reader, progress) => fed,
+        Ok(_) = stopped.wait_for(|stop| *stop) => Ok(()),
+    };
     if fed.is_err() {
         kill(&pids);
     }

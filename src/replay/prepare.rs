@@ -1,6 +1,7 @@
 //! Everything that is looked at before anything is written.
 
 use super::engine::{self, Engine, EngineChoice};
+use super::only::TablePattern;
 use super::relay;
 use super::target::{Target, TargetFacts};
 use super::unfit::{Unfit, UnfitKind};
@@ -33,6 +34,8 @@ pub struct Request {
     pub skip: GtidSet,
     /// What the target was restored from.
     pub base: Base,
+    /// Only what touches these tables, if there are any.
+    pub only: Vec<TablePattern>,
     /// The engine.
     pub engine: EngineChoice,
     /// Where to mount, if that was said.
@@ -85,6 +88,14 @@ pub async fn prepare(
     target: &mut Target,
     request: &Request,
 ) -> Result<Ready, NotReady> {
+    if request.may_clean && !target.claim().await? {
+        return Err(Unfit::new(
+            UnfitKind::Busy,
+            "another recovery of this server is under way",
+            &["wait until it ends"],
+        )
+        .into());
+    }
     let mut facts = target.facts().await?;
     let mut notes = Vec::new();
     if facts.flavour == Flavour::MySql && relay::is_left_behind(&facts) {
@@ -115,7 +126,20 @@ pub async fn prepare(
     let origins = planner.origins(&plan).await?;
     check_source(&facts, &plan, &origins)?;
     let (engine, why) = choose(&plan, &facts, &origins, request)?;
-    notes.extend(check_events(&facts, engine)?);
+    if engine == Engine::Pipe && !plan.segments.is_empty() {
+        notes.extend(check_pipe(&facts)?);
+    } else if facts.event_scheduler && facts.has_events {
+        return Err(runs_events().into());
+    }
+    if !request.only.is_empty() {
+        notes.push(
+            "gtid_executed will have all transactions, and the tables only theirs: copy them from there, and let nothing replicate from it"
+                .to_owned(),
+        );
+    }
+    if plan.by_gtid && request.base.position.is_some() {
+        notes.push("the target says itself what it has; the position is not used".to_owned());
+    }
     if engine == Engine::Parallel {
         notes.extend(engine::notes(&facts));
     }
@@ -138,6 +162,24 @@ fn choose(
         return Ok((Engine::Pipe, "there is nothing to replay".to_owned()));
     }
     let obstacle = || engine::obstacle(plan, facts, origins, request.mount_dir.as_deref());
+    if !request.only.is_empty() {
+        let why = match request.engine {
+            EngineChoice::Pipe => {
+                Some("mysqlbinlog would go by the default database of each session".to_owned())
+            }
+            EngineChoice::Auto | EngineChoice::Parallel => obstacle(),
+        };
+        let why = why.map_or(
+            Ok("some tables are what only a server's applier can tell".to_owned()),
+            Err,
+        );
+        return why.map(|why| (Engine::Parallel, why)).map_err(|why| {
+            let reason = format!("some tables cannot be recovered alone here: {why}");
+            let instead =
+                ["recover all of it to a server of its own, and copy the tables from there"];
+            Unfit::new(UnfitKind::Engine, reason, &instead)
+        });
+    }
     let (engine, why) = match request.engine {
         EngineChoice::Pipe => (Engine::Pipe, "it was asked for".to_owned()),
         EngineChoice::Auto => match obstacle() {
@@ -156,15 +198,6 @@ fn choose(
             }
         },
     };
-    if engine == Engine::Pipe && facts.super_read_only {
-        return Err(Unfit::new(
-            UnfitKind::ReadOnly,
-            "super_read_only is on: the target takes no writes",
-            &[
-                "SET GLOBAL super_read_only = OFF, and SET GLOBAL read_only = OFF, if it is the right server",
-            ],
-        ));
-    }
     Ok((engine, why))
 }
 
@@ -185,42 +218,58 @@ fn check_server(facts: &TargetFacts, request: &Request) -> Result<(), Unfit> {
             &["restore the backup to a server of the kind that wrote them"],
         ));
     }
-    if let Some(channel) = facts
-        .channels
-        .iter()
-        .find(|channel| channel.runs && channel.name != relay::CHANNEL)
-    {
+    if let Some(channel) = facts.channels.iter().find(|channel| {
+        !relay::is_ours(channel) && (channel.runs || channel.name == relay::CHANNEL)
+    }) {
         return Err(Unfit::new(
             UnfitKind::IsReplica,
             format!(
                 "the target replicates from a server (channel '{}'): both would write to it",
                 channel.name
             ),
-            &["STOP REPLICA on it first, if it is the right server"],
+            &[
+                "STOP REPLICA (and RESET REPLICA ALL, if the channel is named binlogfs) on it first, if it is the right server",
+            ],
         ));
     }
     Ok(())
 }
 
-/// Events that run write transactions of their own between those of the history.
-fn check_events(facts: &TargetFacts, engine: Engine) -> Result<Option<String>, Unfit> {
+/// What is in the way of writing to it as a client; or what is worth knowing of that.
+///
+/// # Errors
+/// [`Unfit`].
+pub fn check_pipe(facts: &TargetFacts) -> Result<Option<String>, Unfit> {
+    if facts.super_read_only {
+        return Err(Unfit::new(
+            UnfitKind::ReadOnly,
+            "super_read_only is on: the target takes no writes",
+            &[
+                "SET GLOBAL super_read_only = OFF, and SET GLOBAL read_only = OFF, if it is the right server",
+            ],
+        ));
+    }
     if !facts.event_scheduler {
         return Ok(None);
     }
     if facts.has_events {
-        return Err(Unfit::new(
-            UnfitKind::RunsEvents,
-            "the target has events, and its event scheduler runs: they would write to it while it is recovered",
-            &["SET GLOBAL event_scheduler = OFF until it is recovered"],
-        ));
+        return Err(runs_events());
     }
-    // Those that an applier creates are disabled.
-    let created_run = engine == Engine::Pipe;
-    Ok(created_run.then(|| {
+    // Those that an applier creates are disabled, and those that a client creates are not.
+    Ok(Some(
         "the target's event scheduler runs: events that the history creates could run before the end. SET GLOBAL event_scheduler = OFF \
          until it is recovered, if there are any"
-            .to_owned()
-    }))
+            .to_owned(),
+    ))
+}
+
+/// Events that run write transactions of their own between those of the history.
+fn runs_events() -> Unfit {
+    Unfit::new(
+        UnfitKind::RunsEvents,
+        "the target has events, and its event scheduler runs: they would write to it while it is recovered",
+        &["SET GLOBAL event_scheduler = OFF until it is recovered"],
+    )
 }
 
 /// Without GTIDs nothing would keep a server from applying its own history once more.
@@ -312,7 +361,9 @@ fn check_mode(facts: &TargetFacts, plan: &Plan) -> Result<(), Unfit> {
         return Err(Unfit::new(
             UnfitKind::GtidMode,
             "there are transactions without GTIDs, and the target's gtid_mode is ON",
-            &["SET GLOBAL gtid_mode = ON_PERMISSIVE, or start the target with gtid_mode=OFF"],
+            &[
+                "SET GLOBAL gtid_mode = ON_PERMISSIVE and then OFF_PERMISSIVE, or start the target with gtid_mode=OFF",
+            ],
         ));
     }
     Ok(())

@@ -3,9 +3,11 @@
 use super::scratch::{Scratch, ScratchError, copy_dir};
 use crate::backup::Tool;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// What a backup made by XtraBackup says once it can be started from.
 const PREPARED: &str = "full-prepared";
@@ -17,6 +19,14 @@ const DECOMPRESSORS: [(&str, &str); 5] = [
     ("bz2", "bzip2"),
     ("lz4", "lz4"),
 ];
+
+/// What a program says is kept up to this length.
+const SAID_MAX: u64 = 4096;
+/// How often a program is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Tells that somebody asked to stop.
+type Stop = watch::Receiver<bool>;
 
 /// What restores.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +62,9 @@ pub enum RestoreError {
          --restore-files COMMAND, which makes BINLOGFS_DATADIR; the backup is BINLOGFS_BACKUP"
     )]
     NeedsCommand(&'static str),
+    /// Somebody asked to stop.
+    #[error("it was asked to stop")]
+    Stopped,
     /// A program failed.
     #[error("{what} failed ({how})")]
     Failed {
@@ -72,19 +85,20 @@ pub fn restore(
     from: &Path,
     how: &Restore,
     client: &Path,
+    stop: &Stop,
 ) -> Result<(), RestoreError> {
     match (how, tool) {
-        (Restore::Files(command), _) => shell(scratch, command, from)?,
+        (Restore::Files(command), _) => shell(scratch, command, from, stop)?,
         (Restore::Command(command), _) => {
             scratch.initialise()?;
             scratch.start()?;
-            shell(scratch, command, from)?;
+            shell(scratch, command, from, stop)?;
             scratch.stop();
         }
         (Restore::ByTool, Tool::Mysqldump) => {
             scratch.initialise()?;
             scratch.start()?;
-            feed(scratch, from, client)?;
+            feed(scratch, from, client, stop)?;
             // The dump may have replaced all accounts: the next start makes ours again.
             scratch.stop();
         }
@@ -104,7 +118,7 @@ pub fn restore(
 }
 
 /// The dump through the client, in one session.
-fn feed(scratch: &Scratch, from: &Path, client: &Path) -> Result<(), RestoreError> {
+fn feed(scratch: &Scratch, from: &Path, client: &Path, stop: &Stop) -> Result<(), RestoreError> {
     let failed = |error| RestoreError::Files {
         path: from.to_owned(),
         error,
@@ -119,7 +133,7 @@ fn feed(scratch: &Scratch, from: &Path, client: &Path) -> Result<(), RestoreErro
         .args(["--no-defaults", "--binary-mode", "--max-allowed-packet=1G"])
         .args(scratch.first_login());
     let Some((_, program)) = decompressor else {
-        return run(command.stdin(file), "the mysql client");
+        return run(command.stdin(file), "the mysql client", stop);
     };
     let mut unpack = Command::new(program)
         .arg("-dc")
@@ -131,7 +145,9 @@ fn feed(scratch: &Scratch, from: &Path, client: &Path) -> Result<(), RestoreErro
             how: error.to_string(),
         })?;
     let unpacked = unpack.stdout.take().expect("it is piped");
-    let fed = run(command.stdin(unpacked), "the mysql client");
+    let fed = run(command.stdin(unpacked), "the mysql client", stop);
+    // It holds the pipe open, and the other end would wait for a reader for ever.
+    drop(command);
     let ended = unpack.wait().map_err(failed)?;
     fed?;
     match ended.success() {
@@ -143,7 +159,7 @@ fn feed(scratch: &Scratch, from: &Path, client: &Path) -> Result<(), RestoreErro
     }
 }
 
-fn shell(scratch: &Scratch, script: &str, from: &Path) -> Result<(), RestoreError> {
+fn shell(scratch: &Scratch, script: &str, from: &Path, stop: &Stop) -> Result<(), RestoreError> {
     let mut command = Command::new("sh");
     command
         .args(["-c", script])
@@ -151,24 +167,46 @@ fn shell(scratch: &Scratch, script: &str, from: &Path) -> Result<(), RestoreErro
         .env("BINLOGFS_DATADIR", scratch.datadir())
         .env("BINLOGFS_BACKUP", from)
         .stdin(Stdio::null());
-    run(&mut command, "the restore command")
+    run(&mut command, "the restore command", stop)
 }
 
-fn run(command: &mut Command, what: &str) -> Result<(), RestoreError> {
-    let output = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .output();
-    let how = match output {
-        Ok(output) if output.status.success() => return Ok(()),
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            format!("{}: {}", output.status, said.trim().replace('\n', "; "))
-        }
-        Err(error) => error.to_string(),
-    };
-    Err(RestoreError::Failed {
+/// Runs a program to its end, or kills it when somebody asks to stop.
+fn run(command: &mut Command, what: &str, stop: &Stop) -> Result<(), RestoreError> {
+    let failed = |how: String| RestoreError::Failed {
         what: what.to_owned(),
         how,
-    })
+    };
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    let mut from = child.stderr.take().expect("it is piped");
+    let said = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        let _ = from.by_ref().take(SAID_MAX).read_to_end(&mut said);
+        let _ = io::copy(&mut from, &mut io::sink());
+        said
+    });
+    let status = loop {
+        if *stop.borrow() {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(RestoreError::Stopped);
+        }
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) => std::thread::sleep(LOOK_EVERY),
+            Err(error) => return Err(failed(error.to_string())),
+        }
+    };
+    if status.success() {
+        return Ok(());
+    }
+    let said = said.join().unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    Err(failed(format!(
+        "{status}: {}",
+        said.trim().replace('\n', "; ")
+    )))
 }

@@ -1,8 +1,10 @@
 //! A MySQL server of a drill's own: made, used, and gone with its directory.
 
+use super::leftovers::{self, PREFIX};
 use crate::source::server::{Password, ServerOptions};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -70,6 +72,8 @@ pub struct Scratch {
     dir: PathBuf,
     password: String,
     child: Option<Child>,
+    /// Locked as long as we live.
+    _lock: Option<File>,
 }
 
 impl Scratch {
@@ -78,28 +82,35 @@ impl Scratch {
     /// # Errors
     /// [`ScratchError::Dir`].
     pub fn new(options: ScratchOptions) -> Result<Scratch, ScratchError> {
+        leftovers::sweep(&options.parent);
         let dir = options
             .parent
-            .join(format!("binlogfs-drill-{}", uuid::Uuid::new_v4().simple()));
+            .join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
         let failed = |error| ScratchError::Dir {
             path: dir.clone(),
             error,
         };
         fs::create_dir_all(&options.parent).map_err(failed)?;
-        fs::create_dir(&dir).map_err(failed)?;
+        // Whoever reaches the socket is root there at first.
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
+            .map_err(failed)?;
         // Made here, so that it is removed from here on.
         let scratch = Scratch {
             options,
-            dir,
-            password: uuid::Uuid::new_v4().simple().to_string(),
+            dir: dir.clone(),
+            // As validate_password likes it.
+            password: format!("Aa1!{}", uuid::Uuid::new_v4().simple()),
             child: None,
+            _lock: leftovers::lock(&dir),
         };
         // A restored server has its own accounts, whose passwords are nobody's business: each start makes one for us.
         let password = &scratch.password;
         scratch.write(
             "init.sql",
             &format!(
-                "CREATE USER IF NOT EXISTS '{ACCOUNT}'@'localhost';\n\
+                "CREATE USER IF NOT EXISTS '{ACCOUNT}'@'localhost' IDENTIFIED BY '{password}';\n\
                  ALTER USER '{ACCOUNT}'@'localhost' IDENTIFIED BY '{password}' ACCOUNT UNLOCK;\n\
                  GRANT ALL ON *.* TO '{ACCOUNT}'@'localhost' WITH GRANT OPTION;\n"
             ),
@@ -159,6 +170,7 @@ impl Scratch {
     /// # Errors
     /// [`ScratchError`].
     pub fn initialise(&self) -> Result<(), ScratchError> {
+        self.check_program()?;
         if self.datadir().exists() {
             return Ok(());
         }
@@ -180,6 +192,8 @@ impl Scratch {
         let _ = fs::remove_file(self.datadir().join("auto.cnf"));
         let mut command = self.command();
         command
+            // What the restored server was told at run time is not for this one.
+            .arg("--persisted-globals-load=OFF")
             .arg(format!("--socket={}", self.socket().display()))
             .arg(format!(
                 "--pid-file={}",
@@ -192,8 +206,9 @@ impl Scratch {
             .arg(format!("--tmpdir={}", self.dir.join("tmp").display()))
             .args([
                 "--skip-networking",
-                "--mysqlx=OFF",
-                "--skip-replica-start",
+                "--loose-mysqlx=OFF",
+                "--loose-skip-replica-start",
+                "--loose-skip-slave-start",
                 "--event-scheduler=OFF",
             ])
             .args([
@@ -207,7 +222,10 @@ impl Scratch {
                 "--innodb-doublewrite=OFF",
                 "--sync-binlog=0",
             ])
-            .args(["--innodb-redo-log-capacity=1G", "--max-allowed-packet=1G"])
+            .args([
+                "--loose-innodb-redo-log-capacity=1G",
+                "--max-allowed-packet=1G",
+            ])
             .arg(format!(
                 "--server-id={}",
                 SERVER_ID_BASE + std::process::id() % 100_000_000
@@ -234,9 +252,21 @@ impl Scratch {
         ended.map_or(Ok(()), |what| Err(self.failed(what)))
     }
 
+    /// The server is started by another program, which would not say well that there is none.
+    fn check_program(&self) -> Result<(), ScratchError> {
+        let probe = Command::new(&self.options.program)
+            .args(["--no-defaults", "--version"])
+            .stdin(Stdio::null())
+            .output();
+        match probe {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.program(error)),
+        }
+    }
+
     fn command(&self) -> Command {
         let uid = rustix::process::geteuid();
-        let mut command = Command::new(&self.options.program);
+        let mut command = leftovers::leashed(&self.options.program);
         command
             .arg("--no-defaults")
             .arg(format!("--datadir={}", self.datadir().display()))
@@ -301,6 +331,10 @@ fn greets(socket: &Path) -> bool {
 
 /// Ends it by its own process id: nothing else is ever sent a signal.
 fn end(child: &mut Child) {
+    // One that has ended already was waited for, and its number may be another's.
+    if matches!(child.try_wait(), Ok(Some(_))) {
+        return;
+    }
     let pid = rustix::process::Pid::from_child(child);
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     let begun = Instant::now();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// The variables that are asked for, in one statement. Each is shorter than the 1024 characters at which the server cuts them.
-const VARIABLES: [&str; 14] = [
+const VARIABLES: [&str; 16] = [
     "version",
     "server_uuid",
     "server_id",
@@ -23,6 +23,8 @@ const VARIABLES: [&str; 14] = [
     "relay_log_index",
     "relay_log_purge",
     "replica_parallel_workers",
+    "replica_skip_errors",
+    "replica_exec_mode",
     "innodb_redo_log_capacity",
 ];
 /// Schemas of the server itself.
@@ -37,6 +39,8 @@ const REPLICA_STATUS: [&str; 3] = [
     "SHOW REPLICA STATUS",
     "SHOW SLAVE STATUS",
 ];
+/// A lock that ends with the connection.
+const CLAIM: &str = "SELECT GET_LOCK('binlogfs recover', 0)";
 /// After a failure the server is asked once more what it has; a dead one is not waited for longer.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
@@ -45,6 +49,8 @@ const LAST_LOOK: Duration = Duration::from_secs(5);
 pub struct Channel {
     /// Its name; the default one's is empty.
     pub name: String,
+    /// The host of its source.
+    pub source: String,
     /// One of its threads runs.
     pub runs: bool,
 }
@@ -84,6 +90,8 @@ pub struct TargetFacts {
     pub relay_log_index: Option<PathBuf>,
     /// `relay_log_purge`.
     pub relay_log_purge: bool,
+    /// Its appliers pass over errors: `replica_skip_errors`, `replica_exec_mode`.
+    pub forgives_errors: bool,
     /// `replica_parallel_workers`.
     pub workers: Option<u32>,
     /// `innodb_redo_log_capacity`, in bytes.
@@ -140,6 +148,15 @@ impl Target {
         Ok(self.options.client_login(flavour)?)
     }
 
+    /// Takes the server for this recovery, as long as the connection lives; `false` if another one has it.
+    ///
+    /// # Errors
+    /// [`ServerError`].
+    pub async fn claim(&mut self) -> Result<bool, ServerError> {
+        let got = self.connection.value(CLAIM).await?;
+        Ok(got.as_deref() == Some("1"))
+    }
+
     /// What it is now.
     ///
     /// # Errors
@@ -173,6 +190,8 @@ impl Target {
             pid_file: path("pid_file"),
             relay_log_index: path("relay_log_index"),
             relay_log_purge: get("relay_log_purge").is_some_and(|value| value == "ON"),
+            forgives_errors: get("replica_skip_errors").is_some_and(|value| value != "OFF")
+                || get("replica_exec_mode").is_some_and(|value| value != "STRICT"),
             workers: get("replica_parallel_workers").and_then(|count| count.parse().ok()),
             redo_log_bytes: get("innodb_redo_log_capacity").and_then(|size| size.parse().ok()),
             version,
@@ -233,6 +252,10 @@ fn channels(status: &Table) -> Vec<Channel> {
         Channel {
             name: row
                 .get(&["Channel_Name", "Connection_name"])
+                .unwrap_or_default()
+                .to_owned(),
+            source: row
+                .get(&["Source_Host", "Master_Host"])
                 .unwrap_or_default()
                 .to_owned(),
             runs: runs(&["Replica_IO_Running", "Slave_IO_Running"])

@@ -17,6 +17,8 @@ pub enum UnfitKind {
     IsSource,
     /// It takes no writes.
     ReadOnly,
+    /// Another recovery writes to it.
+    Busy,
     /// Its events would write to it meanwhile.
     RunsEvents,
     /// Its `gtid_mode` is not that of the binlogs.
@@ -39,6 +41,7 @@ impl UnfitKind {
             UnfitKind::IsReplica => "target_is_replica",
             UnfitKind::IsSource => "target_is_source",
             UnfitKind::ReadOnly => "target_read_only",
+            UnfitKind::Busy => "target_busy",
             UnfitKind::RunsEvents => "target_runs_events",
             UnfitKind::GtidMode => "target_gtid_mode",
             UnfitKind::Flavour => "target_flavour",

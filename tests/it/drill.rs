@@ -191,7 +191,11 @@ fn a_drill_that_cannot_work_says_why_and_leaves_nothing() {
     let path = metrics.to_str().expect("text");
     let nowhere = drilled.archive.path("nowhere.sql");
     let torn = drilled.archive.path("torn.sql");
-    fs::write(&torn, "CREATE DATABASE x; NONSENSE;\n").expect("writable");
+    // As long as that gzip waits for a reader.
+    let text = "CREATE DATABASE x; NONSENSE;\n".to_owned() + &"SELECT RAND();\n".repeat(100_000);
+    fs::write(&torn, text).expect("writable");
+    tools::run(Command::new("gzip").arg("--keep").arg(&torn));
+    let packed = drilled.archive.path("torn.sql.gz");
     for (more, code, words) in [
         (vec!["--to", "2099-01-01T00:00:00Z"], 4, "not recoverable"),
         (
@@ -200,6 +204,11 @@ fn a_drill_that_cannot_work_says_why_and_leaves_nothing() {
             "nowhere.sql",
         ),
         (vec!["--from", torn.to_str().expect("text")], 1, "NONSENSE"),
+        (
+            vec!["--from", packed.to_str().expect("text")],
+            1,
+            "NONSENSE",
+        ),
         (
             vec!["--restore", "echo it is gone >&2; exit 7"],
             1,

@@ -1,5 +1,6 @@
 //! `binlogfs recover`: servers brought to a point of an archived history, by both engines, on real servers.
 
+mod applier;
 mod cut_off;
 mod damage;
 mod dry;

@@ -23,7 +23,7 @@ pub(super) struct Report {
     pub(super) restored: Duration,
     pub(super) replayed: Duration,
     pub(super) gtid_executed: String,
-    pub(super) tables: BTreeMap<String, Option<u64>>,
+    pub(super) tables: BTreeMap<String, u64>,
     pub(super) is_compared: bool,
     /// Tables that are not as in the reference.
     pub(super) differing: Vec<String>,
@@ -34,7 +34,7 @@ pub(super) struct Report {
 pub(super) struct Reference {
     backup: String,
     stop: String,
-    tables: BTreeMap<String, Option<u64>>,
+    tables: BTreeMap<String, u64>,
 }
 
 /// Reads an earlier report.
@@ -54,7 +54,7 @@ impl Reference {
         &self,
         backup: &BackupId,
         stop: &str,
-        tables: &BTreeMap<String, Option<u64>>,
+        tables: &BTreeMap<String, u64>,
     ) -> Result<Vec<String>> {
         if self.backup != backup.to_string() || self.stop != stop {
             bail!(
@@ -79,10 +79,10 @@ impl Reference {
 impl Report {
     /// One number for all tables.
     fn digest(&self) -> Sha256 {
-        let lines = self.tables.iter().map(|(name, sum)| {
-            let sum = sum.map_or_else(|| "none".to_owned(), |sum| sum.to_string());
-            format!("{name} {sum}\n")
-        });
+        let lines = self
+            .tables
+            .iter()
+            .map(|(name, sum)| format!("{name} {sum}\n"));
         Sha256::of(lines.collect::<String>().as_bytes())
     }
 }
@@ -99,7 +99,7 @@ struct Document<'a> {
     replay_seconds: f64,
     gtid_executed: &'a str,
     tables_sha256: Sha256,
-    tables: &'a BTreeMap<String, Option<u64>>,
+    tables: &'a BTreeMap<String, u64>,
     compared: bool,
     differing: &'a [String],
 }
@@ -247,7 +247,7 @@ pub(super) fn write_metrics(path: &Path, text: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn tables(list: &[(&str, Option<u64>)]) -> BTreeMap<String, Option<u64>> {
+    fn tables(list: &[(&str, u64)]) -> BTreeMap<String, u64> {
         list.iter()
             .map(|(name, sum)| ((*name).to_owned(), *sum))
             .collect()
@@ -258,10 +258,10 @@ mod tests {
         let reference = Reference {
             backup: "20261126T000000Z-mysqldump".to_owned(),
             stop: "binlog.000002:157".to_owned(),
-            tables: tables(&[("d.a", Some(1)), ("d.b", Some(2)), ("d.gone", None)]),
+            tables: tables(&[("d.a", 1), ("d.b", 2), ("d.gone", 9)]),
         };
         let id: BackupId = "20261126T000000Z-mysqldump".parse().expect("an id");
-        let now = tables(&[("d.a", Some(1)), ("d.b", Some(3)), ("d.new", Some(4))]);
+        let now = tables(&[("d.a", 1), ("d.b", 3), ("d.new", 4)]);
         let differing = reference
             .differing(&id, "binlog.000002:157", &now)
             .expect("comparable");

@@ -6,12 +6,24 @@ use crate::source::server::{Connection, ServerError, Table};
 use std::path::Path;
 
 /// The host of the channel's source, which nobody connects to: only the applier is started. `.invalid` never resolves (RFC 2606).
-const HOST: &str = "binlogfs.invalid";
+pub(super) const HOST: &str = "binlogfs.invalid";
 /// The channel's user says what `relay_log_purge` was, for whoever takes away what a kill left.
 const PURGE_WAS_ON: &str = "relay_log_purge-on";
 const PURGE_WAS_OFF: &str = "relay_log_purge-off";
 /// How the applier says that it waits for more files.
 const AT_END: &str = "has read all relay log";
+/// How its threads say that they have nothing to do.
+const RESTING: [&str; 2] = [AT_END, "Waiting for an event from Coordinator"];
+/// The columns of SHOW REPLICA STATUS that tell filters.
+const FILTERS: [&str; 7] = [
+    "Replicate_Do_DB",
+    "Replicate_Ignore_DB",
+    "Replicate_Do_Table",
+    "Replicate_Ignore_Table",
+    "Replicate_Wild_Do_Table",
+    "Replicate_Wild_Ignore_Table",
+    "Replicate_Rewrite_DB",
+];
 
 /// What the applier is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +43,35 @@ pub(super) async fn make(server: &mut Connection, purge: bool) -> Result<(), Ser
         .run(&format!(
             "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '{HOST}', SOURCE_USER = '{was}', SOURCE_AUTO_POSITION = 0 FOR CHANNEL '{CHANNEL}'"
         ))
-        .await?;
-    // On a mount that cannot be written the server would fail to delete what it has applied, and stop.
+        .await
+}
+
+/// On a mount that cannot be written the server would fail to delete what it has applied, and stop.
+pub(super) async fn keep_files(server: &mut Connection) -> Result<(), ServerError> {
     server.run("SET GLOBAL relay_log_purge = OFF").await
+}
+
+/// What the channel would leave out: a new channel takes the server's global filters.
+pub(super) async fn filters(server: &mut Connection) -> Result<String, ServerError> {
+    let status = status(server).await?;
+    let Some(row) = status.rows().next() else {
+        return Ok(String::new());
+    };
+    let set = FILTERS.iter().filter_map(|name| {
+        let value = row.get(&[name]).filter(|value| !value.is_empty())?;
+        Some(format!("{name}={value}"))
+    });
+    Ok(set.collect::<Vec<_>>().join(", "))
+}
+
+/// Whether no thread of the applier has anything to do.
+pub(super) async fn workers_rest(server: &mut Connection) -> Result<bool, ServerError> {
+    let list = server.rows("SHOW PROCESSLIST").await?;
+    let mut states = list
+        .rows()
+        .filter(|row| row.get(&["User"]) == Some("system user"))
+        .map(|row| row.get(&["State"]).unwrap_or_default().to_owned());
+    Ok(states.all(|state| RESTING.iter().any(|rest| state.contains(rest))))
 }
 
 /// Lets the server read its list of files again, and begin with `first`.

@@ -17,12 +17,14 @@ mod index_file;
 mod mounted;
 
 use super::Progress;
-use super::target::{Target, TargetFacts};
+use super::only::TablePattern;
+use super::target::{Channel, Target, TargetFacts};
 use crate::model::GtidSet;
 use crate::recover::{Plan, PlanError, Planner};
 use crate::source::server::ServerError;
 use mounted::Mounted;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -55,6 +57,9 @@ pub enum RelayError {
         "the target's process does not see the mount: it has mounts of its own (a container, or a service with PrivateMounts)"
     )]
     Unseen,
+    /// The server would leave transactions out.
+    #[error("the target has replication filters, which would leave transactions out ({0})")]
+    Filtered(String),
     /// The list of relay logs could not be written.
     #[error("cannot write {}: {error}", .path.display())]
     Index {
@@ -68,7 +73,8 @@ pub enum RelayError {
     Applier(String),
     /// The applier read everything, and something is missing.
     #[error(
-        "the target's applier is at the end of all files ({place}) and {missing} are not applied; its error log may say why"
+        "the target's applier is at the end of all files ({place}) and {missing} are not applied: it passed over them. What came after them \
+         is there, so restore the target before it is recovered again, with --engine pipe"
     )]
     Short {
         /// Where it is.
@@ -86,8 +92,8 @@ pub enum RelayError {
 pub struct Mounting<'a> {
     /// Below which directory, unless below `/run/binlogfs`.
     pub base: Option<&'a Path>,
-    /// The command that mounts it on a directory.
-    pub command: &'a (dyn Fn(&Path) -> Command + Sync),
+    /// The command that mounts it on a directory, for a user.
+    pub command: &'a (dyn Fn(&Path, Option<u32>) -> Command + Sync),
 }
 
 /// A replay that ended early.
@@ -99,9 +105,14 @@ pub struct Failed {
     pub started: bool,
 }
 
-/// Whether an earlier run left its channel.
+/// Whether an earlier run left its channel. One of that name with a source of its own is somebody else's.
 pub fn is_left_behind(facts: &TargetFacts) -> bool {
-    facts.channels.iter().any(|channel| channel.name == CHANNEL)
+    facts.channels.iter().any(is_ours)
+}
+
+/// Whether a channel is one that this made.
+pub fn is_ours(channel: &Channel) -> bool {
+    channel.name == CHANNEL && channel.source == channel::HOST
 }
 
 /// Takes away what an earlier run left.
@@ -120,7 +131,7 @@ pub async fn clean(target: &mut Target, facts: &TargetFacts) -> Result<(), Serve
     channel::remove(target).await
 }
 
-/// Replays `plan` to `target`, which is on this host.
+/// Replays `plan` to `target`, which is on this host; of tables, only those of `only` if there are any.
 ///
 /// Returns the events that were created, which the applier leaves disabled.
 ///
@@ -131,7 +142,7 @@ pub async fn run(
     plan: &Plan,
     target: &mut Target,
     facts: &TargetFacts,
-    mounting: Mounting<'_>,
+    (mounting, only): (Mounting<'_>, &[TablePattern]),
     progress: &dyn Progress,
     stop: watch::Receiver<bool>,
 ) -> Result<Vec<String>, Failed> {
@@ -141,7 +152,7 @@ pub async fn run(
         plan,
         target,
         facts,
-        mounting,
+        (mounting, only),
         progress,
         stop,
         &mut started,
@@ -159,13 +170,19 @@ async fn replay(
     plan: &Plan,
     target: &mut Target,
     facts: &TargetFacts,
-    mounting: Mounting<'_>,
+    (mounting, only): (Mounting<'_>, &[TablePattern]),
     progress: &dyn Progress,
     mut stop: watch::Receiver<bool>,
     started: &mut bool,
 ) -> Result<Vec<String>, RelayError> {
     let legs = planner.legs(plan).await?;
-    let mounted = tokio::task::block_in_place(|| Mounted::mount(mounting))?;
+    // Its files are the server's to read, and nobody else's: they are decrypted.
+    let owner = facts
+        .datadir
+        .as_ref()
+        .and_then(|dir| std::fs::metadata(dir).ok());
+    let owner = owner.map(|metadata| metadata.uid());
+    let mounted = tokio::task::block_in_place(|| Mounted::mount(mounting, owner))?;
     let files = tokio::task::block_in_place(|| mounted.files(plan, &legs))?;
     let Some(first) = files.first() else {
         return Ok(Vec::new());
@@ -173,10 +190,21 @@ async fn replay(
     if host::pid(facts).is_some_and(|pid| !mounted.is_seen_by(pid)) {
         return Err(RelayError::Unseen);
     }
+    if *stop.borrow() {
+        return Err(RelayError::Stopped);
+    }
     let index = host::channel_index(facts).unwrap_or_default();
+    channel::make(target.connection(), facts.relay_log_purge).await?;
     let outcome = async {
         let server = target.connection();
-        channel::make(server, facts.relay_log_purge).await?;
+        channel::keep_files(server).await?;
+        let filters = channel::filters(server).await?;
+        if !filters.is_empty() {
+            return Err(RelayError::Filtered(filters));
+        }
+        if !only.is_empty() {
+            server.run(&TablePattern::filter(only, CHANNEL)).await?;
+        }
         index_file::put_before(&index, &files).map_err(|error| RelayError::Index {
             path: index.clone(),
             error,
@@ -228,10 +256,9 @@ async fn watch(
         if !state.runs {
             return Err(RelayError::Applier(channel::failure(server).await?));
         }
-        idle = match state.at_end && before == Some(left) {
-            true => idle + 1,
-            false => 0,
-        };
+        // The coordinator is at the end long before its workers are.
+        let rests = state.at_end && before == Some(left) && channel::workers_rest(server).await?;
+        idle = if rests { idle + 1 } else { 0 };
         if idle >= IDLE_MAX {
             let place = state.place;
             return Err(RelayError::Short { place, missing });

@@ -17,14 +17,27 @@ pub(super) struct Mounted {
 
 impl Mounted {
     /// Mounts on a new directory.
-    pub(super) fn mount(mounting: Mounting<'_>) -> Result<Mounted, RelayError> {
+    pub(super) fn mount(mounting: Mounting<'_>, owner: Option<u32>) -> Result<Mounted, RelayError> {
         let base = mounting.base.unwrap_or(host::mount_base());
         let failed = |reason: String| RelayError::Mount { reason };
-        std::fs::create_dir_all(base)
+        // As the kernel will tell it: links are followed here, or the mount would not be found again.
+        let base = std::fs::create_dir_all(base)
+            .and_then(|()| base.canonicalize())
             .map_err(|error| failed(format!("{}: {error}", base.display())))?;
+        if !base
+            .to_str()
+            .is_some_and(|text| !text.contains(['\'', '\\', '\n']))
+        {
+            return Err(failed(format!(
+                "{} cannot be written into a statement; choose another --mount-dir",
+                base.display()
+            )));
+        }
         let dir = base.join(format!("recover-{}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir(&dir).map_err(|error| failed(format!("{}: {error}", dir.display())))?;
-        let output = (mounting.command)(&dir).stdin(Stdio::null()).output();
+        let output = (mounting.command)(&dir, owner)
+            .stdin(Stdio::null())
+            .output();
         let mounted = Mounted { dir };
         let reason = match output {
             Ok(output) if output.status.success() => return Ok(mounted),
@@ -108,7 +121,12 @@ pub(super) fn take_away(dir: &Path) {
                 .args(["-u", "-z", "--"])
                 .arg(dir)
                 .status()
-                .map(|_| ()),
+                .and_then(|status| match status.success() {
+                    true => Ok(()),
+                    false => Err(std::io::Error::other(format!(
+                        "fusermount3 ended with {status}"
+                    ))),
+                }),
         };
         if let Err(error) = unmounted {
             tracing::warn!(dir = %dir.display(), %error, "the mount of the recovery is left: unmount it");

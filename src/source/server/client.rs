@@ -54,8 +54,9 @@ fn tls_options(mode: TlsMode, flavour: Flavour) -> &'static [&'static str] {
         (Flavour::MySql, TlsMode::Required) => &["--ssl-mode=REQUIRED"],
         (Flavour::MySql, TlsMode::VerifyIdentity) => &["--ssl-mode=VERIFY_IDENTITY"],
         (Flavour::MariaDb, TlsMode::Disabled) => &["--skip-ssl"],
-        (Flavour::MariaDb, TlsMode::Preferred) => &[],
-        (Flavour::MariaDb, TlsMode::Required) => &["--ssl"],
+        // From 11.4 on it wants certificates that can be verified, unless told otherwise.
+        (Flavour::MariaDb, TlsMode::Preferred) => &["--skip-ssl-verify-server-cert"],
+        (Flavour::MariaDb, TlsMode::Required) => &["--ssl", "--skip-ssl-verify-server-cert"],
         (Flavour::MariaDb, TlsMode::VerifyIdentity) => &["--ssl", "--ssl-verify-server-cert"],
     }
 }
@@ -100,7 +101,7 @@ mod tests {
         );
         assert_eq!(
             arguments(Flavour::MariaDb),
-            "--no-defaults --user=ann --host=db1 --port=3306 --protocol=TCP --ssl"
+            "--no-defaults --user=ann --host=db1 --port=3306 --protocol=TCP --ssl --skip-ssl-verify-server-cert"
         );
         assert!(
             ServerOptions::default()

@@ -12,6 +12,9 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use std::collections::HashMap;
 
+/// It is silent while others work, for hours.
+const PATIENT: &str = "SET SESSION wait_timeout = 31536000";
+
 /// A connection.
 pub struct Connection {
     conn: Conn,
@@ -26,10 +29,14 @@ impl Connection {
     pub async fn open(options: &ServerOptions) -> Result<Connection, ServerError> {
         let server = options.place().to_string();
         match tokio::time::timeout(CONNECT_DEADLINE, connect(options)).await {
-            Ok(conn) => Ok(Connection {
-                conn: conn?,
-                server,
-            }),
+            Ok(conn) => {
+                let mut connection = Connection {
+                    conn: conn?,
+                    server,
+                };
+                connection.run(PATIENT).await?;
+                Ok(connection)
+            }
             Err(_) => Err(ServerError::Connect {
                 reason: format!(
                     "it did not answer within {} s; it hangs, or the network to it does",

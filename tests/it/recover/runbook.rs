@@ -32,14 +32,21 @@ fn runbook() -> Vec<String> {
 /// A directory with `binlogfs` and clients that reach `target`, as a shell finds them.
 fn programs(archive: &Archive, target: &Server) -> std::path::PathBuf {
     let (dir, of_version) = (archive.path("bin"), clients(archive));
+    // What a store on a server of the test's own needs to be known.
+    let ours = tools::binlogfs();
+    let environment: String = ours
+        .get_envs()
+        .filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)))
+        .map(|(name, value)| format!("{name}='{value}' "))
+        .collect();
     fs::create_dir(&dir).expect("writable");
     let socket = target.socket();
     for (name, text) in [
         (
             "binlogfs",
             format!(
-                "exec '{}' --cache-dir '{}' --state-dir '{}' \"$@\"",
-                tools::binlogfs().get_program().to_str().expect("text"),
+                "exec env {environment}'{}' --cache-dir '{}' --state-dir '{}' \"$@\"",
+                ours.get_program().to_str().expect("text"),
                 archive.path("cache").display(),
                 archive.path("recovery-state").display()
             ),
