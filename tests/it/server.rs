@@ -383,6 +383,17 @@ async fn a_query_without_an_answer_is_given_up_and_not_sent_twice() {
     }
 }
 
+/// Whether each thread of a process is stopped by a signal (proc_pid_stat(5): state T, behind the name in brackets).
+fn is_stopped(pid: rustix::process::Pid) -> bool {
+    let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());
+    let mut tasks = std::fs::read_dir(tasks).expect("it lives");
+    tasks.all(|task| {
+        let stat = task.map(|task| std::fs::read_to_string(task.path().join("stat")));
+        let stat = stat.and_then(|stat| stat).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_server_is_left_alone_and_answers_when_it_is_back() {
     let mysql = MySql::new();
@@ -391,6 +402,8 @@ async fn a_frozen_server_is_left_alone_and_answers_when_it_is_back() {
     let before = server.binary_logs().await.expect("listed");
     let pid = rustix::process::Pid::from_raw(mysql.pid().expect("it runs") as i32).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("ours");
+    // A thread stops when it next looks at signals: until then it could still answer.
+    tools::eventually("all its threads stand still", || is_stopped(pid));
     let frozen = server.binary_logs().await.expect_err("frozen");
     let resting = server.facts().await.expect_err("left alone");
     rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("ours");
