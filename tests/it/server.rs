@@ -390,7 +390,9 @@ fn is_stopped(pid: rustix::process::Pid) -> bool {
     tasks.all(|task| {
         let stat = task.map(|task| std::fs::read_to_string(task.path().join("stat")));
         let stat = stat.and_then(|stat| stat).unwrap_or_default();
-        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with('T'))
     })
 }
 

@@ -24,10 +24,8 @@ impl Mounted {
         let base = std::fs::create_dir_all(base)
             .and_then(|()| base.canonicalize())
             .map_err(|error| failed(format!("{}: {error}", base.display())))?;
-        if !base
-            .to_str()
-            .is_some_and(|text| !text.contains(['\'', '\\', '\n']))
-        {
+        let is_odd = |text: &str| text.contains(['\'', '\\', '\n']);
+        if base.to_str().is_none_or(is_odd) {
             return Err(failed(format!(
                 "{} cannot be written into a statement; choose another --mount-dir",
                 base.display()
