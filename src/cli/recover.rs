@@ -1,5 +1,6 @@
 //! `binlogfs recover`: a server brought to the target.
 
+mod mounting;
 mod report;
 
 use super::exit::Exit;
@@ -19,9 +20,9 @@ use crate::replay::{
 };
 use crate::source::server::ServerOptions;
 use anyhow::{Context as _, Result, bail};
+pub use mounting::mount_command;
 pub use report::Bar;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -387,22 +388,6 @@ impl Recovery<'_> {
         )
         .await
     }
-}
-
-/// The command that mounts `url` for the server: with the keys and the cache of this one.
-pub fn mount_command(global: &Global, url: &StoreUrl, dir: &Path, owner: Option<u32>) -> Command {
-    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("binlogfs"));
-    let mut command = Command::new(program);
-    command.arg("mount").arg(url.to_string()).arg(dir);
-    let owner = owner.map(|uid| format!(",uid={uid},mode=0400"));
-    command.args(["-o", &format!("allow_other{}", owner.unwrap_or_default())]);
-    for identity in &global.identity {
-        command.arg("--identity").arg(identity);
-    }
-    if let Some(cache_dir) = &global.cache_dir {
-        command.arg("--cache-dir").arg(cache_dir);
-    }
-    command
 }
 
 /// How long a second took, for people.

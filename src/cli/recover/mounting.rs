@@ -1,0 +1,22 @@
+//! The mount that the server's applier reads from.
+
+use super::super::Global;
+use crate::model::StoreUrl;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The command that mounts `url` for the server: with the keys and the cache of this one.
+pub fn mount_command(global: &Global, url: &StoreUrl, dir: &Path, owner: Option<u32>) -> Command {
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("binlogfs"));
+    let mut command = Command::new(program);
+    command.arg("mount").arg(url.to_string()).arg(dir);
+    let owner = owner.map(|uid| format!(",uid={uid},mode=0400"));
+    command.args(["-o", &format!("allow_other{}", owner.unwrap_or_default())]);
+    for identity in &global.identity {
+        command.arg("--identity").arg(identity);
+    }
+    if let Some(cache_dir) = &global.cache_dir {
+        command.arg("--cache-dir").arg(cache_dir);
+    }
+    command
+}
