@@ -11,7 +11,9 @@ pub fn mount_command(global: &Global, url: &StoreUrl, dir: &Path, owner: Option<
     let mut command = Command::new(program);
     command.arg("mount").arg(url.to_string()).arg(dir);
     let owner = owner.map(|uid| format!(",uid={uid},mode=0400"));
-    command.args(["-o", &format!("allow_other{}", owner.unwrap_or_default())]);
+    // Each file is read once, from its beginning to its end: nothing is kept on disk for a second time.
+    let options = format!("allow_other,cache_size=0{}", owner.unwrap_or_default());
+    command.args(["-o", &options]);
     for identity in &global.identity {
         command.arg("--identity").arg(identity);
     }
