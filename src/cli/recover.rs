@@ -103,7 +103,7 @@ pub async fn run(global: &Global, args: &RecoverArgs) -> Result<Exit> {
     // Until something is written, whatever hangs is not waited for.
     let prepared = tokio::select! {
         prepared = prepare(global, args) => prepared?,
-        Ok(_) = stopped.wait_for(|stop| *stop) => bail!("it was asked to stop; nothing was changed"),
+        Ok(_) = stopped.wait_for(|stop| *stop) => bail!("it was asked to stop; nothing was applied"),
     };
     match prepared {
         Prepared::Told(exit) => Ok(exit),
@@ -314,7 +314,7 @@ impl Recovery<'_> {
             return report::done(self.global, &self.ready, None, &[]);
         }
         if *stopped.borrow() {
-            bail!("it was asked to stop; nothing was changed");
+            bail!("it was asked to stop; nothing was applied");
         }
         report::begins(self.global, &self.ready, &self.target);
         self.note(false)?;

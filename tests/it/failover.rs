@@ -11,6 +11,22 @@ fn names(archive: &Archive) -> Vec<String> {
     listed.iter().map(name).collect()
 }
 
+/// An archived history of four transactions of one server and three of its successor; the old one has two more since, which nobody
+/// replicated.
+pub fn with_a_late_tail(archive: &Archive) -> (SyntheticServer, SyntheticServer) {
+    let mut first = SyntheticServer::new(&archive.data(), 1, "binlog");
+    first.rotate(4, 100);
+    archive.archive(first.dir());
+    let dir = archive.path("second");
+    fs::create_dir(&dir).expect("writable");
+    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, first.executed().clone());
+    second.rotate(3, 100);
+    archive.archive(second.dir());
+    // Transactions of the old primary that nobody replicated.
+    first.rotate(2, 100);
+    (first, second)
+}
+
 #[test]
 fn a_promoted_server_whose_active_file_has_the_rest_of_the_history_continues_it() {
     let archive = Archive::plain();
@@ -38,16 +54,7 @@ fn a_promoted_server_whose_active_file_has_the_rest_of_the_history_continues_it(
 #[test]
 fn an_old_primarys_late_tail_does_not_take_the_place_of_the_history_that_goes_on() {
     let archive = Archive::plain();
-    let mut first = SyntheticServer::new(&archive.data(), 1, "binlog");
-    first.rotate(4, 100);
-    archive.archive(first.dir());
-    let dir = archive.path("second");
-    fs::create_dir(&dir).expect("writable");
-    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, first.executed().clone());
-    second.rotate(3, 100);
-    archive.archive(second.dir());
-    // Transactions of the old primary that nobody replicated.
-    first.rotate(2, 100);
+    let (first, mut second) = with_a_late_tail(&archive);
     let output = tools::output(&mut archive.archive_command(first.dir()));
     let said = tools::excerpt(&output.stderr);
     assert!(said.contains("late tail"), "{said}");

@@ -144,95 +144,75 @@ pub async fn run(
     facts: &TargetFacts,
     (mounting, only): (Mounting<'_>, &[TablePattern]),
     progress: &dyn Progress,
-    stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
 ) -> Result<Vec<String>, Failed> {
     let mut started = false;
-    let done = replay(
-        planner,
-        plan,
-        target,
-        facts,
-        (mounting, only),
-        progress,
-        stop,
-        &mut started,
-    )
+    let done = async {
+        let legs = planner.legs(plan).await?;
+        // Its files are the server's to read, and nobody else's: they are decrypted.
+        let owner = facts
+            .datadir
+            .as_ref()
+            .and_then(|dir| std::fs::metadata(dir).ok());
+        let owner = owner.map(|metadata| metadata.uid());
+        let mounted = tokio::task::block_in_place(|| Mounted::mount(mounting, owner))?;
+        let files = tokio::task::block_in_place(|| mounted.files(plan, &legs))?;
+        let Some(first) = files.first() else {
+            return Ok(Vec::new());
+        };
+        if host::pid(facts).is_some_and(|pid| !mounted.is_seen_by(pid)) {
+            return Err(RelayError::Unseen);
+        }
+        if *stop.borrow() {
+            return Err(RelayError::Stopped);
+        }
+        let index = host::channel_index(facts).unwrap_or_default();
+        channel::make(target.connection(), facts.relay_log_purge).await?;
+        let outcome = async {
+            let server = target.connection();
+            channel::keep_files(server).await?;
+            let filters = channel::filters(server).await?;
+            if !filters.is_empty() {
+                return Err(RelayError::Filtered(filters));
+            }
+            if !only.is_empty() {
+                server.run(&TablePattern::filter(only, CHANNEL)).await?;
+            }
+            index_file::put_before(&index, &files).map_err(|error| RelayError::Index {
+                path: index.clone(),
+                error,
+            })?;
+            channel::point_to(server, first).await?;
+            started = true;
+            channel::start(server).await?;
+            watch(plan, target, progress, &mut stop).await
+        }
+        .await;
+        // In this order: the server deletes the files of a channel with it, and must find none of ours.
+        let stopped = channel::stop(target.connection()).await;
+        drop(mounted);
+        let removed = match stopped {
+            Ok(()) => channel::remove(target).await,
+            Err(error) => Err(error),
+        };
+        match (outcome, removed) {
+            (Ok(()), removed) => {
+                removed?;
+                Ok(channel::events(target.connection()).await?)
+            }
+            (Err(error), Ok(())) => Err(error),
+            (Err(error), Err(left)) => {
+                tracing::warn!(
+                    error = %left,
+                    channel = CHANNEL,
+                    "it is left on the target: the next run takes it away"
+                );
+                Err(error)
+            }
+        }
+    }
     .await;
     done.map_err(|error| Failed { error, started })
-}
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "those of `run`, and what it tells of a failure"
-)]
-async fn replay(
-    planner: &Planner,
-    plan: &Plan,
-    target: &mut Target,
-    facts: &TargetFacts,
-    (mounting, only): (Mounting<'_>, &[TablePattern]),
-    progress: &dyn Progress,
-    mut stop: watch::Receiver<bool>,
-    started: &mut bool,
-) -> Result<Vec<String>, RelayError> {
-    let legs = planner.legs(plan).await?;
-    // Its files are the server's to read, and nobody else's: they are decrypted.
-    let owner = facts
-        .datadir
-        .as_ref()
-        .and_then(|dir| std::fs::metadata(dir).ok());
-    let owner = owner.map(|metadata| metadata.uid());
-    let mounted = tokio::task::block_in_place(|| Mounted::mount(mounting, owner))?;
-    let files = tokio::task::block_in_place(|| mounted.files(plan, &legs))?;
-    let Some(first) = files.first() else {
-        return Ok(Vec::new());
-    };
-    if host::pid(facts).is_some_and(|pid| !mounted.is_seen_by(pid)) {
-        return Err(RelayError::Unseen);
-    }
-    if *stop.borrow() {
-        return Err(RelayError::Stopped);
-    }
-    let index = host::channel_index(facts).unwrap_or_default();
-    channel::make(target.connection(), facts.relay_log_purge).await?;
-    let outcome = async {
-        let server = target.connection();
-        channel::keep_files(server).await?;
-        let filters = channel::filters(server).await?;
-        if !filters.is_empty() {
-            return Err(RelayError::Filtered(filters));
-        }
-        if !only.is_empty() {
-            server.run(&TablePattern::filter(only, CHANNEL)).await?;
-        }
-        index_file::put_before(&index, &files).map_err(|error| RelayError::Index {
-            path: index.clone(),
-            error,
-        })?;
-        channel::point_to(server, first).await?;
-        *started = true;
-        channel::start(server).await?;
-        watch(plan, target, progress, &mut stop).await
-    }
-    .await;
-    // In this order: the server deletes the files of a channel with it, and must find none of ours.
-    let stopped = channel::stop(target.connection()).await;
-    drop(mounted);
-    let removed = match stopped {
-        Ok(()) => channel::remove(target).await,
-        Err(error) => Err(error),
-    };
-    match (outcome, removed) {
-        (Ok(()), removed) => {
-            removed?;
-            Ok(channel::events(target.connection()).await?)
-        }
-        (Err(error), Ok(())) => Err(error),
-        (Err(error), Err(left)) => {
-            tracing::warn!(error = %left, "the channel {CHANNEL} is left on the target: the next run takes it away");
-            Err(error)
-        }
-    }
 }
 
 /// Waits until everything is applied.

@@ -2,6 +2,7 @@
 
 use super::{files, plan_ends, planned, refused, text};
 use crate::archive::Archive;
+use crate::failover::with_a_late_tail;
 use crate::synthetic::{SyntheticServer, uuid_of};
 use crate::tools;
 use std::fs;
@@ -297,16 +298,7 @@ fn a_base_must_fit_the_history() {
 #[test]
 fn another_timeline_is_told_and_never_crossed() {
     let archive = Archive::plain();
-    let mut first = SyntheticServer::new(&archive.data(), 1, "binlog");
-    first.rotate(EACH, 100);
-    archive.archive(first.dir());
-    let dir = archive.path("second");
-    fs::create_dir(&dir).expect("writable");
-    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, first.executed().clone());
-    second.rotate(3, 100);
-    archive.archive(second.dir());
-    // Transactions of the old primary that nobody replicated.
-    first.rotate(2, 100);
+    let (first, _second) = with_a_late_tail(&archive);
     tools::output(&mut archive.archive_command(first.dir()));
     let lost = gtid(6);
     let refusal = refused(&archive, &["--after-gtid", &lost], "timeline");

@@ -4,10 +4,10 @@ use super::state::{State, executed, gtids};
 use super::{Recovery, restore, target, target_without_gtids, text};
 use crate::archive::Archive;
 use crate::backup;
+use crate::failover::with_a_late_tail;
 use crate::mysql::{Options, Server};
-use crate::synthetic::{SyntheticServer, uuid_of};
+use crate::synthetic::uuid_of;
 use crate::tools;
-use std::fs;
 
 /// Transactions of a file.
 const EACH: u64 = 10;
@@ -107,16 +107,7 @@ fn a_hole_is_not_recovered_over_and_the_point_before_it_is_reached() {
 #[test]
 fn another_timeline_is_not_crossed_into() {
     let archive = Archive::encrypted();
-    let mut first = SyntheticServer::new(&archive.data(), 1, "binlog");
-    first.rotate(4, 100);
-    archive.archive(first.dir());
-    let dir = archive.path("second");
-    fs::create_dir(&dir).expect("writable");
-    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, first.executed().clone());
-    second.rotate(3, 100);
-    archive.archive(second.dir());
-    // Transactions of the old primary that nobody replicated.
-    first.rotate(2, 100);
+    let (first, _second) = with_a_late_tail(&archive);
     tools::output(&mut archive.archive_command(first.dir()));
     let lost = format!("{}:6", uuid_of(1));
     let target = target();
