@@ -512,19 +512,32 @@ impl<F: Face> Game<F> {
         self.compare(handle, &name, offset, len);
     }
 
-    /// One read. A deadline can also run out on a host that has no time for us: then it is read again, for so long.
+    /// One read. A deadline can also run out on a host that has no time for us, and the kernel then gives the pages before the
+    /// one that failed, without an error: the rest is read again, for so long.
     fn read(&self, handle: u64, offset: u64, len: usize) -> Result<Vec<u8>, i32> {
         let begun = Instant::now();
+        let mut got = Vec::new();
         loop {
-            match self.face().read(handle, offset, len) {
-                Err(libc::ETIMEDOUT)
-                    if self.mood == Mood::Well && begun.elapsed() < HEALED_WITHIN => {}
-                read => return read,
+            let rest = self
+                .face()
+                .read(handle, offset + got.len() as u64, len - got.len());
+            let again = self.mood == Mood::Well && begun.elapsed() < HEALED_WITHIN;
+            match rest {
+                Err(libc::ETIMEDOUT) if again => {}
+                Err(errno) if got.is_empty() => return Err(errno),
+                Err(_) => return Ok(got),
+                Ok(rest) => {
+                    let ended = rest.is_empty();
+                    got.extend(rest);
+                    if ended || got.len() == len || !again {
+                        return Ok(got);
+                    }
+                }
             }
         }
     }
 
-    /// One read, compared. Short before the end of what is readable only where the kernel may cut it: at a failing page.
+    /// One read, compared. Short before the end of what is readable only while the store fails: the kernel cuts at that page.
     fn compare(&self, handle: u64, name: &str, offset: u64, len: usize) {
         let expected = self.files[name].read(offset as usize, len);
         let what = || format!("{name} at {offset}, {len} bytes, the store {:?}", self.mood);
