@@ -3,7 +3,6 @@
 use super::error::SegmentError;
 use super::layout::check_frame_size;
 use super::untrusted::Proven;
-use crate::model::Sha256;
 use bytes::Bytes;
 use std::fmt;
 use zstd::zstd_safe;
@@ -13,16 +12,14 @@ use zstd::zstd_safe;
 pub struct StoredFrame {
     bytes: Vec<u8>,
     plain_len: u32,
-    sha256: Sha256,
 }
 
 impl StoredFrame {
     /// A frame out of an object, for writing it into another one.
-    pub(super) fn proven(bytes: Proven<'_>, plain_len: u32, sha256: Sha256) -> StoredFrame {
+    pub(super) fn proven(bytes: Proven<'_>, plain_len: u32) -> StoredFrame {
         StoredFrame {
             bytes: bytes.into_vec(),
             plain_len,
-            sha256,
         }
     }
 
@@ -38,10 +35,6 @@ impl StoredFrame {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
-    }
-
-    pub(super) fn sha256(&self) -> &Sha256 {
-        &self.sha256
     }
 }
 
@@ -99,11 +92,7 @@ impl FrameCompressor {
             });
         }
         let bytes = self.zstd.compress(plain).map_err(zstd_failed)?;
-        Ok(StoredFrame {
-            sha256: Sha256::of(&bytes),
-            bytes,
-            plain_len,
-        })
+        Ok(StoredFrame { bytes, plain_len })
     }
 }
 

@@ -8,7 +8,6 @@ use super::layout::CheckedLayout;
 use super::tail::Tail;
 use super::untrusted::{Proven, Untrusted};
 use crate::binlog::SegmentIndex;
-use crate::model::Sha256;
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -127,7 +126,7 @@ impl OpenSegment {
         object_bytes: &[u8],
         range_start: u64,
     ) -> Result<Bytes, SegmentError> {
-        let (stored, _) = self.prove(frame, object_bytes, range_start)?;
+        let stored = self.prove(frame, object_bytes, range_start)?;
         frame::decompress(&stored, self.layout.plain_len(frame) as usize)
             .map_err(|what| self.frame_error(frame, what))
     }
@@ -142,9 +141,8 @@ impl OpenSegment {
         object_bytes: &[u8],
         range_start: u64,
     ) -> Result<StoredFrame, SegmentError> {
-        let (stored, sha256) = self.prove(frame, object_bytes, range_start)?;
-        let plain_len = self.layout.plain_len(frame);
-        Ok(StoredFrame::proven(stored, plain_len, sha256))
+        let stored = self.prove(frame, object_bytes, range_start)?;
+        Ok(StoredFrame::proven(stored, self.layout.plain_len(frame)))
     }
 
     /// The segment index. Decoded anew at each call: it can be large.
@@ -167,7 +165,7 @@ impl OpenSegment {
         frame: u32,
         object_bytes: &'a [u8],
         range_start: u64,
-    ) -> Result<(Proven<'a>, Sha256), SegmentError> {
+    ) -> Result<Proven<'a>, SegmentError> {
         let (Some(inner), Some(sha256)) = (self.tail.inner_range(frame), self.tail.hash(frame))
         else {
             return Err(SegmentError::Limit {
@@ -177,14 +175,13 @@ impl OpenSegment {
             });
         };
         let cipher = self.cipher.as_ref();
-        let bytes = inner_bytes(&self.layout, cipher, inner, object_bytes, range_start)
+        inner_bytes(&self.layout, cipher, inner, object_bytes, range_start)
             .map_err(|error| in_frame(error, frame))?
             .prove(&sha256)
             .ok_or_else(|| {
                 let what = "its SHA-256 is not the one in the tail".to_owned();
                 self.frame_error(frame, what)
-            })?;
-        Ok((bytes, sha256))
+            })
     }
 
     fn frame_error(&self, frame: u32, what: String) -> SegmentError {

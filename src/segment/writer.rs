@@ -164,7 +164,8 @@ impl ObjectWriter {
             stored: u32::try_from(frame.stored_len()).expect("a frame is a few MiB"),
             plain: frame.plain_len(),
         });
-        self.hashes.push(*frame.sha256());
+        // Here and not where it was compressed: a lone compression thread has the most to do.
+        self.hashes.push(Sha256::of(frame.bytes()));
         self.plain_size += u64::from(frame.plain_len());
         self.append(frame.bytes())
     }

@@ -10,7 +10,7 @@
 //! The reader never gets further ahead of the assembler than there are buffers, so frames wait to be put in order in
 //! bounded space too.
 
-use super::compress::{CompressPool, Compressed};
+use super::compress::{CompressPool, Compressed, Turn};
 use crate::binlog::{Refusal, Scanner, Summary};
 use crate::model::digest::Hasher;
 use crate::model::{ObjectKey, Sha256};
@@ -93,8 +93,9 @@ pub async fn upload(
     let (pieces_in, mut pieces_out) = tokio::sync::mpsc::channel::<Bytes>(PIECES_IN_FLIGHT);
     let recipients = format.recipients.to_strings();
     let (format, pool, pace) = (format.clone(), pool.clone(), Arc::clone(pool.pace()));
+    let turn = pool.turn();
     let made = tokio::task::spawn_blocking(move || {
-        make_object(&file, &format, &pool, &on_read, &pieces_in)
+        make_object(&file, &format, (&pool, turn), &on_read, &pieces_in)
     });
     let sent: Result<_, store::Error> = async {
         let mut upload = store.upload(&key, size_hint).await?;
@@ -150,7 +151,7 @@ type Made = (Summary, Sha256, ObjectFacts);
 fn make_object(
     file: &SourceFile,
     format: &Format,
-    pool: &CompressPool,
+    (pool, turn): (&CompressPool, Turn),
     on_read: &OnRead,
     pieces: &tokio::sync::mpsc::Sender<Bytes>,
 ) -> Result<Made, PipelineError> {
@@ -165,7 +166,14 @@ fn make_object(
         let read = std::thread::Builder::new()
             .name("reader".to_owned())
             .spawn_scoped(scope, move || {
-                read_file(file, frame_size, pool, on_read, &buffers_out, &frames_in)
+                read_file(
+                    file,
+                    frame_size,
+                    (pool, turn),
+                    on_read,
+                    &buffers_out,
+                    &frames_in,
+                )
             })?;
         let writer = assemble(
             ObjectWriter::new(&format.recipients, format.frame_size)?,
@@ -192,7 +200,7 @@ fn make_object(
 fn read_file(
     file: &SourceFile,
     frame_size: usize,
-    pool: &CompressPool,
+    (pool, turn): (&CompressPool, Turn),
     on_read: &OnRead,
     buffers: &Receiver<Vec<u8>>,
     frames: &Sender<Compressed>,
@@ -216,7 +224,7 @@ fn read_file(
         hasher.update(&buffer);
         on_read(n as u64);
         pool.pace().after_reading(n as u64);
-        pool.submit(number, buffer, frames);
+        pool.submit(turn, number, buffer, frames);
     }
     let offset = through.offset();
     file.unchanged()?;

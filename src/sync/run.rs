@@ -66,41 +66,36 @@ impl Run<'_> {
         let mut uploads = futures::stream::iter(plan.next.iter().copied())
             .map(upload)
             .buffered(self.settings.transfers.max(1));
-        let mut failed: Option<anyhow::Error> = None;
-        while let Some((n, uploaded)) = uploads.next().await {
-            let result = match uploaded {
-                Ok(Upload::Purged) => continue,
-                Ok(Upload::NotBegun) => {
-                    self.outcome.left += 1;
-                    continue;
-                }
-                Ok(Upload::Done(uploaded)) if failed.is_some() || self.outcome.left > 0 => {
-                    committer.discard(&uploaded.key).await.unwrap_or_else(|e| {
-                        tracing::warn!("removed by the next run: {}", message(&e))
-                    });
-                    continue;
-                }
-                Ok(Upload::Done(uploaded)) => {
-                    let files = (&self.listing, self.put_aside.as_slice());
-                    let committed = commit_one(committer, files, seen, plan, n, &uploaded).await;
-                    committed.map(|committed| self.outcome.add(&seen[n], &uploaded, committed))
-                }
-                Err(e) => Err(e),
-            };
-            match result.and_then(|()| write_manifest(committer, self.settings)) {
-                Ok(()) => self
-                    .settings
-                    .progress
-                    .archived(&seen[n].listed.file.to_string()),
-                Err(e) => {
-                    stop.store(true, Ordering::Relaxed);
-                    failed.get_or_insert(
-                        e.context(format!("archiving {}", seen[n].listed.path.display())),
-                    );
+        let mut commits = Commits {
+            committer,
+            settings: self.settings,
+            files: (&self.listing, &self.put_aside),
+            seen,
+            plan,
+            outcome: &mut self.outcome,
+            failed: None,
+        };
+        // Side by side: else the files after one would stand still while its record is written.
+        let (done_in, mut done_out) = tokio::sync::mpsc::channel(1);
+        let uploads = async move {
+            while let Some(done) = uploads.next().await {
+                if done_in.send(done).await.is_err() {
+                    break;
                 }
             }
-        }
-        let Some(e) = failed else { return Ok(()) };
+        };
+        let commit = async {
+            while let Some((n, uploaded)) = done_out.recv().await {
+                commits.take(n, uploaded).await;
+                if commits.failed.is_some() {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+        };
+        futures::join!(uploads, commit);
+        let Some(e) = commits.failed else {
+            return Ok(());
+        };
         if let Err(tidy) = committer.tidy_up().await {
             tracing::warn!(
                 "objects of interrupted uploads are removed by the next run: {}",
@@ -121,6 +116,54 @@ impl Run<'_> {
     /// Brings `state.json` up to date.
     pub(super) fn write_manifest(&self) -> Result<()> {
         write_manifest(&self.committer, self.settings)
+    }
+}
+
+/// The files that are uploaded, committed as they come.
+struct Commits<'a> {
+    committer: &'a Committer,
+    settings: &'a Settings,
+    files: (&'a Listing, &'a [(FileName, String)]),
+    seen: &'a [Seen],
+    plan: &'a Plan,
+    outcome: &'a mut Outcome,
+    /// The first failure: nothing is committed after it.
+    failed: Option<anyhow::Error>,
+}
+
+impl Commits<'_> {
+    async fn take(&mut self, n: usize, uploaded: Result<Upload>) {
+        let file = &self.seen[n];
+        let committed = match uploaded {
+            Ok(Upload::Purged) => return,
+            Ok(Upload::NotBegun) => {
+                self.outcome.left += 1;
+                return;
+            }
+            Ok(Upload::Done(uploaded)) if self.failed.is_some() || self.outcome.left > 0 => {
+                let discarded = self.committer.discard(&uploaded.key).await;
+                discarded.unwrap_or_else(|e| {
+                    tracing::warn!("removed by the next run: {}", message(&e));
+                });
+                return;
+            }
+            Ok(Upload::Done(uploaded)) => self.commit(n, &uploaded).await,
+            Err(e) => Err(e),
+        };
+        if let Err(e) = committed {
+            let what = format!("archiving {}", file.listed.path.display());
+            self.failed.get_or_insert(e.context(what));
+        }
+    }
+
+    async fn commit(&mut self, n: usize, uploaded: &Uploaded) -> Result<()> {
+        let (file, committer) = (&self.seen[n], self.committer);
+        let committed = commit_one(committer, self.files, self.seen, self.plan, n, uploaded).await;
+        self.outcome.add(file, uploaded, committed?);
+        write_manifest(committer, self.settings)?;
+        let name = file.listed.file.to_string();
+        self.settings.progress.archived(&name);
+        Ok(())
     }
 }
 
