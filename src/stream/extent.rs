@@ -1,5 +1,6 @@
 //! How far a ledger goes, and which pages shorten the way.
 
+use super::plan::{Chunk, chunks};
 use super::{Stream, StreamError};
 use crate::ledger::page::{
     PAGE_RECORDS, PAGES_PREFIX, page_end, page_key, page_of_key, page_start,
@@ -14,7 +15,7 @@ const MISSING_MAX: u64 = 10_000;
 /// Last pages looked at for whether their records exist, before no page is used.
 const PAGES_DOUBTED: u32 = 8;
 
-/// How far the listed records go.
+/// How far the records go, as far as they are listed.
 pub(super) struct Extent {
     /// The newest record.
     pub(super) newest: Seq,
@@ -22,6 +23,8 @@ pub(super) struct Extent {
     pub(super) beyond: Option<Seq>,
     /// Pages from the next record's on, first seq to size in bytes; empty where a listing of records was enough.
     pub(super) pages: BTreeMap<Seq, u64>,
+    /// Where the listing is to go on, if there is more.
+    unlisted_after: Option<ObjectKey>,
 }
 
 impl Extent {
@@ -30,7 +33,18 @@ impl Extent {
             newest,
             beyond: None,
             pages: BTreeMap::new(),
+            unlisted_after: None,
         }
+    }
+
+    /// What is to be fetched from record `next` on, whatever else the listing shows: all pages but the last.
+    pub(super) fn certain(&self, next: Seq) -> Vec<Chunk> {
+        let Some((&last, _)) = self.pages.last_key_value() else {
+            return Vec::new();
+        };
+        let mut certain = chunks(next, page_end(last), &self.pages);
+        certain.retain(|chunk| chunk.to < last);
+        certain
     }
 
     fn record(&mut self, key: &ObjectKey) {
@@ -45,7 +59,8 @@ impl Extent {
 }
 
 impl Stream {
-    /// The newest record there is, and the pages from that of record `next` on, if it takes many.
+    /// The newest record there is, and the pages from that of record `next` on, if it takes many. Then there may be newer ones,
+    /// which [`Stream::list_rest`] finds.
     pub(super) async fn extent(&self, next: Seq, use_pages: bool) -> Result<Extent, StreamError> {
         let last_known = Seq(next.0 - 1);
         let after = (last_known.0 > 0).then(|| record_key(last_known));
@@ -56,21 +71,26 @@ impl Stream {
             if use_pages {
                 extent.pages = self.usable_pages(next).await?;
             }
-            let mut after = first.objects.last().map(|(key, _)| key.clone());
-            if let Some(end) = extent
-                .pages
-                .keys()
-                .next_back()
-                .map(|first| page_end(*first))
-            {
+            extent.unlisted_after = first.objects.last().map(|(key, _)| key.clone());
+            if let Some((&last, _)) = extent.pages.last_key_value() {
                 // What pages hold need not be listed again.
+                let end = page_end(last);
                 extent.newest = extent.newest.max(end);
-                after = after.max(Some(record_key(end)));
+                extent.unlisted_after = extent.unlisted_after.max(Some(record_key(end)));
             }
-            self.list(RECORDS_PREFIX, after, |key, _| extent.record(key))
-                .await?;
         }
         Ok(extent)
+    }
+
+    /// Lists what [`Stream::extent`] left.
+    pub(super) async fn list_rest(&self, extent: &mut Extent) -> Result<(), StreamError> {
+        match extent.unlisted_after.take() {
+            None => Ok(()),
+            after => {
+                self.list(RECORDS_PREFIX, after, |key, _| extent.record(key))
+                    .await
+            }
+        }
     }
 
     /// The pages from that of record `next` on, as far as the records of the last one exist.

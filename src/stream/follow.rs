@@ -176,12 +176,46 @@ impl<'a> Intake<'a> {
     async fn listed(&mut self, use_pages: bool) -> Result<(), StreamError> {
         self.told.state = self.stream.known().await?;
         let next = self.next();
+        let stream = self.stream;
+        let mut extent = stream.extent(next, use_pages).await?;
+        let (certain, newest) = (extent.certain(next), extent.newest);
+        // Of a directory, a listing takes as long as a million names take to be read.
+        futures::try_join!(
+            stream.list_rest(&mut extent),
+            self.fetched(certain, newest, use_pages)
+        )?;
         let Extent {
             newest,
             beyond,
             pages,
-        } = self.stream.extent(next, use_pages).await?;
-        let chunks = chunks(next, newest, &pages);
+            ..
+        } = extent;
+        let chunks = chunks(self.next(), newest, &pages);
+        self.fetched(chunks, newest, use_pages).await?;
+        if self.bad_pages > 1 {
+            let pages = self.bad_pages;
+            tracing::warn!(
+                pages,
+                "ledger pages that cannot be used; 'binlogfs verify' lists them"
+            );
+        }
+        match beyond {
+            None => Ok(()),
+            Some(beyond) => Err(StreamError::Scattered {
+                store: self.stream.store.describe(),
+                newest,
+                beyond,
+            }),
+        }
+    }
+
+    /// Takes in the records of `chunks`.
+    async fn fetched(
+        &mut self,
+        chunks: Vec<Chunk>,
+        newest: Seq,
+        use_pages: bool,
+    ) -> Result<(), StreamError> {
         let mut decoded = pin!(fetch::pages(Arc::clone(&self.stream.store), chunks));
         while let Some(decoded) = decoded.next().await {
             match decoded {
@@ -210,22 +244,7 @@ impl<'a> Intake<'a> {
                 }
             }
         }
-        self.flush().await?;
-        if self.bad_pages > 1 {
-            let pages = self.bad_pages;
-            tracing::warn!(
-                pages,
-                "ledger pages that cannot be used; 'binlogfs verify' lists them"
-            );
-        }
-        match beyond {
-            None => Ok(()),
-            Some(beyond) => Err(StreamError::Scattered {
-                store: self.stream.store.describe(),
-                newest,
-                beyond,
-            }),
-        }
+        self.flush().await
     }
 
     fn is_continued_by(&self, lines: &[Line]) -> bool {

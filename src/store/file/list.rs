@@ -195,6 +195,11 @@ fn smallest(dir: &OwnedFd, stem: &str, from: &str, limit: usize) -> io::Result<V
         let Some(is_dir) = kind(dir, name, entry.file_type())? else {
             continue;
         };
+        // Of a million files a thousand are wanted: nothing is allocated for the others.
+        let is_late = |largest: &String| heap.len() >= limit && name >= largest.as_str();
+        if !is_dir && (name <= from || heap.peek().is_some_and(is_late)) {
+            continue;
+        }
         let name = if is_dir {
             format!("{name}/")
         } else {
