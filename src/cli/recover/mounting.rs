@@ -10,9 +10,16 @@ pub fn mount_command(global: &Global, url: &StoreUrl, dir: &Path, owner: Option<
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("binlogfs"));
     let mut command = Command::new(program);
     command.arg("mount").arg(url.to_string()).arg(dir);
-    let owner = owner.map(|uid| format!(",uid={uid},mode=0400"));
     // Each file is read once, from its beginning to its end: nothing is kept on disk for a second time.
-    let options = format!("allow_other,cache_size=0{}", owner.unwrap_or_default());
+    let mut options = "cache_size=0".to_owned();
+    if let Some(uid) = owner {
+        options += &format!(",uid={uid},mode=0400");
+    }
+    // Our own account needs no leave, and may not have it.
+    let we = rustix::process::geteuid();
+    if we.is_root() || owner != Some(we.as_raw()) {
+        options += ",allow_other";
+    }
     command.args(["-o", &options]);
     for identity in &global.identity {
         command.arg("--identity").arg(identity);

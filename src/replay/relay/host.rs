@@ -2,12 +2,17 @@
 
 use super::super::target::TargetFacts;
 use rustix::fs::Access;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Where mounts are made: on tmpfs, and seen by services that have a /tmp of their own.
 const MOUNT_BASE: &str = "/run/binlogfs";
 /// What lets others than root see a mount that is not root's.
 const FUSE_CONF: &str = "/etc/fuse.conf";
+/// `1` where SELinux is enforced; there is none elsewhere.
+const SELINUX_ENFORCE: &str = "/sys/fs/selinux/enforce";
+/// What its policies call the domain of mysqld, which may not read FUSE file systems.
+const SELINUX_DOMAIN: &str = "mysqld_t";
 
 /// Where the mount of a recovery is made, unless that was said.
 pub fn mount_base() -> &'static Path {
@@ -53,23 +58,37 @@ pub fn obstacle(facts: &TargetFacts, mount_dir: Option<&Path>) -> Option<String>
                 .to_owned(),
         );
     }
-    confined(facts).or_else(|| cannot_show(mount_dir))
+    confined(facts).or_else(|| cannot_show(datadir, mount_dir))
+}
+
+/// Why mysqld may not read a mount of ours although the modes of its files let it.
+fn confined(facts: &TargetFacts) -> Option<String> {
+    let label = std::fs::read_to_string(format!("/proc/{}/attr/current", pid(facts)?)).ok()?;
+    let enforced = std::fs::read_to_string(SELINUX_ENFORCE).is_ok_and(|text| text.trim() == "1");
+    confinement(label.trim_end_matches(['\0', '\n']), enforced)
 }
 
 /// AppArmor and SELinux let mysqld read what its packager thought of, and that is no mount of ours.
-fn confined(facts: &TargetFacts) -> Option<String> {
-    let label = std::fs::read_to_string(format!("/proc/{}/attr/current", pid(facts)?)).ok()?;
-    let label = label.trim_end_matches(['\0', '\n']);
-    label.ends_with("(enforce)").then(|| {
-        format!(
+fn confinement(label: &str, selinux_is_enforced: bool) -> Option<String> {
+    if label.ends_with("(enforce)") {
+        return Some(format!(
             "AppArmor confines mysqld ({label}): add '{MOUNT_BASE}/** r,' to its profile (/etc/apparmor.d/local/), reload it, and try \
              again"
+        ));
+    }
+    // user:role:type:level
+    let domain = label.split(':').nth(2)?;
+    (selinux_is_enforced && domain == SELINUX_DOMAIN).then(|| {
+        format!(
+            "SELinux confines mysqld ({label}): run 'semanage permissive -a {domain}', try again, and undo it with 'semanage permissive \
+             -d {domain}'"
         )
     })
 }
 
-fn cannot_show(mount_dir: Option<&Path>) -> Option<String> {
-    if rustix::process::geteuid().is_root() {
+fn cannot_show(datadir: &Path, mount_dir: Option<&Path>) -> Option<String> {
+    let we = rustix::process::geteuid();
+    if we.is_root() {
         return None;
     }
     if mount_dir.is_none() {
@@ -78,10 +97,16 @@ fn cannot_show(mount_dir: Option<&Path>) -> Option<String> {
                 .to_owned(),
         );
     }
+    if std::fs::metadata(datadir).is_ok_and(|datadir| datadir.uid() == we.as_raw()) {
+        return None;
+    }
     let allowed = std::fs::read_to_string(FUSE_CONF)
         .is_ok_and(|text| text.lines().any(|line| line.trim() == "user_allow_other"));
     (!allowed).then(|| {
-        format!("mysqld could not read the mount: write user_allow_other into {FUSE_CONF}, or run it as root")
+        format!(
+            "mysqld could not read the mount: write user_allow_other into {FUSE_CONF}, or run it as root or as the account that mysqld \
+             runs as"
+        )
     })
 }
 
@@ -105,4 +130,29 @@ pub(super) fn channel_index(facts: &TargetFacts) -> Option<PathBuf> {
     let name = index.file_name()?.to_str()?;
     let (stem, extension) = name.rsplit_once('.')?;
     Some(index.with_file_name(format!("{stem}-{}.{extension}", super::CHANNEL)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_confined_is_told_of_with_what_to_do() {
+        let told = |label, enforced| confinement(label, enforced).unwrap_or_default();
+        let selinux = "system_u:system_r:mysqld_t:s0";
+        assert!(told("/usr/sbin/mysqld (enforce)", false).contains("'/run/binlogfs/** r,'"));
+        assert!(told(selinux, true).contains("semanage permissive -a mysqld_t"));
+        for (label, enforced) in [
+            ("", false),
+            ("unconfined", true),
+            ("/usr/sbin/mysqld (complain)", false),
+            (selinux, false),
+            (
+                "unconfined_u:unconfined_r:unconfined_t:s0-s0:c0.c1023",
+                true,
+            ),
+        ] {
+            assert_eq!(confinement(label, enforced), None, "{label}");
+        }
+    }
 }
