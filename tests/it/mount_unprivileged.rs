@@ -1,6 +1,7 @@
 //! Mounting without root, through fusermount3, as an account that can do nothing else.
 
 use crate::archive::Archive;
+use crate::mysql::give_away;
 use crate::namespace::Namespace;
 use crate::s3;
 use crate::synthetic::SyntheticServer;
@@ -24,15 +25,6 @@ fn allow(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("root may");
 }
 
-fn give_away(path: &Path) {
-    chown(path, Some(ACCOUNT), Some(ACCOUNT)).expect("root may");
-    if path.is_dir() {
-        for entry in fs::read_dir(path).expect("readable") {
-            give_away(&entry.expect("an entry").path());
-        }
-    }
-}
-
 impl Home {
     fn new() -> Home {
         let archive = Archive::encrypted();
@@ -40,7 +32,7 @@ impl Home {
         server.rotate(10, 20_000);
         archive.archive(server.dir());
         let truth = fs::read(&server.closed()[0]).expect("readable");
-        give_away(&archive.path(""));
+        give_away(&archive.path(""), ACCOUNT);
         let namespace = Namespace::new();
         let home = Home {
             namespace,
@@ -53,7 +45,7 @@ impl Home {
             fs::copy(env!("CARGO_BIN_EXE_binlogfs"), &program).expect("copies");
         }
         fs::create_dir(home.dir()).expect("creates");
-        give_away(&home.dir());
+        give_away(&home.dir(), ACCOUNT);
         allow(&home.namespace.path(""), 0o755);
         home.make_device();
         home

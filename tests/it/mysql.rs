@@ -16,7 +16,7 @@ pub use options::Options;
 pub use root::{mysqlbinlog, mysqld_wrapper, program, share};
 
 use crate::tools;
-use root::{base_arguments, loader, mysql_root};
+use root::{BoundRoot, base_arguments, loader, mysql_root};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -39,6 +39,8 @@ const MEMORY_MIN_BYTES: u64 = 2 << 30;
 /// A running (or stopped) server and its directory.
 pub struct Server {
     options: Options,
+    /// Where it finds its programs, if not where they are. Gone before the directory that it lies in.
+    root: Option<BoundRoot>,
     dir: tempfile::TempDir,
     port: u16,
     child: Option<Child>,
@@ -59,8 +61,13 @@ impl Server {
             .unwrap_or_else(|e| panic!("no directory for a server in {}: {e}", parent.display()));
         fs::create_dir(dir.path().join("tmp")).expect("the directory is ours");
         prepare(&dir.path().join("data"));
+        let root = options.account.map(|account| {
+            give_away(dir.path(), account);
+            BoundRoot::at(dir.path().join("root"))
+        });
         let mut server = Server {
             options,
+            root,
             dir,
             port: 0,
             child: None,
@@ -289,13 +296,20 @@ impl Server {
     fn spawn(&self) -> Child {
         let dir = self.dir.path().display();
         let gtid = if self.options.gtid { "ON" } else { "OFF" };
+        let root = self.root.as_ref().map_or(mysql_root(), BoundRoot::path);
         // setpriv becomes the loader, and the loader mysqld: the pid stays.
         let mut command = Command::new("setpriv");
+        if let Some(account) = self.options.account {
+            command
+                .arg(format!("--reuid={account}"))
+                .arg(format!("--regid={account}"))
+                .arg("--clear-groups");
+        }
         command
             .args(["--pdeathsig", "KILL", "--"])
-            .args(loader())
-            .arg(mysql_root().join("usr/sbin/mysqld"))
-            .args(base_arguments(&self.datadir()))
+            .args(loader(root))
+            .arg(root.join("usr/sbin/mysqld"))
+            .args(base_arguments(root, &self.datadir()))
             .arg(format!("--tmpdir={dir}/tmp"))
             .arg(format!("--socket={dir}/mysql.sock"))
             .arg(format!("--pid-file={dir}/mysqld.pid"))
@@ -351,6 +365,16 @@ impl Drop for Server {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
+        }
+    }
+}
+
+/// Makes `path`, with all that is in it, belong to `account`.
+pub fn give_away(path: &Path, account: u32) {
+    std::os::unix::fs::chown(path, Some(account), Some(account)).expect("root may");
+    if path.is_dir() {
+        for entry in fs::read_dir(path).expect("readable") {
+            give_away(&entry.expect("an entry").path(), account);
         }
     }
 }

@@ -10,6 +10,7 @@ pub struct Options {
     pub(super) log_bin: String,
     pub(super) server_id: u32,
     pub(super) extra: Vec<String>,
+    pub(super) account: Option<u32>,
 }
 
 impl Default for Options {
@@ -19,6 +20,7 @@ impl Default for Options {
             log_bin: "binlog".to_owned(),
             server_id: 1,
             extra: Vec::new(),
+            account: None,
         }
     }
 }
@@ -64,6 +66,12 @@ impl Options {
     /// `server_id`.
     pub fn server_id(mut self, id: u32) -> Options {
         self.server_id = id;
+        self
+    }
+
+    /// Runs it as the account and group of this number, to which its directory belongs then; else as who runs the tests.
+    pub fn account(mut self, id: u32) -> Options {
+        self.account = Some(id);
         self
     }
 

@@ -17,11 +17,20 @@ pub fn mysqlbinlog() -> Command {
 
 /// A client program of the MySQL root (`mysql`, `mysqldump`, ...), run through its loader.
 pub fn program(name: &str) -> Command {
-    let mut loader = loader().into_iter();
+    let mut loader = loader(mysql_root()).into_iter();
     let mut command = Command::new(loader.next().expect("the loader is the first word"));
     command
         .args(loader)
         .arg(mysql_root().join("usr/bin").join(name));
+    command
+}
+
+/// The server's program, run through its loader.
+pub(super) fn mysqld() -> Command {
+    let mut command = Command::new(&loader(mysql_root())[0]);
+    command
+        .args(&loader(mysql_root())[1..])
+        .arg(mysql_root().join("usr/sbin/mysqld"));
     command
 }
 
@@ -40,8 +49,9 @@ pub fn mysql_root() -> &'static Path {
     })
 }
 
-pub(super) fn loader() -> [std::ffi::OsString; 3] {
-    let root = mysql_root().display();
+/// The words before a program of the root directory at `root`.
+pub(super) fn loader(root: &Path) -> [std::ffi::OsString; 3] {
+    let root = root.display();
     [
         format!("{root}/lib64/ld-linux-x86-64.so.2").into(),
         "--library-path".into(),
@@ -51,14 +61,48 @@ pub(super) fn loader() -> [std::ffi::OsString; 3] {
 
 /// A path below the MySQL root's shared files, such as `charsets`.
 pub fn share(part: &str) -> String {
-    format!("{}/usr/share/mysql/{part}", mysql_root().display())
+    share_of(mysql_root(), part)
+}
+
+fn share_of(root: &Path, part: &str) -> String {
+    format!("{}/usr/share/mysql/{part}", root.display())
+}
+
+/// The root directory, bound to a place of its own, where accounts find it that may not go where the cache is.
+pub(super) struct BoundRoot(PathBuf);
+
+impl BoundRoot {
+    /// Binds it to `dir`, which is made.
+    pub(super) fn at(dir: PathBuf) -> BoundRoot {
+        std::fs::create_dir(&dir).expect("the directory is ours");
+        // Read-only: whoever removes the directory while it is bound removes nothing of the cache.
+        tools::run(
+            Command::new("mount")
+                .args(["-o", "bind,ro"])
+                .args([mysql_root(), &dir]),
+        );
+        BoundRoot(dir)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for BoundRoot {
+    fn drop(&mut self) {
+        let ended = Command::new("umount").arg(&self.0).status();
+        if !ended.as_ref().is_ok_and(std::process::ExitStatus::success) {
+            eprintln!("{} stays mounted: {ended:?}", self.0.display());
+        }
+    }
 }
 
 /// A program at `path` that is this mysqld: for who starts servers of his own, with options that begin with `--no-defaults`.
 pub fn mysqld_wrapper(path: &Path) -> PathBuf {
-    let words = loader().map(|word| word.into_string().expect("text"));
+    let words = loader(mysql_root()).map(|word| word.into_string().expect("text"));
     let given = ["--no-defaults", "--user=", "--datadir="];
-    let parts = base_arguments(Path::new("/unused"))
+    let parts = base_arguments(mysql_root(), Path::new("/unused"))
         .into_iter()
         .filter(|argument| !given.iter().any(|given| argument.starts_with(given)));
     let script = format!(
@@ -72,8 +116,7 @@ pub fn mysqld_wrapper(path: &Path) -> PathBuf {
 }
 
 /// What every mysqld of ours is told: where its parts are, and to be small and quick.
-pub(super) fn base_arguments(datadir: &Path) -> Vec<String> {
-    let root = mysql_root().display();
+pub(super) fn base_arguments(root: &Path, datadir: &Path) -> Vec<String> {
     let mut arguments: Vec<String> = [
         "--no-defaults",
         "--user=root",
@@ -98,13 +141,15 @@ pub(super) fn base_arguments(datadir: &Path) -> Vec<String> {
     ]
     .map(str::to_owned)
     .into();
-    arguments.push(format!("--basedir={root}/usr"));
+    let share = |part| share_of(root, part);
+    let at = root.display();
+    arguments.push(format!("--basedir={at}/usr"));
     arguments.push(format!("--datadir={}", datadir.display()));
     arguments.push(format!(
         "--lc-messages-dir={}",
         share("").trim_end_matches('/')
     ));
     arguments.push(format!("--character-sets-dir={}", share("charsets")));
-    arguments.push(format!("--plugin-dir={root}/usr/lib/mysql/plugin"));
+    arguments.push(format!("--plugin-dir={at}/usr/lib/mysql/plugin"));
     arguments
 }

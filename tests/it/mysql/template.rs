@@ -1,10 +1,9 @@
 //! The initialised data directory that servers begin with a copy of.
 
-use super::root::{base_arguments, loader, mysql_root};
+use super::root::{base_arguments, mysql_root, mysqld};
 use crate::tools;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 /// Change when the template's making changes.
@@ -19,12 +18,7 @@ pub(super) fn copy_to(datadir: &Path) {
 fn template() -> &'static Path {
     static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
-        let version = tools::run_text(
-            Command::new(&loader()[0])
-                .args(&loader()[1..])
-                .arg(mysql_root().join("usr/sbin/mysqld"))
-                .args(["--no-defaults", "--version"]),
-        );
+        let version = tools::run_text(mysqld().args(["--no-defaults", "--version"]));
         let version = version
             .split_whitespace()
             .skip_while(|word| *word != "Ver")
@@ -37,10 +31,8 @@ fn template() -> &'static Path {
 
 fn make_template(datadir: &Path) {
     tools::run(
-        Command::new(&loader()[0])
-            .args(&loader()[1..])
-            .arg(mysql_root().join("usr/sbin/mysqld"))
-            .args(base_arguments(datadir))
+        mysqld()
+            .args(base_arguments(mysql_root(), datadir))
             .args(["--initialize-insecure", "--skip-log-bin"]),
     );
     // Each copy is a server of its own: it draws a UUID at its first start.

@@ -2,7 +2,7 @@
 
 use super::gate::{self, Gate};
 use super::state::State;
-use super::{Recovery, target};
+use super::{ENGINES, Recovery, target};
 use crate::archive::Archive;
 use crate::mysql::{Options, Server};
 use std::os::unix::fs::MetadataExt as _;
@@ -124,5 +124,18 @@ fn one_table_is_recovered_alone_by_the_applier_and_not_by_a_client() {
         assert_eq!(target.sql(tables).concat(), made, "{only:?}");
         assert_eq!(target.sql(checksum), source.sql(checksum), "{only:?}");
         assert_eq!(recovery.left_behind(&target), [""; 0], "{only:?}");
+    }
+}
+
+#[test]
+fn a_server_of_another_account_reads_what_is_mounted_for_it() {
+    let (archive, source) = archived();
+    for engine in ENGINES {
+        // `nobody`: not the account that recovers, and one that may do nothing else.
+        let target = Options::new().server_id(2).account(65_534).start();
+        let recovery = Recovery::onto(&archive, &target);
+        recovery.run_by(engine, &["--to-end"]);
+        assert_eq!(State::of(&target), State::of(&source), "{engine}");
+        assert_eq!(recovery.left_behind(&target), [""; 0], "{engine}");
     }
 }
