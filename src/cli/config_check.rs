@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// Where the configuration is if nobody says otherwise.
 pub const CONFIG_PATH: &str = "/etc/binlogfs.toml";
 
+/// The commented example.
+pub const EXAMPLE: &str = include_str!("../../packaging/binlogfs.toml");
+
 #[derive(clap::Args, Debug)]
 pub struct CheckArgs {
     /// The configuration file.
@@ -80,8 +83,8 @@ pub fn run(global: &Global, args: &CheckArgs) -> Result<Exit> {
     }
 }
 
-/// Prints the commented example.
+/// Prints the example.
 pub fn example() -> Result<Exit> {
-    output::print(include_str!("../../packaging/binlogfs.toml"))?;
+    output::print(EXAMPLE)?;
     Ok(Exit::Done)
 }

@@ -5,12 +5,14 @@ mod archive;
 mod backup;
 mod cache;
 mod cat;
+mod completions;
 mod config_check;
 mod dlq;
 mod doctor;
 mod drill;
 mod exit;
 mod forest;
+mod generate_man;
 mod history;
 mod index_rebuild;
 mod keygen;
@@ -30,19 +32,28 @@ mod signals;
 mod status;
 mod verify;
 mod verify_pages;
+mod version;
 
 use crate::model::url::printable;
 use crate::telemetry::{self, LogFormat};
-use clap::error::{ContextKind, ContextValue};
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use exit::Exit;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Archives MySQL binary logs and mounts their whole history as a directory.
 #[derive(Parser, Debug)]
-#[command(name = "binlogfs", version, max_term_width = 100)]
+#[command(
+    name = "binlogfs",
+    version,
+    disable_version_flag = true,
+    max_term_width = 100
+)]
 struct Cli {
+    /// Print the version; with --verbose, all that is known of the build.
+    #[arg(short = 'V', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
@@ -124,6 +135,11 @@ enum Command {
     Index(IndexCommand),
     /// Make a key pair: the public key encrypts, the private key file decrypts.
     Keygen(keygen::KeygenArgs),
+    /// Print a script with which a shell completes commands and options.
+    Completions(completions::CompletionsArgs),
+    /// Write the man pages to a directory: for packages.
+    #[command(hide = true)]
+    GenerateMan(generate_man::GenerateManArgs),
 }
 
 #[derive(Subcommand, Debug)]
@@ -146,11 +162,12 @@ pub fn main() -> ExitCode {
     if name.is_some_and(|name| mount::is_helper(&name)) {
         return mount::helper_main();
     }
-    let Cli { global, command } = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let (global, command) = match Cli::try_parse() {
+        Ok(cli) => (cli.global, cli.command),
+        Err(e) if e.kind() == ErrorKind::DisplayVersion => return exit_of(print_version(), false),
         Err(mut e) => {
             hide_options(&mut e);
-            // Help and version go to stdout with 0; errors to stderr with 2, as the exit table says.
+            // Help goes to stdout with 0; errors to stderr with 2, as the exit table says.
             let _ = e.print();
             return if e.use_stderr() {
                 Exit::Usage.into()
@@ -165,7 +182,11 @@ pub fn main() -> ExitCode {
         command => command,
     };
     let json = global.json;
-    match run(global, command) {
+    exit_of(run(global, command), json)
+}
+
+fn exit_of(outcome: anyhow::Result<Exit>, json: bool) -> ExitCode {
+    match outcome {
         Ok(exit) => exit.into(),
         Err(e) if output::is_broken_pipe(&e) => Exit::Done.into(),
         Err(e) => {
@@ -173,6 +194,24 @@ pub fn main() -> ExitCode {
             Exit::Failed.into()
         }
     }
+}
+
+fn print_version() -> anyhow::Result<Exit> {
+    output::print(&version::text(std::env::args_os().skip(1))?)?;
+    Ok(Exit::Done)
+}
+
+/// The command line as people are shown it. clap takes no command away, so that it is made again of those that are not hidden.
+fn offered() -> clap::Command {
+    let all = Cli::command();
+    let shown = all.get_subcommands().filter(|c| !c.is_hide_set());
+    clap::Command::new("binlogfs")
+        .version(version::VERSION)
+        .about(all.get_about().cloned().unwrap_or_default())
+        .disable_version_flag(true)
+        .subcommand_required(true)
+        .args(all.get_arguments())
+        .subcommands(shown)
 }
 
 /// clap repeats the value it refuses; of a URL no more is printed than the URL's own errors do.
@@ -199,6 +238,8 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
     telemetry::start(global.log_format, global.verbose);
     match command {
         Command::Keygen(args) => keygen::run(&global, &args),
+        Command::Completions(args) => completions::run(&args),
+        Command::GenerateMan(args) => generate_man::run(&args),
         Command::Config(ConfigCommand::Check(args)) => config_check::run(&global, &args),
         Command::Config(ConfigCommand::Example) => config_check::example(),
         Command::Doctor(args) => block_on(doctor::run(&global, &args)),

@@ -15,7 +15,7 @@ mod serve;
 mod spec;
 mod told;
 
-use super::{Global, output};
+use super::{Global, output, version};
 use crate::telemetry;
 use crate::telemetry::sink::Sink;
 use failure::{Failure, Kind};
@@ -29,7 +29,11 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use told::{Flags, Told};
 
-pub use helper::is_helper;
+pub use failure::Kind as FailureKind;
+#[cfg(test)]
+pub use helper::take as read_options;
+pub use helper::{FLAGS, is_helper};
+pub use options::OPTIONS;
 
 /// Names the files with private keys, for all commands.
 const IDENTITY: &str = "BINLOGFS_IDENTITY";
@@ -101,8 +105,7 @@ pub fn helper_main() -> ExitCode {
     let outcome = match helper::read(std::env::args_os().skip(1)) {
         Ok(Asked::Help) => output::print(&helper::help()).map_err(Failure::from),
         Ok(Asked::Version) => {
-            let version = format!("mount.binlogfs {}\n", env!("CARGO_PKG_VERSION"));
-            output::print(&version).map_err(Failure::from)
+            output::print(&version::line("mount.binlogfs")).map_err(Failure::from)
         }
         Ok(Asked::Mount(request)) => {
             let run = std::panic::AssertUnwindSafe(|| run(&request));

@@ -12,9 +12,17 @@ use std::io::Write as _;
 /// # Errors
 /// When stdout cannot be written.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&json_text(value)?)
+}
+
+/// `value` as one indented JSON document.
+///
+/// # Errors
+/// When it cannot be JSON.
+pub fn json_text(value: &impl Serialize) -> anyhow::Result<String> {
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
-    print(&text)
+    Ok(text)
 }
 
 /// Prints `text` as it is.

@@ -53,7 +53,7 @@ pub use listing::{ListedRow, ListingChunk};
 pub use moment::Moment;
 pub use query::TimelineInfo;
 pub use rows::EntryRow;
-pub use schema::Opened;
+pub use schema::{Opened, SCHEMA_VERSION};
 
 use crate::ledger::{LedgerState, StreamFile};
 use crate::model::Sha256;

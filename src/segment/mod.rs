@@ -36,6 +36,7 @@ pub use identity::{IDENTITY_FILE_MAX_BYTES, Identities, IdentityError, KeyPair, 
 pub use layout::{CheckedLayout, ObjectLayout};
 pub use reader::OpenSegment;
 pub use recipient::{RecipientError, Recipients};
+pub use tail::VERSION as FORMAT;
 pub use writer::{ObjectFacts, ObjectWriter};
 
 /// Plain bytes per frame, unless the configuration says otherwise: small enough that one read decodes little, large

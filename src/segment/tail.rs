@@ -12,7 +12,7 @@ const FRAME_MAGIC: u32 = 0x184D_2A5D;
 /// The frame is ours.
 const MARKER: [u8; 4] = *b"BLFT";
 /// The version written and understood.
-const VERSION: u16 = 1;
+pub const VERSION: u16 = 1;
 /// SHA-256 of each stored frame.
 const SECTION_HASHES: u16 = 1;
 /// The segment index.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 /// Its name in the state directory.
 pub const JOURNAL_NAME: &str = "archiver.db";
 /// Written to `user_version`; another one is refused, because an unknown journal must not be thrown away.
-const SCHEMA_VERSION: i64 = 2;
+pub const SCHEMA_VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE upload (key TEXT PRIMARY KEY, file TEXT NOT NULL, started_at INTEGER NOT NULL, record INTEGER) WITHOUT ROWID;

@@ -131,3 +131,44 @@ fn a_full_standard_output_is_named_and_a_reader_that_leaves_is_no_failure() {
         assert_eq!((code, error.as_str()), (Some(0), ""), "{name}");
     }
 }
+
+#[test]
+fn the_version_is_one_line_everything_with_verbose_and_a_document_with_json() {
+    let print = |arguments: &[&str]| tools::run_text(tools::binlogfs().args(arguments));
+    let line = print(&["--version"]);
+    assert!(line.starts_with("binlogfs 0."), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    for arguments in [["--version", "--verbose"], ["--verbose", "-V"]] {
+        let text = print(&arguments);
+        assert!(text.starts_with(&line), "{text}");
+        for fact in ["commit", "compiler", "target", "profile", "formats"] {
+            let told = text.lines().any(|line| line.starts_with(fact));
+            assert!(told, "{fact}: {text}");
+        }
+    }
+    let document: serde_json::Value =
+        serde_json::from_str(&print(&["--json", "-V"])).expect("JSON");
+    assert!(document["formats"]["segment"].is_u64(), "{document}");
+}
+
+#[test]
+fn the_completions_of_bash_are_a_script_that_bash_reads() {
+    let script = tools::run_text(tools::binlogfs().args(["completions", "bash"]));
+    let complete = format!(
+        "{script}\nCOMP_WORDS=(binlogfs purge)\nCOMP_CWORD=1\n_binlogfs binlogfs purge binlogfs\necho \"${{COMPREPLY[@]}}\""
+    );
+    let said = tools::run_text(Command::new("bash").arg("-c").arg(complete));
+    assert_eq!(said, "purge-safe\n");
+}
+
+#[test]
+fn man_pages_are_written_to_a_directory_and_dated_by_the_source() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = tools::binlogfs();
+    command.arg("generate-man").arg(dir.path());
+    let names = tools::run_text(command.env("SOURCE_DATE_EPOCH", "1764158731"));
+    assert!(names.lines().count() > 20, "{names}");
+    let page = dir.path().join("binlogfs-archive.1");
+    let page = std::fs::read_to_string(page).expect("written");
+    assert!(page.contains(".SH NAME"), "{page}");
+}

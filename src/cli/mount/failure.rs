@@ -20,7 +20,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 5] = [
+    /// In the order of their codes.
+    pub const ALL: [Kind; 5] = [
         Kind::Usage,
         Kind::System,
         Kind::Internal,
@@ -36,6 +37,21 @@ impl Kind {
             Kind::Internal => 4,
             Kind::Interrupted => 8,
             Kind::Failed => 32,
+        }
+    }
+
+    /// What the code means, for people.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Kind::Usage => {
+                "Called wrongly: an unknown option, a wrong value; or not permitted to mount."
+            }
+            Kind::System => "The system lacks something: `/dev/fuse`, a process, memory.",
+            Kind::Internal => "A bug; please report it.",
+            Kind::Interrupted => "Interrupted before it was mounted; nothing is left.",
+            Kind::Failed => {
+                "It cannot be mounted: the stream, the credentials, the key, the directory; also `remount`."
+            }
         }
     }
 

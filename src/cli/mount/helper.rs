@@ -29,18 +29,28 @@ pub fn is_helper(program: &OsStr) -> bool {
     name.is_some_and(|name| NAMES.iter().any(|known| name == *known))
 }
 
+/// What mount(8) tells by letters.
+pub const FLAGS: [(&str, &str); 4] = [
+    ("-s", "warn of unknown options instead of failing"),
+    ("-f", "check everything and mount nothing"),
+    ("-v", "say what was mounted"),
+    (
+        "-N",
+        "process id or file of the mount namespace to mount in",
+    ),
+];
+
 /// The text of `--help`.
 pub fn help() -> String {
     let mut text = "Mounts a stream of binlogfs; called by mount(8) for the type binlogfs.\n\n\
                     Usage: mount.binlogfs URL|FILE DIR [-sfnv] [-o OPTIONS] [-t TYPE] [-N NAMESPACE]\n\n  \
                     URL   s3://bucket/prefix, gs://bucket/prefix or file:///dir\n  \
-                    FILE  a configuration file with url = \"...\" and options\n  \
-                    -s    warn of unknown options instead of failing\n  \
-                    -f    check everything and mount nothing\n  \
-                    -v    say what was mounted\n  \
-                    -N    process id or file of the mount namespace to mount in\n\n\
-                    Options, separated by commas (a comma in a value is written \\,):\n"
+                    FILE  a configuration file with url = \"...\" and options\n"
         .to_owned();
+    for (flag, help) in FLAGS {
+        let _ = writeln!(text, "  {flag}    {help}");
+    }
+    text += "\nOptions, separated by commas (a comma in a value is written \\,):\n";
     let width = OPTIONS.iter().map(|o| o.usage().len()).max().unwrap_or(0);
     for option in OPTIONS {
         let _ = writeln!(

@@ -62,10 +62,16 @@ impl MountOption {
     fn argument(&'static self) -> clap::Arg {
         let help = format!("{} [default: {}]", self.help, self.default);
         let argument = clap::Arg::new(self.flag).long(self.flag).help(help);
+        // For shells: what is read here has a type of its own, which says nothing of files.
+        let hint = match self.takes {
+            Takes::Path(_) => clap::ValueHint::AnyPath,
+            Takes::Nothing | Takes::Value(_) => clap::ValueHint::Unknown,
+        };
         match self.takes {
             Takes::Nothing => argument.action(clap::ArgAction::SetTrue),
             Takes::Value(what) | Takes::Path(what) => argument
                 .value_name(what)
+                .value_hint(hint)
                 .action(clap::ArgAction::Append)
                 .value_parser(move |text: &str| self.tell(Some(text))),
         }
