@@ -10,6 +10,8 @@ mod dlq;
 mod doctor;
 mod drill;
 mod exit;
+mod fleet;
+mod fleet_status;
 mod forest;
 mod history;
 mod index_rebuild;
@@ -102,7 +104,7 @@ enum Command {
     /// Register base backups, and check what each can recover.
     #[command(subcommand)]
     Backup(backup::BackupCommand),
-    /// Tell what a stream holds, and what is wrong with it.
+    /// Tell what a stream holds, and what is wrong with it; or how all streams of an agent are.
     Status(status::StatusArgs),
     /// Prove the chain, the objects and, with --deep, every byte.
     Verify(verify::VerifyArgs),
@@ -191,7 +193,7 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
         // A service tells what it archives; a command says it on stdout.
         let verbosity = global.verbose.max(u8::from(!once));
         telemetry::start(global.log_format, verbosity);
-        if orders.from_file || !once {
+        if orders.file.is_some() || !once {
             orders.be_nice();
         }
         return block_on(archive::run(&global, orders, once));
