@@ -1,6 +1,7 @@
 //! How a cycle went: booked, told to people, and published.
 
 use super::alarm::{Alarm, AlarmKind, Event, Notice, Severity, alarms};
+use super::alive;
 use super::health::{self, Backlog};
 use super::hooks::Message;
 use super::schedule;
@@ -138,10 +139,23 @@ impl Tending {
             self.notify(notice, now);
         }
         self.health.alarms = self.book.raised();
+        self.show_alive();
         if let Err(error) = health::write(&self.agent.settings.state_dir, &self.health) {
             tracing::warn!(stream = self.agent.name, %error, "health.json could not be written");
         }
         self.told.send_replace(self.health.clone());
+    }
+
+    /// Takes the lock by which others see that this process lives, as soon as there is a directory for it.
+    fn show_alive(&mut self) {
+        if self.health.stays && self.alive.is_none() {
+            match alive::hold(&self.agent.settings.state_dir) {
+                Ok(held) => self.alive = held,
+                Err(error) => {
+                    tracing::debug!(stream = self.agent.name, %error, "nobody sees that it lives");
+                }
+            }
+        }
     }
 
     fn notify(&self, notice: Notice, now: Micros) {

@@ -1,6 +1,7 @@
 //! The status endpoint: metrics, liveness and readiness over HTTP, on this host only.
 
 use super::health::Health;
+use super::roster::Roster;
 use super::{Clock, metrics};
 use axum::Router;
 use axum::extract::State;
@@ -15,19 +16,10 @@ use tokio::sync::watch;
 /// What is served: the last word of each stream.
 #[derive(Clone)]
 pub struct Board {
-    /// One for each stream.
-    pub healths: Vec<watch::Receiver<Health>>,
+    /// The streams.
+    pub roster: Roster,
     /// The time.
     pub clock: Clock,
-}
-
-impl Board {
-    fn read(&self) -> Vec<Health> {
-        self.healths
-            .iter()
-            .map(|health| health.borrow().clone())
-            .collect()
-    }
 }
 
 /// Listens on `address`, and serves until the process ends. Gives the address, whose port the system chose if it was 0.
@@ -51,7 +43,7 @@ pub async fn serve(address: SocketAddr, board: Board) -> std::io::Result<SocketA
 }
 
 async fn metrics_page(State(board): State<Arc<Board>>) -> Response {
-    match metrics::encode(board.read(), (board.clock)()) {
+    match metrics::encode(board.roster.read(), (board.clock)()) {
         Ok(text) => {
             let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, format)], text).into_response()
@@ -62,8 +54,8 @@ async fn metrics_page(State(board): State<Arc<Board>>) -> Response {
 
 /// The process is alive while each of its streams has somebody who looks after it, and is heard of.
 async fn alive(State(board): State<Arc<Board>>) -> Response {
-    let gone: Vec<_> = board
-        .healths
+    let healths = board.roster.healths();
+    let gone: Vec<_> = healths
         .iter()
         .filter(|health| is_deserted(health))
         .map(|health| health.borrow().stream.clone())
@@ -86,10 +78,16 @@ pub fn is_deserted(health: &watch::Receiver<Health>) -> bool {
 /// The agent is ready when the last run of each stream did what it was to do.
 async fn ready(State(board): State<Arc<Board>>) -> Response {
     let mut text = String::new();
-    for health in board.read().iter().filter(|health| !health.is_ready()) {
-        let why = match health.totals.runs {
-            0 => "has not run yet",
-            _ => health.last_error.as_deref().unwrap_or("fails"),
+    for health in board
+        .roster
+        .read()
+        .iter()
+        .filter(|health| !health.is_ready())
+    {
+        let why = match (&health.last_error, health.totals.runs) {
+            (Some(error), _) => error,
+            (None, 0) => "has not run yet",
+            (None, _) => "fails",
         };
         text += &format!("{}: {why}\n", health.stream);
     }

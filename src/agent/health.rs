@@ -75,6 +75,8 @@ pub struct Health {
     pub updated_at: Micros,
     /// When the process began.
     pub started_at: Micros,
+    /// The process stays and looks after the stream; it is not one run for a timer.
+    pub stays: bool,
     /// When everything closed was last archived.
     pub last_success_at: Option<Micros>,
     /// When the newest segment was archived by this process.
@@ -138,9 +140,30 @@ pub fn path(state_dir: &Path) -> PathBuf {
     state_dir.join(HEALTH_NAME)
 }
 
-/// What the archiver with this state directory last wrote, if it wrote anything.
+/// What the archiver with this state directory last wrote, if it wrote anything that can be read.
 pub fn read(state_dir: &Path) -> Option<Health> {
-    serde_json::from_slice(&std::fs::read(path(state_dir)).ok()?).ok()
+    read_from(state_dir).ok().flatten()
+}
+
+/// What the archiver with this state directory last wrote, if it wrote anything.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_from(state_dir: &Path) -> std::io::Result<Option<Health>> {
+    let path = path(state_dir);
+    let wrong = |error: std::io::Error| {
+        std::io::Error::new(
+            error.kind(),
+            format!("cannot read {}: {error}", path.display()),
+        )
+    };
+    match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| wrong(error.into())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(wrong(error)),
+    }
 }
 
 /// Writes it: beside, then renamed into place. Not synchronised: after a crash it is found out anew.

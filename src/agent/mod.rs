@@ -8,7 +8,8 @@
 //!            ▲                          (schedule)                            │
 //!            └────────────────────────────────────────────────────────────────┴──► health.json, /metrics, log
 //! ```
-//! Each stream has a task, a state directory, a circuit breaker and limits of its own; one that fails delays no other. [`stream`]
+//! Each stream has a task, a state directory, a circuit breaker and limits of its own; one that fails delays no other, and what
+//! they share is divided fairly between tenants ([`crate::sync::share`]). [`stream`]
 //! is the shell that looks and waits; what is decided is pure: [`schedule`] when to run, [`alarm`] what is alarming.
 //!
 //! # Failures
@@ -30,6 +31,7 @@
 
 mod account;
 pub mod alarm;
+pub mod alive;
 pub mod disk;
 pub mod endpoint;
 pub mod health;
@@ -37,6 +39,7 @@ pub mod hooks;
 pub mod metrics;
 pub mod mysql;
 pub mod nice;
+pub mod roster;
 pub mod schedule;
 pub mod service;
 pub mod sight;

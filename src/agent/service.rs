@@ -2,6 +2,7 @@
 
 use super::endpoint::is_deserted;
 use super::health::Health;
+use super::roster::Roster;
 use sd_notify::NotifyState;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -22,6 +23,15 @@ pub fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
+/// Says that it takes up another configuration. [`ready`] says when it has.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        // systemd 253 and later want the time, to tell this reload from one before.
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "the clock cannot be read"),
+    }
+}
+
 /// Says that it is about to end.
 pub fn stopping() {
     notify(&[NotifyState::Stopping]);
@@ -29,12 +39,13 @@ pub fn stopping() {
 
 /// Feeds the watchdog, and renews the status line, until the process ends. The watchdog goes hungry when a stream's task is
 /// gone, or hangs.
-pub async fn tend(healths: Vec<watch::Receiver<Health>>) {
+pub async fn tend(roster: Roster) {
     let watchdog = sd_notify::watchdog_enabled();
     let pause = watchdog.map_or(STATUS_EVERY, |time| {
         (time / WATCHDOG_PARTS).min(STATUS_EVERY)
     });
     loop {
+        let healths = roster.healths();
         let gone = healths.iter().any(is_deserted);
         let status = status(&healths);
         if watchdog.is_some() && !gone {

@@ -6,7 +6,7 @@ use super::health::{self, Health};
 use super::hooks::Message;
 use super::schedule::{self, Decision, Moment, Policy};
 use super::sight::{Ask, RotationRule, Sight};
-use super::wake::Watch;
+use super::wake::{Watch, Watches};
 use crate::model::Micros;
 use crate::source::Source;
 use crate::store::{Breaker, SharedStore};
@@ -29,6 +29,17 @@ const FAREWELL: Duration = Duration::from_secs(20);
 /// A stream that has told nothing for so long beyond its time hangs. A look takes seconds, each call to a store or a server has a
 /// deadline, and what it waits for it says before.
 pub(super) const WORD_GRACE: Duration = Duration::from_secs(600);
+
+/// Whether a stream's archiver goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It does.
+    No,
+    /// It ends when the files in flight are archived, however long that takes.
+    AfterFiles,
+    /// The process ends: files in flight get a moment.
+    Now,
+}
 
 /// Opens the store; called again until it succeeds.
 pub type OpenStore = Box<dyn Fn() -> BoxFuture<'static, Result<SharedStore>> + Send + Sync>;
@@ -74,6 +85,10 @@ pub struct Tending {
     pub(super) told: watch::Sender<Health>,
     pub(super) sight: Option<(Instant, Result<Sight, String>)>,
     pub(super) yielding_since: Option<Instant>,
+    pub(super) alive: Option<std::fs::File>,
+    watches: Watches,
+    /// The kernel tells nothing of new binlogs, and that was said.
+    pub(super) only_polls: bool,
 }
 
 /// What was seen of the server's files.
@@ -116,8 +131,18 @@ impl Tending {
             told,
             sight: None,
             yielding_since: None,
+            alive: None,
+            watches: Watches::default(),
+            only_polls: false,
         };
         (tending, hear)
+    }
+
+    /// The same with the watches of a process that looks after many.
+    #[must_use]
+    pub fn watching(mut self, watches: &Watches) -> Tending {
+        self.watches = watches.clone();
+        self
     }
 
     /// How it is.
@@ -125,10 +150,11 @@ impl Tending {
         &self.health
     }
 
-    /// Runs until `stop` is true, or its sender is gone.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    /// Runs until `stop` says otherwise, or its sender is gone.
+    pub async fn run(mut self, mut stop: watch::Receiver<Stop>) {
+        self.health.stays = true;
         let mut watch: Option<Watch> = None;
-        while !*stop.borrow() {
+        while *stop.borrow() == Stop::No {
             if watch.is_none() {
                 watch = self.watch();
             }
@@ -144,43 +170,50 @@ impl Tending {
             tokio::select! {
                 _ = stop.changed() => break,
                 () = tokio::time::sleep(next.pause) => {}
-                woken = woken => match woken {
-                    Ok(()) => tokio::time::sleep(SETTLE).await,
-                    Err(error) => {
-                        tracing::warn!(stream = self.agent.name, %error, "the binlogs are only polled for a while");
-                        watch = None;
-                        tokio::select! {
-                            _ = stop.changed() => break,
-                            () = tokio::time::sleep(next.pause) => {}
-                        }
-                    }
-                },
+                () = woken => tokio::time::sleep(SETTLE).await,
             }
         }
         tracing::info!(stream = self.agent.name, "ended");
     }
 
-    fn watch(&self) -> Option<Watch> {
+    fn watch(&mut self) -> Option<Watch> {
         let source = Source::open(&self.agent.source).ok()?;
-        match Watch::new(source.index_path()) {
+        match self.watches.watch(source.index_path()) {
             Ok(watch) => Some(watch),
             Err(error) => {
-                tracing::warn!(stream = self.agent.name, %error, "new binlogs are found by polling alone");
+                if !std::mem::replace(&mut self.only_polls, true) {
+                    tracing::warn!(
+                        stream = self.agent.name, %error,
+                        "new binlogs are found by polling alone"
+                    );
+                }
                 None
             }
         }
     }
 
-    /// One cycle, or `None` if it was stopped meanwhile: files in flight get a moment to end.
-    async fn cycle_until(&mut self, stop: &mut watch::Receiver<bool>) -> Option<Next> {
+    /// One cycle, or `None` if it was stopped meanwhile: files in flight get their time to end.
+    async fn cycle_until(&mut self, stop: &mut watch::Receiver<Stop>) -> Option<Next> {
         let flag = Arc::clone(&self.agent.settings.stop);
         let mut cycle = std::pin::pin!(self.cycle_logged());
         tokio::select! {
             next = &mut cycle => return Some(next),
             _ = stop.changed() => flag.store(true, Ordering::Relaxed),
         }
-        // What is dropped here, the journal remembers.
-        let _ = tokio::time::timeout(FAREWELL, cycle).await;
+        let patience = async {
+            loop {
+                let asked = *stop.borrow_and_update();
+                if asked != Stop::AfterFiles || stop.changed().await.is_err() {
+                    break;
+                }
+            }
+            tokio::time::sleep(FAREWELL).await;
+        };
+        tokio::select! {
+            _ = &mut cycle => {}
+            // What is dropped here, the journal remembers.
+            () = patience => {}
+        }
         None
     }
 

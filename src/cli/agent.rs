@@ -2,26 +2,24 @@
 
 use super::config_check;
 use super::exit::Exit;
-use super::signals::Signals;
 use super::{Global, output, reading};
-use crate::agent::endpoint::{self, Board};
 use crate::agent::health::Health;
 use crate::agent::hooks::{Message, Ways};
 use crate::agent::mysql::MySqlServer;
+use crate::agent::nice;
 use crate::agent::sight::Ask;
-use crate::agent::stream::{OpenStore, StreamAgent, Tending};
-use crate::agent::{nice, service, system_clock};
-use crate::config::{AgentConfig, Config, StreamConfig};
-use crate::model::StoreUrl;
+use crate::agent::stream::{OpenStore, Stop, StreamAgent, Tending};
+use crate::config::{AgentConfig, Config, StreamConfig, TenantConfig};
 use crate::segment::Recipients;
 use crate::source::Source;
 use crate::source::server::ServerOptions;
 use crate::store::{self, Breaker, BreakerPolicy, BreakerStore, OpenMode, SharedStore, Writers};
 use crate::sync::place::Consent;
-use crate::sync::{Pace, Settings};
-use anyhow::{Context as _, Result};
+use crate::sync::{Commons, Pace, Settings, Share, Totals};
+use crate::telemetry;
+use anyhow::{Context as _, Result, anyhow};
 use futures::FutureExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -29,29 +27,83 @@ use tokio::task::JoinHandle;
 /// What an agent is to do: from a file, or from the command line.
 pub struct Orders {
     pub agent: AgentConfig,
+    pub tenants: Vec<TenantConfig>,
     pub streams: Vec<StreamConfig>,
     /// What a person allowed on the command line.
     pub consent: Consent,
-    /// They come from a configuration file.
-    pub from_file: bool,
+    /// The configuration file that they come from.
+    pub file: Option<PathBuf>,
 }
 
 impl Orders {
     /// Those of a configuration file.
     pub fn load(path: &Path) -> Result<Orders> {
-        let Config { agent, streams } = config_check::load(path)?;
+        let Config {
+            agent,
+            tenants,
+            streams,
+        } = config_check::load(path)?;
         Ok(Orders {
             agent,
+            tenants,
             streams,
             consent: Consent::default(),
-            from_file: true,
+            file: Some(path.to_owned()),
         })
+    }
+
+    /// What all streams have together.
+    pub fn totals(&self) -> Totals {
+        let most = |of: fn(&StreamConfig) -> u16| self.streams.iter().map(of).max().unwrap_or(1);
+        let threads = self
+            .agent
+            .threads
+            .unwrap_or_else(|| most(|stream| stream.threads));
+        let transfers = || most(|stream| stream.transfers).max(TRANSFERS_DEFAULT);
+        Totals {
+            threads: threads.into(),
+            transfers: self.agent.transfers.unwrap_or_else(transfers).into(),
+            send: self.agent.send_limit,
+            read: self.agent.read_limit,
+            shares: self
+                .tenants
+                .iter()
+                .map(|tenant| (tenant.name.clone(), tenant.share))
+                .collect(),
+        }
     }
 
     /// Takes the process's priority down. Before any thread is begun.
     pub fn be_nice(&self) {
         nice::apply(self.agent.nice, self.agent.io_idle);
     }
+}
+
+/// Files in flight of all streams together, unless somebody says otherwise: some 100 MiB, if all are large.
+const TRANSFERS_DEFAULT: u16 = 4;
+
+/// The stream with the URL that its server's UUID gives it, if its configuration has one in its place.
+///
+/// # Errors
+/// When that is not known.
+pub fn resolved(stream: &StreamConfig) -> Result<StreamConfig> {
+    let mut stream = stream.clone();
+    if stream.needs_server() {
+        let listing = Source::open(&stream.source).and_then(|source| source.list());
+        let server_uuid = listing
+            .with_context(|| format!("stream {}", stream.name))?
+            .server_uuid;
+        let url = stream.route_to(server_uuid);
+        stream.to = Some(url.map_err(|error| anyhow!("stream {}: to {error}", stream.name))?);
+    }
+    Ok(stream)
+}
+
+/// Where the state of a stream of a configuration file is: each has its own, below a directory that is given for all.
+pub fn state_dir(global: &Global, stream: &StreamConfig) -> Result<PathBuf> {
+    let url = stream.to.as_ref().context("a stream has a URL")?;
+    let own = stream.state_dir.clone();
+    Ok(own.unwrap_or_else(|| reading::state_dir_of_many(global, url)))
 }
 
 /// How the stream is archived.
@@ -66,11 +118,7 @@ pub fn settings(global: &Global, stream: &StreamConfig, consent: &Consent) -> Re
     settings.level = stream.level;
     settings.threads = stream.threads.into();
     settings.transfers = stream.transfers.into();
-    settings.pace = Arc::new(Pace::new(
-        stream.read_limit,
-        stream.send_limit,
-        stream.cpu_limit,
-    ));
+    settings.pace = Arc::new(pace(stream));
     settings.consent = Consent {
         single_writer: consent.single_writer || stream.single_writer,
         unencrypted: consent.unencrypted || stream.allow_unencrypted,
@@ -80,13 +128,19 @@ pub fn settings(global: &Global, stream: &StreamConfig, consent: &Consent) -> Re
     Ok(settings)
 }
 
+fn pace(stream: &StreamConfig) -> Pace {
+    Pace::new(stream.read_limit, stream.send_limit, stream.cpu_limit)
+}
+
 /// Opens the store of a stream, without a breaker.
-pub async fn open_store(url: &StoreUrl, settings: &Settings) -> Result<SharedStore> {
+pub async fn open_store(stream: &StreamConfig, settings: &Settings) -> Result<SharedStore> {
+    let url = stream.to.as_ref().context("a stream has a URL")?;
     let writers = match settings.consent.single_writer {
         true => Writers::One,
         false => Writers::Many,
     };
-    Ok(store::open_for(url, OpenMode::Create, writers).await?)
+    let credentials = stream.credentials_file.as_deref();
+    Ok(store::open_for(url, OpenMode::Create, writers, credentials).await?)
 }
 
 pub fn host_name() -> String {
@@ -97,7 +151,7 @@ pub fn host_name() -> String {
 }
 
 /// Who asks the stream's server, if it may be asked.
-fn ask(stream: &StreamConfig) -> Result<Option<Arc<dyn Ask>>> {
+pub fn ask(stream: &StreamConfig) -> Result<Option<Arc<dyn Ask>>> {
     let access = &stream.mysql;
     if access.dsn.is_none() && access.defaults_file.is_none() {
         return Ok(None);
@@ -109,21 +163,33 @@ fn ask(stream: &StreamConfig) -> Result<Option<Arc<dyn Ask>>> {
     Ok(Some(Arc::new(server)))
 }
 
-fn stream_agent(
+/// What the archiver of a stream needs.
+pub fn stream_agent(
     global: &Global,
     orders: &Orders,
     stream: &StreamConfig,
+    commons: &Arc<Commons>,
     notices: Option<mpsc::Sender<Message>>,
 ) -> Result<StreamAgent> {
     let url = stream.to.clone().context("a stream has a URL")?;
-    let settings = settings(global, stream, &orders.consent)?;
+    let mut settings = settings(global, stream, &orders.consent)?;
+    if orders.file.is_some() {
+        settings.state_dir = state_dir(global, stream)?;
+    }
+    // Who names no tenant is one.
+    let alone = || format!("stream {}", stream.name);
+    let tenant = stream.tenant.clone().unwrap_or_else(alone);
+    let share = Share::new(Arc::clone(commons), &tenant);
+    settings.pace = Arc::new(pace(stream).within(share));
     let breaker = Arc::new(Breaker::new(BreakerPolicy::default()));
     let open: OpenStore = {
-        let (url, settings, breaker) = (url.clone(), settings.clone(), Arc::clone(&breaker));
+        let (stream, settings) = (stream.clone(), settings.clone());
+        let breaker = Arc::clone(&breaker);
         Box::new(move || {
-            let (url, settings, breaker) = (url.clone(), settings.clone(), Arc::clone(&breaker));
+            let (stream, settings) = (stream.clone(), settings.clone());
+            let breaker = Arc::clone(&breaker);
             async move {
-                let store = open_store(&url, &settings).await?;
+                let store = open_store(&stream, &settings).await?;
                 Ok(Arc::new(BreakerStore::new(store, breaker)) as SharedStore)
             }
             .boxed()
@@ -146,9 +212,11 @@ fn stream_agent(
     })
 }
 
+/// Where notices go, and who tells them.
 type Hooks = (Option<mpsc::Sender<Message>>, Option<JoinHandle<()>>);
 
-fn start_hooks(agent: &AgentConfig) -> Result<Hooks> {
+/// Begins to tell alarms as configured.
+pub fn start_hooks(agent: &AgentConfig) -> Result<Hooks> {
     let ways = Ways::new(agent.webhook_file.as_ref(), agent.command.clone())?;
     if ways.is_empty() {
         return Ok((None, None));
@@ -161,11 +229,18 @@ fn start_hooks(agent: &AgentConfig) -> Result<Hooks> {
 pub async fn run_once(global: &Global, orders: &Orders) -> Result<Exit> {
     let (notices, telling) = start_hooks(&orders.agent)?;
     let (mut exit, mut told) = (Exit::Done, Vec::new());
+    let commons = Commons::new(orders.totals());
     for stream in &orders.streams {
-        let agent = stream_agent(global, orders, stream, notices.clone())?;
-        let (mut tending, health) = Tending::new(agent);
-        tending.cycle().await;
-        let health = health.borrow().clone();
+        let health = match resolved(stream) {
+            Ok(stream) => {
+                let notices = notices.clone();
+                let agent = stream_agent(global, orders, &stream, &commons, notices)?;
+                let (mut tending, health) = Tending::new(agent);
+                tending.cycle().await;
+                health.borrow().clone()
+            }
+            Err(error) => unresolved(stream, &error),
+        };
         exit = match (&health.last_error, health.alarms.is_empty(), exit) {
             (Some(_), _, _) | (None, _, Exit::Failed) => Exit::Failed,
             (None, false, _) => Exit::Findings,
@@ -185,6 +260,15 @@ pub async fn run_once(global: &Global, orders: &Orders) -> Result<Exit> {
         output::print_json(&told)?;
     }
     Ok(exit)
+}
+
+/// What is known of a stream that cannot even begin.
+pub fn unresolved(stream: &StreamConfig, error: &anyhow::Error) -> Health {
+    Health {
+        stream: stream.name.clone(),
+        last_error: Some(telemetry::message(error)),
+        ..Health::default()
+    }
 }
 
 fn summary(health: &Health) -> String {
@@ -212,57 +296,16 @@ fn summary(health: &Health) -> String {
     text
 }
 
-/// Archives until it is asked to stop.
-pub async fn run(global: &Global, orders: Orders) -> Result<Exit> {
-    let mut signals = Signals::listen().context("cannot wait for the signals that end it")?;
-    // What is wrong from the start is told at once, not in a log: a path, a hook, an address that is taken.
-    for stream in &orders.streams {
-        match Source::open(&stream.source) {
-            Ok(_) => {}
-            Err(error) if error.is_absence() => {
-                tracing::warn!(stream = stream.name, %error, "no binlogs yet: they are waited for");
-            }
-            Err(error) => return Err(error).with_context(|| format!("stream {}", stream.name)),
-        }
-    }
-    let (notices, _telling) = start_hooks(&orders.agent)?;
-    let (mut healths, mut tended) = (Vec::new(), Vec::new());
-    for stream in &orders.streams {
-        let agent = stream_agent(global, &orders, stream, notices.clone())?;
-        let (tending, health) = Tending::new(agent);
-        healths.push(health);
-        tended.push((stream.name.clone(), tending));
-    }
-    if let Some(address) = orders.agent.listen {
-        let board = Board {
-            healths: healths.clone(),
-            clock: system_clock(),
-        };
-        let address = endpoint::serve(address, board).await.with_context(|| {
-            format!("cannot listen on {address} for metrics; choose another address with listen (or --listen)")
-        })?;
-        tracing::info!(%address, "metrics are at /metrics");
-    }
-    let running = Running::begin(healths.clone(), tended);
-    service::ready();
-    let tending = tokio::spawn(service::tend(healths));
-    signals.any().await;
-    service::stopping();
-    let exit = running.end().await;
-    tending.abort();
-    Ok(exit)
-}
-
 /// Archivers at work, each of a stream.
 pub struct Running {
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     healths: Vec<watch::Receiver<Health>>,
     tasks: Vec<(String, JoinHandle<()>)>,
 }
 
 impl Running {
     fn begin(healths: Vec<watch::Receiver<Health>>, tended: Vec<(String, Tending)>) -> Running {
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Stop::No);
         let tasks = tended
             .into_iter()
             .map(|(name, tending)| (name, tokio::spawn(tending.run(stopped.clone()))))
@@ -283,7 +326,7 @@ impl Running {
 
     /// Ends them: files in flight get a moment.
     pub async fn end(self) -> Exit {
-        self.stop.send_replace(true);
+        self.stop.send_replace(Stop::Now);
         let mut exit = Exit::Done;
         for (name, task) in self.tasks {
             if let Err(error) = task.await {
@@ -301,8 +344,9 @@ impl Running {
 /// When what is ordered cannot be used.
 pub fn begin(global: &Global, orders: &Orders) -> Result<Running> {
     let (mut healths, mut tended) = (Vec::new(), Vec::new());
+    let commons = Commons::new(orders.totals());
     for stream in &orders.streams {
-        let agent = stream_agent(global, orders, stream, None)?;
+        let agent = stream_agent(global, orders, stream, &commons, None)?;
         let (tending, health) = Tending::new(agent);
         healths.push(health);
         tended.push((stream.name.clone(), tending));

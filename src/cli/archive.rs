@@ -2,7 +2,7 @@
 
 use super::agent::{self, Orders};
 use super::exit::Exit;
-use super::{Global, output};
+use super::{Global, fleet, output};
 use crate::agent::schedule::Policy;
 use crate::config::{self, AgentConfig, LEVEL_MAX, MysqlAccess, PARALLEL_MAX, StreamConfig};
 use crate::model::StoreUrl;
@@ -151,9 +151,10 @@ impl ArchiveArgs {
         };
         let orders = Orders {
             agent,
+            tenants: Vec::new(),
             streams: vec![stream],
             consent,
-            from_file: false,
+            file: None,
         };
         Ok((orders, self.once))
     }
@@ -161,8 +162,8 @@ impl ArchiveArgs {
 
 /// Runs what was ordered.
 pub async fn run(global: &Global, orders: Orders, once: bool) -> Result<Exit> {
-    match (once, orders.from_file) {
-        (false, _) => agent::run(global, orders).await,
+    match (once, orders.file.is_some()) {
+        (false, _) => fleet::run(global, orders).await,
         (true, true) => agent::run_once(global, &orders).await,
         (true, false) => archive(global, &orders).await,
     }
@@ -173,15 +174,12 @@ async fn archive(global: &Global, orders: &Orders) -> Result<Exit> {
     let [stream] = orders.streams.as_slice() else {
         unreachable!("the command line names one stream");
     };
-    let Some(url) = &stream.to else {
-        unreachable!("the command line requires --to");
-    };
     let source = Source::open(&stream.source)?;
     let bar = output::byte_bar(0);
     let mut settings = agent::settings(global, stream, &orders.consent)?;
     settings.progress = Arc::new(Bar(bar.clone()));
     let batch = read_batch_with(&source, &mut Default::default(), &dead_letters(&settings)?)?;
-    let store = agent::open_store(url, &settings).await?;
+    let store = agent::open_store(stream, &settings).await?;
     let outcome = archive_once(&source, batch, store, &settings).await;
     bar.finish_and_clear();
     print(global, &outcome?, settings.recipients.is_empty())

@@ -1,6 +1,6 @@
 //! `binlogfs dlq`: the files that were put aside, and another try at them.
 
-use super::agent::{open_store, settings};
+use super::agent::{open_store, resolved, settings, state_dir};
 use super::exit::Exit;
 use super::{Global, config_check, output, reading};
 use crate::config::StreamConfig;
@@ -137,7 +137,7 @@ fn show(global: &Global, args: &ShowArgs) -> Result<Exit> {
     Ok(Exit::Findings)
 }
 
-fn stream_of(args: &RetryArgs) -> Result<StreamConfig> {
+fn stream_of(global: &Global, args: &RetryArgs) -> Result<StreamConfig> {
     if let (Some(source), Some(to)) = (&args.source, &args.to) {
         return Ok(StreamConfig {
             source: source.clone(),
@@ -154,18 +154,20 @@ fn stream_of(args: &RetryArgs) -> Result<StreamConfig> {
         None if names.len() == 1 => streams.next(),
         None => None,
     };
-    found.with_context(|| {
+    let found = found.with_context(|| {
         format!(
             "name one of the streams of {} with --stream: {}",
             args.config.display(),
             names.join(", ")
         )
-    })
+    })?;
+    let mut stream = resolved(&found)?;
+    stream.state_dir = Some(state_dir(global, &stream)?);
+    Ok(stream)
 }
 
 async fn retry_all(global: &Global, args: &RetryArgs) -> Result<Exit> {
-    let stream = stream_of(args)?;
-    let url = stream.to.clone().context("a stream has a URL")?;
+    let stream = stream_of(global, args)?;
     let settings = settings(global, &stream, &Consent::default())?;
     let (_, mut letters) = letters(&settings.state_dir)?;
     if let Some(wanted) = &args.file {
@@ -175,7 +177,7 @@ async fn retry_all(global: &Global, args: &RetryArgs) -> Result<Exit> {
         }
     }
     let source = Source::open(&stream.source)?;
-    let store = open_store(&url, &settings).await?;
+    let store = open_store(&stream, &settings).await?;
     let mut exit = Exit::Done;
     for letter in &letters {
         let batch = read_batch_with(&source, &mut Default::default(), &letters)?;

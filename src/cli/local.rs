@@ -58,9 +58,10 @@ impl Archiving {
         };
         let orders = Orders {
             agent: AgentConfig::default(),
+            tenants: Vec::new(),
             streams: vec![stream],
             consent: Consent::default(),
-            from_file: false,
+            file: None,
         };
         agent::begin(global, &orders)
     }

@@ -11,6 +11,8 @@ mod dlq;
 mod doctor;
 mod drill;
 mod exit;
+mod fleet;
+mod fleet_status;
 mod forest;
 mod generate_man;
 mod history;
@@ -113,7 +115,7 @@ enum Command {
     /// Register base backups, and check what each can recover.
     #[command(subcommand)]
     Backup(backup::BackupCommand),
-    /// Tell what a stream holds, and what is wrong with it.
+    /// Tell what a stream holds, and what is wrong with it; or how all streams of an agent are.
     Status(status::StatusArgs),
     /// Prove the chain, the objects and, with --deep, every byte.
     Verify(verify::VerifyArgs),
@@ -230,7 +232,7 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
         // A service tells what it archives; a command says it on stdout.
         let verbosity = global.verbose.max(u8::from(!once));
         telemetry::start(global.log_format, verbosity);
-        if orders.from_file || !once {
+        if orders.file.is_some() || !once {
             orders.be_nice();
         }
         return block_on(archive::run(&global, orders, once));

@@ -73,6 +73,16 @@ pub fn state_dir(global: &Global, url: &StoreUrl) -> PathBuf {
     global.state_dir.clone().unwrap_or_else(base)
 }
 
+/// The same where one process archives many streams: a state directory that was given is shared by them.
+pub fn state_dir_of_many(global: &Global, url: &StoreUrl) -> PathBuf {
+    let mut one = global.clone();
+    one.state_dir = global
+        .state_dir
+        .as_ref()
+        .map(|dir| dir.join(stream_dir_name(url)));
+    state_dir(&one, url)
+}
+
 /// Where readers of `url` keep their index.
 pub fn cache_dir(global: &Global, url: &StoreUrl) -> PathBuf {
     let base = || {

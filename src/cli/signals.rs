@@ -1,10 +1,23 @@
-//! The signals that end a command that stays.
+//! The signals that end a command that stays, or make it read its configuration again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// SIGTERM, SIGINT and SIGHUP.
-pub struct Signals([Signal; 3]);
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// SIGTERM, SIGINT: to end.
+    End,
+    /// SIGHUP: to read the configuration again, where there is one, else to end.
+    Reload,
+}
 
 impl Signals {
     /// Listens from now on: what comes before that ends the process on the spot. So call it before anybody can think that the
@@ -13,11 +26,11 @@ impl Signals {
     /// # Errors
     /// When the signals cannot be waited for.
     pub fn listen() -> std::io::Result<Signals> {
-        Ok(Signals([
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::hangup())?,
-        ]))
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Listens from now on, beside what else the process does.
@@ -34,13 +47,17 @@ impl Signals {
         Ok(stopped)
     }
 
-    /// Waits for one of them.
+    /// Waits for one of them, whatever it asks for.
     pub async fn any(&mut self) {
-        let [terminate, interrupt, hangup] = &mut self.0;
+        self.next().await;
+    }
+
+    /// Waits for one of them.
+    pub async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
         }
     }
 }

@@ -1,22 +1,28 @@
-//! `binlogfs status`: what a stream holds, and what is wrong with it.
+//! `binlogfs status`: what a stream holds, and what is wrong with it; without a stream, how those of the configuration are.
 
+use super::config_check::CONFIG_PATH;
 use super::exit::Exit;
 use super::reading::Reading;
-use super::{Global, ls, output, reading, recoverable};
+use super::{Global, fleet_status, ls, output, reading, recoverable};
 use crate::agent::alarm::span;
 use crate::agent::health::{self, Health};
 use crate::ledger::Entry;
 use crate::model::{Micros, StoreUrl, Timeline};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
+use std::path::{Path, PathBuf};
 
 /// Findings printed; `--json` has all.
 const FINDINGS_SHOWN: usize = 20;
 
 #[derive(clap::Args, Debug)]
 pub struct StatusArgs {
-    /// The stream, such as file:///srv/binlogs/orders.
-    url: StoreUrl,
+    /// The stream, such as file:///srv/binlogs/orders. Without it, one line for each stream of the configuration.
+    #[arg(conflicts_with = "config")]
+    url: Option<StoreUrl>,
+    /// The configuration whose streams are shown [default: /etc/binlogfs.toml].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Serialize, Default)]
@@ -44,7 +50,21 @@ struct Finding {
 }
 
 pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
-    let reading = reading::open(global, &args.url).await?;
+    match (&args.url, &args.config) {
+        (Some(url), _) => one(global, url).await,
+        (None, Some(config)) => fleet_status::run(global, config),
+        (None, None) if Path::new(CONFIG_PATH).exists() => {
+            fleet_status::run(global, Path::new(CONFIG_PATH))
+        }
+        (None, None) => bail!(
+            "of which stream? There is no {CONFIG_PATH}; name a stream's URL, or a configuration with --config"
+        ),
+    }
+}
+
+/// All about one stream.
+async fn one(global: &Global, url: &StoreUrl) -> Result<Exit> {
+    let reading = reading::open(global, url).await?;
     let (timelines, mut findings, newest) = history(&reading)?;
     findings.extend(reading.alarm.iter().map(|reason| Finding {
         timeline: Timeline(0),
@@ -53,7 +73,7 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
         reason: reason.clone(),
     }));
     // Only the host that archives knows how its archiver is.
-    let health = health::read(&reading::state_dir(global, &args.url));
+    let health = health::read(&reading::state_dir(global, url));
     let now = Micros::now();
     findings.extend(health.iter().flat_map(|health| alarms(health, now)));
     let recovery = recoverable::recovery(global, &reading).await?;
@@ -71,7 +91,7 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
     let file = reading.stream.file();
     if global.json {
         output::print_json(&serde_json::json!({
-            "url": args.url.to_string(),
+            "url": url.to_string(),
             "stream_id": file.stream_id,
             "flavour": file.flavour,
             "records": reading.state().last_seq,
@@ -84,7 +104,7 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
         }))?;
         return Ok(exit);
     }
-    let mut text = head(&reading, &args.url, newest.as_ref());
+    let mut text = head(&reading, url, newest.as_ref());
     for status in &timelines {
         text += &status.print();
     }

@@ -4,12 +4,17 @@
 //! with its line and with what to write instead. Secrets are never in it: keys and passwords come from files that it names, or
 //! from the environment.
 
+pub mod change;
+pub mod places;
 mod section;
 mod stream;
+pub mod template;
+mod tenant;
 mod value;
 
 pub use section::Mistake;
 pub use stream::{LEVEL_MAX, MysqlAccess, PARALLEL_MAX, StreamConfig};
+pub use tenant::TenantConfig;
 pub use value::{duration, rate, size};
 
 use section::{Reader, Section};
@@ -39,6 +44,14 @@ pub struct AgentConfig {
     pub command: Vec<String>,
     /// After this long an alarm that is still raised is told of again.
     pub repeat: Duration,
+    /// Frames compressed at a time, by all streams together; as many as one stream may have if `None`.
+    pub threads: Option<u16>,
+    /// Files in flight at a time, of all streams together; four, or as many as one stream may have, if `None`.
+    pub transfers: Option<u16>,
+    /// Bytes per second sent by all streams together.
+    pub send_limit: Option<u64>,
+    /// Bytes per second read by all streams together.
+    pub read_limit: Option<u64>,
 }
 
 impl Default for AgentConfig {
@@ -50,6 +63,10 @@ impl Default for AgentConfig {
             webhook_file: None,
             command: Vec::new(),
             repeat: Duration::from_secs(4 * 3600),
+            threads: None,
+            transfers: None,
+            send_limit: None,
+            read_limit: None,
         }
     }
 }
@@ -59,6 +76,8 @@ impl Default for AgentConfig {
 pub struct Config {
     /// What holds for the process.
     pub agent: AgentConfig,
+    /// Whose streams they are.
+    pub tenants: Vec<TenantConfig>,
     /// The streams it archives to.
     pub streams: Vec<StreamConfig>,
 }
@@ -111,29 +130,19 @@ impl Config {
             known.extend(section.asked());
             section.end();
         }
-        let sections = top.sections("stream");
-        if sections.is_empty() {
-            reader.mistake(
-                0,
-                "there is no stream; add one with [[stream]], name, source and to",
-            );
-        }
-        let mut streams: Vec<StreamConfig> = Vec::new();
-        for section in sections {
-            let read = stream::read(&section, &defaults);
-            if let Some(twin) = streams.iter().find_map(|other| read.twin(other)) {
-                section.mistake(twin, "is that of another stream, too; each needs its own");
-            }
-            known.extend(section.asked());
-            section.end();
-            streams.push(read);
-        }
+        let tenants = read_tenants(&top, &defaults, &mut known);
+        let streams = read_streams(&top, &defaults, &tenants, &mut known);
         top.end();
         let mistakes = reader.mistakes();
         if !mistakes.is_empty() {
             return (Err(Mistakes(mistakes)), known);
         }
-        (Ok(Config { agent, streams }), known)
+        let config = Config {
+            agent,
+            tenants,
+            streams,
+        };
+        (Ok(config), known)
     }
 }
 
@@ -150,6 +159,72 @@ pub fn listen(text: &str) -> Result<SocketAddr, String> {
         ),
         Err(_) => Err(format!("{text:?} is no address; write \"{STATUS_LISTEN}\"")),
     }
+}
+
+fn read_tenants(
+    top: &Section<'_>,
+    defaults: &StreamConfig,
+    known: &mut BTreeSet<&'static str>,
+) -> Vec<TenantConfig> {
+    let mut tenants: Vec<TenantConfig> = Vec::new();
+    for section in top.sections("tenant") {
+        let read = tenant::read(&section, defaults);
+        if tenants.iter().any(|other| other.name == read.name) {
+            section.mistake("name", "is that of another tenant, too; each needs its own");
+        }
+        known.extend(section.asked());
+        section.end();
+        tenants.push(read);
+    }
+    tenants
+}
+
+fn read_streams(
+    top: &Section<'_>,
+    defaults: &StreamConfig,
+    tenants: &[TenantConfig],
+    known: &mut BTreeSet<&'static str>,
+) -> Vec<StreamConfig> {
+    let sections = top.sections("stream");
+    if sections.is_empty() {
+        top.mistake_at_top("there is no stream; add one with [[stream]], name, source and to");
+    }
+    let mut streams: Vec<StreamConfig> = Vec::new();
+    for section in &sections {
+        let read = stream::read(section, defaults, tenants);
+        if let Some(twin) = streams.iter().find_map(|other| read.twin(other)) {
+            section.mistake(twin, "is that of another stream, too; each needs its own");
+        }
+        streams.push(read);
+    }
+    for (outer, inner) in places::collisions(&apart(&streams)) {
+        let (first, later) = (outer.min(inner), outer.max(inner));
+        if let (Some(section), Some(stream), Some(other)) =
+            (sections.get(later), streams.get(later), streams.get(first))
+        {
+            section.mistake("to", stream.collides_with(other));
+        }
+    }
+    for section in sections {
+        known.extend(section.asked());
+        section.end();
+    }
+    streams
+}
+
+/// The place of each stream; of one that only its server knows, as if all servers were different.
+fn apart(streams: &[StreamConfig]) -> Vec<Vec<String>> {
+    let place = |(n, stream): (usize, &StreamConfig)| {
+        let some_server = stream
+            .needs_server()
+            .then(|| uuid::Uuid::from_u128(n as u128));
+        match stream.route_to(some_server) {
+            Ok(url) => url.place(),
+            // A mistake of its own; it collides with nothing.
+            Err(_) => vec![format!("stream {n}")],
+        }
+    };
+    streams.iter().enumerate().map(place).collect()
 }
 
 fn read_agent(section: Section<'_>, known: &mut BTreeSet<&'static str>) -> AgentConfig {
@@ -170,6 +245,14 @@ fn read_agent(section: Section<'_>, known: &mut BTreeSet<&'static str>) -> Agent
     agent.repeat = section
         .parse("repeat", value::duration)
         .unwrap_or(agent.repeat);
+    let parallel = |key| {
+        let number = section.integer(key, 1..=i64::from(PARALLEL_MAX))?;
+        u16::try_from(number).ok()
+    };
+    agent.threads = parallel("threads");
+    agent.transfers = parallel("transfers");
+    agent.send_limit = section.parse("send_limit", value::rate);
+    agent.read_limit = section.parse("read_limit", value::rate);
     known.extend(section.asked());
     section.end();
     agent

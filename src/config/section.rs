@@ -86,6 +86,11 @@ impl<'a> Section<'a> {
             .mistake(self.at_key(key), format!("{} {key}: {text}", self.name));
     }
 
+    /// Notes a mistake about the table as a whole.
+    pub fn mistake_at_top(&self, text: &str) {
+        self.reader.mistake(self.at, text);
+    }
+
     fn value(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.asked.borrow_mut().insert(key);
         self.table.get(key)

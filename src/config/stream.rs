@@ -1,14 +1,18 @@
 //! What the configuration says of one stream, and of all of them in `[archive]`.
 
 use super::section::Section;
+use super::template::{self, Names, Template};
+use super::tenant::{TenantConfig, absolute};
 use super::value;
 use crate::agent::alarm::Thresholds;
 use crate::agent::schedule::Policy;
 use crate::model::StoreUrl;
+use crate::model::url::Location;
 use crate::segment::Recipients;
 use crate::source::server::ServerOptions;
 use std::path::PathBuf;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Compression beyond this gains a few percent for several times the work of the database host.
 pub const LEVEL_MAX: i32 = 19;
@@ -25,14 +29,26 @@ pub struct MysqlAccess {
 }
 
 /// One stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StreamConfig {
     /// Its name in logs, metrics and alarms.
     pub name: String,
     /// The server's data directory or binlog index file.
     pub source: PathBuf,
-    /// Where it is archived.
+    /// Whose it is.
+    pub tenant: Option<String>,
+    /// The cluster that it is the history of.
+    pub cluster: Option<String>,
+    /// The region of its bucket.
+    pub region: Option<String>,
+    /// Where it is archived; `None` as long as only the server can tell.
     pub to: Option<StoreUrl>,
+    /// Where it is archived, as the file says it.
+    pub route: Option<Template>,
+    /// The profile of the AWS configuration files, or of `credentials_file`, in whose name S3 is asked.
+    pub profile: Option<String>,
+    /// Where the store's credentials are, instead of in the environment.
+    pub credentials_file: Option<PathBuf>,
     /// Where its state is kept.
     pub state_dir: Option<PathBuf>,
     /// How the server is asked.
@@ -68,7 +84,13 @@ impl Default for StreamConfig {
         StreamConfig {
             name: String::new(),
             source: PathBuf::new(),
+            tenant: None,
+            cluster: None,
+            region: None,
             to: None,
+            route: None,
+            profile: None,
+            credentials_file: None,
             state_dir: None,
             mysql: MysqlAccess::default(),
             recipients: Vec::new(),
@@ -93,9 +115,57 @@ impl StreamConfig {
         let same_dir = self.state_dir.is_some() && self.state_dir == other.state_dir;
         match () {
             () if self.name == other.name => Some("name"),
-            () if self.to.is_some() && self.to == other.to => Some("to"),
             () if same_dir => Some("state_dir"),
             () => None,
+        }
+    }
+
+    /// Whether only its server can tell where it is archived.
+    pub fn needs_server(&self) -> bool {
+        self.route.as_ref().is_some_and(Template::needs_server)
+    }
+
+    /// What is wrong with two streams in one place.
+    pub fn collides_with(&self, other: &StreamConfig) -> String {
+        let place = |stream: &StreamConfig| match (&stream.to, &stream.route) {
+            (Some(url), _) => url.to_string(),
+            (None, Some(route)) => route.to_string(),
+            (None, None) => String::new(),
+        };
+        format!(
+            "{} and the place of stream {:?}, {}, are the same or one inside of the other; each stream needs a place of its own",
+            place(self),
+            other.name,
+            place(other)
+        )
+    }
+
+    /// Where it is archived if its server has this UUID.
+    ///
+    /// # Errors
+    /// What is missing, or wrong.
+    pub fn route_to(&self, server_uuid: Option<Uuid>) -> Result<StoreUrl, String> {
+        let route = self.route.as_ref().ok_or("is missing")?;
+        let mut url = route.fill(&Names {
+            tenant: self.tenant.clone(),
+            cluster: self.cluster.clone(),
+            region: self.region.clone(),
+            server_uuid,
+        })?;
+        match (&url.location, &self.profile, &self.credentials_file) {
+            (Location::S3 { .. }, profile, _) => {
+                let profile = url.s3.profile.take().or_else(|| profile.clone());
+                url.s3.profile = profile;
+                url.region = url.region.take().or_else(|| self.region.clone());
+                Ok(url)
+            }
+            (_, Some(_), _) => {
+                Err("is no s3:// URL, and profile means nothing elsewhere".to_owned())
+            }
+            (Location::File { .. }, _, Some(_)) => {
+                Err("is a directory, and credentials_file means nothing for one".to_owned())
+            }
+            (Location::Gcs { .. } | Location::File { .. }, None, _) => Ok(url),
         }
     }
 }
@@ -103,16 +173,24 @@ impl StreamConfig {
 /// Longest name of a stream: it is a label of every metric.
 const NAME_MAX_BYTES: usize = 100;
 
-pub(super) fn read(section: &Section<'_>, defaults: &StreamConfig) -> StreamConfig {
-    let mut stream = defaults.clone();
-    stream.name = section.required("name", "orders").unwrap_or_default();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
-    if !stream.name.chars().all(plain) || stream.name.len() > NAME_MAX_BYTES {
-        section.mistake(
-            "name",
-            "has other characters than letters, digits and . _ - /, or more than 100",
-        );
-    }
+pub(super) fn read(
+    section: &Section<'_>,
+    defaults: &StreamConfig,
+    tenants: &[TenantConfig],
+) -> StreamConfig {
+    let tenant = section.text("tenant").and_then(|name| {
+        let found = tenants.iter().find(|tenant| tenant.name == name);
+        if found.is_none() {
+            section.mistake(
+                "tenant",
+                format!("there is no [[tenant]] with name = {name:?}"),
+            );
+        }
+        found
+    });
+    let mut stream = tenant.map_or(defaults, |tenant| &tenant.defaults).clone();
+    stream.cluster = section.parse("cluster", template::part);
+    read_name(section, &mut stream);
     if let Some(source) = section.required("source", "/var/lib/mysql") {
         stream.source = PathBuf::from(source);
         if !stream.source.is_absolute() {
@@ -122,10 +200,7 @@ pub(super) fn read(section: &Section<'_>, defaults: &StreamConfig) -> StreamConf
             );
         }
     }
-    if section.required("to", "s3://bucket/prefix").is_some() {
-        stream.to = section.parse("to", str::parse::<StoreUrl>);
-    }
-    stream.state_dir = section.text("state_dir").map(PathBuf::from);
+    read_place(section, &mut stream, tenant);
     let dsn = section.text("mysql");
     if let Some(Err(error)) = dsn.as_deref().map(ServerOptions::from_dsn) {
         section.mistake("mysql", error);
@@ -145,6 +220,42 @@ pub(super) fn read(section: &Section<'_>, defaults: &StreamConfig) -> StreamConf
         );
     }
     stream
+}
+
+/// A stream that names tenant and cluster has a name without being given one.
+fn read_name(section: &Section<'_>, stream: &mut StreamConfig) {
+    stream.name = match (&stream.tenant, &stream.cluster) {
+        (Some(tenant), Some(cluster)) => section
+            .text("name")
+            .unwrap_or_else(|| format!("{tenant}/{cluster}")),
+        (Some(_), None) | (None, _) => section.required("name", "orders").unwrap_or_default(),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    if !stream.name.chars().all(plain) || stream.name.len() > NAME_MAX_BYTES {
+        section.mistake(
+            "name",
+            "has other characters than letters, digits and . _ - /, or more than 100",
+        );
+    }
+}
+
+/// Where it is archived, and where its state is kept: what it says itself, or its tenant for it.
+fn read_place(section: &Section<'_>, stream: &mut StreamConfig, tenant: Option<&TenantConfig>) {
+    let of_tenant = tenant.and_then(|tenant| tenant.to.clone());
+    let given = of_tenant.is_some() || section.required("to", "s3://bucket/prefix").is_some();
+    if given {
+        stream.route = section.parse("to", str::parse::<Template>).or(of_tenant);
+    }
+    if stream.route.is_some() {
+        // Which server it is does not matter here; whether a URL comes out of it does.
+        let some_server = stream.needs_server().then(Uuid::nil);
+        match stream.route_to(some_server) {
+            Ok(url) => stream.to = Some(url).filter(|_| !stream.needs_server()),
+            Err(error) => section.mistake("to", error),
+        }
+    }
+    let below_tenant = || Some(tenant?.state_dir.as_ref()?.join(stream.cluster.as_ref()?));
+    stream.state_dir = absolute(section, "state_dir").or_else(below_tenant);
 }
 
 /// The options that `[archive]` has too.

@@ -127,3 +127,149 @@ fn two_streams_share_no_name_and_no_place() {
     let found = mistakes(&format!("{one}{one}"));
     assert!(found[0].contains("is that of another stream"), "{found:?}");
 }
+
+const TENANTS: &str = r#"
+[[tenant]]
+name = "acme"
+to = "s3://{region}-binlogs/{tenant}/{cluster}"
+region = "eu-west-1"
+profile = "acme"
+credentials_file = "/etc/binlogfs/acme"
+state_dir = "/srv/acme"
+share = 3
+level = 7
+allow_unencrypted = true
+[[tenant]]
+name = "globex"
+to = "file:///srv/globex/{cluster}"
+allow_unencrypted = true
+"#;
+
+#[test]
+fn a_stream_of_a_tenant_has_its_place_its_credentials_and_its_defaults() {
+    let text = format!(
+        "{TENANTS}[[stream]]\ntenant = \"acme\"\ncluster = \"orders\"\nsource = \"/a\"\n\
+         [[stream]]\ntenant = \"globex\"\ncluster = \"orders\"\nsource = \"/b\"\nname = \"other\"\nlevel = 2\n\
+         [[stream]]\ntenant = \"acme\"\ncluster = \"eu\"\nsource = \"/c\"\nto = \"s3://b/{{server_uuid}}\"\n"
+    );
+    let config = Config::parse(&text).expect("right");
+    assert_eq!(config.tenants[0].share, 3);
+    let [orders, other, eu] = config.streams.as_slice() else {
+        panic!("three streams");
+    };
+    let url = |stream: &StreamConfig| stream.to.as_ref().map(ToString::to_string);
+    assert_eq!(orders.name, "acme/orders");
+    assert_eq!(
+        url(orders).as_deref(),
+        Some("s3://eu-west-1-binlogs/acme/orders?region=eu-west-1&profile=acme")
+    );
+    assert_eq!(orders.state_dir, Some(PathBuf::from("/srv/acme/orders")));
+    assert_eq!(
+        orders.credentials_file,
+        Some(PathBuf::from("/etc/binlogfs/acme"))
+    );
+    assert_eq!(orders.level, 7);
+    assert_eq!((other.name.as_str(), other.level), ("other", 2));
+    assert_eq!(url(other).as_deref(), Some("file:///srv/globex/orders"));
+    assert_eq!((&other.profile, &other.state_dir), (&None, &None));
+    assert!(eu.needs_server() && eu.to.is_none());
+    assert!(eu.route_to(None).expect_err("unknown").contains("auto.cnf"));
+    let uuid = uuid::Uuid::from_u128(7);
+    let known = eu.route_to(Some(uuid)).expect("known").to_string();
+    assert!(known.starts_with(&format!("s3://b/{uuid}?")), "{known}");
+}
+
+#[test]
+fn two_streams_never_meet_in_one_place_and_both_are_named() {
+    let stream = |tenant: &str, more: &str| {
+        format!("[[stream]]\ntenant = \"{tenant}\"\nsource = \"/a\"\n{more}\n")
+    };
+    for (first, second, places) in [
+        (
+            "cluster = \"a\"",
+            "name = \"b\"\nto = \"s3://eu-west-1-binlogs/acme/a/b\"",
+            "/acme/a/b",
+        ),
+        (
+            "name = \"b\"\nto = \"s3://eu-west-1-binlogs/acme/a/b?region=x\"",
+            "cluster = \"a\"",
+            "/acme/a/b",
+        ),
+        (
+            "cluster = \"a\"",
+            "name = \"b\"\nto = \"s3://eu-west-1-binlogs/acme/a?profile=x\"",
+            "acme/a?",
+        ),
+        (
+            "name = \"all\"\nto = \"s3://b\"",
+            "name = \"b\"\nto = \"s3://b/{server_uuid}\"",
+            "{server_uuid}",
+        ),
+    ] {
+        let text = format!(
+            "{TENANTS}{}{}",
+            stream("acme", first),
+            stream("acme", second)
+        );
+        let found = mistakes(&text);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].contains("one inside of the other"), "{found:?}");
+        assert!(found[0].contains(places), "{found:?}");
+    }
+    let apart = format!(
+        "{TENANTS}{}{}",
+        stream("acme", "name = \"a\"\nto = \"s3://b/{server_uuid}\""),
+        stream("acme", "name = \"b\"\nto = \"s3://b/{server_uuid}\"")
+    );
+    assert_eq!(mistakes(&apart), [""; 0]);
+}
+
+#[test]
+fn a_tenant_that_could_reach_into_anothers_place_is_a_mistake() {
+    let text = r#"
+[[tenant]]
+name = "../globex"
+credentials_file = "acme"
+profile = ""
+share = 0
+[[tenant]]
+name = "globex"
+to = "file:///srv/{tenant}/{cluster}"
+profile = "x"
+[[stream]]
+tenant = "initech"
+cluster = "a"
+source = "/a"
+to = "file:///x"
+allow_unencrypted = true
+[[stream]]
+tenant = "globex"
+cluster = ".."
+source = "/a"
+name = "b"
+allow_unencrypted = true
+[[stream]]
+tenant = "globex"
+cluster = "c"
+source = "/a"
+allow_unencrypted = true
+"#;
+    let found = mistakes(text);
+    for (line, part) in [
+        (3, "must not be hidden"),
+        (4, "is relative"),
+        (5, "is empty"),
+        (6, "outside of 1 to 100"),
+        (12, "no [[tenant]] with name = \"initech\""),
+        (19, "must not be hidden"),
+        (17, "no cluster is given"),
+        (23, "profile means nothing"),
+    ] {
+        assert!(
+            found
+                .iter()
+                .any(|text| text.starts_with(&format!("{line}: ")) && text.contains(part)),
+            "line {line}: {part}: {found:#?}"
+        );
+    }
+}

@@ -159,6 +159,21 @@ impl StoreUrl {
         url
     }
 
+    /// The place alone, from the server to the last part of the prefix: one that begins with all of another's is below it. How
+    /// it is reached, by which region or profile, makes no other place of it.
+    pub fn place(&self) -> Vec<String> {
+        let (scheme, root, path) = match &self.location {
+            Location::S3 { bucket, prefix } => ("s3", bucket.as_str(), prefix.clone()),
+            Location::Gcs { bucket, prefix } => ("gs", bucket.as_str(), prefix.clone()),
+            Location::File { dir } => ("file", "", dir.display().to_string()),
+        };
+        let server = self.endpoint.clone().unwrap_or_default();
+        let mut place = vec![scheme.to_owned(), server, root.to_owned()];
+        let parts = path.split('/').filter(|part| !part.is_empty());
+        place.extend(parts.map(str::to_owned));
+        place
+    }
+
     fn set_option(&mut self, pair: &str) -> Result<(), String> {
         let (name, value) = pair.split_once('=').ok_or("an option has no value")?;
         let shown: String = name.chars().take(OPTION_PRINTED_CHARS_MAX).collect();
@@ -372,6 +387,27 @@ mod tests {
         ] {
             let above: StoreUrl = above.parse().expect("a URL");
             assert_eq!(above.below(&dir), below.parse().expect("a URL"));
+        }
+    }
+
+    #[test]
+    fn a_place_is_below_another_by_whole_parts_whatever_the_options() {
+        let place = |text: &str| text.parse::<StoreUrl>().expect("a URL").place();
+        for (above, below) in [
+            ("s3://b", "s3://b/p?region=x"),
+            ("s3://b/p?profile=a", "s3://b/p"),
+            ("gs://b/p", "gs://b/p/q"),
+            ("file:///srv", "file:///srv/b/"),
+        ] {
+            assert!(place(below).starts_with(&place(above)), "{above} {below}");
+        }
+        for (one, other) in [
+            ("s3://b/acme", "s3://b/acme2"),
+            ("s3://b/p", "gs://b/p"),
+            ("s3://b/p", "s3://b/p?endpoint=http://h:1"),
+            ("s3://b/p/q", "s3://b/p"),
+        ] {
+            assert!(!place(other).starts_with(&place(one)), "{one} {other}");
         }
     }
 

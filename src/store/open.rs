@@ -7,6 +7,7 @@ use super::{
 };
 use crate::model::StoreUrl;
 use crate::model::url::Location;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What may be done if the place does not exist.
@@ -33,15 +34,27 @@ pub enum Writers {
 /// [`ErrorKind::NoSuchBucket`] when the directory does not exist; [`ErrorKind::WrongRegion`] when S3 has none to ask;
 /// [`ErrorKind::Tls`] when this host cannot check certificates.
 pub async fn open(url: &StoreUrl, mode: OpenMode) -> Result<SharedStore> {
-    open_for(url, mode, Writers::Many).await
+    open_for(url, mode, Writers::Many, None).await
 }
 
-/// Opens the store at `url` for these writers, with retries.
+/// Opens the store at `url` for these writers, with retries, in the name of whom the file `credentials` tells instead of whom the
+/// environment does: one as `aws configure` writes it for S3, the key of a service account for Google.
 ///
 /// # Errors
-/// As [`open`].
-pub async fn open_for(url: &StoreUrl, mode: OpenMode, writers: Writers) -> Result<SharedStore> {
+/// As [`open`]; [`ErrorKind::Credentials`] when the file cannot be read.
+pub async fn open_for(
+    url: &StoreUrl,
+    mode: OpenMode,
+    writers: Writers,
+    credentials: Option<&Path>,
+) -> Result<SharedStore> {
     let name = url.to_string();
+    if let Some(path) = credentials
+        && let Err(error) = std::fs::File::open(path)
+    {
+        let cause = format!("the credentials in {}: {error}", path.display());
+        return Err(Error::new(ErrorKind::Credentials, "open", "the store", name).because(cause));
+    }
     // One budget for the store's own retries and the decorator's.
     let retries = Arc::new(Retries::new(RetryPolicy::default()));
     let store: SharedStore = match &url.location {
@@ -56,8 +69,12 @@ pub async fn open_for(url: &StoreUrl, mode: OpenMode, writers: Writers) -> Resul
             })??;
             Arc::new(store)
         }
-        Location::S3 { .. } => Arc::new(S3Store::sharing(url, Arc::clone(&retries)).await?),
-        Location::Gcs { .. } => Arc::new(GcsStore::sharing(url, Arc::clone(&retries))?),
+        Location::S3 { .. } => {
+            Arc::new(S3Store::sharing(url, Arc::clone(&retries), credentials).await?)
+        }
+        Location::Gcs { .. } => {
+            Arc::new(GcsStore::sharing(url, Arc::clone(&retries), credentials)?)
+        }
     };
     let store: SharedStore = match writers {
         Writers::Many => store,

@@ -106,9 +106,11 @@ impl CompressPool {
             let (queue, pace) = (Arc::clone(&queue), Arc::clone(pace));
             let work = move || {
                 while let Some((number, job)) = queue.next() {
+                    let turn = pace.before_computing(job.plain.len() as u64);
                     let begun = Instant::now();
                     let frame = compressor.compress(&job.plain);
                     let took = begun.elapsed();
+                    drop(turn);
                     // The file may have been given up: then nobody waits for this frame.
                     let _ = job.reply.send(Compressed {
                         number,

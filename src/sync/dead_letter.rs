@@ -55,6 +55,7 @@ pub fn fault_of_file(error: &anyhow::Error) -> Option<(&Path, String)> {
                 PipelineError::Store(_)
                 | PipelineError::Segment(_)
                 | PipelineError::Thread(_)
+                | PipelineError::GivenUp(_)
                 | PipelineError::UploadEnded,
             )
             | None => None,

@@ -88,7 +88,7 @@ pub async fn retry(
     };
     let progress = Arc::clone(&settings.progress);
     let on_read = Arc::new(move |bytes| progress.read(bytes));
-    let uploaded = upload_one(&committer, source, &pool, &format, &seen, on_read).await?;
+    let uploaded = upload_one(&committer, source, &pool, None, &format, &seen, on_read).await?;
     let Some(uploaded) = uploaded else {
         committer.journal.forget_failure(letter)?;
         return Ok(Retried::Gone);

@@ -1,5 +1,8 @@
-//! How fast an archiver may go for the sake of its server: bytes read, bytes sent, and a share of a processor.
+//! How fast an archiver may go for the sake of its server, and of the other streams of its process: bytes read, bytes sent, files
+//! in flight, and a share of a processor.
 
+use super::gate::Pass;
+use super::share::Share;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,18 +19,20 @@ pub struct Pace {
     send: Option<Meter>,
     /// Of one processor, for each compression thread.
     cpu_percent: Option<u8>,
+    /// What is shared with other streams.
+    share: Option<Share>,
     urgent: AtomicBool,
 }
 
 /// A rate, and the moment at which the bytes so far are paid for.
 #[derive(Debug)]
-struct Meter {
+pub(super) struct Meter {
     bytes_per_second: u64,
     due: Mutex<Option<Instant>>,
 }
 
 impl Meter {
-    fn new(bytes_per_second: u64) -> Meter {
+    pub(super) fn new(bytes_per_second: u64) -> Meter {
         Meter {
             bytes_per_second: bytes_per_second.max(1),
             due: Mutex::new(None),
@@ -35,7 +40,7 @@ impl Meter {
     }
 
     /// How long to wait after `bytes`.
-    fn pause(&self, bytes: u64, now: Instant) -> Duration {
+    pub(super) fn pause(&self, bytes: u64, now: Instant) -> Duration {
         let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let earliest = now.checked_sub(BURST).unwrap_or(now);
@@ -52,8 +57,16 @@ impl Pace {
             read: read.map(Meter::new),
             send: send.map(Meter::new),
             cpu_percent: cpu_percent.filter(|percent| (1..100).contains(percent)),
+            share: None,
             urgent: AtomicBool::new(false),
         }
+    }
+
+    /// The same, within what a process has for all its streams.
+    #[must_use]
+    pub fn within(mut self, share: Share) -> Pace {
+        self.share = Some(share);
+        self
     }
 
     /// Whether history is in danger: then no limit holds.
@@ -70,6 +83,22 @@ impl Pace {
         if let Some(meter) = &self.read {
             self.sleep(meter.pause(bytes, Instant::now()));
         }
+        if let Some(share) = self.share.as_ref().filter(|_| !self.is_urgent()) {
+            share.read(bytes);
+        }
+    }
+
+    /// Before a file of `bytes` is begun.
+    pub async fn before_file(&self, bytes: u64) -> Option<Pass> {
+        match &self.share {
+            Some(share) => Some(share.transfer(bytes).await),
+            None => None,
+        }
+    }
+
+    /// Before a thread computes on `bytes`, until what is given is dropped. Blocks the thread.
+    pub fn before_computing(&self, bytes: u64) -> Option<Pass> {
+        self.share.as_ref().map(|share| share.compute(bytes))
     }
 
     /// After a thread computed for `took`. Blocks the thread.
@@ -81,12 +110,16 @@ impl Pace {
 
     /// Before `bytes` are sent.
     pub async fn before_sending(&self, bytes: u64) {
-        let Some(meter) = &self.send else { return };
-        let mut left = meter.pause(bytes, Instant::now());
+        let now = || tokio::time::Instant::now().into_std();
+        let pause = |meter: &Meter| meter.pause(bytes, now());
+        let mut left = self.send.as_ref().map_or(Duration::ZERO, pause);
         while !left.is_zero() && !self.is_urgent() {
             let nap = left.min(NAP);
             tokio::time::sleep(nap).await;
             left -= nap;
+        }
+        if let Some(share) = self.share.as_ref().filter(|_| !self.is_urgent()) {
+            share.send(bytes).await;
         }
     }
 

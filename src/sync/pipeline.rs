@@ -11,12 +11,14 @@
 //! bounded space too.
 
 use super::compress::{CompressPool, Compressed, Turn};
+use super::gate::{GivenUp, Pass};
+use super::pace::Pace;
 use crate::binlog::{Refusal, Scanner, Summary};
 use crate::model::digest::Hasher;
 use crate::model::{ObjectKey, Sha256};
 use crate::segment::{ObjectFacts, ObjectWriter, Recipients, SegmentError};
 use crate::source::{SourceError, SourceFile};
-use crate::store::{self, Checksums, SharedStore};
+use crate::store::{self, Checksums, SharedStore, Upload};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,6 +62,9 @@ pub enum PipelineError {
     /// A thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
+    /// Its place was needed.
+    #[error(transparent)]
+    GivenUp(#[from] GivenUp),
     /// The upload ended first; its own error tells why.
     #[error("the upload ended before the file did")]
     UploadEnded,
@@ -77,7 +82,18 @@ pub struct Format {
 /// Called with the number of plaintext bytes as they are read.
 pub type OnRead = std::sync::Arc<dyn Fn(u64) + Send + Sync>;
 
-/// Reads `file` to its end and uploads it as the object `key`.
+/// Runs a call to the store. If the file has a place among those of other streams, that is lent while the call hangs.
+async fn lending<T>(
+    pass: &mut Option<Pass>,
+    call: impl Future<Output = store::Result<T>>,
+) -> Result<T, PipelineError> {
+    match pass {
+        Some(pass) => Ok(pass.around(call).await??),
+        None => Ok(call.await?),
+    }
+}
+
+/// Reads `file` to its end and uploads it as the object `key`. `pass` is its place among the files of other streams, if it needs one.
 ///
 /// # Errors
 /// See [`PipelineError`]. An object or a part of one may then be left under `key`.
@@ -87,6 +103,7 @@ pub async fn upload(
     key: ObjectKey,
     format: &Format,
     pool: &CompressPool,
+    mut pass: Option<Pass>,
     on_read: OnRead,
 ) -> Result<Uploaded, PipelineError> {
     let size_hint = file.size() / 2;
@@ -97,19 +114,7 @@ pub async fn upload(
     let made = tokio::task::spawn_blocking(move || {
         make_object(&file, &format, (&pool, turn), &on_read, &pieces_in)
     });
-    let sent: Result<_, store::Error> = async {
-        let mut upload = store.upload(&key, size_hint).await?;
-        while let Some(piece) = pieces_out.recv().await {
-            pace.before_sending(piece.len() as u64).await;
-            if let Err(e) = upload.write(piece).await {
-                // The first error is the one to report.
-                let _ = upload.abort().await;
-                return Err(e);
-            }
-        }
-        Ok(upload)
-    }
-    .await;
+    let sent = send_pieces(store, (&key, size_hint), &mut pieces_out, &pace, &mut pass).await;
     // Closing the channel ends the threads of a file whose upload failed.
     drop(pieces_out);
     let made = made.await.map_err(std::io::Error::other)?;
@@ -117,7 +122,7 @@ pub async fn upload(
     let (summary, sha256, facts) = match made {
         Ok(made) => made,
         Err(e) => {
-            let _ = upload.abort().await;
+            abort(upload, &mut pass).await;
             return Err(e);
         }
     };
@@ -126,16 +131,15 @@ pub async fn upload(
             "{} of {} bytes reached the object",
             facts.plain_size, summary.size
         );
-        let _ = upload.abort().await;
+        abort(upload, &mut pass).await;
         return Err(std::io::Error::other(lost).into());
     }
-    upload
-        .commit(Checksums {
-            size: facts.size,
-            crc32c: facts.crc32c,
-            crc64nvme: facts.crc64nvme,
-        })
-        .await?;
+    let sums = Checksums {
+        size: facts.size,
+        crc32c: facts.crc32c,
+        crc64nvme: facts.crc64nvme,
+    };
+    lending(&mut pass, upload.commit(sums)).await?;
     Ok(Uploaded {
         summary,
         sha256,
@@ -143,6 +147,37 @@ pub async fn upload(
         facts,
         recipients,
     })
+}
+
+/// Begins the object and sends its pieces as they come. An upload that fails is aborted.
+async fn send_pieces(
+    store: &SharedStore,
+    (key, size_hint): (&ObjectKey, u64),
+    pieces: &mut tokio::sync::mpsc::Receiver<Bytes>,
+    pace: &Pace,
+    pass: &mut Option<Pass>,
+) -> Result<Box<dyn Upload>, PipelineError> {
+    let mut upload = lending(pass, store.upload(key, size_hint)).await?;
+    while let Some(piece) = pieces.recv().await {
+        pace.before_sending(piece.len() as u64).await;
+        match lending(pass, upload.write(piece)).await {
+            Ok(()) => {}
+            // A store that hangs is not asked for more; the next run removes what is there.
+            Err(PipelineError::GivenUp(error)) => return Err(error.into()),
+            Err(error) => {
+                abort(upload, pass).await;
+                // The first error is the one to report.
+                return Err(error);
+            }
+        }
+    }
+    Ok(upload)
+}
+
+/// Removes what was sent, as far as that can be done now. Nobody's turn waits for it.
+async fn abort(upload: Box<dyn Upload>, pass: &mut Option<Pass>) {
+    drop(pass.take());
+    let _ = upload.abort().await;
 }
 
 type Made = (Summary, Sha256, ObjectFacts);

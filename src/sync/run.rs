@@ -3,6 +3,7 @@
 use super::archive::{Outcome, Settings};
 use super::commit::{Committed, Committer, closed_by};
 use super::compress::CompressPool;
+use super::gate::Pass;
 use super::journal::around;
 use super::manifest::{self, LastArchived, Manifest};
 use super::pipeline::{self, Format, OnRead, Uploaded};
@@ -51,6 +52,8 @@ impl Run<'_> {
         let upload = |n: usize| {
             let on_read = Arc::clone(&on_read);
             async move {
+                // Its turn among the files of all streams may take a while, in which much may happen.
+                let pass = pool.pace().before_file(seen[n].size).await;
                 if [stop, ending, hold]
                     .iter()
                     .any(|flag| flag.load(Ordering::Relaxed))
@@ -59,7 +62,9 @@ impl Run<'_> {
                     stop.store(true, Ordering::Relaxed);
                     return (n, Ok(Upload::NotBegun));
                 }
-                let uploaded = upload_one(committer, source, pool, format, &seen[n], on_read).await;
+                let file = &seen[n];
+                let uploaded =
+                    upload_one(committer, source, pool, pass, format, file, on_read).await;
                 (n, uploaded.map(Upload::of))
             }
         };
@@ -209,6 +214,7 @@ pub(super) async fn upload_one(
     committer: &Committer,
     source: &Source,
     pool: &CompressPool,
+    pass: Option<Pass>,
     format: &Format,
     file: &Seen,
     on_read: OnRead,
@@ -222,7 +228,8 @@ pub(super) async fn upload_one(
     committer
         .journal
         .begin(&key, &file.listed.file.to_string(), (committer.clock)())?;
-    let uploaded = pipeline::upload(&committer.store, opened, key, format, pool, on_read).await?;
+    let store = &committer.store;
+    let uploaded = pipeline::upload(store, opened, key, format, pool, pass, on_read).await?;
     Ok(Some(uploaded))
 }
 

@@ -7,4 +7,4 @@ mod hooks;
 mod live;
 mod long_run;
 pub mod manners;
-mod outage;
+pub mod outage;

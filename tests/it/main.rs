@@ -11,6 +11,7 @@ mod doctor;
 mod drill;
 mod failover;
 mod fixture;
+mod fleet;
 mod forest;
 mod gcs;
 mod glob_order;

@@ -3,8 +3,9 @@
 use super::failure::{Asked, Failure};
 use crate::store::causes::chain;
 use crate::store::{ErrorKind, Outcome};
-use google_cloud_auth::credentials::{Builder, CacheableResource, Credentials};
+use google_cloud_auth::credentials::{Builder, CacheableResource, Credentials, service_account};
 use reqwest::header::HeaderMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -21,30 +22,52 @@ pub(super) enum Account {
     /// Whom the environment names. Found at the first request, and again after a failure: what looks after a token
     /// gives up for good when it cannot be renewed once.
     Default(Mutex<Option<Credentials>>),
+    /// The service account whose key is in this file. Found in the same way.
+    Service(PathBuf, Mutex<Option<Credentials>>),
 }
 
 impl Account {
-    /// The account that the environment names.
-    pub(super) fn of_environment() -> Account {
-        Account::Default(Mutex::new(None))
+    /// The account whose key is in a file, or that the environment names.
+    pub(super) fn new(key_file: Option<&Path>) -> Account {
+        match key_file {
+            Some(path) => Account::Service(path.to_owned(), Mutex::new(None)),
+            None => Account::Default(Mutex::new(None)),
+        }
+    }
+
+    /// Looks for the credentials anew.
+    fn find(&self) -> Asked<Credentials> {
+        let failure =
+            |cause: String| Failure::new(ErrorKind::Credentials, Outcome::NoEffect, &cause);
+        let Account::Service(path, _) = self else {
+            let built = Builder::default().build();
+            return built.map_err(|error| failure(format!("{}; {HOW_TO}", chain(&error))));
+        };
+        let shown = path.display();
+        // What is wrong with a key is not repeated: it may be a part of it.
+        let key = std::fs::read(path).map_err(|error| {
+            failure(format!("the key of a service account in {shown}: {error}"))
+        })?;
+        let key = serde_json::from_slice(&key).map_err(|_| {
+            failure(format!(
+                "{shown} is not the key of a service account in JSON"
+            ))
+        })?;
+        service_account::Builder::new(key)
+            .build()
+            .map_err(|_| failure(format!("{shown} is not the key of a service account")))
     }
 
     /// The headers of the next request, which are a secret.
     pub(super) async fn headers(&self) -> Asked<HeaderMap> {
-        let Account::Default(found) = self else {
+        let (Account::Default(found) | Account::Service(_, found)) = self else {
             return Ok(HeaderMap::new());
         };
         let credentials = {
             let mut found = found.lock().await;
             match &*found {
                 Some(credentials) => credentials.clone(),
-                None => {
-                    let made = Builder::default().build().map_err(|error| {
-                        let cause = format!("{}; {HOW_TO}", chain(&error));
-                        Failure::new(ErrorKind::Credentials, Outcome::NoEffect, &cause)
-                    })?;
-                    found.insert(made).clone()
-                }
+                None => found.insert(self.find()?).clone(),
             }
         };
         let headers = credentials.headers(Default::default());
@@ -81,7 +104,7 @@ impl Account {
 
     /// The credentials are no good any more: the next request looks for new ones.
     pub(super) async fn forget(&self) {
-        if let Account::Default(found) = self {
+        if let Account::Default(found) | Account::Service(_, found) = self {
             *found.lock().await = None;
         }
     }
@@ -160,7 +183,7 @@ mod tests {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         runtime.block_on(async {
-            let account = Account::of_environment();
+            let account = Account::new(None);
             assert_eq!(token(&account).await, "Bearer token-1");
             assert_eq!(
                 token(&account).await,

@@ -6,6 +6,7 @@ use crate::store::{Error, ErrorKind, Outcome, Result, roots};
 use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use std::path::Path;
 use std::time::Duration;
 
 /// The service's address.
@@ -35,7 +36,11 @@ pub(super) struct Answer(Response);
 ///
 /// # Errors
 /// As [`super::GcsStore::connect`].
-pub(super) fn connect(endpoint: Option<&str>, name: &str) -> Result<Service> {
+pub(super) fn connect(
+    endpoint: Option<&str>,
+    credentials: Option<&Path>,
+    name: &str,
+) -> Result<Service> {
     let fail = |kind, cause: String| Error::new(kind, "open", "the bucket", name).because(cause);
     let emulator = || std::env::var(EMULATOR).ok().filter(|host| !host.is_empty());
     let base = match endpoint {
@@ -63,7 +68,7 @@ pub(super) fn connect(endpoint: Option<&str>, name: &str) -> Result<Service> {
         .build()
         .map_err(|error| fail(ErrorKind::Tls, error.to_string()))?;
     let account = match tls {
-        true => Account::of_environment(),
+        true => Account::new(credentials),
         false => Account::Anonymous,
     };
     Ok(Service {
@@ -164,7 +169,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_with_the_way_out() {
-        let error = connect(Some("http://:1"), "gs://b/p")
+        let error = connect(Some("http://:1"), None, "gs://b/p")
             .err()
             .expect("refused");
         assert!(error.to_string().contains("http://host:port"), "{error}");

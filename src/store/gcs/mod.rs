@@ -44,6 +44,7 @@ use async_trait::async_trait;
 use bucket::Bucket;
 use bytes::Bytes;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use upload::GcsUpload;
 
@@ -60,14 +61,18 @@ impl GcsStore {
     /// [`ErrorKind::Tls`] when this host cannot check certificates; [`ErrorKind::Permanent`] when `STORAGE_EMULATOR_HOST` is no
     /// address.
     pub fn connect(url: &StoreUrl, retries: RetryPolicy) -> Result<GcsStore> {
-        GcsStore::sharing(url, Arc::new(Retries::new(retries)))
+        GcsStore::sharing(url, Arc::new(Retries::new(retries)), None)
     }
 
-    /// The same with retries that others take from too.
+    /// The same with retries that others take from too, and with the service account whose key is in a file.
     ///
     /// # Errors
     /// As [`GcsStore::connect`].
-    pub(super) fn sharing(url: &StoreUrl, retries: Arc<Retries>) -> Result<GcsStore> {
+    pub(super) fn sharing(
+        url: &StoreUrl,
+        retries: Arc<Retries>,
+        credentials: Option<&Path>,
+    ) -> Result<GcsStore> {
         let name = url.to_string();
         let Location::Gcs { bucket, prefix } = &url.location else {
             return Err(Error::new(
@@ -77,7 +82,7 @@ impl GcsStore {
                 name,
             ));
         };
-        let service = connect::connect(url.endpoint.as_deref(), &name)?;
+        let service = connect::connect(url.endpoint.as_deref(), credentials, &name)?;
         Ok(GcsStore {
             bucket: Arc::new(Bucket::new(service, bucket.clone(), prefix, name)),
             retries,

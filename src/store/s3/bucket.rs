@@ -92,7 +92,8 @@ impl Bucket {
         let key = key.to_string();
         move |error| {
             let failure = Failure::of(&error);
-            if failure.kind == ErrorKind::Expired {
+            // Keys that are refused may have been exchanged, in the file that they came from.
+            if matches!(failure.kind, ErrorKind::Expired | ErrorKind::Credentials) {
                 self.clients.expire();
             }
             let permission = match failure.kind {

@@ -1,11 +1,17 @@
 //! From a URL and the environment to a client: endpoint, region, credentials, TLS and timeouts.
 //!
 //! Everything but the URL's own options comes from where the SDKs look: `AWS_*` variables, profiles, web identity (EKS service
-//! accounts), container and instance roles. A profile that the URL names comes before all of these. The SDK never retries: [`crate::store::retry`] is the one layer that does.
+//! accounts), container and instance roles. A profile that the URL names comes before all of these, a credentials file of a tenant
+//! instead of them. The SDK never retries: [`crate::store::retry`] is the one layer that does.
 
 use crate::store::{Error, ErrorKind, Result, roots};
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileCredentialsProvider;
+#[expect(
+    deprecated,
+    reason = "the new name is of a crate that is not depended on otherwise"
+)]
+use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::Client;
@@ -17,6 +23,7 @@ use aws_sdk_s3::config::{
 };
 use aws_smithy_http_client::Builder as HttpBuilder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// To the store's address: a host that does not answer by then is down or behind a firewall.
@@ -27,6 +34,8 @@ const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(120);
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// What a server of one's own is asked for when nobody names a region; such servers take any.
 const REGION_OF_OWN_SERVERS: &str = "us-east-1";
+/// The section of a credentials file that is meant when none is named.
+const PROFILE_DEFAULT: &str = "default";
 
 /// What the URL says of the connection.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +44,19 @@ pub(super) struct Options {
     pub(super) region: Option<String>,
     pub(super) path_style: bool,
     pub(super) profile: Option<String>,
-    /// Given by the caller, instead of what the environment has.
-    pub(super) credentials: Option<Credentials>,
+    pub(super) who: Who,
+}
+
+/// In whose name requests are made.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Who {
+    /// Whom the environment names, or a profile of its files.
+    #[default]
+    Environment,
+    /// Whom this file names, and nobody else.
+    File(PathBuf),
+    /// Whom the caller names.
+    Given(Credentials),
 }
 
 /// A client, and whether its requests are encrypted on the way.
@@ -115,31 +135,50 @@ async fn load(options: &Options, http: SharedHttpClient) -> SdkConfig {
         ),
         (None, None) => loader,
     };
-    if let Some(credentials) = &options.credentials {
+    if let Who::Given(credentials) = &options.who {
         loader = loader.credentials_provider(credentials.clone());
     }
     if let Some(endpoint) = &options.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
-    match &options.profile {
-        None => loader.load().await,
-        Some(profile) => with_profile(loader.profile_name(profile).load().await, profile),
+    match (&options.who, &options.profile) {
+        (Who::File(path), profile) => {
+            let profile = profile.as_deref().unwrap_or(PROFILE_DEFAULT);
+            #[expect(
+                deprecated,
+                reason = "the new name is of a crate that is not depended on otherwise"
+            )]
+            let files = ProfileFiles::builder()
+                .with_file(ProfileFileKind::Credentials, path)
+                .build();
+            with_profile(loader.load().await, profile, Some(files))
+        }
+        (Who::Environment | Who::Given(_), None) => loader.load().await,
+        (Who::Environment | Who::Given(_), Some(profile)) => {
+            with_profile(loader.profile_name(profile).load().await, profile, None)
+        }
     }
 }
 
 /// The SDK would look for the profile's credentials after those of the environment; who names one means that one.
-fn with_profile(config: SdkConfig, profile: &str) -> SdkConfig {
+#[expect(
+    deprecated,
+    reason = "the new name is of a crate that is not depended on otherwise"
+)]
+fn with_profile(config: SdkConfig, profile: &str, files: Option<ProfileFiles>) -> SdkConfig {
     let mut provider = ProviderConfig::without_region().with_region(config.region().cloned());
     if let Some(http) = config.http_client() {
         provider = provider.with_http_client(http);
     }
-    let credentials = ProfileFileCredentialsProvider::builder()
+    let mut credentials = ProfileFileCredentialsProvider::builder()
         .configure(&provider)
-        .profile_name(profile)
-        .build();
+        .profile_name(profile);
+    if let Some(files) = files {
+        credentials = credentials.profile_files(files);
+    }
     config
         .into_builder()
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .credentials_provider(SharedCredentialsProvider::new(credentials.build()))
         .build()
 }
 

@@ -45,8 +45,9 @@ use aws_sdk_s3::config::Credentials;
 use bucket::Bucket;
 use bytes::Bytes;
 use clients::Clients;
-use connect::Options;
+use connect::{Options, Who};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use terms::Terms;
 use upload::S3Upload;
@@ -63,15 +64,20 @@ impl S3Store {
     /// # Errors
     /// [`ErrorKind::WrongRegion`] when none is known, [`ErrorKind::Tls`] when this host cannot check certificates.
     pub async fn connect(url: &StoreUrl, retries: RetryPolicy) -> Result<S3Store> {
-        S3Store::sharing(url, Arc::new(Retries::new(retries))).await
+        S3Store::sharing(url, Arc::new(Retries::new(retries)), None).await
     }
 
-    /// The same with retries that others take from too.
+    /// The same with retries that others take from too, and with the credentials in a file.
     ///
     /// # Errors
     /// As [`S3Store::connect`].
-    pub(super) async fn sharing(url: &StoreUrl, retries: Arc<Retries>) -> Result<S3Store> {
-        S3Store::connect_with(url, retries, None).await
+    pub(super) async fn sharing(
+        url: &StoreUrl,
+        retries: Arc<Retries>,
+        credentials: Option<&Path>,
+    ) -> Result<S3Store> {
+        let who = credentials.map_or(Who::Environment, |path| Who::File(path.to_owned()));
+        S3Store::connect_with(url, retries, who).await
     }
 
     /// The same with an access key and its secret instead of the credentials that the environment has.
@@ -85,14 +91,11 @@ impl S3Store {
         secret_key: &str,
     ) -> Result<S3Store> {
         let credentials = Credentials::new(access_key, secret_key, None, None, "given");
-        S3Store::connect_with(url, Arc::new(Retries::new(retries)), Some(credentials)).await
+        let who = Who::Given(credentials);
+        S3Store::connect_with(url, Arc::new(Retries::new(retries)), who).await
     }
 
-    async fn connect_with(
-        url: &StoreUrl,
-        retries: Arc<Retries>,
-        credentials: Option<Credentials>,
-    ) -> Result<S3Store> {
+    async fn connect_with(url: &StoreUrl, retries: Arc<Retries>, who: Who) -> Result<S3Store> {
         let name = url.to_string();
         let Location::S3 { bucket, prefix } = &url.location else {
             return Err(Error::new(
@@ -107,7 +110,7 @@ impl S3Store {
             region: url.region.clone(),
             path_style: url.path_style,
             profile: url.s3.profile.clone(),
-            credentials,
+            who,
         };
         let clients = Clients::connect(options, &name).await?;
         let terms = Terms::of(&url.s3);

@@ -65,6 +65,16 @@ impl Daemon {
         self.child.wait().expect("it ends").code()
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        tools::run(Command::new("kill").args(["-HUP", &self.child.id().to_string()]));
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().expect("it can be killed");
@@ -292,7 +302,7 @@ fn a_configuration_with_mistakes_names_all_of_them_and_the_example_is_right() {
     fs::write(&path, example).expect("writable");
     let said = tools::run_text(tools::binlogfs().args(["config", "check"]).arg(&path));
     assert!(
-        said.contains("is right: 2 streams (orders, billing)"),
+        said.contains("is right: 3 streams (acme/orders, orders, billing)"),
         "{said}"
     );
     fs::write(&path, "[agnet]\n[[stream]]\nname = \"x y\"\n").expect("writable");

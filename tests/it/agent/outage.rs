@@ -28,7 +28,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const ROTATION: Duration = Duration::from_secs(300);
 
 /// The system's time when the test began, and tokio's, which is simulated, since then.
-pub(super) fn simulated_clock() -> Clock {
+pub fn simulated_clock() -> Clock {
     let (began_at, began) = (Micros::now(), Instant::now());
     Arc::new(move || Micros(began_at.0 + began.elapsed().as_micros() as i64))
 }

@@ -1,6 +1,6 @@
 //! moto_server: another S3 server, with one winner of many conditional creates by itself. It keeps everything in memory.
 
-use super::server::{BUCKET, REGION};
+use super::server::{Account, BUCKET, REGION};
 use crate::tools;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -26,6 +26,39 @@ impl Moto {
     /// Starts one that speaks HTTPS with a certificate that nobody trusts.
     pub fn start_with_own_certificate() -> Moto {
         Moto::start_with("https", &["--ssl"])
+    }
+
+    /// Starts one with a bucket `NAME-binlogs` for each tenant and a user who may do everything in it, by a policy of IAM. From then
+    /// on it checks every signature, and refuses what no policy allows.
+    pub fn start_for(tenants: &[&str]) -> (Moto, Vec<Account>) {
+        let moto = Moto::start_with("http", &[]);
+        let lines = format!(
+            "import json, urllib.request\niam = boto3.client('iam', endpoint_url=sys.argv[1], region_name=sys.argv[3])\n\
+             for name in {tenants:?}:\n    bucket = name + '-binlogs'\n    s3.create_bucket(Bucket=bucket)\n    iam.create_user(UserName=name)\n\
+             \x20   arn = 'arn:aws:s3:::' + bucket\n    allow = dict(Effect='Allow', Action='s3:*', Resource=[arn, arn + '/*'])\n\
+             \x20   policy = json.dumps(dict(Version='2012-10-17', Statement=[allow]))\n\
+             \x20   iam.put_user_policy(UserName=name, PolicyName='own', PolicyDocument=policy)\n\
+             \x20   key = iam.create_access_key(UserName=name)['AccessKey']\n    print(key['AccessKeyId'], key['SecretAccessKey'])\n\
+             plain = dict([('Content-Type', 'text/plain')])\n\
+             reset = urllib.request.Request(sys.argv[1] + '/moto-api/reset-auth', data=b'0', headers=plain)\n\
+             urllib.request.urlopen(reset)"
+        );
+        let made = moto.boto3(&lines);
+        let account = |(tenant, line): (&&str, &str)| {
+            let (access_key, secret_key) = line.split_once(' ').expect("a key and its secret");
+            Account {
+                access_key: access_key.to_owned(),
+                secret_key: secret_key.to_owned(),
+                prefix: (*tenant).to_owned(),
+            }
+        };
+        let accounts = tenants.iter().zip(made.lines()).map(account).collect();
+        (moto, accounts)
+    }
+
+    /// Where it is.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     fn start_with(scheme: &str, options: &[&str]) -> Moto {

@@ -24,6 +24,17 @@ pub const BUCKET: &str = "binlogs";
 /// What every client says; this server takes any.
 pub const REGION: &str = "us-east-1";
 
+/// Somebody who may do anything below a prefix, and nothing anywhere else.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The access key.
+    pub access_key: String,
+    /// Its secret.
+    pub secret_key: String,
+    /// The prefix in the bucket, without a slash at its end.
+    pub prefix: String,
+}
+
 /// A running server; dropped, it ends.
 pub struct S3Server {
     address: SocketAddr,
@@ -39,6 +50,8 @@ struct Policy {
     denied: Mutex<BTreeSet<String>>,
     denied_below: Mutex<Option<String>>,
     no_overwrite: Mutex<Option<PathBuf>>,
+    accounts: Vec<Account>,
+    refused: Mutex<u64>,
     asked: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -63,6 +76,16 @@ impl S3Access for Policy {
         {
             return Err(s3_error!(AccessDenied, "Access Denied"));
         }
+        let who = request.credentials().map(|who| who.access_key.clone());
+        if let Some(account) = self
+            .accounts
+            .iter()
+            .find(|a| Some(&a.access_key) == who.as_ref())
+            && !account.may(request)
+        {
+            *lock(&self.refused) += 1;
+            return Err(s3_error!(AccessDenied, "Access Denied"));
+        }
         if let Some(root) = &*lock(&self.no_overwrite)
             && operation == "PutObject"
             && let S3Path::Object { bucket, key } = request.s3_path()
@@ -74,7 +97,35 @@ impl S3Access for Policy {
     }
 }
 
+impl Account {
+    /// As a policy would say it: objects below the prefix, and listings of what is below it.
+    fn may(&self, request: &S3AccessContext<'_>) -> bool {
+        let below = format!("{}/", self.prefix);
+        match request.s3_path() {
+            S3Path::Object { key, .. } => key.starts_with(&below),
+            S3Path::Bucket { .. } => {
+                let query = request.uri().query().unwrap_or_default().to_owned();
+                let asked = query
+                    .split('&')
+                    .find_map(|pair| pair.strip_prefix("prefix="));
+                asked.is_some_and(|prefix| prefix.replace("%2F", "/").starts_with(&below))
+            }
+            S3Path::Root => false,
+        }
+    }
+}
+
 impl S3Server {
+    /// Starts one that these may use, too.
+    pub fn start_for(root: &Path, accounts: &[Account]) -> S3Server {
+        S3Server::start_with(root, SocketAddr::from(([127, 0, 0, 1], 0)), accounts)
+    }
+
+    /// How often it refused one of its accounts something.
+    pub fn refused(&self) -> u64 {
+        *lock(&self.policy.refused)
+    }
+
     /// Starts one whose bucket is the directory `BUCKET` below `root`.
     pub fn start(root: &Path) -> S3Server {
         S3Server::start_on(root, SocketAddr::from(([127, 0, 0, 1], 0)))
@@ -82,8 +133,15 @@ impl S3Server {
 
     /// Starts one on `address`.
     pub fn start_on(root: &Path, address: SocketAddr) -> S3Server {
+        S3Server::start_with(root, address, &[])
+    }
+
+    fn start_with(root: &Path, address: SocketAddr, accounts: &[Account]) -> S3Server {
         std::fs::create_dir_all(root.join(BUCKET)).expect("the directory is writable");
-        let policy = Arc::new(Policy::default());
+        let policy = Arc::new(Policy {
+            accounts: accounts.to_vec(),
+            ..Policy::default()
+        });
         let service = Arc::new(Service {
             s3: service(root, Arc::clone(&policy)),
             root: root.to_owned(),
@@ -174,7 +232,14 @@ pub fn url(endpoint: &str, prefix: &str) -> String {
 fn service(root: &Path, policy: Arc<Policy>) -> S3Service {
     let files = s3s_fs::FileSystem::new(root).expect("the directory exists");
     let mut builder = S3ServiceBuilder::new(files);
-    builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+    let mut auth = SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY);
+    for account in &policy.accounts {
+        auth.register(
+            account.access_key.clone(),
+            account.secret_key.clone().into(),
+        );
+    }
+    builder.set_auth(auth);
     builder.set_access(SharedPolicy(policy));
     builder.build()
 }

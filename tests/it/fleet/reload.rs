@@ -1,0 +1,192 @@
+//! SIGHUP: a configuration that has changed is taken up without a transfer being dropped.
+
+use super::{Fleet, records};
+use crate::agent::daemon::{Daemon, until};
+use crate::agent::outage::simulated_clock;
+use crate::sweep::memory_dir;
+use crate::synthetic::SyntheticServer;
+use crate::tools;
+use binlogfs::agent::alarm::Thresholds;
+use binlogfs::agent::schedule::Policy;
+use binlogfs::agent::stream::{Stop, StreamAgent, Tending};
+use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
+use binlogfs::store::{Breaker, BreakerPolicy, MemoryStore, SharedStore};
+use binlogfs::sync::Settings;
+use futures::FutureExt as _;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+fn stream(fleet: &Fleet, name: &str, more: &str) -> String {
+    format!(
+        "[[stream]]\nname = \"{name}\"\nsource = \"{}\"\nto = \"file://{}\"\nallow_unencrypted = true\n{more}",
+        fleet.path("servers").join(name).display(),
+        fleet.path("store").join(name).display(),
+    )
+}
+
+fn started_at(fleet: &Fleet, name: &str) -> Option<String> {
+    let dirs = fs::read_dir(fleet.state()).ok()?;
+    let end = format!("-store-{name}-");
+    let dir = dirs
+        .filter_map(Result::ok)
+        .find(|dir| dir.file_name().to_string_lossy().contains(&end))?;
+    let health = fs::read(dir.path().join("health.json")).ok()?;
+    let health: serde_json::Value = serde_json::from_slice(&health).ok()?;
+    Some(health["started_at"].to_string())
+}
+
+#[test]
+fn a_reload_adds_removes_and_changes_streams_and_leaves_the_others_alone() {
+    let fleet = Fleet::new();
+    let mut servers: Vec<SyntheticServer> = (1..)
+        .zip(["stays", "leaves", "changes", "comes"])
+        .map(|(number, name)| fleet.server(name, number, 6, 300_000))
+        .collect();
+    let slow = "read_limit = \"400kB\"\n";
+    let before = stream(&fleet, "stays", slow) + &stream(&fleet, "leaves", slow);
+    let before = before + &stream(&fleet, "changes", slow);
+    let config = fleet.configure(&before);
+    let daemon = Daemon::start(fleet.agent(&config), true);
+    let archived = |name: &str| records(&fleet.path("store").join(name));
+    until("all are at it", || {
+        ["stays", "leaves", "changes"]
+            .iter()
+            .all(|name| archived(name) >= 1)
+    });
+    let begun = started_at(&fleet, "stays");
+    assert!(begun.is_some());
+
+    // A mistake changes nothing.
+    let streams = || {
+        daemon
+            .get("/metrics")
+            .1
+            .matches("binlogfs_runs_total{")
+            .count()
+    };
+    fs::write(&config, "[agnet]\n").expect("writable");
+    daemon.hang_up();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(streams(), 3);
+    // What is right does, at once, in the middle of transfers.
+    let after = stream(&fleet, "stays", slow) + &stream(&fleet, "changes", "level = 3\n");
+    fleet.configure(&(after + &stream(&fleet, "comes", "")));
+    daemon.hang_up();
+    until("what is to be is archived", || {
+        ["stays", "changes", "comes"]
+            .iter()
+            .all(|name| archived(name) == 6)
+    });
+    until("what is gone is gone", || {
+        let (_, metrics) = daemon.get("/metrics");
+        !metrics.contains("stream=\"leaves\"") && metrics.contains("stream=\"comes\"")
+    });
+    assert_eq!(started_at(&fleet, "stays"), begun, "it was begun again");
+    let left = archived("leaves");
+    assert!((1..6).contains(&left), "{left} of 6 files");
+    for server in &mut servers {
+        server.rotate(1, 1000);
+    }
+    until("what is closed later is archived", || {
+        ["stays", "changes", "comes"]
+            .iter()
+            .all(|name| archived(name) == 7)
+    });
+    assert_eq!(archived("leaves"), left);
+    assert_eq!(daemon.get("/healthz").0, 200);
+    assert_eq!(daemon.stop(), Some(0));
+    for name in ["stays", "leaves", "changes", "comes"] {
+        let url = format!("file://{}", fleet.path("store").join(name).display());
+        let mut verify = tools::binlogfs();
+        verify.args(["verify", &url, "--deep", "--orphans", "--json"]);
+        let report = tools::run_text(
+            verify
+                .arg("--cache-dir")
+                .arg(fleet.path("cache").join(name)),
+        );
+        let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+        assert_eq!(
+            report["orphans"],
+            serde_json::json!([]),
+            "{name}: {report:#}"
+        );
+    }
+}
+
+/// A stream whose every write to its store takes ten minutes, and the store.
+fn slow_stream(temp: &std::path::Path) -> (Tending, MemoryStore) {
+    let data = temp.join("data");
+    fs::create_dir(&data).expect("writable");
+    let mut server = SyntheticServer::new(&data, 1, "binlog");
+    for _ in 0..3 {
+        server.rotate(1, 1000);
+    }
+    let memory = MemoryStore::default();
+    let faults = FaultClock::new(|op| match op.what {
+        "write" => Fault::Delay(Duration::from_secs(600)),
+        _ => Fault::None,
+    });
+    let store: SharedStore = Arc::new(FaultStore::new(Arc::new(memory.clone()), faults));
+    let mut settings = Settings::new(temp.join("state"));
+    settings.consent.unencrypted = true;
+    settings.transfers = 1;
+    settings.clock = simulated_clock();
+    let agent = StreamAgent {
+        name: "orders".to_owned(),
+        url: "memory".to_owned(),
+        source: PathBuf::from(&data),
+        open: Box::new(move || {
+            let store = Arc::clone(&store);
+            async move { Ok(store) }.boxed()
+        }),
+        breaker: Arc::new(Breaker::new(BreakerPolicy::default())),
+        settings,
+        policy: Policy::default(),
+        thresholds: Thresholds::default(),
+        expire_after: None,
+        ask: None,
+        repeat: Duration::from_secs(4 * 3600),
+        notices: None,
+        host: "here".to_owned(),
+    };
+    (Tending::new(agent).0, memory)
+}
+
+fn records_of(memory: &MemoryStore) -> usize {
+    let in_ledger = |key: &binlogfs::model::ObjectKey| key.as_str().starts_with("ledger/");
+    memory.keys().iter().filter(|key| in_ledger(key)).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_leaves_ends_its_file_however_long_that_takes_and_begins_no_other() {
+    let temp = memory_dir();
+    let (tending, memory) = slow_stream(temp.path());
+    let (stop, stopped) = watch::channel(Stop::No);
+    let begun = Instant::now();
+    let task = tokio::spawn(tending.run(stopped));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    stop.send_replace(Stop::AfterFiles);
+    task.await.expect("no panic");
+    assert!(begun.elapsed() >= Duration::from_secs(600));
+    assert_eq!(records_of(&memory), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_leaves_is_not_waited_for_when_the_process_ends() {
+    let temp = memory_dir();
+    let (tending, memory) = slow_stream(temp.path());
+    let (stop, stopped) = watch::channel(Stop::No);
+    let begun = Instant::now();
+    let task = tokio::spawn(tending.run(stopped));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    stop.send_replace(Stop::AfterFiles);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    stop.send_replace(Stop::Now);
+    task.await.expect("no panic");
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    assert_eq!(records_of(&memory), 0);
+}
