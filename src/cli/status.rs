@@ -8,7 +8,7 @@ use crate::agent::alarm::span;
 use crate::agent::health::{self, Health};
 use crate::ledger::Entry;
 use crate::model::{Micros, StoreUrl, Timeline};
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -56,9 +56,13 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
         (None, None) if Path::new(CONFIG_PATH).exists() => {
             fleet_status::run(global, Path::new(CONFIG_PATH))
         }
-        (None, None) => bail!(
-            "of which stream? There is no {CONFIG_PATH}; name a stream's URL, or a configuration with --config"
-        ),
+        (None, None) => {
+            let error = anyhow!(
+                "of which stream? There is no {CONFIG_PATH}; name a stream's URL, or a configuration with --config"
+            );
+            output::print_error(&error, global.json);
+            Ok(Exit::Usage)
+        }
     }
 }
 

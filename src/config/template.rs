@@ -179,7 +179,7 @@ mod tests {
             ("s3://b/{tennant}", "there are {tenant}"),
             ("s3://b/{tenant", "a { without"),
             ("s3://b/tenant}", "a } without"),
-            ("s3://b/{{tenant}}", "has no {{tenant}"),
+            ("s3://b/{{tenant}}", "a } without"),
             ("s3://b/{server_uuid}", "auto.cnf"),
             ("ftp://b/{tenant}", "unknown scheme"),
             ("s3://{tenant}/../{cluster}", "'..'"),
