@@ -62,11 +62,11 @@ pub fn page(date: &str) -> Page {
     page
 }
 
-/// What the example says in the end before its first table, and what follows. A table or an option that was there before is left
-/// out, with what stands in such a table: it is a second example.
+/// What the example says in the end before its first table, and what follows. An option that was in a table of that name before is
+/// left out, and of a second table of a name, which is another example, what it says nothing of.
 fn read(example: &str) -> (String, Vec<Part>) {
     let mut known = BTreeSet::new();
-    let (mut intro, mut is_second) = (None, false);
+    let (mut intro, mut table, mut is_second) = (None, "", false);
     let (mut said, mut parts) = (Vec::new(), Vec::<Part>::new());
     for line in example.lines() {
         if line.is_empty() {
@@ -78,14 +78,16 @@ fn read(example: &str) -> (String, Vec<Part>) {
             said.push(comment);
         } else if line.starts_with('[') {
             let text = sentences(&mut said);
-            is_second = !known.insert(line);
+            table = line;
+            is_second = !known.insert((table, ""));
             if !is_second {
                 parts.push(Part::Table(line.to_owned(), text));
             }
         } else if let Some(option) = option(line) {
             let text = sentences(&mut said);
             match parts.last_mut() {
-                _ if is_second || !known.insert(name(option)) => {}
+                _ if is_second && text.is_empty() => {}
+                _ if !known.insert((table, name(option))) => {}
                 Some(Part::Options(options, _)) if text.is_empty() => {
                     options.push(option.to_owned());
                 }
