@@ -47,7 +47,7 @@ fn a_reload_adds_removes_and_changes_streams_and_leaves_the_others_alone() {
         .zip(["stays", "leaves", "changes", "comes"])
         .map(|(number, name)| fleet.server(name, number, 6, 300_000))
         .collect();
-    let slow = "read_limit = \"400kB\"\n";
+    let slow = "read_limit = \"150kB\"\n";
     let before = stream(&fleet, "stays", slow) + &stream(&fleet, "leaves", slow);
     let before = before + &stream(&fleet, "changes", slow);
     let config = fleet.configure(&before);
