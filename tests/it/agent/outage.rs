@@ -16,7 +16,7 @@ use binlogfs::store::{
 use binlogfs::stream::Stream;
 use binlogfs::sync::Settings;
 use futures::FutureExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,6 +26,31 @@ use tokio::time::Instant;
 const MINUTE: Duration = Duration::from_secs(60);
 /// The server closes a file this often.
 const ROTATION: Duration = Duration::from_secs(300);
+
+/// An agent of a stream in that store, which asks no server and tells nobody.
+pub fn agent_of(
+    name: &str,
+    source: &Path,
+    store: SharedStore,
+    breaker: Arc<Breaker>,
+    settings: Settings,
+) -> StreamAgent {
+    StreamAgent {
+        name: name.to_owned(),
+        url: "memory".to_owned(),
+        source: source.to_owned(),
+        open: Box::new(move || futures::future::ready(Ok(Arc::clone(&store))).boxed()),
+        breaker,
+        settings,
+        policy: Policy::default(),
+        thresholds: Thresholds::default(),
+        expire_after: None,
+        ask: None,
+        repeat: Duration::from_secs(4 * 3600),
+        notices: None,
+        host: "here".to_owned(),
+    }
+}
 
 /// The system's time when the test began, and tokio's, which is simulated, since then.
 pub fn simulated_clock() -> Clock {
@@ -63,16 +88,6 @@ async fn an_hour_without_the_store_keeps_the_order_hammers_nobody_and_alarms_onc
     settings.consent.unencrypted = true;
     settings.clock = simulated_clock();
     let agent = StreamAgent {
-        name: "orders".to_owned(),
-        url: "memory".to_owned(),
-        source: PathBuf::from(&data),
-        open: Box::new(move || {
-            let guarded = Arc::clone(&guarded);
-            async move { Ok(guarded) }.boxed()
-        }),
-        breaker: Arc::clone(&breaker),
-        settings,
-        policy: Policy::default(),
         thresholds: Thresholds {
             lag_warning: 10 * MINUTE,
             lag_critical: 40 * MINUTE,
@@ -81,10 +96,8 @@ async fn an_hour_without_the_store_keeps_the_order_hammers_nobody_and_alarms_onc
             ..Thresholds::default()
         },
         expire_after: Some(120 * MINUTE),
-        ask: None,
-        repeat: Duration::from_secs(4 * 3600),
         notices: Some(notices),
-        host: "here".to_owned(),
+        ..agent_of("orders", &data, guarded, Arc::clone(&breaker), settings)
     };
     let (mut tending, health) = Tending::new(agent);
     let (begun, mut rotated_at) = (Instant::now(), Instant::now());

@@ -1,20 +1,17 @@
 //! One tenant's store hangs and another's disk is full, on a simulated clock: the others are asked for, and archive, what they
 //! would without.
 
-use crate::agent::outage::simulated_clock;
+use crate::agent::outage::{agent_of, simulated_clock};
 use crate::sweep::{Local, memory_dir};
 use crate::synthetic::SyntheticServer;
-use binlogfs::agent::alarm::Thresholds;
 use binlogfs::agent::health::Health;
-use binlogfs::agent::schedule::Policy;
-use binlogfs::agent::stream::{Stop, StreamAgent, Tending};
+use binlogfs::agent::stream::{Stop, Tending};
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
 use binlogfs::store::{
     Breaker, BreakerPolicy, BreakerStore, ErrorKind, MemoryStore, RetryPolicy, RetryStore,
     SharedStore,
 };
 use binlogfs::sync::{Commons, Pace, Settings, Share, Totals};
-use futures::FutureExt as _;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -78,21 +75,8 @@ fn begin(
         let full = FaultClock::new(|_| Fault::ErrorBefore(ErrorKind::NoSpace));
         settings.interrupt = Arc::new(Local(full));
     }
-    let (tending, health) = Tending::new(StreamAgent {
-        name: format!("stream-{number}"),
-        url: "memory".to_owned(),
-        source: data,
-        open: Box::new(move || futures::future::ready(Ok(Arc::clone(&store))).boxed()),
-        breaker,
-        settings,
-        policy: Policy::default(),
-        thresholds: Thresholds::default(),
-        expire_after: None,
-        ask: None,
-        repeat: Duration::from_secs(4 * 3600),
-        notices: None,
-        host: "here".to_owned(),
-    });
+    let name = format!("stream-{number}");
+    let (tending, health) = Tending::new(agent_of(&name, &data, store, breaker, settings));
     let stream = Stream {
         tenant,
         server,

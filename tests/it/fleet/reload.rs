@@ -2,19 +2,15 @@
 
 use super::{Fleet, records};
 use crate::agent::daemon::{Daemon, until};
-use crate::agent::outage::simulated_clock;
+use crate::agent::outage::{agent_of, simulated_clock};
 use crate::sweep::memory_dir;
 use crate::synthetic::SyntheticServer;
 use crate::tools;
-use binlogfs::agent::alarm::Thresholds;
-use binlogfs::agent::schedule::Policy;
-use binlogfs::agent::stream::{Stop, StreamAgent, Tending};
+use binlogfs::agent::stream::{Stop, Tending};
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
 use binlogfs::store::{Breaker, BreakerPolicy, MemoryStore, SharedStore};
 use binlogfs::sync::Settings;
-use futures::FutureExt as _;
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -143,24 +139,8 @@ fn slow_stream(temp: &std::path::Path) -> (Tending, MemoryStore) {
     settings.consent.unencrypted = true;
     settings.transfers = 1;
     settings.clock = simulated_clock();
-    let agent = StreamAgent {
-        name: "orders".to_owned(),
-        url: "memory".to_owned(),
-        source: PathBuf::from(&data),
-        open: Box::new(move || {
-            let store = Arc::clone(&store);
-            async move { Ok(store) }.boxed()
-        }),
-        breaker: Arc::new(Breaker::new(BreakerPolicy::default())),
-        settings,
-        policy: Policy::default(),
-        thresholds: Thresholds::default(),
-        expire_after: None,
-        ask: None,
-        repeat: Duration::from_secs(4 * 3600),
-        notices: None,
-        host: "here".to_owned(),
-    };
+    let breaker = Arc::new(Breaker::new(BreakerPolicy::default()));
+    let agent = agent_of("orders", &data, store, breaker, settings);
     (Tending::new(agent).0, memory)
 }
 
