@@ -12,6 +12,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How mountinfo and mount(8) know our file systems.
 pub const FS_TYPE: &str = "fuse.binlogfs";
@@ -92,6 +93,9 @@ pub struct MountPoint {
     target: PathBuf,
     id: u64,
     minor: u32,
+    /// The kernel's file that cuts the connection, open since the connection was made. By its name it is found by the minor
+    /// number, which the kernel gives to the next mount of anybody as soon as ours is gone; what is open stays ours.
+    abort: Result<Arc<OwnedFd>, Errno>,
 }
 
 /// How [`MountPoint::detach`] found the mount.
@@ -168,25 +172,35 @@ impl MountPoint {
             true => mount_as_root(options)?,
             false => fusermount::mount(options)?,
         };
+        let vanished = || {
+            MountError::system(
+                format!("cannot mount on {}", options.target.display()),
+                io::Error::other("it vanished at once: see whether another process unmounts it"),
+            )
+        };
         let mount = mounts()?.into_iter().rev().find(|mount| {
             mount.mount_point == options.target
                 && mount.fs_type == FS_TYPE
                 && !before.contains(&mount.id)
         });
-        match mount {
-            Some(mount) => Ok((
-                MountPoint {
-                    target: options.target.clone(),
-                    id: mount.id,
-                    minor: mount.minor,
-                },
-                device,
-            )),
-            None => Err(MountError::system(
-                format!("cannot mount on {}", options.target.display()),
-                io::Error::other("it vanished at once: see whether another process unmounts it"),
-            )),
+        let mount = mount.ok_or_else(vanished)?;
+        let point = MountPoint {
+            target: options.target.clone(),
+            id: mount.id,
+            minor: mount.minor,
+            abort: open_abort(mount.minor).map(Arc::new),
+        };
+        // Still there, so what was opened by its number is its own.
+        match point.is_there(&mounts()?) {
+            true => Ok((point, device)),
+            false => Err(vanished()),
         }
+    }
+
+    fn is_there(&self, mounts: &[Mount]) -> bool {
+        mounts
+            .iter()
+            .any(|mount| mount.id == self.id && mount.minor == self.minor)
     }
 
     /// Where it is.
@@ -207,10 +221,7 @@ impl MountPoint {
     /// [`MountError::Covered`], and nothing is unmounted; [`MountError::System`].
     pub fn detach(&self) -> Result<Detached, MountError> {
         let mounts = mounts()?;
-        if !mounts
-            .iter()
-            .any(|mount| mount.id == self.id && mount.minor == self.minor)
-        {
+        if !self.is_there(&mounts) {
             return Ok(Detached::Before);
         }
         let on_top = mountinfo::at(&mounts, &self.target).is_some_and(|top| top.id == self.id);
@@ -234,30 +245,35 @@ impl MountPoint {
         }
     }
 
-    /// Cuts the kernel's connection: whatever is still open in it fails with ENOTCONN, and the session ends.
-    ///
-    /// Through the kernel's control file system; as root it need not be mounted anywhere.
+    /// Cuts the kernel's connection: whatever is still open in it fails with ENOTCONN, and the session ends. Nothing happens
+    /// if the connection is gone already.
     ///
     /// # Errors
-    /// As the system calls have them; NotFound if the connection is gone already.
+    /// As the system calls have them that open and write the kernel's control file; NotFound where its file system (fusectl)
+    /// is mounted nowhere and this user may not mount it.
     pub fn abort(&self) -> io::Result<()> {
-        let control = match rustix::process::geteuid().is_root() {
-            true => private_control()?,
-            // Where it is mounted it lets the owner of a connection do this.
-            false => rustix::fs::open(CONTROL, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?,
-        };
-        let abort = rustix::fs::openat(
-            &control,
-            format!("{}/abort", self.minor),
-            OFlags::WRONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        rustix::io::write(&abort, b"1")?;
+        let abort = self.abort.as_ref().map_err(|error| *error)?;
+        rustix::io::write(abort, b"1")?;
         Ok(())
     }
 }
 
-fn private_control() -> io::Result<OwnedFd> {
+/// The file of the kernel's control file system that cuts the connection of `minor`. For root it need not be mounted anywhere.
+fn open_abort(minor: u32) -> Result<OwnedFd, Errno> {
+    let control = match rustix::process::geteuid().is_root() {
+        true => private_control()?,
+        // Where it is mounted it lets the owner of a connection do this.
+        false => rustix::fs::open(CONTROL, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?,
+    };
+    rustix::fs::openat(
+        &control,
+        format!("{minor}/abort"),
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+}
+
+fn private_control() -> Result<OwnedFd, Errno> {
     let context = rustix::mount::fsopen("fusectl", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_create(&context)?;
     let control = rustix::mount::fsmount(
@@ -316,30 +332,4 @@ fn not_permitted(options: &MountOptions) -> MountError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_that_cannot_be_mounted_on_are_refused_with_the_reason() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let file = dir.path().join("file");
-        std::fs::write(&file, "x").expect("writes");
-        let error = check_target(&file).expect_err("a file").to_string();
-        assert!(error.contains("not a directory"), "{error}");
-        let missing = dir.path().join("no/such");
-        let error = check_target(&missing).expect_err("missing").to_string();
-        assert!(error.contains("create the directory"), "{error}");
-    }
-
-    #[test]
-    fn a_target_is_made_absolute_and_free_of_links() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let real = dir.path().join("real");
-        std::fs::create_dir(&real).expect("creates");
-        let link = dir.path().join("link");
-        std::os::unix::fs::symlink(&real, &link).expect("links");
-        let expected = real.canonicalize().expect("there");
-        assert_eq!(check_target(&link).expect("fine"), expected);
-        assert_eq!(check_target(&real.join(".")).expect("fine"), expected);
-    }
-}
+mod tests;

@@ -1,0 +1,78 @@
+//! Mounts of the real kernel, and targets that cannot be mounted on.
+
+use super::*;
+
+#[test]
+fn targets_that_cannot_be_mounted_on_are_refused_with_the_reason() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").expect("writes");
+    let error = check_target(&file).expect_err("a file").to_string();
+    assert!(error.contains("not a directory"), "{error}");
+    let missing = dir.path().join("no/such");
+    let error = check_target(&missing).expect_err("missing").to_string();
+    assert!(error.contains("create the directory"), "{error}");
+}
+
+#[test]
+fn a_target_is_made_absolute_and_free_of_links() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let real = dir.path().join("real");
+    std::fs::create_dir(&real).expect("creates");
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&real, &link).expect("links");
+    let expected = real.canonicalize().expect("there");
+    assert_eq!(check_target(&link).expect("fine"), expected);
+    assert_eq!(check_target(&real.join(".")).expect("fine"), expected);
+}
+
+fn mount(target: &Path) -> (MountPoint, OwnedFd) {
+    let options = MountOptions {
+        target: target.to_owned(),
+        source: "a test".to_owned(),
+        allow_other: false,
+    };
+    MountPoint::mount(&options).expect("mounts")
+}
+
+/// The first request of a connection waits to be read as long as it is not cut.
+fn is_cut(device: &OwnedFd) -> bool {
+    let mut request = vec![0; 1 << 16];
+    match rustix::io::read(device, &mut request[..]) {
+        Ok(_) => false,
+        Err(error) => {
+            assert_eq!(error, Errno::CONNABORTED);
+            true
+        }
+    }
+}
+
+#[test]
+fn a_mount_cuts_its_own_connection() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (point, device) = mount(dir.path());
+    point.abort().expect("cut");
+    assert!(is_cut(&device));
+    assert_eq!(point.detach().expect("unmounts"), Detached::Now);
+}
+
+#[test]
+fn a_mount_that_is_gone_does_not_cut_the_one_that_has_its_number_now() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // Other tests mount too, and may be faster.
+    for _ in 0..200 {
+        let (gone, device) = mount(dir.path());
+        gone.detach().expect("unmounts");
+        drop(device);
+        let (next, device) = mount(dir.path());
+        let same = next.minor() == gone.minor();
+        gone.abort().expect("nothing to do");
+        let cut = is_cut(&device);
+        next.detach().expect("unmounts");
+        assert!(!cut);
+        if same {
+            return;
+        }
+    }
+    panic!("the kernel gave no number a second time");
+}
