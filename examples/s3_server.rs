@@ -1,12 +1,11 @@
 //! An S3 server on the loopback interface, for the demo and the benchmarks: s3s-fs in a directory.
 //!
-//! `s3_server DIR` prints its endpoint and the credentials that it takes, and runs until its standard input ends.
+//! `s3_server DIR` prints its endpoint and the credentials that it takes, and runs until its standard input ends. For each line
+//! there it prints one: what it was asked since the last, such as `HeadObject=2 PutObject=5`.
 
 #[path = "../tests/it/s3/server.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod server;
-
-use std::io::Read as _;
 
 fn main() {
     let Some(dir) = std::env::args_os().nth(1) else {
@@ -21,7 +20,15 @@ fn main() {
         server::ACCESS_KEY,
         server::SECRET_KEY
     );
-    let mut rest = Vec::new();
     // Whoever started it holds the other end.
-    let _ = std::io::stdin().read_to_end(&mut rest);
+    for line in std::io::stdin().lines() {
+        if line.is_err() {
+            return;
+        }
+        let asked = server.asked();
+        let asked = asked
+            .iter()
+            .map(|(operation, times)| format!("{operation}={times}"));
+        println!("{}", asked.collect::<Vec<_>>().join(" "));
+    }
 }

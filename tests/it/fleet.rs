@@ -4,6 +4,7 @@ mod fair;
 mod isolation;
 mod many;
 mod reload;
+mod requests;
 mod status;
 
 use crate::synthetic::SyntheticServer;
