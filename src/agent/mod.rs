@@ -4,7 +4,7 @@
 //! ```text
 //!            ┌── inotify, or the poll interval, or the end of a pause
 //!            ▼
-//!  look: files, backlog, server (sight) ── decide ──► sync::archive_once ──► health ──► alarms ──► hooks
+//!  look: files, backlog, server (sight) ── decide ──► sync::archive_again ──► health ──► alarms ──► hooks
 //!            ▲                          (schedule)                            │
 //!            └────────────────────────────────────────────────────────────────┴──► health.json, /metrics, log
 //! ```

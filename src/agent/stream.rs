@@ -10,7 +10,7 @@ use super::wake::{Watch, Watches};
 use crate::model::Micros;
 use crate::source::Source;
 use crate::store::{Breaker, SharedStore};
-use crate::sync::{Batch, Heads, Outcome, Settings, archive_once};
+use crate::sync::{Batch, Footing, Heads, Outcome, Settings, archive_again};
 use anyhow::Result;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -78,6 +78,8 @@ pub struct StreamAgent {
 pub struct Tending {
     pub(super) agent: StreamAgent,
     pub(super) store: Option<SharedStore>,
+    /// What the next run need not ask.
+    footing: Footing,
     pub(super) heads: Heads,
     pub(super) disk: DiskTrend,
     pub(super) book: AlarmBook,
@@ -125,6 +127,7 @@ impl Tending {
             book: AlarmBook::of(before.alarms),
             agent,
             store: None,
+            footing: Footing::default(),
             heads: Heads::default(),
             disk: DiskTrend::default(),
             health,
@@ -316,15 +319,17 @@ impl Tending {
             None => (self.agent.open)(),
         };
         let mut opened = None;
+        let mut footing = std::mem::take(&mut self.footing);
         let run = async {
             let store = Arc::clone(opened.insert(opening.await?));
-            archive_once(&seen.source, seen.batch, store, &settings).await
+            archive_again(&seen.source, seen.batch, store, &settings, &mut footing).await
         };
         let done = tokio::select! {
             done = run => done,
             never = self.keep_looking() => match never {},
         };
         self.store = opened.or(self.store.take());
+        self.footing = footing;
         done
     }
 

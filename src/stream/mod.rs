@@ -89,6 +89,30 @@ impl Stream {
         })
     }
 
+    /// Opens it for whoever has read its `stream.json`, `bytes`, before: nothing is asked. `None` if `index` is not tied to it.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn again(
+        store: SharedStore,
+        index: Arc<Index>,
+        bytes: &Bytes,
+    ) -> Result<Option<Stream>, StreamError> {
+        let known = Arc::clone(&index);
+        let known = blocking(move || known.stream_bytes()).await?;
+        let file = StreamFile::read(bytes).ok();
+        let tied = file.filter(|_| known.as_deref() == Some(&bytes[..]));
+        Ok(tied.map(|file| Stream {
+            store,
+            index,
+            file,
+            bytes: bytes.clone(),
+            use_pages: true,
+            // It was listed when it was opened.
+            follows: Mutex::new(1),
+        }))
+    }
+
     /// Has [`Stream::follow`] read every record itself: a proof of the ledger cannot rest on copies.
     pub fn without_pages(mut self) -> Stream {
         self.use_pages = false;

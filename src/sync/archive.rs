@@ -3,6 +3,7 @@
 use super::clock::{Clock, system_clock};
 use super::commit::Committer;
 use super::compress::CompressPool;
+use super::footing::Footing;
 use super::journal::{Interrupt, Journal, Uninterrupted};
 use super::listed::{Batch, HeadOfFile, clear_suspects, executed_in_active, look_up};
 use super::manifest;
@@ -138,6 +139,20 @@ pub async fn archive_once(
     store: SharedStore,
     settings: &Settings,
 ) -> Result<Outcome> {
+    archive_again(source, batch, store, settings, &mut Footing::default()).await
+}
+
+/// The same for whoever did so before, and has `footing` from then.
+///
+/// # Errors
+/// As [`archive_once`].
+pub async fn archive_again(
+    source: &Source,
+    batch: Batch,
+    store: SharedStore,
+    settings: &Settings,
+    footing: &mut Footing,
+) -> Result<Outcome> {
     let closed: Vec<&HeadOfFile> = batch.heads.iter().filter(|file| file.0.closed).collect();
     if closed.is_empty() {
         return Ok(Outcome {
@@ -152,8 +167,12 @@ pub async fn archive_once(
         )
     })?;
     let _lock = lock(settings)?;
-    let mut committer = open_stream(store, settings, &closed).await?;
-    let state = committer.state().await?;
+    let stands_on = footing.take();
+    let mut committer = open_stream(store, settings, &closed, &stands_on).await?;
+    let state = match stands_on.alone() {
+        true => committer.confirmed().await?,
+        false => committer.state().await?,
+    };
     committer.lost = committer.index.lost(usize::MAX)?.into_iter().collect();
     check_not_behind(settings, &committer.index, &state)?;
     check_encryption(settings, &committer.index, &state)?;
@@ -194,6 +213,7 @@ pub async fn archive_once(
     run.outcome.orphans_left = tidied.left.iter().map(ToString::to_string).collect();
     run.write_manifest()?;
     pages::write_due(&run.committer, &settings.stop).await;
+    *footing = run.committer.footing(stands_on);
     Ok(run.outcome)
 }
 
@@ -240,32 +260,22 @@ pub(super) async fn open_stream(
     store: SharedStore,
     settings: &Settings,
     closed: &[&HeadOfFile],
+    footing: &Footing,
 ) -> Result<Committer> {
     let (index, _) = Index::open(&settings.state_dir.join(INDEX_NAME))?;
     let index = Arc::new(index);
-    let first = closed.first().context("there is a closed file")?;
-    let stream = match Stream::open(Arc::clone(&store), Arc::clone(&index)).await {
-        Err(StreamError::NoStream { .. }) => {
-            check_never_begun(&index, settings)?;
-            let flavour = first.1.flavour.context("the first closed file tells neither MySQL nor MariaDB: it has no format description")?;
-            check_flavour(flavour, closed)?;
-            let file = StreamFile {
-                format: FORMAT,
-                stream_id: uuid::Uuid::new_v4(),
-                flavour,
-                basename: first_basename(&first.0.file),
-                created_at: (settings.clock)(),
-            };
-            match stream::create(&store, &file).await {
-                // Another archiver began it at the same moment: then that is the stream.
-                Ok(()) | Err(StreamError::Exists { .. }) => {}
-                Err(e) => return Err(e.into()),
-            }
-            Stream::open(Arc::clone(&store), Arc::clone(&index)).await?
-        }
-        opened => opened?,
+    let known = match footing.stream() {
+        Some(bytes) => Stream::again(Arc::clone(&store), Arc::clone(&index), bytes).await?,
+        None => None,
     };
-    stream::probe_condition(&store, stream.file_bytes()).await?;
+    let stream = match known {
+        Some(stream) => stream,
+        None => {
+            let stream = find_or_begin(&store, &index, settings, closed).await?;
+            stream::probe_condition(&store, stream.file_bytes()).await?;
+            stream
+        }
+    };
     check_flavour(stream.file().flavour, closed)?;
     let interrupt = Arc::clone(&settings.interrupt);
     let journal = Journal::open(&settings.state_dir, Arc::clone(&interrupt))?;
@@ -280,7 +290,38 @@ pub(super) async fn open_stream(
         archiver,
         interrupt,
         clock: Arc::clone(&settings.clock),
+        met_another: AtomicBool::new(false),
     })
+}
+
+async fn find_or_begin(
+    store: &SharedStore,
+    index: &Arc<Index>,
+    settings: &Settings,
+    closed: &[&HeadOfFile],
+) -> Result<Stream> {
+    let first = closed.first().context("there is a closed file")?;
+    match Stream::open(Arc::clone(store), Arc::clone(index)).await {
+        Err(StreamError::NoStream { .. }) => {
+            check_never_begun(index, settings)?;
+            let flavour = first.1.flavour.context("the first closed file tells neither MySQL nor MariaDB: it has no format description")?;
+            check_flavour(flavour, closed)?;
+            let file = StreamFile {
+                format: FORMAT,
+                stream_id: uuid::Uuid::new_v4(),
+                flavour,
+                basename: first_basename(&first.0.file),
+                created_at: (settings.clock)(),
+            };
+            match stream::create(store, &file).await {
+                // Another archiver began it at the same moment: then that is the stream.
+                Ok(()) | Err(StreamError::Exists { .. }) => {}
+                Err(e) => return Err(e.into()),
+            }
+            Ok(Stream::open(Arc::clone(store), Arc::clone(index)).await?)
+        }
+        opened => Ok(opened?),
+    }
 }
 
 /// A stream that this host has archived to does not begin anew: its store is not there, or was emptied.

@@ -1,6 +1,7 @@
 //! Creating the record of an uploaded segment: in order, once, whoever else does the same at the same time.
 
 use super::clock::Clock;
+use super::footing::Footing;
 use super::journal::{Interrupt, Journal, around};
 use super::likeness::{Likeness, likeness};
 use super::pipeline::Uploaded;
@@ -11,10 +12,11 @@ use crate::ledger::record::{Body, ClosedBy, DamagedRecord, ObjectRecord, Record}
 use crate::ledger::{FORMAT, LedgerState, Line, SegmentRecord, record_key};
 use crate::model::{FileName, Incarnation, Seq};
 use crate::store::{Checksums, SharedStore};
-use crate::stream::Stream;
+use crate::stream::{Followed, Stream};
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Losing the race for a record this often in a row means that something other than a race is going on.
 const RACES_MAX: u32 = 1000;
@@ -39,6 +41,8 @@ pub struct Committer {
     pub interrupt: Arc<dyn Interrupt>,
     /// The time of day.
     pub clock: Clock,
+    /// Somebody else has appended to the ledger since it was followed.
+    pub met_another: AtomicBool,
 }
 
 /// How a segment came into the ledger.
@@ -62,6 +66,17 @@ impl Committer {
     pub async fn state(&self) -> Result<Arc<LedgerState>> {
         self.interrupt.before("index.follow")?;
         let followed = self.stream.follow().await?;
+        self.settled(followed)
+    }
+
+    /// The same for whoever expects that nobody else has appended: it makes sure that nothing was taken away.
+    pub(super) async fn confirmed(&self) -> Result<Arc<LedgerState>> {
+        self.interrupt.before("index.follow")?;
+        let followed = self.stream.confirm().await?;
+        self.settled(followed)
+    }
+
+    fn settled(&self, followed: Followed) -> Result<Arc<LedgerState>> {
         self.interrupt.after("index.follow")?;
         if let Some(seq) = followed.tail_damaged {
             bail!(
@@ -70,7 +85,24 @@ impl Committer {
                 record_key(seq)
             );
         }
+        if followed.new_records > 0 {
+            self.met_another.store(true, Ordering::Relaxed);
+        }
         Ok(followed.state)
+    }
+
+    /// What the next run may stand on, after one that stood on `before`.
+    pub(super) fn footing(&self, before: Footing) -> Footing {
+        let met_another = self.met_another.load(Ordering::Relaxed);
+        before.after(self.stream.file_bytes().clone(), met_another)
+    }
+
+    /// What the ledger said when it was last followed, with what was appended here since. If it is out of date, the next record
+    /// cannot be created, and that tells.
+    fn known(&self) -> Result<Arc<LedgerState>> {
+        self.index
+            .state()?
+            .context("the index of a stream that was opened has no state: it was removed meanwhile; run again")
     }
 
     /// Creates the records that put `uploaded` into the history, and forgets its journal entry.
@@ -83,7 +115,7 @@ impl Committer {
         uploaded: &Uploaded,
         closed_by: ClosedBy,
     ) -> Result<Committed> {
-        let mut state = self.state().await?;
+        let mut state = self.known()?;
         let mut notices = Vec::new();
         let (mut races_lost, mut appended) = (0, 0);
         while races_lost < RACES_MAX {
@@ -121,6 +153,7 @@ impl Committer {
             self.journal.recording(&uploaded.key, state.next_seq())?;
             if !self.append(&state, body).await? {
                 races_lost += 1;
+                state = self.state().await?;
             } else {
                 (races_lost, appended) = (0, appended + 1);
                 // A hole or gap in front is placed again with what now holds: its notices stand with the last placement.
@@ -129,8 +162,8 @@ impl Committer {
                 } else if notices.is_empty() {
                     notices.extend(placed.notices.iter().cloned());
                 }
+                state = self.known()?;
             }
-            state = self.state().await?;
         }
         bail!(
             "lost the race for the next ledger record {RACES_MAX} times in a row; is another archiver writing to this stream without end?"

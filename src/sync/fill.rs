@@ -4,6 +4,7 @@ use super::archive::{Settings, lock, open_stream};
 use super::commit::{Committer, closed_by, segment_record};
 use super::compress::CompressPool;
 use super::dead_letter::DeadLetter;
+use super::footing::Footing;
 use super::listed::{Batch, HeadOfFile};
 use super::pipeline::{Format, Uploaded};
 use super::place::{Arrival, Place, Signature};
@@ -47,7 +48,7 @@ pub async fn retry(
     if closed.is_empty() {
         bail!("no file of {} is closed", source.index_path().display());
     }
-    let committer = open_stream(store, settings, &closed).await?;
+    let committer = open_stream(store, settings, &closed, &Footing::default()).await?;
     committer.state().await?;
     committer.tidy_up().await?;
     let file: FileName = letter.file.parse()?;

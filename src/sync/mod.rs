@@ -46,6 +46,7 @@ pub mod compress;
 pub mod dead_letter;
 pub mod fair;
 pub mod fill;
+pub mod footing;
 pub mod gate;
 pub mod journal;
 pub mod leftovers;
@@ -63,8 +64,9 @@ mod run;
 pub mod share;
 pub mod slots;
 
-pub use archive::{Outcome, Settings, archive_once};
+pub use archive::{Outcome, Settings, archive_again, archive_once};
 pub use clock::{Clock, system_clock};
+pub use footing::Footing;
 pub use listed::{Batch, Heads, read_batch, read_batch_with};
 pub use pace::Pace;
 pub use place::Refusal;
