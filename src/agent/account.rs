@@ -96,7 +96,7 @@ impl Tending {
         }
         // What was just recorded may be alarming: found out now, not at the next look.
         let recounted = self.index().and_then(|index| {
-            let unsound = index.unsound()?;
+            let unsound = unsound(&index)?;
             fresh(&index, &unsound, now)
         });
         match recounted {
