@@ -5,7 +5,7 @@ use super::exit::Exit;
 use super::{Global, output, reading};
 use crate::locate::{FilePosition, Target};
 use crate::model::{Gtid, Micros, Seq, StoreUrl};
-use crate::sync::fence::{Edge, FencePlan, Fencing, Refused};
+use crate::sync::fence::{Edge, FencePlan, Fencing};
 use anyhow::{Context as _, Result, bail};
 use std::sync::Arc;
 
@@ -77,24 +77,15 @@ pub async fn run(global: &Global, args: &FenceArgs) -> Result<Exit> {
         reason: args.reason.clone(),
         archiver: format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name()),
     };
-    let done = match args.execute {
-        true => fencing
-            .execute(timeline, &edge)
-            .await
-            .map(|(seq, plan)| (Some(seq), plan)),
-        false => fencing.plan(timeline, &edge).await.map(|plan| (None, plan)),
+    let (seq, plan) = match args.execute {
+        true => {
+            let (seq, plan) = fencing.execute(timeline, &edge).await?;
+            (Some(seq), plan)
+        }
+        false => (None, fencing.plan(timeline, &edge).await?),
     };
-    match done {
-        Ok((seq, plan)) => {
-            print(global, &edge, &plan, seq)?;
-            Ok(Exit::Done)
-        }
-        Err(error) if error.is::<Refused>() => {
-            output::print_error(&error, global.json);
-            Ok(Exit::NotRecoverable)
-        }
-        Err(error) => Err(error),
-    }
+    print(global, &edge, &plan, seq)?;
+    Ok(Exit::Done)
 }
 
 fn print(global: &Global, edge: &Edge, plan: &FencePlan, seq: Option<Seq>) -> Result<()> {

@@ -123,7 +123,7 @@ impl Fencing<'_> {
         for entry in &behind {
             lost.union_with(&self.gtids_of(entry)?);
         }
-        let before = entry.previous_gtids.clone().unwrap_or_default();
+        let before = self.before(&state, &entry)?;
         let lost = lost.minus(&before).minus(&kept.gtids);
         self.check_branches(&state, timeline, &lost)?;
         let known = state.timeline(timeline).context("the timeline is known")?;
@@ -244,6 +244,31 @@ impl Fencing<'_> {
             };
             after = last.mount_name.clone();
             behind.extend(page);
+        }
+    }
+
+    /// What was executed before an entry, or stands in the files before it: a server that joined may say again what others have said.
+    fn before(&self, state: &LedgerState, entry: &Entry) -> Result<GtidSet> {
+        let mut before = entry.previous_gtids.clone().unwrap_or_default();
+        let known = state.timeline(entry.timeline);
+        if known.is_some_and(|known| known.first_incarnation == entry.incarnation) {
+            return Ok(before);
+        }
+        let mut after = None;
+        loop {
+            let page = self
+                .index()
+                .entries(entry.timeline, after.as_ref(), PAGE_ENTRIES)?;
+            for earlier in &page {
+                if earlier.mount_name >= entry.mount_name {
+                    return Ok(before);
+                }
+                before.union_with(&self.gtids_of(earlier)?);
+            }
+            let Some(last) = page.last() else {
+                return Ok(before);
+            };
+            after = Some(last.mount_name.clone());
         }
     }
 

@@ -82,21 +82,18 @@ fn a_rolling_upgrade_under_load_with_kills_archives_every_file_once() {
     let source = server.index_file();
     let old = start(&archive, &source, "state-old");
     until("the old one is at it", || archive.keys("ledger").len() >= 5);
-    let mut agents = [
-        ("state-old", old),
-        ("state-new", start(&archive, &source, "state-new")),
-    ];
+    let new = start(&archive, &source, "state-new");
+    let mut agents = [Some(old), Some(new)];
     let mut random = Random::seeded();
     for _ in 0..KILLS {
         std::thread::sleep(Duration::from_millis(100).mul_f64(1.0 + 6.0 * random.fraction()));
         let one = usize::from(random.fraction() < 0.5);
-        let state = agents[one].0;
-        let killed = std::mem::replace(&mut agents[one].1, start(&archive, &source, state));
-        killed.kill();
+        agents[one].take().expect("it runs").kill();
+        agents[one] = Some(start(&archive, &source, ["state-old", "state-new"][one]));
     }
     let before = archive.keys("ledger").len();
     until("both go on", || archive.keys("ledger").len() > before + 5);
-    let [(_, old), (_, new)] = agents;
+    let [old, new] = agents.map(|agent| agent.expect("it runs"));
     assert_eq!(old.stop(), Some(0));
     let before = archive.keys("ledger").len();
     until("the new one goes on alone", || {

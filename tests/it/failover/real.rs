@@ -82,22 +82,24 @@ impl Pair {
 
     /// Waits until every closed file of a server has a record.
     fn archived(&self, server: &Server) {
+        let uuid = server.uuid();
         until("all that is closed is archived", || {
-            let all = closed(server);
-            all.iter().all(|file| self.has(&server.uuid(), file))
+            let known = self.files_of(&uuid);
+            closed(server)
+                .iter()
+                .all(|file| known.iter().any(|known| known == name(file)))
         });
     }
 
-    /// Whether a file of a server is archived, in whatever timeline.
-    fn has(&self, server: &str, file: &Path) -> bool {
-        self.timelines().iter().any(|timeline| {
-            self.archive
-                .ls(&["--timeline", timeline])
-                .iter()
-                .any(|entry| {
-                    entry["server_uuid"] == server && entry["file"].as_str() == Some(name(file))
-                })
-        })
+    /// The archived files of a server, in whatever timeline.
+    fn files_of(&self, server: &str) -> Vec<String> {
+        let mut files = Vec::new();
+        for timeline in self.timelines() {
+            let listed = self.archive.ls(&["--timeline", &timeline]);
+            let of_server = listed.iter().filter(|entry| entry["server_uuid"] == server);
+            files.extend(of_server.filter_map(|entry| Some(entry["file"].as_str()?.to_owned())));
+        }
+        files
     }
 
     /// The numbers of the timelines; none before there is a stream.
