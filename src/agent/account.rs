@@ -6,7 +6,7 @@ use super::health::{self, Backlog};
 use super::hooks::Message;
 use super::schedule;
 use super::stream::{Next, Tending, WORD_GRACE};
-use super::survey::fresh;
+use super::survey::{fresh, unsound};
 use crate::model::Micros;
 use crate::source::SourceError;
 use crate::sync::Outcome;

@@ -84,7 +84,7 @@ pub enum Change {
     /// The entry that record `.0` introduced now stands for another segment: see [`check_supersede`].
     Replace(Seq, Box<SegmentRecord>),
     /// A timeline ends inside a segment.
-    Fence(super::record::FenceRecord),
+    Fence(Box<super::record::FenceRecord>),
     /// The front of a timeline is gone.
     Prune(super::record::PruneRecord),
 }

@@ -202,7 +202,7 @@ impl LedgerState {
             let of_timeline = self.incarnations.values_mut().filter(|i| i.timeline == id);
             of_timeline.for_each(|incarnation| incarnation.fenced = true);
         }
-        Ok(Change::Fence(fence.clone()))
+        Ok(Change::Fence(Box::new(fence.clone())))
     }
 
     pub(super) fn supersede(

@@ -31,7 +31,7 @@ pub enum Body {
     /// An unknown extent of history is missing.
     Gap(GapRecord),
     /// Nothing after `position` belongs to the timeline.
-    Fence(FenceRecord),
+    Fence(Box<FenceRecord>),
     /// What an earlier record said of one segment is replaced.
     Supersede(Box<SupersedeRecord>),
     /// Everything up to a segment is gone, on purpose.

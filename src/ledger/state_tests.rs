@@ -261,17 +261,15 @@ fn fences_prunes_and_supersedes_name_what_exists() {
 }
 
 /// A fence before the last transactions of segment `segment`, with those of it that stay and all that leave.
-fn fenced(segment: u64, stays: (u64, u64), lost: (u64, u64)) -> FenceRecord {
+fn fenced(segment: u64, stays: (u64, u64), lost: (u64, u64)) -> Box<FenceRecord> {
     let run = |(first, last)| {
         let mut set = GtidSet::new();
         set.insert_run(testing::source(), first, last);
         set
     };
-    FenceRecord {
-        gtids: run(stays),
-        lost: run(lost),
-        ..testing::fence(segment, 100)
-    }
+    let mut fence = testing::fence(segment, 100);
+    (fence.gtids, fence.lost) = (run(stays), run(lost));
+    fence
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use super::plan::Plan;
 use super::planner::{PlanError, Planner};
 use crate::binlog::DdlStatement;
-use crate::cache::ArchivedSegment;
 use crate::locate::FilePosition;
 use crate::model::GtidSet;
 use crate::segment::Identities;

@@ -349,7 +349,7 @@ impl Fencing<'_> {
             format: FORMAT,
             seq: state.next_seq(),
             prev,
-            body: Body::Fence(FenceRecord {
+            body: Body::Fence(Box::new(FenceRecord {
                 timeline: plan.timeline,
                 segment: plan.segment,
                 position: plan.position,
@@ -360,7 +360,7 @@ impl Fencing<'_> {
                 reason: self.reason.clone(),
                 archived_at: Micros::now(),
                 archiver: self.archiver.clone(),
-            }),
+            })),
         })?;
         // A record that breaks a rule could never be removed again, and nobody could read past it.
         state.clone().accept(&line)?;

@@ -102,14 +102,16 @@ pub(super) fn is_fenced_off(
     if timeline.fenced_off.intersects(arrival.history) {
         return true;
     }
-    let mut of_timeline = state
-        .incarnations()
-        .filter(|(_, known)| known.timeline == id);
+    let of_timeline = || {
+        state
+            .incarnations()
+            .filter(|(_, known)| known.timeline == id)
+    };
     let is_its = |(of, known): (Incarnation, &IncarnationState)| {
         let same_server = arrival.server_uuid.is_some() && known.server_uuid == arrival.server_uuid;
         same_server || arrival.follows == Some(of)
     };
-    of_timeline.clone().all(|(_, known)| known.fenced) && of_timeline.any(is_its)
+    of_timeline().all(|(_, known)| known.fenced) && of_timeline().any(is_its)
 }
 
 /// Whether the arrival's history is known to contain every archived GTID of `timeline`, and nothing that a fence has taken out of it.
