@@ -145,7 +145,7 @@ impl Index {
     pub fn fences(&self) -> Result<Vec<Fence>, IndexError> {
         self.with(|inner| {
             let mut query = inner.conn.prepare_cached(
-                "SELECT line, timeline, name, position FROM fences ORDER BY line",
+                "SELECT line, timeline, name, position FROM fences WHERE line > 0 ORDER BY line",
             )?;
             let mut found = query.query([])?;
             let mut fences = Vec::new();

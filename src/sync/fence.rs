@@ -3,18 +3,22 @@
 //! A fence is planned against the ledger as it stands, and its record is created only if it is the next one: whoever lost the
 //! race plans again, so that what is said to leave is what leaves.
 
-use crate::binlog::{Scanner, Sink, Transaction};
-use crate::cache::{ArchivedSegment, SegmentReader};
+mod kept;
+
+use crate::cache::SegmentReader;
 use crate::index::{Index, Step};
 use crate::ledger::record::{Body, FenceRecord, Record};
 use crate::ledger::{Entry, FORMAT, LedgerState, Line, record_key};
 use crate::locate::{LocateError, Located, Locator, Target};
-use crate::model::{GtidSet, GtidSetBuilder, Micros, MountName, Seq, Timeline};
+use crate::model::{GtidSet, Micros, MountName, Seq, Timeline};
 use crate::store::SharedStore;
 use crate::stream::{Stream, probe_condition};
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+pub use kept::Kept;
+use kept::kept;
 
 /// Lost races for a record after which something else is going on.
 const RACES_MAX: u32 = 100;
@@ -62,36 +66,6 @@ pub struct FencePlan {
     pub stays: GtidSet,
 }
 
-/// Transactions of a segment before a position.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Kept {
-    /// Their GTIDs.
-    pub gtids: GtidSet,
-    /// How many there are.
-    pub transactions: u64,
-    /// The latest of their commit times.
-    pub latest_commit: Option<Micros>,
-}
-
-/// Takes in the transactions before a position.
-struct Before {
-    position: u64,
-    kept: Kept,
-    found: GtidSetBuilder,
-}
-
-impl Sink for Before {
-    fn transaction(&mut self, transaction: &Transaction) {
-        if transaction.start < self.position {
-            self.kept.transactions += 1;
-            self.kept.latest_commit = self.kept.latest_commit.max(Some(transaction.commit_time));
-            if let Some(gtid) = &transaction.gtid {
-                self.found.insert(gtid);
-            }
-        }
-    }
-}
-
 /// A stream in which a fence is to be set.
 pub struct Fencing<'a> {
     /// The stream.
@@ -116,7 +90,7 @@ impl Fencing<'_> {
     pub async fn plan(&self, timeline: Timeline, edge: &Edge) -> Result<FencePlan> {
         let state = self.index().state()?.context("the index knows no stream")?;
         let (entry, position) = self.place(timeline, edge).await?;
-        let kept = self.kept(&entry, position).await?;
+        let kept = kept(&self.reader, &entry, position).await?;
         let behind = self.behind(timeline, &entry)?;
         self.check_new(&state, &entry, position, behind.is_empty())?;
         let mut lost = entry.gtids().map_or_else(GtidSet::new, Clone::clone);
@@ -198,40 +172,6 @@ impl Fencing<'_> {
             None => entry.end(),
         };
         Ok((entry, position))
-    }
-
-    /// What of a segment stands before `position`. Read out of its bytes, unless all of it does.
-    async fn kept(&self, entry: &Entry, position: u64) -> Result<Kept> {
-        let segment = entry
-            .segment
-            .as_ref()
-            .context("a fence stands in a segment")?;
-        if position >= entry.end() {
-            return Ok(Kept {
-                gtids: entry.gtids().cloned().unwrap_or_default(),
-                transactions: entry.transactions(),
-                latest_commit: segment.latest_commit,
-            });
-        }
-        let mut stream = self
-            .reader
-            .stream(&ArchivedSegment::of_entry(entry)?)
-            .await?;
-        let mut scanner = Scanner::new(Before {
-            position,
-            kept: Kept::default(),
-            found: GtidSetBuilder::default(),
-        });
-        while stream.position() < position
-            && let Some(bytes) = stream.next().await
-        {
-            scanner.push(&bytes?)?;
-        }
-        let (_, before) = scanner.finish();
-        Ok(Kept {
-            gtids: before.found.finish(),
-            ..before.kept
-        })
     }
 
     /// The entries of a timeline after one.

@@ -89,7 +89,7 @@ fn a_fence_is_told_beforehand_and_every_reader_obeys_it() {
         });
         assert!(read(&root.join("binlog.000001")) == files[0]);
         assert!(read(&root.join("binlog.000002")) == cut);
-        assert!(!root.join("binlog.000003").exists());
+        assert!(fs::read(root.join("binlog.000003")).is_err());
         assert!(!root.join(".before").join(gtid(1, 8)).exists());
         assert!(root.join(".before").join(gtid(1, 6)).exists());
     }
@@ -128,7 +128,8 @@ fn what_a_fence_took_out_is_kept_proven_and_given_out() {
     assert_eq!(report["segments_read"], 3, "{report:#}");
     // A fresh index sees the same.
     let cache = archive.path("another-cache");
-    let mut again = archive.command(&["ls", &url, "--json"]);
+    let mut again = tools::binlogfs();
+    again.args(["ls", &url, "--json"]);
     let text = tools::run_text(again.arg("--cache-dir").arg(&cache));
     assert_eq!(text.matches("\"name\"").count(), 2, "{text}");
     // What is archived is not archived again.

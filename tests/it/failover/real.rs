@@ -122,6 +122,8 @@ impl Pair {
     fn recovery_makes(&self, survivor: &Server) {
         let target = target();
         restore(&self.dump, &target);
+        // The accounts of the dump: LOCAL, or it would be a transaction of its own.
+        target.sql("FLUSH LOCAL PRIVILEGES");
         let recovery = Recovery::onto(&self.archive, &target);
         recovery.run_by("pipe", &["--to-end"]);
         assert_eq!(State::of(&target), State::of(survivor));

@@ -178,15 +178,15 @@ fn without_a_permission_the_message_names_it_and_a_role_that_has_it() {
 fn the_credentials_file_of_a_stream_is_the_one_that_is_used() {
     let case = Case::new();
     // Where nobody listens: without an account nothing is sent.
-    let url = url(&format!("https://{}", free_address()), "prod");
+    let url = url(&format!("https://{}", free_address()), "{tenant}/{cluster}");
     let key = case.archive.path("acme.json");
     std::fs::write(&key, "no key").expect("writable");
     let config = case.archive.path("binlogfs.toml");
     let text = format!(
-        "[[stream]]\nname = \"orders\"\nsource = \"{}\"\nto = \"{url}\"\ncredentials_file = \"{}\"\n\
-         allow_unencrypted = true\nstate_dir = \"{}\"\n",
-        case.source.dir().display(),
+        "[[tenant]]\nname = \"acme\"\nto = \"{url}\"\ncredentials_file = \"{}\"\nallow_unencrypted = true\n\
+         [[stream]]\ntenant = \"acme\"\ncluster = \"orders\"\nsource = \"{}\"\nstate_dir = \"{}\"\n",
         key.display(),
+        case.source.dir().display(),
         case.archive.path("state").display(),
     );
     std::fs::write(&config, text).expect("writable");
