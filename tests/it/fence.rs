@@ -7,7 +7,7 @@ use crate::synthetic::{SyntheticServer, uuid_of};
 use crate::tools;
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Output;
 
 /// Twelve transactions in three files, archived.
@@ -49,7 +49,8 @@ fn listed(archive: &Archive, more: &[&str]) -> Vec<(String, u64)> {
     archive.ls(more).iter().map(of).collect()
 }
 
-fn read(path: &PathBuf) -> Vec<u8> {
+fn read(path: impl AsRef<Path>) -> Vec<u8> {
+    let path = path.as_ref();
     fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
