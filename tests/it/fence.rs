@@ -1,5 +1,6 @@
 //! `binlogfs fence`: a timeline ends where an operator says, every reader obeys, and nothing that was archived is lost.
 
+mod lost_race;
 mod old_primary;
 
 use crate::archive::Archive;
