@@ -7,7 +7,7 @@ use super::sight::{FileSeen, Sight};
 use super::stream::{Seen, Tending};
 use crate::index::{EntryRow, Index};
 use crate::ledger::EntryState;
-use crate::model::Micros;
+use crate::model::{GtidSet, Micros, Timeline};
 use crate::source::Source;
 use crate::sync::archive::INDEX_NAME;
 use crate::sync::dead_letter::{self, Patience};
@@ -150,7 +150,7 @@ impl Tending {
             timelines: index.state()?.map_or(0, |state| state.timelines().count()) as u64,
             ..Blemishes::default()
         };
-        let unsound = index.unsound()?;
+        let unsound = unsound(&index)?;
         for row in &unsound {
             *match row.state {
                 EntryState::Hole => &mut blemishes.holes,
@@ -227,6 +227,13 @@ impl Tending {
     }
 }
 
+/// What is not plainly archived. What a fence has taken out of the history stops no replay.
+pub(super) fn unsound(index: &Index) -> Result<Vec<EntryRow>> {
+    let mut unsound = index.unsound()?;
+    unsound.retain(|row| !row.behind);
+    Ok(unsound)
+}
+
 /// Alarms for what was recorded lately.
 pub(super) fn fresh(index: &Index, unsound: &[EntryRow], now: Micros) -> Result<Vec<Alarm>> {
     let mut found: Vec<Alarm> = Vec::new();
@@ -262,30 +269,57 @@ pub(super) fn fresh(index: &Index, unsound: &[EntryRow], now: Micros) -> Result<
     Ok(found)
 }
 
-/// An alarm for a timeline that began lately.
+/// Timelines looked at, from the newest: more that began within a day are no failovers.
+const BRANCHES_MAX: usize = 10;
+
+/// An alarm for timelines that began lately.
 fn fresh_branch(index: &Index, now: Micros) -> Result<Option<Alarm>> {
-    let state = index.state()?;
-    let Some((newest, _)) = state.as_deref().and_then(|state| state.newest_timeline()) else {
+    let Some(state) = index.state()? else {
         return Ok(None);
     };
-    let first = index.entries(newest, None, 1)?.pop();
-    let branch = first.and_then(|entry| {
-        let segment = entry.segment?;
-        Some((segment.branch?, segment.archived_at))
-    });
-    let Some((branch, begun_at)) = branch else {
-        return Ok(None);
-    };
-    let is_fresh = now.0.saturating_sub(begun_at.0) <= FRESH_MICROS;
-    Ok(is_fresh.then(|| Alarm {
+    let (mut texts, mut severity) = (Vec::new(), Severity::Warning);
+    for (id, known) in state.timelines().rev().take(BRANCHES_MAX) {
+        let first = index.entries(id, None, 1)?.pop();
+        let Some(segment) = first.and_then(|entry| entry.segment) else {
+            continue;
+        };
+        let is_fresh = now.0.saturating_sub(segment.archived_at.0) <= FRESH_MICROS;
+        let (Some(branch), true) = (segment.branch, is_fresh) else {
+            continue;
+        };
+        let only_here = state.only_in(id);
+        if !known.late || !only_here.is_empty() {
+            severity = Severity::Critical;
+        }
+        texts.push(match known.late {
+            false => left(id, branch.timeline, &branch.lost),
+            true => late_tail(id, branch.timeline, &only_here),
+        });
+    }
+    Ok((!texts.is_empty()).then(|| Alarm {
         kind: AlarmKind::Branch,
-        severity: Severity::Critical,
-        text: format!(
-            "timeline {newest} has left timeline {}: the server does not have all that is archived (RESET, a restore, or a failover that \
-             lost transactions: {}); the old timeline stays readable under .timeline/{}/",
-            branch.timeline,
-            if branch.lost.is_empty() { "none known".to_owned() } else { branch.lost.to_string() },
-            branch.timeline
-        ),
+        severity,
+        text: texts.join("; "),
     }))
+}
+
+fn left(newer: Timeline, older: Timeline, lost: &GtidSet) -> String {
+    let lost = match lost.is_empty() {
+        true => "none known".to_owned(),
+        false => lost.to_string(),
+    };
+    format!(
+        "timeline {newer} has left timeline {older}: the server does not have all that is archived (RESET, a restore, or a failover that \
+         lost transactions: {lost}); the old timeline stays readable under .timeline/{older}/"
+    )
+}
+
+fn late_tail(tail: Timeline, of: Timeline, only_here: &GtidSet) -> String {
+    let what = match only_here.is_empty() {
+        true => "no GTIDs that the history lacks".to_owned(),
+        false => format!("{only_here}, which is in no other timeline"),
+    };
+    format!(
+        "timeline {tail} is what an old primary wrote that timeline {of} does not go on from: it has {what}; it is kept under .timeline/{tail}/"
+    )
 }

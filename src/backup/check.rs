@@ -180,8 +180,7 @@ impl Checker<'_> {
             return self.all_of_it();
         }
         let start = self.start(first, &wanted, &held)?;
-        let segment = start.segment.as_ref();
-        if segment.is_some_and(|segment| segment.gtids.is_subset(&held)) {
+        if start.gtids().is_some_and(|gtids| gtids.is_subset(&held)) {
             // A damaged one: what it lacks is not in the backup.
             return Ok(missing(&start.mount_name, &start.reason));
         }
@@ -194,7 +193,7 @@ impl Checker<'_> {
             );
             return Ok(missing(&start.mount_name, &reason));
         }
-        let begun = segment.is_some_and(|segment| segment.gtids.intersects(&held));
+        let begun = start.gtids().is_some_and(|gtids| gtids.intersects(&held));
         match self.row(&start.mount_name)? {
             Some(row) => self.replay_from(&row, begun, |appeared| appeared.is_subset(&held)),
             None => Ok(self.nothing_left()),
@@ -260,11 +259,8 @@ impl Checker<'_> {
             }
         }
         // All of that entry is in the backup where what follows it is missing.
-        let whole = at
-            .segment
-            .as_ref()
-            .filter(|_| at.state == EntryState::Archived);
-        if whole.is_some_and(|segment| segment.gtids.is_subset(held))
+        let whole = at.gtids().filter(|_| at.state == EntryState::Archived);
+        if whole.is_some_and(|gtids| gtids.is_subset(held))
             && let (_, Some(next)) = self.index.neighbours(self.timeline, &at.mount_name)?
             && let Some(next) = self.index.entry_by_seq(next.seq)?
         {

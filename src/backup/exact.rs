@@ -50,7 +50,7 @@ fn next_ones(
     coordinates: &Coordinates,
 ) -> Result<Vec<Target>, LocateError> {
     let none = GtidSet::new();
-    let in_entry = entry.segment.as_ref().map_or(&none, |s| &s.gtids);
+    let in_entry = entry.gtids().unwrap_or(&none);
     let state = index.state()?;
     let known = state
         .as_ref()

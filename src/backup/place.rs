@@ -15,7 +15,7 @@ use crate::model::{FileName, GtidSet, Incarnation, Micros, MountName, SegmentNum
 /// Whether its transactions have GTIDs that a restored server must know of, as far as its record tells. MariaDB finds out from
 /// the place.
 fn has_gtids(entry: &Entry) -> bool {
-    let of_segment = entry.segment.as_ref().map(|segment| &segment.gtids);
+    let of_segment = entry.gtids();
     let sets = [of_segment, entry.previous_gtids.as_ref()];
     sets.into_iter()
         .flatten()
@@ -122,15 +122,15 @@ impl Place<'_> {
             Ok(entry) => entry,
             Err(verdict) => return Ok(verdict),
         };
-        let Some(segment) = &entry.segment else {
+        if entry.segment.is_none() {
             return Ok(missing(&entry.mount_name, &entry.reason));
-        };
-        if position.offset > segment.size {
+        }
+        if position.offset > entry.end() {
             return Ok(unusable(
                 UnusableKind::Foreign,
                 format!(
                     "{position} lies behind the end of the archived file, which has {} bytes",
-                    segment.size
+                    entry.end()
                 ),
                 "name the stream of the server it was made on",
             ));
@@ -145,7 +145,7 @@ impl Place<'_> {
             ));
         }
         // A whole file in the backup: the replay begins with the next one.
-        let whole = position.offset >= segment.size;
+        let whole = position.offset >= entry.end();
         let rows = checker
             .index
             .following(checker.timeline, &entry.mount_name, 2)?;

@@ -120,9 +120,7 @@ impl SegmentReader {
         let end = offset.saturating_add(len).min(segment.readable());
         if offset >= end {
             return match segment.damage() {
-                Some(damaged) if len > 0 && offset < segment.plain_size() => {
-                    Err(segment.failed(damaged))
-                }
+                Some(damaged) if len > 0 && offset < segment.end() => Err(segment.failed(damaged)),
                 _ => Ok(Bytes::new()),
             };
         }

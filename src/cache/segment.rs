@@ -18,6 +18,8 @@ pub struct ArchivedSegment {
     recipients: Arc<[String]>,
     sha256: Sha256,
     damage: Option<(u64, Arc<str>)>,
+    /// Where its timeline ends inside it, in bytes.
+    cut: Option<u64>,
 }
 
 impl ArchivedSegment {
@@ -27,7 +29,10 @@ impl ArchivedSegment {
     /// [`Cause::Hole`] if there is no segment to read; [`Cause::Corrupt`] if its record contradicts itself.
     pub fn of_entry(entry: &Entry) -> Result<ArchivedSegment, ReadError> {
         match &entry.segment {
-            Some(record) => ArchivedSegment::of_record(record),
+            Some(record) => Ok(ArchivedSegment {
+                cut: entry.cut.as_ref().map(|cut| cut.position),
+                ..ArchivedSegment::of_record(record)?
+            }),
             None => Err(ReadError {
                 segment: entry.mount_name.as_str().into(),
                 object: "".into(),
@@ -71,13 +76,14 @@ impl ArchivedSegment {
                 .damaged
                 .as_ref()
                 .map(|damage| (damage.first_bad_position, damage.reason.as_str().into())),
+            cut: None,
         })
     }
 
-    /// The same segment with its damage not minded: all of its bytes as the server left them, for `.raw/`.
+    /// The same segment with neither damage nor fence minded: all of its bytes as the server left them.
     #[must_use]
     pub fn raw(mut self) -> ArchivedSegment {
-        self.damage = None;
+        (self.damage, self.cut) = (None, None);
         self
     }
 
@@ -131,19 +137,24 @@ impl ArchivedSegment {
         self.damage.is_some()
     }
 
-    /// Where serving ends: the file's end, or its first bad event.
+    /// Where what belongs to its timeline ends: the file's end, or the fence in it.
+    pub fn end(&self) -> u64 {
+        self.cut.unwrap_or(u64::MAX).min(self.plain_size())
+    }
+
+    /// Where serving ends: at [`ArchivedSegment::end`], or the first bad event before it.
     pub fn readable(&self) -> u64 {
         match &self.damage {
-            Some((first_bad, _)) => self.plain_size().min(*first_bad),
-            None => self.plain_size(),
+            Some((first_bad, _)) => self.end().min(*first_bad),
+            None => self.end(),
         }
     }
 
-    /// What a read at or after [`ArchivedSegment::readable`] ends with, if that is not the file's end.
+    /// What a read at or after [`ArchivedSegment::readable`] ends with, if that is not [`ArchivedSegment::end`].
     pub(super) fn damage(&self) -> Option<Cause> {
         self.damage
             .as_ref()
-            .filter(|(first_bad, _)| *first_bad < self.plain_size())
+            .filter(|(first_bad, _)| *first_bad < self.end())
             .map(|(first_bad_position, reason)| Cause::Damaged {
                 first_bad_position: *first_bad_position,
                 reason: reason.clone(),

@@ -30,6 +30,9 @@ pub struct CatArgs {
     /// Give damaged segments with their damage, instead of ending at it.
     #[arg(long, conflicts_with_all = ROUTE)]
     raw: bool,
+    /// What fences took out of the timeline, instead of what belongs to it: whole files, the one that a fence cuts first.
+    #[arg(long, conflicts_with_all = ROUTE)]
+    fenced: bool,
     /// Keep on disk what is fetched, up to this size; without it, what mounts have kept is used and nothing is kept.
     #[arg(long, value_name = "SIZE", value_parser = cache::size)]
     cache_size: Option<u64>,
@@ -84,17 +87,7 @@ pub async fn run(global: &Global, args: &CatArgs) -> Result<Exit> {
             "where the history ends is not known ({alarm}); name the segments to read; nothing was written"
         );
     }
-    let entries = if args.names.is_empty() {
-        reading.entries(timeline)?
-    } else {
-        let find = |name: &String| {
-            let entry = reading.index.entry(timeline, &name.parse()?)?;
-            entry.with_context(|| {
-                format!("timeline {timeline} has no {name}; 'binlogfs ls' shows what there is")
-            })
-        };
-        args.names.iter().map(find).collect::<Result<Vec<_>>>()?
-    };
+    let entries = entries(args, &reading, timeline)?;
     // All are looked at before the first byte goes out: what follows a hole must not be replayed over it.
     if let Some(entry) = entries.iter().find(|entry| entry.segment.is_none()) {
         bail!(
@@ -106,10 +99,32 @@ pub async fn run(global: &Global, args: &CatArgs) -> Result<Exit> {
     let disk = args.disk(global);
     let reader = args.reader(global, &reading, disk.as_ref())?;
     for entry in &entries {
-        write_out(&reader, entry, args.raw).await?;
+        write_out(&reader, entry, args.raw || args.fenced).await?;
     }
     flush(disk);
     Ok(reading.exit())
+}
+
+/// What is to be written, in order.
+fn entries(args: &CatArgs, reading: &Reading, timeline: Timeline) -> Result<Vec<Entry>> {
+    let fenced = match args.fenced {
+        true => Some(reading.fenced(timeline)?),
+        false => None,
+    };
+    if args.names.is_empty() {
+        return fenced.map_or_else(|| reading.entries(timeline), Ok);
+    }
+    let find = |name: &String| {
+        let wanted = name.parse()?;
+        let entry = match &fenced {
+            Some(fenced) => fenced.iter().find(|e| e.mount_name == wanted).cloned(),
+            None => reading.index.entry(timeline, &wanted)?,
+        };
+        entry.with_context(|| {
+            format!("timeline {timeline} has no {name}; 'binlogfs ls' shows what there is")
+        })
+    };
+    args.names.iter().map(find).collect()
 }
 
 /// Ends what is written to disk.

@@ -153,6 +153,7 @@ impl Fleet {
         service::ready();
     }
 
+    /// Takes a configuration up that is right. From then on it holds, whatever a stream of it does.
     fn take_up(&mut self, path: &Path) -> Result<()> {
         let mut orders = Orders::load(path)?;
         orders.consent = self.orders.consent.clone();
@@ -172,7 +173,8 @@ impl Fleet {
             );
         }
         self.orders = orders;
-        self.settle()
+        self.settle_or_log();
+        Ok(())
     }
 
     fn settle_or_log(&mut self) {
@@ -181,7 +183,10 @@ impl Fleet {
         }
     }
 
-    /// Ends what is not wanted any more, and begins what is wanted and can begin.
+    /// Ends what is not wanted any more, and begins what is wanted and can begin. A stream that cannot is tried again.
+    ///
+    /// # Errors
+    /// The first of them; the others have begun.
     fn settle(&mut self) -> Result<()> {
         let wanted = self.wanted()?;
         let at_work: Vec<_> = self
@@ -207,11 +212,16 @@ impl Fleet {
         }
         // What waits for another to end begins when that has.
         self.waits = !self.unresolved.is_empty();
+        let mut failed = Ok(());
         for n in steps.begin {
             let (stream, dir) = &wanted[n];
-            self.begin(stream, dir)?;
+            let begun = self.begin(stream, dir);
+            if let Err(error) = begun.with_context(|| format!("stream {}", stream.name)) {
+                self.waits = true;
+                failed = failed.and(Err(error));
+            }
         }
-        Ok(())
+        failed
     }
 
     /// The streams of the configuration that are known well enough to begin, with their state directories.

@@ -245,8 +245,9 @@ fn print(lines: &[Line], now: Micros) -> String {
             output::count(lines.len() as u64, "stream")
         ),
         n => format!(
-            "\n{n} of {} need somebody: --json says why, and 'binlogfs status URL' tells all of one\n",
-            output::count(lines.len() as u64, "stream")
+            "\n{n} of {} {} somebody: --json says why, and 'binlogfs status URL' tells all of one\n",
+            output::count(lines.len() as u64, "stream"),
+            if n == 1 { "needs" } else { "need" },
         ),
     };
     text
@@ -289,6 +290,8 @@ mod tests {
         let text = print(&lines, Micros(0));
         assert!(text.starts_with("TENANT"), "{text}");
         assert!(text.contains("5 of 6 streams need somebody"), "{text}");
+        let text = print(&lines[4..], Micros(0));
+        assert!(text.contains("1 of 2 streams needs somebody"), "{text}");
     }
 
     #[test]

@@ -16,11 +16,18 @@ pub struct LsArgs {
     /// Another timeline than the newest.
     #[arg(long, value_name = "N")]
     timeline: Option<u32>,
+    /// What fences took out of the timeline, instead of what belongs to it.
+    #[arg(long)]
+    fenced: bool,
 }
 
 pub async fn run(global: &Global, args: &LsArgs) -> Result<Exit> {
     let reading = reading::open(global, &args.url).await?;
-    let entries = reading.entries(reading.timeline(args.timeline)?)?;
+    let timeline = reading.timeline(args.timeline)?;
+    let entries = match args.fenced {
+        true => reading.fenced(timeline)?,
+        false => reading.entries(timeline)?,
+    };
     if global.json {
         output::print_json(&entries.iter().map(json).collect::<Vec<_>>())?;
         return Ok(reading.exit());
@@ -34,11 +41,12 @@ fn row(entry: &Entry) -> Vec<String> {
     let segment = entry.segment.as_deref();
     let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let gtids = segment
-        .map(|s| s.gtids.to_string())
+        .and_then(|_| entry.gtids())
+        .map(ToString::to_string)
         .filter(|text| !text.is_empty());
     vec![
         entry.mount_name.to_string(),
-        number(segment.map(|s| s.size)),
+        number(segment.map(|_| entry.end())),
         number(segment.map(|s| s.object.size)),
         output::time(segment.and_then(|s| s.first_time)),
         output::time(segment.and_then(|s| s.last_time)),
@@ -67,6 +75,7 @@ fn json(entry: &Entry) -> serde_json::Value {
         "incarnation": entry.incarnation,
         "seq": entry.seq,
         "size": segment.map(|s| s.size),
+        "fenced_at": entry.cut.as_ref().map(|cut| cut.position),
         "stored_size": segment.map(|s| s.object.size),
         "sha256": segment.map(|s| s.sha256.to_string()),
         "first_time": time(segment.and_then(|s| s.first_time)),
@@ -74,8 +83,8 @@ fn json(entry: &Entry) -> serde_json::Value {
         "min_time": time(segment.and_then(|s| s.min_time)),
         "max_time": time(segment.and_then(|s| s.max_time)),
         "latest_commit": time(segment.and_then(|s| s.latest_commit)),
-        "transactions": segment.map(|s| s.transactions),
-        "gtids": segment.map(|s| s.gtids.to_string()),
+        "transactions": segment.map(|_| entry.transactions()),
+        "gtids": entry.gtids().map(ToString::to_string),
         "previous_gtids": entry.previous_gtids.as_ref().map(ToString::to_string),
         "server_uuid": segment.and_then(|s| s.server_uuid),
         "server_version": segment.map(|s| s.server_version.clone()),

@@ -11,6 +11,7 @@ mod dlq;
 mod doctor;
 mod drill;
 mod exit;
+mod fence;
 mod fleet;
 mod fleet_status;
 mod forest;
@@ -124,6 +125,8 @@ enum Command {
     /// Look at the files that were put aside, and try them again.
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
+    /// End a timeline: what is behind belongs to no history that is replayed.
+    Fence(fence::FenceArgs),
     /// Check a configuration file, or print an example.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -246,6 +249,7 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
         Command::Config(ConfigCommand::Example) => config_check::example(),
         Command::Doctor(args) => block_on(doctor::run(&global, &args)),
         Command::Dlq(command) => block_on(dlq::run(&global, &command)),
+        Command::Fence(args) => block_on(fence::run(&global, &args)),
         Command::Cache(command) => cache::run(&global, &command),
         Command::Cat(args) => block_on(cat::run(&global, &args)),
         Command::Ls(args) => block_on(ls::run(&global, &args)),

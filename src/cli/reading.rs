@@ -258,6 +258,21 @@ impl Reading {
         }
     }
 
+    /// What fences took out of `timeline`, in replay order: the segments that they cut, each whole, and those behind.
+    pub fn fenced(&self, timeline: Timeline) -> Result<Vec<Entry>> {
+        let mut all = self.index.behind_fences(timeline)?;
+        for fence in self.index.fences()? {
+            let name = fence.mount_name.filter(|_| fence.timeline == timeline);
+            let Some(name) = name else { continue };
+            let entry = self.index.entry(timeline, &name)?;
+            all.extend(entry.filter(|entry| entry.cut.is_some()));
+        }
+        all.sort_by(|a, b| a.mount_name.cmp(&b.mount_name));
+        all.dedup_by(|a, b| a.seq == b.seq);
+        all.iter_mut().for_each(|entry| entry.cut = None);
+        Ok(all)
+    }
+
     /// All entries of `timeline`, in replay order.
     pub fn entries(&self, timeline: Timeline) -> Result<Vec<Entry>> {
         let mut all = Vec::new();

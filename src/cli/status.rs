@@ -1,5 +1,7 @@
 //! `binlogfs status`: what a stream holds, and what is wrong with it; without a stream, how those of the configuration are.
 
+mod timeline;
+
 use super::config_check::CONFIG_PATH;
 use super::exit::Exit;
 use super::reading::Reading;
@@ -7,10 +9,11 @@ use super::{Global, fleet_status, ls, output, reading, recoverable};
 use crate::agent::alarm::span;
 use crate::agent::health::{self, Health};
 use crate::ledger::Entry;
-use crate::model::{Micros, StoreUrl, Timeline};
+use crate::model::{GtidSet, Micros, StoreUrl, Timeline};
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use timeline::TimelineStatus;
 
 /// Findings printed; `--json` has all.
 const FINDINGS_SHOWN: usize = 20;
@@ -23,22 +26,6 @@ pub struct StatusArgs {
     /// The configuration whose streams are shown [default: /etc/binlogfs.toml].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-}
-
-#[derive(Serialize, Default)]
-struct TimelineStatus {
-    timeline: u32,
-    segments: u64,
-    bytes: u64,
-    stored_bytes: u64,
-    transactions: u64,
-    first: Option<String>,
-    last: Option<String>,
-    first_time: Option<String>,
-    last_time: Option<String>,
-    gtids: String,
-    unencrypted: u64,
-    single_writer: u64,
 }
 
 #[derive(Serialize)]
@@ -125,12 +112,12 @@ async fn one(global: &Global, url: &StoreUrl) -> Result<Exit> {
 fn history(reading: &Reading) -> Result<(Vec<TimelineStatus>, Vec<Finding>, Option<Entry>)> {
     let (mut timelines, mut findings) = (Vec::new(), Vec::new());
     let mut newest: Option<Entry> = None;
+    let fences = reading.index.fences()?;
     for (id, known) in reading.state().timelines() {
-        let mut status = TimelineStatus {
-            timeline: id.0,
-            gtids: known.archived.to_string(),
-            ..TimelineStatus::default()
-        };
+        let mut status = TimelineStatus::new(id, &known.archived, &fences);
+        if known.late {
+            findings.extend(late_tail(id, &reading.state().only_in(id)));
+        }
         reading.each_entry(id, |entry| {
             status.add(&entry);
             findings.extend(finding(&entry));
@@ -164,63 +151,6 @@ fn head(reading: &Reading, url: &StoreUrl, newest: Option<&Entry>) -> String {
         );
     }
     text
-}
-
-impl TimelineStatus {
-    fn add(&mut self, entry: &Entry) {
-        let Some(segment) = &entry.segment else {
-            return;
-        };
-        self.segments += 1;
-        // Saturating: these are a record's numbers, and whoever can write to the bucket can make them up.
-        self.bytes = self.bytes.saturating_add(segment.size);
-        self.stored_bytes = self.stored_bytes.saturating_add(segment.object.size);
-        self.transactions = self.transactions.saturating_add(segment.transactions);
-        self.unencrypted += u64::from(segment.object.recipients.is_empty());
-        self.single_writer += u64::from(segment.single_writer);
-        let name = entry.mount_name.to_string();
-        self.first.get_or_insert_with(|| name.clone());
-        self.last = Some(name);
-        if self.first_time.is_none() {
-            self.first_time = segment.first_time.map(|time| time.to_string());
-        }
-        self.last_time = segment
-            .last_time
-            .map(|time| time.to_string())
-            .or(self.last_time.take());
-    }
-
-    fn print(&self) -> String {
-        let dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-        let encrypted = match self.unencrypted {
-            0 => "all encrypted".to_owned(),
-            n if n == self.segments => "not encrypted".to_owned(),
-            n => format!("{n} not encrypted"),
-        };
-        let single_writer = match self.single_writer {
-            0 => String::new(),
-            n => format!(
-                "  single writer {n} archived where the store does not refuse to overwrite (--single-writer)\n"
-            ),
-        };
-        format!(
-            "\ntimeline {}\n  segments      {} ({} to {}), {encrypted}\n{single_writer}  size          {} stored as {}\n  transactions  {}\n  from          {}\n  to            {}\n  gtids         {}\n",
-            self.timeline,
-            self.segments,
-            dash(&self.first),
-            dash(&self.last),
-            output::size(self.bytes),
-            output::size(self.stored_bytes),
-            self.transactions,
-            dash(&self.first_time),
-            dash(&self.last_time),
-            if self.gtids.is_empty() {
-                "-"
-            } else {
-                &self.gtids
-            },
-        )
-    }
 }
 
 /// An archiver that runs writes its health at least once in its poll interval; this is longer than any sensible one, and than
@@ -288,6 +218,16 @@ fn print_health(health: &Health, now: Micros) -> String {
         text += &format!("  waits         {why}\n");
     }
     text
+}
+
+/// Transactions that only an old primary has are for a person to look at.
+fn late_tail(timeline: Timeline, only: &GtidSet) -> Option<Finding> {
+    (!only.is_empty()).then(|| Finding {
+        timeline,
+        name: only.to_string(),
+        state: "late tail".to_owned(),
+        reason: format!("in no other timeline; what wrote it is under .timeline/{timeline}/"),
+    })
 }
 
 /// What is wrong with an entry, if anything is.

@@ -67,6 +67,9 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
             .findings
             .push(format!("{}: {}", entry.mount_name, entry.reason));
     }
+    for (timeline, _) in reading.state().timelines() {
+        entries.extend(reading.index.behind_fences(timeline)?);
+    }
     entries.retain(|entry| entry.segment.is_some());
     report.segments = entries.len() as u64;
     check_objects(&reading, &entries, &mut report).await;

@@ -217,7 +217,7 @@ impl View {
         };
         let seq = edge_seq(from.as_ref(), &to, last).ok_or(libc::ESTALE)?;
         let segment = self.segment(&self.entry(seq).await?)?;
-        let part = part(from.as_ref(), &to, last, segment.plain_size());
+        let part = part(from.as_ref(), &to, last, segment.end());
         let caching = match part.end() > segment.readable() {
             true => Caching::Never,
             false => Caching::Keep,

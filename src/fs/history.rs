@@ -36,7 +36,7 @@ impl From<&Entry> for HistoryRow {
             seq: entry.seq,
             name: entry.mount_name.as_str().to_owned(),
             state: entry.state,
-            size: segment.map_or(0, |s| s.size),
+            size: entry.end(),
             stored_size: segment.map_or(0, |s| s.object.size),
             last_time: segment.and_then(|s| s.last_time.or(s.first_time)),
         }

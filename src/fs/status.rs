@@ -130,7 +130,8 @@ fn timeline_json(timeline: Timeline, entries: &TimelineEntries) -> Value {
 
 /// What cannot be read in full: counted, and the newest by name.
 fn unsound(index: &Index) -> Result<Value, IndexError> {
-    let rows = index.unsound()?;
+    let mut rows = index.unsound()?;
+    rows.retain(|row| !row.behind);
     let count = |state: EntryState| rows.iter().filter(|row| row.state == state).count();
     let newest: Vec<Value> = rows
         .iter()

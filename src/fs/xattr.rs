@@ -130,9 +130,12 @@ fn value(entry: &Entry, name: &str) -> Option<String> {
     let segment = entry.segment.as_deref();
     match name {
         "file" => segment.map(|s| s.file.to_string()),
-        "gtid_set" => segment.map(|s| s.gtids.to_string()),
+        "gtid_set" => entry.gtids().map(ToString::to_string),
         "previous_gtids" => entry.previous_gtids.as_ref().map(ToString::to_string),
-        "sha256" => segment.map(|s| s.sha256.to_string()),
+        // That of the whole file: up to a fence there is none.
+        "sha256" => segment
+            .filter(|_| entry.cut.is_none())
+            .map(|s| s.sha256.to_string()),
         "first_time" => segment?.first_time.map(|time| time.to_string()),
         "last_time" => segment?.last_time.map(|time| time.to_string()),
         "server_uuid" => segment?.server_uuid.map(|uuid| uuid.to_string()),
@@ -169,6 +172,7 @@ mod tests {
             reason: "purged".to_owned(),
             previous_gtids: None,
             segment: None,
+            cut: None,
         }
     }
 

@@ -139,7 +139,7 @@ impl Batch<'_> {
             (Change::Replace(..), _) => Ok(()),
             (Change::Fence(fence), _) => {
                 self.bounds_changed = true;
-                bounds::fence(self.conn, line.seq(), &fence)
+                self.fence(line.seq(), &fence)
             }
             (Change::Prune(prune), _) => {
                 self.bounds_changed = true;
@@ -248,6 +248,8 @@ impl Batch<'_> {
             segment,
             row.seq,
         )?;
+        self.write_out()?;
+        self.fence_again(&row)?;
         self.replaced.push(row.seq);
         alias(self.conn, seq, row.seq)
     }

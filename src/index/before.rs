@@ -9,6 +9,9 @@ use rusqlite::{Connection, params};
 pub(super) struct Before {
     /// What should have been executed before it.
     expected: Option<GtidSet>,
+    /// It is the first of its incarnation: a server that joins has all of the timeline, and its first files may say again what others
+    /// have said before.
+    joins: bool,
     /// The last record of its incarnation.
     pub(super) last_seq: Seq,
     /// Numbers, or the timeline's beginning, are missing before it.
@@ -28,6 +31,7 @@ impl Before {
             Body::Gap(_) | Body::Fence(_) | Body::Supersede(_) | Body::Prune(_) => {
                 return Before {
                     expected: None,
+                    joins: false,
                     last_seq: Seq(0),
                     may_follow_lost: false,
                 };
@@ -46,6 +50,7 @@ impl Before {
         };
         Before {
             expected,
+            joins: known.is_none(),
             last_seq: known.map_or(Seq(0), |k| k.last_seq),
             may_follow_lost,
         }
@@ -59,7 +64,14 @@ impl Before {
         if expected == previous {
             return Ok(());
         }
-        let (appeared, vanished) = (previous.minus(expected), expected.minus(previous));
+        let appeared = previous.minus(expected);
+        let vanished = match self.joins {
+            true => GtidSet::new(),
+            false => expected.minus(previous),
+        };
+        if appeared.is_empty() && vanished.is_empty() {
+            return Ok(());
+        }
         conn.execute(
             "INSERT INTO breaks (entry, appeared, vanished) VALUES (?1, ?2, ?3)",
             params![

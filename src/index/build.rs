@@ -1,6 +1,7 @@
 //! Full entries, put together from their rows and their records.
 
 use super::error::Fault;
+use super::fences::cut_of;
 use super::rows::{EntryRow, unsigned};
 use super::texts::Texts;
 use crate::ledger::{Body, Entry, EntryState, SegmentRecord};
@@ -41,7 +42,7 @@ pub(super) fn segment(
         && segment.timeline == row.timeline
         && segment.incarnation == row.incarnation
         && segment.number == row.number
-        && segment.size == row.size
+        && (segment.size == row.size || row.fence.is_some() && row.size < segment.size)
         && segment.entry_state() == row.state;
     if same {
         Ok(Some(segment))
@@ -63,6 +64,7 @@ pub(super) struct Builder {
 impl Builder {
     pub(super) fn entry(&mut self, texts: Texts<'_>, row: EntryRow) -> Result<Entry, Fault> {
         let segment = segment(texts, &row)?;
+        let cut = cut_of(texts, &row)?;
         let carried = self.executed.take();
         let previous_gtids = match &segment {
             Some(segment) => previous_gtids(texts, &row, segment, carried)?,
@@ -81,6 +83,7 @@ impl Builder {
             reason: row.reason,
             previous_gtids,
             segment,
+            cut,
         })
     }
 }

@@ -59,8 +59,8 @@ impl Index {
             let bounds = bounds::of(conn, timeline)?;
             let bad = rows::all(
                 conn,
-                "WHERE timeline = ?1 AND state <> 0 AND mount_name > ?2 AND mount_name <= ?3 ORDER BY mount_name",
-                params![timeline.0, bounds.after, bounds.through],
+                "WHERE timeline = ?1 AND state <> 0 AND mount_name > ?2 ORDER BY mount_name",
+                params![timeline.0, bounds.after],
             )?;
             let mut found: Vec<Finding> = bad
                 .into_iter()

@@ -229,9 +229,9 @@ impl Index {
             let bounds = bounds::of(&inner.conn, timeline)?;
             let mut query = inner.conn.prepare_cached(
                 "SELECT first_seq, last_seq, first_name, last_name, entries, last_time FROM listing
-                 WHERE timeline = ?1 AND last_name <= ?3 AND first_name > ?2 ORDER BY last_name",
+                 WHERE timeline = ?1 AND first_name > ?2 ORDER BY last_name",
             )?;
-            let mut found = query.query(params![timeline.0, bounds.after, bounds.through])?;
+            let mut found = query.query(params![timeline.0, bounds.after])?;
             let mut chunks = Vec::new();
             while let Some(row) = found.next()? {
                 let name = |column: usize| -> Result<MountName, Fault> {

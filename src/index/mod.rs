@@ -8,8 +8,8 @@
 //! ledger state, so records that another process applied meanwhile are skipped, and each record is applied once. Records
 //! and the state after them are in one transaction: a crash leaves the database as it was before or after a batch.
 //!
-//! **What a listing leaves out.** A fence ends a timeline inside a segment, a prune removes its front. Entries outside
-//! the two are not in [`Index::rows`], [`Index::entries`], [`Index::entry`], [`Index::overlapping`],
+//! **What a listing leaves out.** A fence takes out of a timeline what stands behind it by then, a prune removes its front. Such
+//! entries are not in [`Index::rows`], [`Index::entries`], [`Index::entry`], [`Index::overlapping`],
 //! [`Index::following`], [`Index::holding`] and [`Index::continuity`]. [`Index::entry_by_seq`], [`Index::find`] and
 //! [`Index::line`] know them still: they were archived. A superseded entry is replaced in place.
 //!
@@ -25,6 +25,7 @@ mod build;
 mod checkpoint;
 mod continuity;
 mod error;
+mod fences;
 mod intervals;
 mod latest;
 mod listing;
@@ -46,9 +47,9 @@ mod texts;
 mod write;
 
 pub use apply::{Applied, Step};
-pub use bounds::Fence;
 pub use continuity::Finding;
 pub use error::IndexError;
+pub use fences::Fence;
 pub use listing::{ListedRow, ListingChunk};
 pub use moment::Moment;
 pub use query::TimelineInfo;

@@ -93,7 +93,6 @@ impl Index {
             let before = last_before(conn, timeline, &bounds, end, "latest_commit IS NOT NULL")?;
             let behind = Bounds {
                 after: bounds.after.clone().max(end.to_owned()),
-                ..bounds
             };
             let after = first_visible_after(conn, timeline, &behind, Micros(i64::MIN))?;
             Ok((before, after))
@@ -138,7 +137,7 @@ fn first_after(
         // Pruned: what is visible begins later, and may begin before that moment again.
         return first_visible_after(conn, timeline, bounds, time);
     }
-    Ok(Some(row).filter(|row| bounds.show(&row.mount_name)))
+    Ok(Some(row))
 }
 
 /// The same, one visible entry after the other.
@@ -150,9 +149,8 @@ fn first_visible_after(
 ) -> Result<Option<EntryRow>, Fault> {
     rows::one(
         conn,
-        "WHERE timeline = ?1 AND mount_name > ?2 AND mount_name <= ?3 AND latest_commit > ?4
-         ORDER BY mount_name LIMIT 1",
-        params![timeline.0, bounds.after, bounds.through, time.0],
+        "WHERE timeline = ?1 AND mount_name > ?2 AND latest_commit > ?3 ORDER BY mount_name LIMIT 1",
+        params![timeline.0, bounds.after, time.0],
     )
 }
 
@@ -167,9 +165,8 @@ fn last_before(
     rows::one(
         conn,
         &format!(
-            "WHERE timeline = ?1 AND mount_name > ?2 AND mount_name <= ?3 AND mount_name < ?4 AND {condition}
-             ORDER BY mount_name DESC LIMIT 1"
+            "WHERE timeline = ?1 AND mount_name > ?2 AND mount_name < ?3 AND {condition} ORDER BY mount_name DESC LIMIT 1"
         ),
-        params![timeline.0, bounds.after, bounds.through, end],
+        params![timeline.0, bounds.after, end],
     )
 }

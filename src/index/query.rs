@@ -40,8 +40,9 @@ pub(super) fn check_last_line(texts: Texts<'_>, state: &LedgerState) -> Result<(
     }
 }
 
-/// The timeline after one; NULL if there is none.
-const NEXT_TIMELINE: &str = "SELECT min(timeline) FROM entries WHERE timeline > ?1";
+/// The timeline after one; NULL if there is none. Higher numbers are of what fences took out ([`super::fences::BEHIND`]).
+const NEXT_TIMELINE: &str =
+    "SELECT min(timeline) FROM entries WHERE timeline > ?1 AND timeline < 2147483648";
 /// A history with more holes than this is past counting.
 const UNSOUND_MAX: usize = 100_000;
 
@@ -62,8 +63,8 @@ fn page(
         .max(bounds.after.as_str());
     rows::all(
         conn,
-        "WHERE timeline = ?1 AND mount_name > ?2 AND mount_name <= ?3 ORDER BY mount_name LIMIT ?4",
-        params![timeline.0, after, bounds.through, limit(rows)],
+        "WHERE timeline = ?1 AND mount_name > ?2 ORDER BY mount_name LIMIT ?3",
+        params![timeline.0, after, limit(rows)],
     )
 }
 
@@ -82,25 +83,31 @@ impl Index {
             let conn = &inner.conn;
             let mut found = Vec::new();
             let mut at: u32 = 0;
-            while let Some(id) =
-                conn.prepare_cached(NEXT_TIMELINE)?.query_row([at], |row| row.get::<_, Option<u32>>(0))?
+            while let Some(id) = conn
+                .prepare_cached(NEXT_TIMELINE)?
+                .query_row([at], |row| row.get::<_, Option<u32>>(0))?
             {
                 at = id;
                 let timeline = Timeline(id);
                 let bounds = bounds::of(conn, timeline)?;
-                let visible = params![id, bounds.after, bounds.through];
+                let visible = params![id, bounds.after];
                 let entries = conn
                     .prepare_cached(
-                        "SELECT count(*) FROM entries WHERE timeline = ?1 AND mount_name > ?2 AND mount_name <= ?3",
+                        "SELECT count(*) FROM entries WHERE timeline = ?1 AND mount_name > ?2",
                     )?
                     .query_row(visible, |row| rows::unsigned(row, 0))?;
                 let last = rows::one(
                     conn,
-                    "WHERE timeline = ?1 AND mount_name > ?2 AND mount_name <= ?3 ORDER BY mount_name DESC LIMIT 1",
+                    "WHERE timeline = ?1 AND mount_name > ?2 ORDER BY mount_name DESC LIMIT 1",
                     visible,
                 )?;
                 let first = page(conn, timeline, None, 1)?.pop();
-                found.push(TimelineInfo { timeline, entries, first, last });
+                found.push(TimelineInfo {
+                    timeline,
+                    entries,
+                    first,
+                    last,
+                });
             }
             Ok(found)
         })
@@ -310,7 +317,7 @@ impl Index {
             let mut found = Vec::new();
             for seq in intervals::overlapping(conn, timeline, from, to)? {
                 let row = rows::one(conn, "WHERE seq = ?1", [seq.0 as i64])?;
-                found.extend(row.filter(|row| bounds.show(&row.mount_name)));
+                found.extend(row.filter(|row| !row.behind && bounds.show(&row.mount_name)));
             }
             found.sort_by(|a, b| a.mount_name.cmp(&b.mount_name));
             Ok(found)
@@ -329,7 +336,7 @@ impl Index {
                 let Some(row) = rows::one(conn, "WHERE seq = ?1", [seq.0 as i64])? else {
                     continue;
                 };
-                if bounds::of(conn, row.timeline)?.show(&row.mount_name) {
+                if !row.behind && bounds::of(conn, row.timeline)?.show(&row.mount_name) {
                     found.push(build::Builder::default().entry(inner.texts(), row)?);
                 }
             }
@@ -352,15 +359,8 @@ impl Index {
             let bounds = bounds::of(&inner.conn, timeline)?;
             rows::all(
                 &inner.conn,
-                "WHERE timeline = ?1 AND mount_name >= ?2 AND mount_name > ?3 AND mount_name <= ?4
-                 ORDER BY mount_name LIMIT ?5",
-                params![
-                    timeline.0,
-                    name.as_str(),
-                    bounds.after,
-                    bounds.through,
-                    limit(count)
-                ],
+                "WHERE timeline = ?1 AND mount_name >= ?2 AND mount_name > ?3 ORDER BY mount_name LIMIT ?4",
+                params![timeline.0, name.as_str(), bounds.after, limit(count)],
             )
         })
     }

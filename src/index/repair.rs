@@ -78,6 +78,7 @@ fn shallow(texts: Texts<'_>, row: &EntryRow) -> Result<Entry, Fault> {
         reason: String::new(),
         previous_gtids: None,
         segment: super::build::segment(texts, row)?,
+        cut: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What a listing needs of an entry, read without its record.
 
 use super::error::Fault;
+use super::fences::BEHIND;
 use crate::ledger::{Entry, EntryState, SegmentRecord};
 use crate::model::{Incarnation, Micros, MountName, SegmentNumber, Seq, Timeline};
 use rusqlite::types::Type;
@@ -38,12 +39,16 @@ pub struct EntryRow {
     pub latest_through: Option<Micros>,
     /// The record that describes it now; `None` if that cannot be read.
     pub(super) line: Option<Seq>,
+    /// The record of the fence that stands in its segment: [`EntryRow::size`] is where.
+    pub(super) fence: Option<Seq>,
+    /// A fence took it out of its timeline.
+    pub behind: bool,
     pub(super) reason: String,
 }
 
 /// What [`EntryRow::read`] takes, in its order.
 pub(super) const COLUMNS: &str = "seq, line, timeline, incarnation, number, mount_name, state, reason, size, \
-     stored_size, first_time, last_time, server_uuid, latest_commit, latest_through";
+     stored_size, first_time, last_time, server_uuid, latest_commit, latest_through, fence";
 
 /// A column that we never write a negative number to.
 pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
@@ -94,7 +99,8 @@ impl EntryRow {
         Ok(EntryRow {
             seq: Seq(unsigned(row, 0)?),
             line: maybe_unsigned(row, 1)?.map(Seq),
-            timeline: Timeline(row.get(2)?),
+            timeline: Timeline(row.get::<_, u32>(2)? & !BEHIND),
+            behind: row.get::<_, u32>(2)? & BEHIND != 0,
             incarnation: Incarnation(row.get(3)?),
             number: SegmentNumber(unsigned(row, 4)?),
             mount_name: row.get_ref(5)?.as_str()?.parse().map_err(|_| wrong(5))?,
@@ -110,6 +116,7 @@ impl EntryRow {
             },
             latest_commit: row.get::<_, Option<i64>>(13)?.map(Micros),
             latest_through: row.get::<_, Option<i64>>(14)?.map(Micros),
+            fence: maybe_unsigned(row, 15)?.map(Seq),
         })
     }
 
@@ -134,6 +141,8 @@ impl EntryRow {
             latest_commit: segment.and_then(|s| s.latest_commit),
             latest_through: None,
             line,
+            fence: None,
+            behind: false,
             reason: entry.reason.clone(),
         }
     }

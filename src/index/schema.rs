@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Version of the tables below. Another version's index is rebuilt, never converted.
-pub const SCHEMA_VERSION: i32 = 5;
+pub const SCHEMA_VERSION: i32 = 6;
 /// `application_id` of our databases ("blfs"): another program's is never deleted.
 const APPLICATION_ID: i32 = 0x626c_6673;
 /// How long to wait for another process's transaction: a batch takes milliseconds, a checkpoint on a slow disk longer.
@@ -50,12 +50,13 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE lines (seq INTEGER PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE line_pages (id INTEGER PRIMARY KEY AUTOINCREMENT, first INTEGER NOT NULL UNIQUE, bytes BLOB NOT NULL);
 
--- seq introduced the entry; line is the record that describes it now, NULL if that cannot be read.
+-- seq introduced the entry; line is the record that describes it now, NULL if that cannot be read; fence the record of the fence that
+-- stands in its segment. Of an entry that a fence took out of its timeline, timeline is another number: see `fences.rs`.
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, line INTEGER, timeline INTEGER NOT NULL, incarnation INTEGER NOT NULL,
     number INTEGER NOT NULL, mount_name TEXT NOT NULL, state INTEGER NOT NULL, reason TEXT NOT NULL,
     size INTEGER NOT NULL, stored_size INTEGER NOT NULL, first_time INTEGER, last_time INTEGER,
-    head INTEGER, server_uuid BLOB, latest_commit INTEGER, latest_through INTEGER);
+    head INTEGER, server_uuid BLOB, latest_commit INTEGER, latest_through INTEGER, fence INTEGER);
 CREATE UNIQUE INDEX entries_name ON entries (timeline, mount_name);
 CREATE INDEX entries_head ON entries (number, head);
 -- latest_through is the largest latest_commit of the timeline up to and with the entry: see latest.rs.
@@ -88,9 +89,11 @@ CREATE TABLE runs (
 -- Entries whose GTID set is longer than an extended attribute can be.
 CREATE TABLE long_sets (entry INTEGER PRIMARY KEY);
 
--- What is visible of a timeline: names after `after` up to `through`.
-CREATE TABLE bounds (
-    timeline INTEGER PRIMARY KEY, after TEXT, through TEXT, fence_line INTEGER, fence_position INTEGER);
+-- What is visible of a timeline: names after `after`.
+CREATE TABLE bounds (timeline INTEGER PRIMARY KEY, after TEXT NOT NULL);
+
+-- Fences, by their records: see `fences.rs`.
+CREATE TABLE fences (line INTEGER PRIMARY KEY, timeline INTEGER NOT NULL, name TEXT, position INTEGER);
 
 -- Breaks in the continuity of GTIDs, by the entry that follows the break.
 CREATE TABLE breaks (entry INTEGER PRIMARY KEY, appeared TEXT NOT NULL, vanished TEXT NOT NULL);
@@ -289,6 +292,7 @@ pub(super) fn clear_records(conn: &Connection) -> Result<(), Fault> {
         "runs",
         "long_sets",
         "bounds",
+        "fences",
         "breaks",
         "positions",
     ] {
@@ -327,6 +331,7 @@ fn check(conn: &Connection, path: &Path) -> Result<(), Refusal> {
         "runs",
         "long_sets",
         "bounds",
+        "fences",
         "breaks",
         "positions",
         "opens",

@@ -25,6 +25,39 @@ pub struct Entry {
     pub previous_gtids: Option<GtidSet>,
     /// The segment, unless there is none to read.
     pub segment: Option<Box<SegmentRecord>>,
+    /// Where its timeline ends inside it, if a fence stands there.
+    pub cut: Option<Cut>,
+}
+
+/// What of a segment stands before a fence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cut {
+    /// Nothing from here on belongs to the timeline, in bytes.
+    pub position: u64,
+    /// GTIDs before that.
+    pub gtids: GtidSet,
+    /// Transactions before that.
+    pub transactions: u64,
+}
+
+impl Entry {
+    /// Where what belongs to its timeline ends, in bytes of the server's file; 0 if there is no file to read.
+    pub fn end(&self) -> u64 {
+        let size = self.segment.as_ref().map_or(0, |segment| segment.size);
+        self.cut.as_ref().map_or(size, |cut| size.min(cut.position))
+    }
+
+    /// GTIDs of its transactions that belong to its timeline; `None` if there is no file to read.
+    pub fn gtids(&self) -> Option<&GtidSet> {
+        let all = self.segment.as_ref().map(|segment| &segment.gtids);
+        self.cut.as_ref().map(|cut| &cut.gtids).or(all)
+    }
+
+    /// How many of its transactions belong to its timeline.
+    pub fn transactions(&self) -> u64 {
+        let all = self.segment.as_ref().map_or(0, |s| s.transactions);
+        self.cut.as_ref().map_or(all, |cut| cut.transactions)
+    }
 }
 
 /// Whether and how an entry can be read.
@@ -51,7 +84,7 @@ pub enum Change {
     /// The entry that record `.0` introduced now stands for another segment: see [`check_supersede`].
     Replace(Seq, Box<SegmentRecord>),
     /// A timeline ends inside a segment.
-    Fence(super::record::FenceRecord),
+    Fence(Box<super::record::FenceRecord>),
     /// The front of a timeline is gone.
     Prune(super::record::PruneRecord),
 }
@@ -78,6 +111,7 @@ impl SegmentRecord {
             reason: damaged.map(|d| d.reason.clone()).unwrap_or_default(),
             previous_gtids,
             segment: None,
+            cut: None,
         }
     }
 

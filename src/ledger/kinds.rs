@@ -1,8 +1,8 @@
 //! What each kind of record must be to follow what is there, and what it changes.
 
 use super::entry::{Change, Entry, EntryState};
-use super::record::{ClosedBy, GapRecord, HoleRecord, SegmentRecord, SupersedeRecord};
-use super::state::{IncarnationState, LedgerState};
+use super::record::{ClosedBy, FenceRecord, GapRecord, HoleRecord, SegmentRecord, SupersedeRecord};
+use super::state::{FenceState, IncarnationState, LedgerState};
 use crate::model::{GtidSet, Incarnation, SegmentNumber, Seq, Sha256};
 
 impl LedgerState {
@@ -61,6 +61,7 @@ impl LedgerState {
             executed: executed.clone().filter(|_| segment.damaged.is_none()),
             executed_at_least: at_least,
             lost_before: self.lost,
+            fenced: false,
         };
         let begins = !self.timelines.contains_key(&segment.timeline);
         let timeline = self.place(
@@ -71,6 +72,8 @@ impl LedgerState {
         );
         timeline.late |= begins && segment.branch.as_ref().is_some_and(|branch| branch.late);
         timeline.archived.union_with(&segment.gtids);
+        // A server that has them all the same has given them to the history again.
+        timeline.fenced_off = timeline.fenced_off.minus(&segment.gtids);
         timeline
             .executed
             .union_with(executed.as_ref().unwrap_or(&segment.gtids));
@@ -107,6 +110,7 @@ impl LedgerState {
             executed: None,
             executed_at_least,
             lost_before: self.lost,
+            fenced: false,
         };
         self.place(hole.timeline, &hole.mount_name, hole.incarnation, state);
         Ok(Change::Add(Box::new(Entry {
@@ -119,6 +123,7 @@ impl LedgerState {
             reason: hole.reason.clone(),
             previous_gtids: None,
             segment: None,
+            cut: None,
         })))
     }
 
@@ -171,7 +176,33 @@ impl LedgerState {
             reason: gap.reason.clone(),
             previous_gtids: None,
             segment: None,
+            cut: None,
         })))
+    }
+
+    pub(super) fn fence(&mut self, seq: Seq, fence: &FenceRecord) -> Result<Change, String> {
+        self.check_timeline(fence.timeline)?;
+        if fence.segment >= seq {
+            return Err(format!(
+                "ends a timeline in record {}, which is later",
+                fence.segment
+            ));
+        }
+        let id = fence.timeline;
+        if let Some(timeline) = self.timelines.get_mut(&id)
+            && !timeline.is_behind_a_fence(fence.segment)
+        {
+            timeline.archived = timeline.archived.minus(&fence.lost);
+            timeline.executed = timeline.executed.minus(&fence.lost);
+            timeline.fenced_off.union_with(&fence.lost);
+            timeline.fences.push(FenceState {
+                segment: fence.segment,
+                at: seq,
+            });
+            let of_timeline = self.incarnations.values_mut().filter(|i| i.timeline == id);
+            of_timeline.for_each(|incarnation| incarnation.fenced = true);
+        }
+        Ok(Change::Fence(Box::new(fence.clone())))
     }
 
     pub(super) fn supersede(
@@ -188,8 +219,16 @@ impl LedgerState {
         check_segment(&supersede.segment)?;
         self.check_timeline(supersede.segment.timeline)?;
         if let Some(timeline) = self.timelines.get_mut(&supersede.segment.timeline) {
-            timeline.archived.union_with(&supersede.segment.gtids);
-            timeline.executed.union_with(&supersede.segment.gtids);
+            let gtids = &supersede.segment.gtids;
+            if timeline.is_behind_a_fence(supersede.supersedes) {
+                let gtids = gtids.minus(&timeline.archived);
+                timeline.fenced_off.union_with(&gtids);
+            } else {
+                // Of a segment that is cut, what is behind the fence stays out.
+                let gtids = gtids.minus(&timeline.fenced_off);
+                timeline.archived.union_with(&gtids);
+                timeline.executed.union_with(&gtids);
+            }
         }
         Ok(Change::Replace(
             supersede.supersedes,

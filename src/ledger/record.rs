@@ -31,7 +31,7 @@ pub enum Body {
     /// An unknown extent of history is missing.
     Gap(GapRecord),
     /// Nothing after `position` belongs to the timeline.
-    Fence(FenceRecord),
+    Fence(Box<FenceRecord>),
     /// What an earlier record said of one segment is replaced.
     Supersede(Box<SupersedeRecord>),
     /// Everything up to a segment is gone, on purpose.
@@ -237,6 +237,15 @@ pub struct FenceRecord {
     pub segment: Seq,
     /// Where in that segment it ends, in bytes.
     pub position: u64,
+    /// GTIDs of the segment that stand before the position.
+    pub gtids: GtidSet,
+    /// Whole transactions of the segment before the position.
+    pub transactions: u64,
+    /// Largest commit time of those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_commit: Option<Micros>,
+    /// GTIDs behind the fence, and not before it: what leaves the timeline.
+    pub lost: GtidSet,
     /// Why.
     pub reason: String,
     /// When the record was made.

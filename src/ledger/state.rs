@@ -55,6 +55,8 @@ pub struct IncarnationState {
     pub executed_at_least: GtidSet,
     /// Records lost, all told, when its last segment or hole was accepted.
     pub(super) lost_before: u32,
+    /// Its timeline was ended by a fence since it began: nothing more of it belongs there.
+    pub fenced: bool,
 }
 
 /// What is known of one timeline.
@@ -70,6 +72,28 @@ pub struct TimelineState {
     pub archived: GtidSet,
     /// It is the tail of a server that the history had left: never what is shown first, and nothing joins it.
     pub late: bool,
+    /// GTIDs that fences have taken out of it.
+    pub fenced_off: GtidSet,
+    /// Its fences, in the order of their records.
+    pub(super) fences: Vec<FenceState>,
+}
+
+/// A fence: what stands behind `segment` and was recorded before `at` is no part of the timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FenceState {
+    /// The last segment before the fence.
+    pub(super) segment: Seq,
+    /// The record of the fence.
+    pub(super) at: Seq,
+}
+
+impl TimelineState {
+    /// Whether a fence has taken the segment of record `seq` out of the timeline. (Within a timeline, replay order is the order of
+    /// the records that introduced the entries.)
+    pub fn is_behind_a_fence(&self, seq: Seq) -> bool {
+        let behind = |fence: &FenceState| fence.segment < seq && seq < fence.at;
+        self.fences.iter().any(behind)
+    }
 }
 
 /// A record that may not stand where it stands.
@@ -127,6 +151,18 @@ impl LedgerState {
         self.timelines().rfind(|(_, timeline)| !timeline.late)
     }
 
+    /// GTIDs that are archived in a timeline and in no other.
+    pub fn only_in(&self, id: Timeline) -> GtidSet {
+        let mut only = match self.timeline(id) {
+            Some(timeline) => timeline.archived.clone(),
+            None => return GtidSet::new(),
+        };
+        for (_, other) in self.timelines().filter(|(other, _)| *other != id) {
+            only = only.minus(&other.archived);
+        }
+        only
+    }
+
     /// The record of the newest segment.
     pub fn newest_segment(&self) -> Option<Seq> {
         let ends = self.incarnations.values();
@@ -161,10 +197,7 @@ impl LedgerState {
             Body::Hole(hole) => self.hole(record.seq, hole).map_err(fail)?,
             Body::Gap(gap) => self.gap(record.seq, gap).map_err(fail)?,
             Body::Supersede(supersede) => self.supersede(record.seq, supersede).map_err(fail)?,
-            Body::Fence(fence) => {
-                self.check_timeline(fence.timeline).map_err(fail)?;
-                Change::Fence(fence.clone())
-            }
+            Body::Fence(fence) => self.fence(record.seq, fence).map_err(fail)?,
             Body::Prune(prune) => {
                 self.check_timeline(prune.timeline).map_err(fail)?;
                 Change::Prune(prune.clone())
@@ -237,6 +270,7 @@ impl LedgerState {
             reason,
             previous_gtids: None,
             segment: None,
+            cut: None,
         }))
     }
 
@@ -265,6 +299,11 @@ impl LedgerState {
             Some(known) if known.timeline != timeline => {
                 return Err(format!(
                     "moves incarnation {incarnation} to timeline {timeline}"
+                ));
+            }
+            Some(known) if known.fenced => {
+                return Err(format!(
+                    "goes on with incarnation {incarnation} behind the fence that ended it"
                 ));
             }
             Some(known) => {
@@ -345,6 +384,8 @@ impl LedgerState {
                 executed: GtidSet::new(),
                 archived: GtidSet::new(),
                 late: false,
+                fenced_off: GtidSet::new(),
+                fences: Vec::new(),
             });
         known.last_mount_name = name.clone();
         known

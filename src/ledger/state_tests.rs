@@ -7,6 +7,9 @@ use crate::ledger::entry::check_supersede;
 use crate::ledger::record::SegmentRecord;
 use crate::model::ObjectKey;
 
+#[path = "fence_tests.rs"]
+mod fences;
+
 /// A ledger under way: every body is accepted, or told why not.
 struct Ledger {
     state: LedgerState,

@@ -214,15 +214,19 @@ pub fn supersede(supersedes: u64, number: u64, reason: SupersedeReason) -> Super
 }
 
 /// A fence in timeline 1.
-pub fn fence(segment: u64, position: u64) -> FenceRecord {
-    FenceRecord {
+pub fn fence(segment: u64, position: u64) -> Box<FenceRecord> {
+    Box::new(FenceRecord {
         timeline: Timeline(1),
         segment: Seq(segment),
         position,
+        gtids: GtidSet::new(),
+        transactions: 0,
+        latest_commit: None,
+        lost: GtidSet::new(),
         reason: "failover".to_owned(),
         archived_at: BEGINNING,
         archiver: "db1".to_owned(),
-    }
+    })
 }
 
 /// A prune of timeline 1.

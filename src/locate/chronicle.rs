@@ -36,6 +36,10 @@ impl Extent {
     /// Whether a transaction that begins at `position` of `entry` and was committed at `time` belongs to it.
     pub fn holds(&self, entry: &Entry, position: u64, time: Micros) -> bool {
         let place = (entry.seq, position);
+        if position >= entry.end() {
+            // Behind a fence.
+            return false;
+        }
         let from = self.from.as_ref().map(|from| (from.seq, from.position));
         let to = self.to.as_ref().map(|to| (to.seq, to.position));
         from.is_none_or(|from| place >= from)

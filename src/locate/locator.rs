@@ -250,29 +250,17 @@ impl Locator {
     }
 
     pub(super) async fn place(&self, seq: Seq) -> Result<Place, LocateError> {
-        let (entry, fence) = self
-            .ask(move |index| {
-                let entry = index.entry_by_seq(seq)?;
-                let fence = match &entry {
-                    Some(entry) => index.fence(entry.timeline)?,
-                    None => None,
-                };
-                Ok((entry, fence))
-            })
-            .await?;
+        let entry = self.ask(move |index| index.entry_by_seq(seq)).await?;
         let entry = entry.ok_or_else(|| LocateError::Internal(format!("no entry {seq}")))?;
         let mut segment = ArchivedSegment::of_entry(&entry)?;
         if let Some(dir) = &self.dir {
             let placed = segment.below(dir);
             segment = placed.map_err(|error| LocateError::Internal(error.to_string()))?;
         }
-        let fenced = fence
-            .filter(|fence| fence.mount_name.as_ref() == Some(&entry.mount_name))
-            .and_then(|fence| fence.position);
         Ok(Place {
             timeline: entry.timeline,
             seq: entry.seq,
-            end: segment.readable().min(fenced.unwrap_or(u64::MAX)),
+            end: segment.readable(),
             mount_name: entry.mount_name,
             segment,
         })

@@ -18,7 +18,7 @@ impl Locator {
             return Ok(refusal(RefusalKind::Unknown, reason));
         }
         let wanted = gtid.clone();
-        let (early, executed) = self
+        let (early, executed, fenced_off) = self
             .ask(move |index| {
                 let first = index.entries(timeline, None, 1)?;
                 let before = first
@@ -29,9 +29,16 @@ impl Locator {
                 Ok((
                     before.is_some_and(|set| set.contains(&wanted)),
                     known.is_some_and(|known| known.executed.contains(&wanted)),
+                    known.is_some_and(|known| known.fenced_off.contains(&wanted)),
                 ))
             })
             .await?;
+        if fenced_off {
+            let reason = format!(
+                "{gtid} stands behind a fence of timeline {timeline}, which ends before it; 'binlogfs ls --fenced' shows where it is kept"
+            );
+            return Ok(refusal(RefusalKind::Unknown, reason));
+        }
         Ok(match (early, executed) {
             (true, _) => refusal(
                 RefusalKind::TooEarly,

@@ -3,7 +3,6 @@
 use super::plan::Plan;
 use super::planner::{PlanError, Planner};
 use crate::binlog::DdlStatement;
-use crate::cache::ArchivedSegment;
 use crate::locate::FilePosition;
 use crate::model::GtidSet;
 use crate::segment::Identities;
@@ -52,7 +51,7 @@ impl Planner {
         passed.union_with(&plan.question.skip);
         let mut tails = futures::stream::iter(plan.segments.iter())
             .map(|piece| async move {
-                let segment = ArchivedSegment::of_record(&*self.segment(piece.seq).await?)?;
+                let segment = self.archived(piece.seq).await?;
                 let index = self.reader.index(&segment).await?;
                 Ok::<_, PlanError>((piece, index))
             })

@@ -81,7 +81,7 @@ async fn by_gtids(planner: &Planner, ground: &Ground, set: &GtidSet) -> Result<B
     if segment.transactions > segment.gtids.count() {
         return Err(no_gtids(&name));
     }
-    let needed = segment.gtids.minus(set);
+    let needed = entry.gtids().unwrap_or(&segment.gtids).minus(set);
     let located = match needed.is_empty() {
         true => None,
         false => planner.locator.first_of(entry.seq, needed).await?,
@@ -89,7 +89,7 @@ async fn by_gtids(planner: &Planner, ground: &Ground, set: &GtidSet) -> Result<B
     let located = match located {
         Some(located) => located,
         // The base has all of it: what it lacks begins with the next file, if there is one.
-        None => planner.locator.at(entry.seq, segment.size).await?,
+        None => planner.locator.at(entry.seq, entry.end()).await?,
     };
     planner.begin(located).await
 }

@@ -176,6 +176,11 @@ impl Planner {
         Ok(entry.ok_or_else(gone)?)
     }
 
+    /// What can be read of an entry that has a segment.
+    pub(super) async fn archived(&self, seq: Seq) -> Result<ArchivedSegment, PlanError> {
+        Ok(ArchivedSegment::of_entry(&self.entry(seq).await?)?)
+    }
+
     /// The segment of an entry that has one.
     pub(super) async fn segment(&self, seq: Seq) -> Result<Box<SegmentRecord>, PlanError> {
         let entry = self.entry(seq).await?;
@@ -214,7 +219,7 @@ impl Planner {
                 bytes += piece.stored_size;
                 continue;
             }
-            let segment = ArchivedSegment::of_record(&*self.segment(piece.seq).await?)?;
+            let segment = self.archived(piece.seq).await?;
             // What is cut at its beginning cannot be read without its head, in the first frame.
             let head = 0..piece.range.start.min(1);
             bytes += self

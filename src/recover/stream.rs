@@ -94,7 +94,7 @@ impl Planner {
             if place != last && origins.iter().any(is_known) {
                 continue;
             }
-            let segment = ArchivedSegment::of_record(&record)?;
+            let segment = self.archived(piece.seq).await?;
             let origin = Origin {
                 server_id: self.head(&segment).await?.server_id,
                 server_uuid: record.server_uuid,
@@ -171,8 +171,7 @@ impl PlanStream<'_> {
             (_, Flavour::MariaDb) => MAGIC_BYTES,
         };
         let (whole, range) = (piece.is_whole(), piece.range.clone());
-        let record = self.planner.segment(piece.seq).await?;
-        let segment = ArchivedSegment::of_record(&record)?;
+        let segment = self.planner.archived(piece.seq).await?;
         if whole {
             let stream = self.planner.reader.stream(&segment).await?;
             return Ok(Some(Open::Whole(Box::new(stream))));

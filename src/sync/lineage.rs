@@ -18,6 +18,7 @@ pub(super) fn continued<'s>(
             && known.last_number < arrival.file.number()
             && (not_shrunk(&known.executed_at_least, arrival.previous)
                 || shrunk_lawfully(known, arrival))
+            && !known.fenced
             && (arrival.follows.is_some()
                 || (recognised(known, arrival) && in_time(known, arrival)))
     };
@@ -85,12 +86,35 @@ pub(super) fn continues_listing(
         .rfind(|(_, known)| known.timeline == newest);
     last.is_some_and(|(id, known)| {
         arrival.follows == Some(id)
+            && !known.fenced
             && known.basename != *arrival.file.basename()
             && not_shrunk(&known.executed_at_least, arrival.previous)
     })
 }
 
-/// Whether the arrival's history is known to contain every archived GTID of `timeline`.
+/// Whether a file is of what a fence keeps out of `timeline`: it has transactions from behind the fence, or its server's files were
+/// fenced off, and no other server has gone on with the timeline since.
+pub(super) fn is_fenced_off(
+    state: &LedgerState,
+    (id, timeline): (Timeline, &TimelineState),
+    arrival: &Arrival<'_>,
+) -> bool {
+    if timeline.fenced_off.intersects(arrival.history) {
+        return true;
+    }
+    let of_timeline = || {
+        state
+            .incarnations()
+            .filter(|(_, known)| known.timeline == id)
+    };
+    let is_its = |(of, known): (Incarnation, &IncarnationState)| {
+        let same_server = arrival.server_uuid.is_some() && known.server_uuid == arrival.server_uuid;
+        same_server || arrival.follows == Some(of)
+    };
+    of_timeline().all(|(_, known)| known.fenced) && of_timeline().any(is_its)
+}
+
+/// Whether the arrival's history is known to contain every archived GTID of `timeline`, and nothing that a fence has taken out of it.
 ///
 /// That the GTIDs are there is not enough: a server that was RESET, or a copy of it with the same UUID, gives the same ones
 /// to other transactions. A wrong new timeline is seen; a wrong continuation silently drops transactions at replay.
@@ -99,7 +123,8 @@ pub(super) fn proves_all(
     timeline: &TimelineState,
     arrival: &Arrival<'_>,
 ) -> bool {
-    if timeline.archived.is_empty() || !timeline.archived.is_subset(arrival.history) {
+    let has_all = !timeline.archived.is_empty() && timeline.archived.is_subset(arrival.history);
+    if !has_all || timeline.fenced_off.intersects(arrival.history) {
         return false;
     }
     let Some(uuid) = arrival.server_uuid else {

@@ -35,6 +35,10 @@
 //! The ledger decides: one creates record *n*, the other reads it. If it is the same file (head and number), the loser
 //! deletes its own object and goes on; else it places its segment again after the winner's.
 //!
+//! # Fences
+//! [`fence`] ends a timeline by an operator's word. Files that go on behind it are placed on a timeline of their own ([`place`]); a
+//! server whose history has all that stays, and nothing of what left, joins.
+//!
 //! # What may leak
 //! An object no record names stays if its archiver dies and its state directory is lost with the host: `verify
 //! --orphans` lists those. Under Object Lock, objects of failed attempts stay until their lock ends. Nothing else.
@@ -45,6 +49,7 @@ pub mod commit;
 pub mod compress;
 pub mod dead_letter;
 pub mod fair;
+pub mod fence;
 pub mod fill;
 pub mod footing;
 pub mod gate;

@@ -1,6 +1,6 @@
 //! Where a segment belongs in the history: pure, decided against the ledger's state by whoever creates its record.
 
-use super::lineage::{continued, continues_listing, proves_all};
+use super::lineage::{continued, continues_listing, is_fenced_off, proves_all};
 use crate::binlog::Flavour;
 use crate::ledger::LedgerState;
 use crate::ledger::record::{Body, BranchRecord, GapRecord, HoleRecord};
@@ -272,7 +272,8 @@ fn begin_incarnation(
             server,
         });
     }
-    if continues || proves_all(state, timeline, arrival) {
+    let fenced_off = is_fenced_off(state, (newest, timeline), arrival);
+    if continues || (!fenced_off && proves_all(state, timeline, arrival)) {
         let missing = arrival
             .previous
             .map(|previous| previous.minus(&timeline.executed))
@@ -310,8 +311,14 @@ fn begin_incarnation(
     }
     let next = Timeline(state.timelines().next_back().map_or(1, |(id, _)| id.0 + 1));
     let lost = timeline.archived.minus(arrival.history);
-    let late = was_left(state, newest, arrival.server_uuid);
-    let notice = if late {
+    let late = fenced_off || was_left(state, newest, arrival.server_uuid);
+    let notice = if fenced_off {
+        format!(
+            "{} of server {server} goes on behind the fence that ended timeline {newest} for it: it is kept as timeline {next}, under \
+             .timeline/{next}/, and is no part of the history that is replayed",
+            arrival.file
+        )
+    } else if late {
         format!(
             "{} is the late tail of server {server}, which timeline {newest} has left for another server: it is kept as timeline {next}, under \
              .timeline/{next}/, and the history goes on in timeline {newest}",

@@ -8,3 +8,4 @@ mod live;
 mod long_run;
 pub mod manners;
 pub mod outage;
+mod rolling;

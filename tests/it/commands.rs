@@ -172,3 +172,20 @@ fn man_pages_are_written_to_a_directory_and_dated_by_the_source() {
     let page = std::fs::read_to_string(page).expect("written");
     assert!(page.contains(".SH NAME"), "{page}");
 }
+
+#[test]
+fn status_of_nothing_is_wrong_usage_and_says_what_to_name() {
+    if std::path::Path::new("/etc/binlogfs.toml").exists() {
+        // Then it is of the streams of that.
+        return;
+    }
+    for json in [false, true] {
+        let mut command = tools::binlogfs();
+        command.arg("status").args(json.then_some("--json"));
+        let (code, said) = said(&mut command);
+        assert_eq!(code, Some(2), "{said}");
+        for part in ["of which stream?", "/etc/binlogfs.toml", "--config"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+}

@@ -1,5 +1,8 @@
 //! Hosts that change under a stream: promoted, copied, emptied, converted.
 
+mod real;
+mod restored;
+
 use crate::archive::Archive;
 use crate::synthetic::SyntheticServer;
 use crate::tools;

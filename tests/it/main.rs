@@ -10,6 +10,7 @@ mod disk_cache;
 mod doctor;
 mod drill;
 mod failover;
+mod fence;
 mod fixture;
 mod fleet;
 mod forest;

@@ -12,7 +12,7 @@ mod maria;
 mod positions;
 mod refusals;
 mod runbook;
-mod state;
+pub mod state;
 mod story;
 mod targets;
 
@@ -31,7 +31,7 @@ use std::process::{Child, Command, Stdio};
 const ENGINES: [&str; 2] = ["pipe", "parallel"];
 
 /// A server to recover. It has another id than the sources: an applier passes over what has its own.
-fn target() -> Server {
+pub fn target() -> Server {
     Options::new().server_id(2).start()
 }
 
@@ -41,13 +41,13 @@ fn target_without_gtids() -> Server {
 }
 
 /// Feeds a server the file that its `mysqldump` made of another.
-fn restore(dump: &Path, target: &Server) {
+pub fn restore(dump: &Path, target: &Server) {
     let file = File::open(dump).expect("the dump is there");
     tools::run(target.client().stdin(file));
 }
 
 /// Recoveries of one archive onto one server.
-struct Recovery<'a> {
+pub struct Recovery<'a> {
     archive: &'a Archive,
     socket: PathBuf,
     mount_dir: PathBuf,
@@ -57,7 +57,7 @@ struct Recovery<'a> {
 
 impl<'a> Recovery<'a> {
     /// Onto a MySQL server, by the clients of its own version.
-    fn onto(archive: &'a Archive, target: &Server) -> Recovery<'a> {
+    pub fn onto(archive: &'a Archive, target: &Server) -> Recovery<'a> {
         Recovery::new(archive, target.socket(), Some(clients(archive)))
     }
 
@@ -121,7 +121,7 @@ impl<'a> Recovery<'a> {
 
     /// Recovers by this engine, which must work.
     #[track_caller]
-    fn run_by(&self, engine: &str, more: &[&str]) -> Value {
+    pub fn run_by(&self, engine: &str, more: &[&str]) -> Value {
         let done = self.run(&[more, &["--engine", engine]].concat());
         assert_eq!(done["engine"], engine, "{more:?}: {done:#}");
         done
@@ -159,7 +159,7 @@ impl<'a> Recovery<'a> {
 
     /// There is nothing to do, which it says.
     #[track_caller]
-    fn has_nothing_to_do(&self, more: &[&str]) {
+    pub fn has_nothing_to_do(&self, more: &[&str]) {
         let said = tools::run_text(self.command(more).arg("--execute"));
         assert!(said.contains("nothing to do"), "{more:?}: {said}");
     }

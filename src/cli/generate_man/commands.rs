@@ -36,6 +36,13 @@ binlogfs cat s3://acme-binlogs/prod/orders --to 2026-11-26T13:55:52.354Z --backu
 ",
     ),
     (
+        "binlogfs-fence",
+        "
+binlogfs fence s3://acme-binlogs/prod/orders --gtid 8b8ad922-e97a-11f1-9d39-02fc00000001:174 --reason db1-was-lost
+binlogfs fence s3://acme-binlogs/prod/orders --end --reason db1-is-left --execute
+",
+    ),
+    (
         "binlogfs-history",
         "
 binlogfs history s3://acme-binlogs/prod/orders --ddl --from -24h

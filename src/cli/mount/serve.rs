@@ -255,18 +255,18 @@ fn notes(request: &Request, settings: &MountSettings, opened: &reading::Reading)
         notes += "binlogfs: note: the segments are encrypted: without --identity FILE (-o identity=FILE) names, sizes and times \
                   are seen, and opening gives 'Required key not available'\n";
     }
-    let timelines = opened.state().timelines();
-    let older: Vec<_> = timelines
-        .rev()
-        .skip(1)
+    let root = opened.state().newest_timeline().map(|(id, _)| id);
+    let apart: Vec<_> = opened
+        .state()
+        .timelines()
+        .filter(|(id, _)| Some(*id) != root)
         .map(|(id, _)| format!("{}/.timeline/{id}", request.dir.display()))
         .collect();
-    if !older.is_empty() {
-        let list: Vec<_> = older.into_iter().rev().collect();
+    if !apart.is_empty() {
         notes += &format!(
-            "binlogfs: note: this is the newest timeline; histories from before a RESET or failover are apart, and must not be replayed \
-             together with it: {}\n",
-            list.join(", ")
+            "binlogfs: note: this is the history that goes on; those from before a RESET or failover, and late tails of old primaries, are \
+             apart, and must not be replayed together with it: {}\n",
+            apart.join(", ")
         );
     }
     Ok(notes)

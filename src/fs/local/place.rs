@@ -283,6 +283,21 @@ fn last_segment(
         let Some(segment) = entry.segment else {
             continue;
         };
+        let ledger = source
+            .index()
+            .map(|index| index.state())
+            .transpose()?
+            .flatten();
+        let known = ledger
+            .as_ref()
+            .and_then(|ledger| ledger.incarnation(entry.incarnation));
+        if known.is_some_and(|known| known.fenced) {
+            return Err(format!(
+                "timeline {} was ended by a fence in or behind {}: what the server that wrote it has beyond that does not belong there",
+                entry.timeline, entry.mount_name
+            )
+            .into());
+        }
         let last_number = match &newest {
             Some(newest) if newest.incarnation == entry.incarnation => newest.number,
             Some(_) | None => entry.number,

@@ -157,7 +157,7 @@ fn a_fence_in_a_lost_segment_ends_the_timeline_before_it() {
     ];
     let index = begun();
     index.apply(&losing(bodies, &[4])).expect("applies");
-    let fence = index.fence(T1).expect("reads").expect("fenced");
+    let fence = index.fences().expect("reads").remove(0);
     assert_eq!(
         (fence.mount_name, fence.position),
         (Some(name("binlog.000002")), None)

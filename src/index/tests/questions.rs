@@ -86,11 +86,30 @@ fn a_fence_and_a_prune_bound_what_is_visible() {
     bodies.push(Body::Prune(testing::prune(1)));
     let index = with(bodies);
     assert_eq!(names(&index, 1).len(), 5);
-    let fence = index.fence(T1).expect("reads").expect("fenced");
-    assert_eq!(fence.mount_name, Some(name("binlog.000007")));
+    let fences = index.fences().expect("reads");
+    let places: Vec<_> = fences
+        .iter()
+        .map(|f| (f.mount_name.clone(), f.position))
+        .collect();
     assert_eq!(
-        (fence.position, fence.reason.as_str()),
-        (Some(500), "failover")
+        places,
+        [
+            (Some(name("binlog.000007")), Some(500)),
+            (Some(name("binlog.000008")), Some(1))
+        ]
+    );
+    let cut = index
+        .entry(T1, &name("binlog.000007"))
+        .expect("reads")
+        .expect("there");
+    assert_eq!((cut.end(), cut.transactions()), (500, 0));
+    assert_eq!(index.rows(T1, None, 9).expect("reads")[4].size, 500);
+    let behind = index.behind_fences(T1).expect("reads");
+    assert_eq!(behind.iter().map(|e| e.seq.0).collect::<Vec<_>>(), [8, 9]);
+    assert!(
+        behind
+            .iter()
+            .all(|entry| entry.cut.is_none() && entry.timeline == T1)
     );
     for hidden in [1, 2, 8, 9] {
         let number = segment(hidden);
@@ -116,7 +135,7 @@ fn a_fence_and_a_prune_bound_what_is_visible() {
         [3, 4, 5, 6, 7]
     );
     assert_eq!(index.timelines().expect("reads")[0].entries, 5);
-    assert_eq!(index.fence(Timeline(2)).expect("reads"), None);
+    assert_eq!(index.timeline_numbers().expect("reads"), [T1]);
 }
 
 #[test]
@@ -179,6 +198,77 @@ fn findings_tell_every_place_that_is_not_whole_in_order() {
         panic!("{found:?}");
     };
     assert_eq!((appeared.count(), vanished.is_empty()), (11, true));
+}
+
+#[test]
+fn a_server_that_joins_with_files_that_say_again_what_was_said_is_no_break() {
+    let mut promoted = moved(2, 2, 1);
+    promoted.server_uuid = Some(uuid::Uuid::from_u128(9));
+    let index = with(vec![seg(1), seg(2), seg(3), boxed(promoted)]);
+    assert_eq!(index.continuity(T1).expect("reads"), []);
+    let mut jumping = moved(6, 2, 1);
+    jumping.server_uuid = Some(uuid::Uuid::from_u128(9));
+    let index = with(vec![seg(1), seg(2), seg(3), boxed(jumping)]);
+    assert_eq!(
+        index.continuity(T1).expect("reads").len(),
+        1,
+        "4 and 5 came from nowhere"
+    );
+}
+
+#[test]
+fn what_a_fence_did_outlasts_a_new_object_of_the_segment() {
+    let mut fence = testing::fence(2, 500);
+    fence
+        .gtids
+        .insert_run(testing::source(), TRANSACTIONS + 1, TRANSACTIONS + 9);
+    fence.transactions = 9;
+    fence.latest_commit = segment(2).first_time;
+    let again = |seq: u64, number: u64| {
+        Body::Supersede(Box::new(testing::supersede(
+            seq,
+            number,
+            SupersedeReason::Rekeyed,
+        )))
+    };
+    let index = with(vec![
+        seg(1),
+        seg(2),
+        seg(3),
+        Body::Fence(fence),
+        again(2, 2),
+        again(3, 3),
+        boxed(moved(1, 2, 1)),
+    ]);
+    assert_eq!(names(&index, 1).len(), 3, "and the one that joined");
+    let rows = index.rows(T1, None, 9).expect("reads");
+    assert_eq!(
+        (rows[1].size, rows[1].latest_commit),
+        (500, segment(2).first_time)
+    );
+    assert_eq!(rows[2].incarnation.0, 2);
+    let cut = index.entry_by_seq(Seq(2)).expect("reads").expect("there");
+    assert!(
+        cut.segment
+            .as_ref()
+            .is_some_and(|s| s.object.key.as_str().contains("again"))
+    );
+    assert_eq!((cut.end(), cut.transactions()), (500, 9));
+    let holding = |n: u64| index.holding(&gtid(n)).expect("reads").len();
+    assert_eq!(
+        [TRANSACTIONS + 9, TRANSACTIONS + 10, 2 * TRANSACTIONS + 1].map(holding),
+        [1, 0, 0]
+    );
+    let behind = index.behind_fences(T1).expect("reads");
+    assert_eq!(behind.iter().map(|e| e.seq.0).collect::<Vec<_>>(), [3]);
+    let listed = index.listing(T1).expect("reads");
+    let mut shown = Vec::new();
+    for chunk in &listed {
+        index
+            .listed(chunk, |row| shown.push(row.seq.0))
+            .expect("reads");
+    }
+    assert!(!shown.contains(&3), "{shown:?}");
 }
 
 #[test]

@@ -159,6 +159,59 @@ mod tests {
         text.expect("text").to_owned()
     }
 
+    /// The key of a service account with this address, as Google gives it out.
+    fn key_of(email: &str) -> String {
+        let made = Command::new("openssl")
+            .args([
+                "genpkey",
+                "-algorithm",
+                "RSA",
+                "-pkeyopt",
+                "rsa_keygen_bits:2048",
+            ])
+            .output()
+            .expect("openssl is there");
+        let key = String::from_utf8(made.stdout).expect("PEM");
+        serde_json::json!({
+            "type": "service_account",
+            "project_id": "test",
+            "private_key_id": "1",
+            "private_key": key,
+            "client_email": email,
+            "client_id": "1",
+            "token_uri": "https://oauth2.googleapis.com/token",
+        })
+        .to_string()
+    }
+
+    #[tokio::test]
+    async fn a_key_file_is_whom_requests_are_made_for_and_what_is_wrong_with_one_is_named() {
+        use base64::Engine as _;
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("acme.json");
+        let account = Account::new(Some(&path));
+        let failed = |failure: Failure| format!("{failure:?}");
+        let absent = account.headers().await.err().map(failed).expect("no file");
+        assert!(absent.contains("acme.json"), "{absent}");
+        std::fs::write(&path, "no JSON").expect("writable");
+        let wrong = account.headers().await.err().map(failed).expect("no key");
+        assert!(wrong.contains("acme.json is not the key"), "{wrong}");
+        for email in [
+            "one@test.iam.gserviceaccount.com",
+            "two@test.iam.gserviceaccount.com",
+        ] {
+            std::fs::write(&path, key_of(email)).expect("writable");
+            account.forget().await;
+            let token = token(&account).await;
+            let claims = token.split('.').nth(1).expect("a token in three parts");
+            let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims);
+            let claims: serde_json::Value =
+                serde_json::from_slice(&claims.expect("base64")).expect("JSON");
+            assert_eq!(claims["iss"], email, "{claims}");
+        }
+    }
+
     #[test]
     fn an_expired_token_is_replaced_by_one_that_was_asked_for_anew() {
         if std::env::var_os(METADATA_HOST).is_none() {

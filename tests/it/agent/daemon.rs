@@ -43,6 +43,16 @@ impl Daemon {
         Daemon { child, address }
     }
 
+    /// Starts `command`, which logs to the file `log`.
+    pub fn start_logging(command: &mut Command, log: &Path) -> Daemon {
+        let file = fs::File::create(log).expect("writable");
+        let child = command.stdout(Stdio::null()).stderr(file).spawn();
+        Daemon {
+            child: child.expect("it starts"),
+            address: None,
+        }
+    }
+
     /// A GET of its endpoint: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
         let address = self.address.as_deref().expect("it listens");

@@ -150,31 +150,71 @@ fn records_of(memory: &MemoryStore) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_leaves_ends_its_file_however_long_that_takes_and_begins_no_other() {
-    let temp = memory_dir();
-    let (tending, memory) = slow_stream(temp.path());
-    let (stop, stopped) = watch::channel(Stop::No);
-    let begun = Instant::now();
-    let task = tokio::spawn(tending.run(stopped));
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    stop.send_replace(Stop::AfterFiles);
-    task.await.expect("no panic");
-    assert!(begun.elapsed() >= Duration::from_secs(600));
-    assert_eq!(records_of(&memory), 1);
+async fn what_leaves_ends_its_file_however_long_that_takes_unless_the_process_ends_meanwhile() {
+    const FILE: Duration = Duration::from_secs(600);
+    for (process_ends, records) in [(false, 1), (true, 0)] {
+        let temp = memory_dir();
+        let (tending, memory) = slow_stream(temp.path());
+        let (stop, stopped) = watch::channel(Stop::No);
+        let begun = Instant::now();
+        let task = tokio::spawn(tending.run(stopped));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        stop.send_replace(Stop::AfterFiles);
+        if process_ends {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            stop.send_replace(Stop::Now);
+        }
+        task.await.expect("no panic");
+        assert_eq!(begun.elapsed() < FILE, process_ends);
+        assert_eq!(records_of(&memory), records, "and no other file is begun");
+    }
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_leaves_is_not_waited_for_when_the_process_ends() {
-    let temp = memory_dir();
-    let (tending, memory) = slow_stream(temp.path());
-    let (stop, stopped) = watch::channel(Stop::No);
-    let begun = Instant::now();
-    let task = tokio::spawn(tending.run(stopped));
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    stop.send_replace(Stop::AfterFiles);
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    stop.send_replace(Stop::Now);
-    task.await.expect("no panic");
-    assert!(begun.elapsed() < Duration::from_secs(60));
-    assert_eq!(records_of(&memory), 0);
+#[test]
+fn a_configuration_that_was_taken_up_holds_though_a_stream_of_it_cannot_begin() {
+    let fleet = Fleet::new();
+    for (number, name) in (1..).zip(["stays", "comes", "cannot"]) {
+        fleet.server(name, number, 1, 1000);
+    }
+    let config = fleet.configure(&stream(&fleet, "stays", ""));
+    let mut command = fleet.agent(&config);
+    let log = fleet.path("log");
+    let daemon = Daemon::start_logging(command.arg("--verbose"), &log);
+    let archived = |name: &str| records(&fleet.path("store").join(name));
+    until("it is at work", || archived("stays") == 1);
+    // Its option file is in order when the configuration is checked, and no more when it is to begin.
+    let login = fleet.path("mysql.cnf");
+    tools::run(std::process::Command::new("mkfifo").arg(&login));
+    let writer = login.clone();
+    std::thread::spawn(move || {
+        for port in ["3306", "no port"]
+            .into_iter()
+            .chain(std::iter::repeat("no port"))
+        {
+            let text = format!("[client]\nuser = u\nhost = 127.0.0.1\nport = {port}\n");
+            if fs::write(&writer, text).is_err() {
+                return;
+            }
+            // Else whoever reads one would be given the next as well.
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    });
+    let option = format!("mysql_defaults_file = \"{}\"\n", login.display());
+    let cannot = stream(&fleet, "cannot", &option);
+    let streams = stream(&fleet, "stays", "") + &cannot + &stream(&fleet, "comes", "");
+    fleet.configure(&streams);
+    daemon.hang_up();
+    until("the one that can begin has", || archived("comes") == 1);
+    let said = || fs::read_to_string(&log).expect("a log");
+    until("the other is named", || {
+        said().contains("a stream cannot begin") && said().contains("stream cannot")
+    });
+    assert!(
+        said().contains("the configuration was read again"),
+        "{}",
+        said()
+    );
+    assert!(!said().contains("stays as it was"), "{}", said());
+    assert_eq!(archived("cannot"), 0);
+    assert_eq!(daemon.stop(), Some(0));
 }

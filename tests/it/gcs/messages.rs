@@ -173,3 +173,31 @@ fn without_a_permission_the_message_names_it_and_a_role_that_has_it() {
         refused(&mut case.command(&url), &said);
     }
 }
+
+#[test]
+fn the_credentials_file_of_a_stream_is_the_one_that_is_used() {
+    let case = Case::new();
+    // Where nobody listens: without an account nothing is sent.
+    let url = url(&format!("https://{}", free_address()), "{tenant}/{cluster}");
+    let key = case.archive.path("acme.json");
+    std::fs::write(&key, "no key").expect("writable");
+    let config = case.archive.path("binlogfs.toml");
+    let text = format!(
+        "[[tenant]]\nname = \"acme\"\nto = \"{url}\"\ncredentials_file = \"{}\"\nallow_unencrypted = true\n\
+         [[stream]]\ntenant = \"acme\"\ncluster = \"orders\"\nsource = \"{}\"\nstate_dir = \"{}\"\n",
+        key.display(),
+        case.source.dir().display(),
+        case.archive.path("state").display(),
+    );
+    std::fs::write(&config, text).expect("writable");
+    let mut command = tools::binlogfs();
+    command.args(["archive", "--once", "--config"]).arg(&config);
+    command.env_remove("STORAGE_EMULATOR_HOST");
+    let output = tools::output(&mut command);
+    let said = tools::excerpt(&output.stdout) + &tools::excerpt(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("acme.json is not the key of a service account"),
+        "{said}"
+    );
+}
