@@ -11,7 +11,7 @@
 //! **What a listing leaves out.** A fence ends a timeline inside a segment, a prune removes its front. Entries outside
 //! the two are not in [`Index::rows`], [`Index::entries`], [`Index::entry`], [`Index::overlapping`],
 //! [`Index::following`], [`Index::holding`] and [`Index::continuity`]. [`Index::entry_by_seq`], [`Index::find`] and
-//! [`Index::line`] know them still: they were archived. A superseded entry is replaced in place.
+//! [`Index::line`] know them still: they were archived, and [`Index::pruned_rows`] lists those. A superseded entry is replaced in place.
 //!
 //! **Records that cannot be read** have a place ([`EntryState::Lost`](crate::ledger::EntryState)): it is a name that
 //! cannot be read, so that no replay crosses it unseen. Several in a row share one name.
@@ -35,6 +35,7 @@ mod opens;
 mod paged;
 #[cfg(test)]
 mod plans;
+mod pruned;
 mod query;
 mod repair;
 mod rows;
@@ -51,6 +52,7 @@ pub use continuity::Finding;
 pub use error::IndexError;
 pub use listing::{ListedRow, ListingChunk};
 pub use moment::Moment;
+pub use pruned::Prune;
 pub use query::TimelineInfo;
 pub use rows::EntryRow;
 pub use schema::{Opened, SCHEMA_VERSION};

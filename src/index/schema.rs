@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Version of the tables below. Another version's index is rebuilt, never converted.
-pub const SCHEMA_VERSION: i32 = 5;
+pub const SCHEMA_VERSION: i32 = 6;
 /// `application_id` of our databases ("blfs"): another program's is never deleted.
 const APPLICATION_ID: i32 = 0x626c_6673;
 /// How long to wait for another process's transaction: a batch takes milliseconds, a checkpoint on a slow disk longer.
@@ -91,6 +91,9 @@ CREATE TABLE long_sets (entry INTEGER PRIMARY KEY);
 -- What is visible of a timeline: names after `after` up to `through`.
 CREATE TABLE bounds (
     timeline INTEGER PRIMARY KEY, after TEXT, through TEXT, fence_line INTEGER, fence_position INTEGER);
+
+-- Prune records, by the last name that each takes away.
+CREATE TABLE prunes (line INTEGER PRIMARY KEY, timeline INTEGER NOT NULL, through TEXT NOT NULL);
 
 -- Breaks in the continuity of GTIDs, by the entry that follows the break.
 CREATE TABLE breaks (entry INTEGER PRIMARY KEY, appeared TEXT NOT NULL, vanished TEXT NOT NULL);
@@ -183,6 +186,16 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     )?;
     settings(&conn)?;
     conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    Ok(conn)
+}
+
+/// The same, to which nothing was ever pruned: a view of its own stands before the table of what is visible.
+pub(super) fn open_unpruned(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = open_reader(path)?;
+    conn.execute_batch(
+        "CREATE TEMP VIEW bounds AS
+         SELECT timeline, NULL AS after, through, fence_line, fence_position FROM main.bounds",
+    )?;
     Ok(conn)
 }
 
@@ -289,6 +302,7 @@ pub(super) fn clear_records(conn: &Connection) -> Result<(), Fault> {
         "runs",
         "long_sets",
         "bounds",
+        "prunes",
         "breaks",
         "positions",
     ] {
@@ -327,6 +341,7 @@ fn check(conn: &Connection, path: &Path) -> Result<(), Refusal> {
         "runs",
         "long_sets",
         "bounds",
+        "prunes",
         "breaks",
         "positions",
         "opens",
