@@ -5,7 +5,7 @@ use super::query::{UNSOUND_MAX, limit};
 use super::rows::{self, EntryRow};
 use super::{Index, IndexError, bounds, build, schema};
 use crate::ledger::record::PruneRecord;
-use crate::ledger::{Body, Line};
+use crate::ledger::Body;
 use crate::model::{Gtid, MountName, ObjectKey, Seq, Timeline};
 use rusqlite::{OptionalExtension as _, params};
 use std::fmt;
@@ -159,32 +159,21 @@ impl Index {
         })
     }
 
-    /// The objects that any record named for an entry, superseded ones included.
+    /// The row of the entry that an object belongs to, or belonged to before it was superseded; `None` if no record names it.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn objects_of(&self, entry: Seq) -> Result<Vec<(ObjectKey, u64)>, IndexError> {
+    pub fn entry_of_object(&self, key: &ObjectKey) -> Result<Option<EntryRow>, IndexError> {
         self.with(|inner| {
-            let mut query = inner
+            let seq = inner
                 .conn
-                .prepare_cached("SELECT seq FROM aliases WHERE entry = ?1 ORDER BY seq")?;
-            let found = query.query_map([entry.0 as i64], |row| rows::unsigned(row, 0))?;
-            let mut lines = vec![entry];
-            for seq in found {
-                lines.push(Seq(seq?));
+                .prepare_cached("SELECT seq FROM objects WHERE key = ?1")?
+                .query_row([key.as_str()], |row| rows::unsigned(row, 0))
+                .optional()?;
+            match seq {
+                Some(seq) => rows::resolve(&inner.conn, Seq(seq)),
+                None => Ok(None),
             }
-            let mut objects = Vec::new();
-            for seq in lines {
-                let text = inner.texts().text(seq)?;
-                let line = text.and_then(|text| Line::read(text.as_bytes()).ok());
-                let object = line.and_then(|line| match &line.record().body {
-                    Body::Segment(segment) => Some(segment.object.clone()),
-                    Body::Supersede(supersede) => Some(supersede.segment.object.clone()),
-                    Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => None,
-                });
-                objects.extend(object.map(|object| (object.key, object.size)));
-            }
-            Ok(objects)
         })
     }
 
