@@ -14,8 +14,8 @@ mod window;
 pub use check::check;
 pub use coordinates::{Coordinates, Tool};
 pub use exact::exact;
-pub use needs::{Need, needs};
 pub use metadata::{MetadataError, read};
+pub use needs::{Need, needs};
 pub use record::{BACKUPS_PREFIX, Backup, BackupId, FORMAT, ParseIdError, RecordError};
 pub use registry::{Registered, RegistryError, Unreadable, add, backups, remove};
 pub use window::{

@@ -74,7 +74,9 @@ fn need(
         }
         Verdict::Ahead { .. } => from(awaited(index, coordinates, timeline)?, false),
         Verdict::Unusable(why) => match why.kind {
-            UnusableKind::Foreign | UnusableKind::Diverged | UnusableKind::TooEarly => Need::Nothing,
+            UnusableKind::Foreign | UnusableKind::Diverged | UnusableKind::TooEarly => {
+                Need::Nothing
+            }
             UnusableKind::Missing | UnusableKind::NoPlace | UnusableKind::Ambiguous => {
                 Need::Unknown(why.reason.clone())
             }
@@ -95,7 +97,10 @@ fn place(
     coordinates: &Coordinates,
     timeline: Timeline,
 ) -> Result<Option<MountName>, IndexError> {
-    let by_gtids = coordinates.gtids.as_ref().is_some_and(|set| !set.is_empty());
+    let by_gtids = coordinates
+        .gtids
+        .as_ref()
+        .is_some_and(|set| !set.is_empty());
     let Some(position) = coordinates.position.as_ref().filter(|_| !by_gtids) else {
         return Ok(None);
     };
@@ -122,7 +127,9 @@ fn awaited(
         return place(index, coordinates, timeline);
     };
     let none = GtidSet::new();
-    let executed = state.timeline(timeline).map_or(&none, |known| &known.executed);
+    let executed = state
+        .timeline(timeline)
+        .map_or(&none, |known| &known.executed);
     let held = implied(told, executed);
     let wanted = executed.minus(&held);
     let Some(first) = index.entries(timeline, None, 1)?.pop() else {
@@ -159,7 +166,11 @@ impl Checker<'_> {
         if let Some(prune) = self.index.pruned(self.timeline)? {
             reason += &format!("; what was before that was {prune}");
         }
-        Ok(unusable(UnusableKind::TooEarly, reason, "make a new backup"))
+        Ok(unusable(
+            UnusableKind::TooEarly,
+            reason,
+            "make a new backup",
+        ))
     }
 
     /// Nothing of the timeline is visible.
@@ -168,7 +179,11 @@ impl Checker<'_> {
             Some(prune) => format!("what timeline {} held was {prune}", self.timeline),
             None => format!("nothing is left of timeline {}", self.timeline),
         };
-        Ok(unusable(UnusableKind::TooEarly, reason, "make a new backup"))
+        Ok(unusable(
+            UnusableKind::TooEarly,
+            reason,
+            "make a new backup",
+        ))
     }
 
     /// The file that a position names was pruned, if it was.
@@ -180,6 +195,10 @@ impl Checker<'_> {
             return Ok(None);
         };
         let reason = format!("what follows it was not kept: {file} was {prune}");
-        Ok(Some(unusable(UnusableKind::TooEarly, reason, "make a new backup")))
+        Ok(Some(unusable(
+            UnusableKind::TooEarly,
+            reason,
+            "make a new backup",
+        )))
     }
 }

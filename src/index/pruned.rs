@@ -4,8 +4,8 @@ use super::error::Fault;
 use super::query::{UNSOUND_MAX, limit};
 use super::rows::{self, EntryRow};
 use super::{Index, IndexError, bounds, build, schema};
-use crate::ledger::record::PruneRecord;
 use crate::ledger::Body;
+use crate::ledger::record::PruneRecord;
 use crate::model::{Gtid, MountName, ObjectKey, Seq, Timeline};
 use rusqlite::{OptionalExtension as _, params};
 use std::fmt;
@@ -70,10 +70,12 @@ impl Index {
     pub fn pruned(&self, timeline: Timeline) -> Result<Option<Prune>, IndexError> {
         let prunes = self.prunes()?.into_iter();
         let of_timeline = prunes.filter(|prune| prune.record.timeline == timeline);
-        Ok(of_timeline.reduce(|furthest, prune| match prune.through > furthest.through {
-            true => prune,
-            false => furthest,
-        }))
+        Ok(
+            of_timeline.reduce(|furthest, prune| match prune.through > furthest.through {
+                true => prune,
+                false => furthest,
+            }),
+        )
     }
 
     /// Up to `count` pruned rows of a timeline after a name, in replay order.

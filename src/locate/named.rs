@@ -54,10 +54,12 @@ impl Locator {
         }
         let wanted = gtid.clone();
         let pruned = self
-            .ask(move |index| match index.pruned_holding(timeline, &wanted)? {
-                Some(row) => Ok(index.pruned_by(&row)?.map(|prune| (row.mount_name, prune))),
-                None => Ok(None),
-            })
+            .ask(
+                move |index| match index.pruned_holding(timeline, &wanted)? {
+                    Some(row) => Ok(index.pruned_by(&row)?.map(|prune| (row.mount_name, prune))),
+                    None => Ok(None),
+                },
+            )
             .await?;
         if let Some((name, prune)) = pruned {
             let reason = format!("{gtid} stood in {name}, which was {prune}");

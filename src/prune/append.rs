@@ -82,7 +82,11 @@ impl Pruner {
         )?;
         let mut bytes = line.text().as_bytes().to_vec();
         bytes.push(b'\n');
-        match self.store.create(&record_key(line.seq()), bytes.into()).await {
+        match self
+            .store
+            .create(&record_key(line.seq()), bytes.into())
+            .await
+        {
             Ok(()) => {
                 self.index.apply(&[Step::Line(line)])?;
                 Ok(true)

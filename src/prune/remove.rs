@@ -138,7 +138,10 @@ impl Pruner {
                 if let Some(entry) = self.index.entry_of_object(key)?
                     && self.index.is_pruned(entry.timeline, &entry.mount_name)?
                 {
-                    there.entry(entry.seq).or_default().push((key.clone(), *bytes));
+                    there
+                        .entry(entry.seq)
+                        .or_default()
+                        .push((key.clone(), *bytes));
                 }
             }
             match page.objects.last() {
@@ -184,8 +187,9 @@ impl Pruner {
             let made_at = made_at.unwrap_or(prune.record.archived_at);
             let over_at = Micros(made_at.0.saturating_add(grace_micros));
             if over_at <= self.now {
-                let last: &mut MountName =
-                    due.entry(prune.record.timeline).or_insert_with(|| through.clone());
+                let last: &mut MountName = due
+                    .entry(prune.record.timeline)
+                    .or_insert_with(|| through.clone());
                 if *last < *through {
                     *last = through.clone();
                 }
@@ -219,7 +223,9 @@ impl Pruner {
                 .buffered(LOOKED_AT_ONCE)
                 .try_collect()
                 .await?;
-            let held = keepings.iter().position(|keeping| keeping.holds_at(self.now));
+            let held = keepings
+                .iter()
+                .position(|keeping| keeping.holds_at(self.now));
             let free = some.get(..held.unwrap_or(some.len())).unwrap_or_default();
             let removed: Vec<Removed> = match execute {
                 true => {
@@ -277,11 +283,13 @@ impl Pruned {
         match objects {
             None if row.stored_size > 0 => self.gone_through = Some(name.clone()),
             None => {}
-            Some(objects) => self.leftovers.extend(objects.into_iter().map(|(key, bytes)| Leftover {
-                name: name.clone(),
-                key,
-                bytes,
-            })),
+            Some(objects) => self
+                .leftovers
+                .extend(objects.into_iter().map(|(key, bytes)| Leftover {
+                    name: name.clone(),
+                    key,
+                    bytes,
+                })),
         }
     }
 }

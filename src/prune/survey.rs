@@ -165,7 +165,9 @@ impl Pruner {
             let rows = self.rows(timeline)?;
             let rule = match wanted {
                 Wanted::Since(cut, _) => Rule::Since(*cut),
-                Wanted::Backups(count) => self.rule(*count, &usable, timeline == goes_on, goes_on)?,
+                Wanted::Backups(count) => {
+                    self.rule(*count, &usable, timeline == goes_on, goes_on)?
+                }
             };
             let has_newest = rows.iter().any(|row| Some(row.seq) == newest_segment);
             let holds = needs.of_timeline(timeline);
@@ -192,7 +194,9 @@ impl Pruner {
         is_it: bool,
         goes_on: Timeline,
     ) -> Result<Rule, anyhow::Error> {
-        let at = usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(1);
+        let at = usize::try_from(count)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(1);
         let Some(name) = usable.get(at) else {
             let refusal = Refusal::TooFew {
                 wanted: count,
@@ -227,7 +231,9 @@ impl Pruner {
         let mut rows: Vec<EntryRow> = Vec::new();
         loop {
             let after = rows.last().map(|row| row.mount_name.clone());
-            let page = self.index.pruned_rows(timeline, after.as_ref(), PAGE_ROWS)?;
+            let page = self
+                .index
+                .pruned_rows(timeline, after.as_ref(), PAGE_ROWS)?;
             if page.is_empty() {
                 return Ok(rows);
             }

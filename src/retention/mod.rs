@@ -212,11 +212,21 @@ mod tests {
             backup: "odd".to_owned(),
             from: Err("no place".to_owned()),
         };
-        let found = plan(&rows("ssss"), &Rule::From(name(4)), &[hold(3), unknown], true);
+        let found = plan(
+            &rows("ssss"),
+            &Rule::From(name(4)),
+            &[hold(3), unknown],
+            true,
+        );
         let said: Vec<_> = found.limits.iter().map(|l| (l.end, &l.reason)).collect();
         let backup = Reason::Backup("b3".to_owned());
         let odd = Reason::Unknown("odd".to_owned(), "no place".to_owned());
-        let wanted = [(0, &odd), (1, &backup), (3, &Reason::Rule), (3, &Reason::Newest)];
+        let wanted = [
+            (0, &odd),
+            (1, &backup),
+            (3, &Reason::Rule),
+            (3, &Reason::Newest),
+        ];
         assert_eq!(said, wanted);
     }
 

@@ -1,6 +1,9 @@
 //! A part of a store as a store: the keys below one directory.
 
-use super::{Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain, SharedStore, Store, Upload};
+use super::{
+    Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain, SharedStore, Store,
+    Upload,
+};
 use crate::model::ObjectKey;
 use async_trait::async_trait;
 use bytes::Bytes;

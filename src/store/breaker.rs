@@ -12,7 +12,10 @@
 //! open, calls fail at once with [`ErrorKind::BreakerOpen`] and nothing is sent. Only failures of the store as a whole count:
 //! a missing object, a refused permission or a taken key is an answer of a store that works.
 
-use super::{Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain, SharedStore, Store, Upload};
+use super::{
+    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain,
+    SharedStore, Store, Upload,
+};
 use crate::model::ObjectKey;
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -152,7 +152,10 @@ mod tests {
         keeping.legal_hold = true;
         assert!(keeping.holds_at(Micros(i64::MAX)));
         let text = keeping.to_string();
-        assert!(text.starts_with("locked until 1970-01-01T00:01:00"), "{text}");
+        assert!(
+            text.starts_with("locked until 1970-01-01T00:01:00"),
+            "{text}"
+        );
         assert!(text.ends_with("(governance) and on legal hold"), "{text}");
         assert!(!Keeping::default().holds_at(Micros(0)));
         assert!(Protection::default().is_none() && !protection.is_none());

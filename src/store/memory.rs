@@ -1,8 +1,8 @@
 //! A store in memory, for tests. It locks objects as S3 does, whose plain delete hides a locked object all the same.
 
 use super::{
-    ChecksumHasher, Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain, Store,
-    Upload,
+    ChecksumHasher, Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result,
+    Retain, Store, Upload,
 };
 use crate::model::{Micros, ObjectKey};
 use async_trait::async_trait;

@@ -2,8 +2,8 @@
 
 use super::retry::Retries;
 use super::{
-    Error, ErrorKind, FileStore, GcsStore, Protection, Result, RetryPolicy, RetryStore, S3Store, SharedStore,
-    SingleWriterStore,
+    Error, ErrorKind, FileStore, GcsStore, Protection, Result, RetryPolicy, RetryStore, S3Store,
+    SharedStore, SingleWriterStore,
 };
 use crate::model::StoreUrl;
 use crate::model::url::Location;
@@ -78,9 +78,12 @@ pub async fn open_for(
         Location::S3 { .. } => {
             Arc::new(S3Store::sharing(url, Arc::clone(&retries), credentials, protection).await?)
         }
-        Location::Gcs { .. } => {
-            Arc::new(GcsStore::sharing(url, Arc::clone(&retries), credentials, protection)?)
-        }
+        Location::Gcs { .. } => Arc::new(GcsStore::sharing(
+            url,
+            Arc::clone(&retries),
+            credentials,
+            protection,
+        )?),
     };
     let store: SharedStore = match writers {
         Writers::Many => store,

@@ -1,6 +1,8 @@
 //! A store that remembers what it was asked, so that tests count requests and bytes instead of seconds.
 
-use super::{Checksums, Keeping, Listing, ObjectMeta, Removed, Result, Retain, SharedStore, Store, Upload};
+use super::{
+    Checksums, Keeping, Listing, ObjectMeta, Removed, Result, Retain, SharedStore, Store, Upload,
+};
 use crate::model::ObjectKey;
 use async_trait::async_trait;
 use bytes::Bytes;

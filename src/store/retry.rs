@@ -24,7 +24,8 @@ mod budget;
 pub(super) use after::retry_after;
 
 use super::{
-    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Outcome, Removed, Result, Retain, SharedStore, Store, Upload,
+    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Outcome, Removed, Result, Retain,
+    SharedStore, Store, Upload,
 };
 use crate::model::ObjectKey;
 use async_trait::async_trait;

@@ -3,7 +3,10 @@
 //! Between the look and the write another writer may come: this is safe only while one archiver writes, which a person has to
 //! promise (`--single-writer`). What the look does prevent is that one archiver overwrites its own or older objects.
 
-use super::{Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain, SharedStore, Store, Upload};
+use super::{
+    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain,
+    SharedStore, Store, Upload,
+};
 use crate::model::ObjectKey;
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -64,5 +64,8 @@ pub(super) async fn what_is_not_locked_is_removed(store: SharedStore) {
         lock: Some(lock(-1)),
         ..Keeping::default()
     };
-    assert!(!kept.holds_at(Micros::now()), "a lock that is over holds nothing");
+    assert!(
+        !kept.holds_at(Micros::now()),
+        "a lock that is over holds nothing"
+    );
 }

@@ -3,7 +3,8 @@
 use super::{Crashed, Fault, FaultClock};
 use crate::model::ObjectKey;
 use crate::store::{
-    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain, SharedStore, Store, Upload,
+    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain,
+    SharedStore, Store, Upload,
 };
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};

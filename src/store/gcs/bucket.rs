@@ -5,9 +5,7 @@ use super::failure::{About, Asked, Failure};
 use super::locks::protect;
 use super::object::{Object, crc_text, multipart};
 use crate::model::{Micros, ObjectKey};
-use crate::store::{
-    Checksums, Error, ErrorKind, Listing, ObjectMeta, Outcome, Protection, Result,
-};
+use crate::store::{Checksums, Error, ErrorKind, Listing, ObjectMeta, Outcome, Protection, Result};
 use bytes::Bytes;
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
@@ -385,7 +383,9 @@ fn permission_for(verb: &str) -> &'static str {
         }
         "list" => "storage.objects.list (roles/storage.objectViewer)",
         "delete" | "remove" => "storage.objects.delete (roles/storage.objectUser)",
-        "retain" => "storage.objects.update and storage.objects.setRetention (roles/storage.objectAdmin)",
+        "retain" => {
+            "storage.objects.update and storage.objects.setRetention (roles/storage.objectAdmin)"
+        }
         // Without the right to list, the service does not tell who may not read from what does not exist.
         _ => {
             "storage.objects.get and storage.objects.list (roles/storage.objectViewer), without which what does not exist is \

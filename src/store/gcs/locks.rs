@@ -4,9 +4,7 @@ use super::bucket::{Bucket, object_of};
 use super::failure::About;
 use super::object::{Object, time};
 use crate::model::{Micros, ObjectKey};
-use crate::store::{
-    ErrorKind, Keeping, Lock, LockMode, Protection, Removed, Result, Retain,
-};
+use crate::store::{ErrorKind, Keeping, Lock, LockMode, Protection, Removed, Result, Retain};
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
@@ -148,7 +146,10 @@ mod tests {
             };
             let object = protect(json!({}), &protection, Micros(1_000_000));
             let retention = json!({ "mode": name, "retainUntilTime": "1970-01-02T00:00:01Z" });
-            assert_eq!(object, json!({ "retention": retention, "temporaryHold": true }));
+            assert_eq!(
+                object,
+                json!({ "retention": retention, "temporaryHold": true })
+            );
         }
     }
 
@@ -159,8 +160,13 @@ mod tests {
             object.keeping()
         };
         let own = r#""retention":{"mode":"Unlocked","retainUntilTime":"2026-12-01T00:00:00Z"}"#;
-        let found = read(&format!("{{{own},\"timeCreated\":\"2026-11-27T01:02:03.5Z\"}}"));
-        assert_eq!(found.to_string(), "locked until 2026-12-01T00:00:00Z (governance)");
+        let found = read(&format!(
+            "{{{own},\"timeCreated\":\"2026-11-27T01:02:03.5Z\"}}"
+        ));
+        assert_eq!(
+            found.to_string(),
+            "locked until 2026-12-01T00:00:00Z (governance)"
+        );
         let made = found.made_at.map(|time| time.to_string());
         assert_eq!(made.as_deref(), Some("2026-11-27T01:02:03.5Z"));
         let policy = r#""retentionExpirationTime":"2026-12-05T00:00:00Z""#;

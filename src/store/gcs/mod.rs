@@ -43,8 +43,8 @@ mod upload;
 
 use super::retry::Retries;
 use super::{
-    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Protection, Removed, Result, Retain, RetryPolicy,
-    Store, Upload,
+    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Protection, Removed, Result, Retain,
+    RetryPolicy, Store, Upload,
 };
 use crate::model::{ObjectKey, StoreUrl, url::Location};
 use async_trait::async_trait;
@@ -68,7 +68,12 @@ impl GcsStore {
     /// [`ErrorKind::Tls`] when this host cannot check certificates; [`ErrorKind::Permanent`] when `STORAGE_EMULATOR_HOST` is no
     /// address.
     pub fn connect(url: &StoreUrl, retries: RetryPolicy) -> Result<GcsStore> {
-        GcsStore::sharing(url, Arc::new(Retries::new(retries)), None, Protection::default())
+        GcsStore::sharing(
+            url,
+            Arc::new(Retries::new(retries)),
+            None,
+            Protection::default(),
+        )
     }
 
     /// The same with retries that others take from too, with the service account whose key is in a file, and with new objects

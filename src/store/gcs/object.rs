@@ -1,10 +1,10 @@
 //! An object as the JSON API describes it, and as it wants a new one described.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use super::locks::Retention;
 use crate::model::Micros;
 use crate::store::{Keeping, Lock};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
 /// An object as the API describes it. Its numbers are text.

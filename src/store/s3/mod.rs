@@ -48,8 +48,8 @@ mod upload;
 
 use super::retry::Retries;
 use super::{
-    Error, ErrorKind, Keeping, Listing, ObjectMeta, Protection, Removed, Result, Retain, RetryPolicy, Store,
-    Upload,
+    Error, ErrorKind, Keeping, Listing, ObjectMeta, Protection, Removed, Result, Retain,
+    RetryPolicy, Store, Upload,
 };
 use crate::model::{ObjectKey, StoreUrl, url::Location};
 use async_trait::async_trait;
