@@ -34,6 +34,7 @@ mod retain;
 mod route;
 mod signals;
 mod status;
+mod status_locks;
 mod verify;
 mod verify_pages;
 mod version;

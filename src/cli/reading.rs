@@ -263,6 +263,24 @@ impl Reading {
         }
     }
 
+    /// What was pruned of `timeline`, in replay order.
+    pub fn pruned_entries(&self, timeline: Timeline) -> Result<Vec<Entry>> {
+        let mut all: Vec<Entry> = Vec::new();
+        loop {
+            let after = all.last().map(|entry| entry.mount_name.clone());
+            let page = self
+                .index
+                .pruned_rows(timeline, after.as_ref(), PAGE_ENTRIES)?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            for row in page {
+                let entry = self.index.entry_by_seq(row.seq)?;
+                all.push(entry.context("the index lists it")?);
+            }
+        }
+    }
+
     /// All entries of `timeline`, in replay order.
     pub fn entries(&self, timeline: Timeline) -> Result<Vec<Entry>> {
         let mut all = Vec::new();

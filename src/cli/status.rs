@@ -3,11 +3,11 @@
 use super::config_check::CONFIG_PATH;
 use super::exit::Exit;
 use super::reading::Reading;
-use super::{Global, fleet_status, ls, output, reading, recoverable};
+use super::{Global, fleet_status, ls, output, reading, recoverable, status_locks};
 use crate::agent::alarm::span;
 use crate::agent::health::{self, Health};
 use crate::ledger::Entry;
-use crate::model::{Micros, StoreUrl, Timeline};
+use crate::model::{Micros, MountName, StoreUrl, Timeline};
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,9 @@ pub struct StatusArgs {
     /// The configuration whose streams are shown [default: /etc/binlogfs.toml].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Ask the store until when the oldest and the newest segment of each timeline are locked.
+    #[arg(long, requires = "url")]
+    locks: bool,
 }
 
 #[derive(Serialize, Default)]
@@ -39,6 +42,17 @@ struct TimelineStatus {
     gtids: String,
     unencrypted: u64,
     single_writer: u64,
+    /// Where the history begins because of retention.
+    pruned: Option<Pruned>,
+    locks: Option<status_locks::Locks>,
+}
+
+/// What retention took away.
+#[derive(Serialize)]
+struct Pruned {
+    through: Option<MountName>,
+    at: String,
+    rule: String,
 }
 
 #[derive(Serialize)]
@@ -51,7 +65,7 @@ struct Finding {
 
 pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
     match (&args.url, &args.config) {
-        (Some(url), _) => one(global, url).await,
+        (Some(url), _) => one(global, url, args.locks).await,
         (None, Some(config)) => fleet_status::run(global, config),
         (None, None) if Path::new(CONFIG_PATH).exists() => {
             fleet_status::run(global, Path::new(CONFIG_PATH))
@@ -67,9 +81,14 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
 }
 
 /// All about one stream.
-async fn one(global: &Global, url: &StoreUrl) -> Result<Exit> {
+async fn one(global: &Global, url: &StoreUrl, locks: bool) -> Result<Exit> {
     let reading = reading::open(global, url).await?;
-    let (timelines, mut findings, newest) = history(&reading)?;
+    let (mut timelines, mut findings, newest) = history(&reading)?;
+    if locks {
+        for status in &mut timelines {
+            status.locks = status_locks::of(&reading, Timeline(status.timeline)).await?;
+        }
+    }
     findings.extend(reading.alarm.iter().map(|reason| Finding {
         timeline: Timeline(0),
         name: "ledger".to_owned(),
@@ -129,6 +148,11 @@ fn history(reading: &Reading) -> Result<(Vec<TimelineStatus>, Vec<Finding>, Opti
         let mut status = TimelineStatus {
             timeline: id.0,
             gtids: known.archived.to_string(),
+            pruned: reading.index.pruned(id)?.map(|prune| Pruned {
+                through: prune.through,
+                at: prune.record.archived_at.to_string(),
+                rule: prune.record.reason,
+            }),
             ..TimelineStatus::default()
         };
         reading.each_entry(id, |entry| {
@@ -197,6 +221,14 @@ impl TimelineStatus {
             n if n == self.segments => "not encrypted".to_owned(),
             n => format!("{n} not encrypted"),
         };
+        let pruned = self.pruned.as_ref().map(|pruned| {
+            let through = pruned.through.as_ref().map_or("-", MountName::as_str);
+            let (at, rule) = (&pruned.at, &pruned.rule);
+            format!("  pruned        up to {through}, on {at} ({rule})\n")
+        });
+        let pruned = pruned.unwrap_or_default();
+        let locks = self.locks.as_ref().map(ToString::to_string);
+        let locks = locks.unwrap_or_default();
         let single_writer = match self.single_writer {
             0 => String::new(),
             n => format!(
@@ -204,7 +236,7 @@ impl TimelineStatus {
             ),
         };
         format!(
-            "\ntimeline {}\n  segments      {} ({} to {}), {encrypted}\n{single_writer}  size          {} stored as {}\n  transactions  {}\n  from          {}\n  to            {}\n  gtids         {}\n",
+            "\ntimeline {}\n  segments      {} ({} to {}), {encrypted}\n{single_writer}  size          {} stored as {}\n  transactions  {}\n  from          {}\n{pruned}  to            {}\n  gtids         {}\n{locks}",
             self.timeline,
             self.segments,
             dash(&self.first),
