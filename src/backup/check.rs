@@ -336,8 +336,7 @@ impl Checker<'_> {
                 ..
             } => *mount_name > start.mount_name && !(vanished.is_empty() && covers(appeared)),
         });
-        let before = self.index.neighbours(self.timeline, &start.mount_name)?.0;
-        let earlier = before.and_then(|row| row.latest_through);
+        let earlier = self.index.latest_before(self.timeline, &start.mount_name)?;
         let latest = match end {
             Some(Finding::Unreadable {
                 mount_name,

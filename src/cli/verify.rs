@@ -64,7 +64,7 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
     let timelines: Vec<_> = reading.state().timelines().map(|(id, _)| id).collect();
     let mut entries = Vec::new();
     for timeline in timelines {
-        report.pruned += reading.pruned_entries(timeline)?.len() as u64;
+        report.pruned += reading.index.pruned_count(timeline)?;
         reading.each_entry(timeline, |entry| {
             entries.push(entry);
             Ok(())

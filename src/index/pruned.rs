@@ -6,7 +6,7 @@ use super::rows::{self, EntryRow};
 use super::{Index, IndexError, bounds, build, schema};
 use crate::ledger::Body;
 use crate::ledger::record::PruneRecord;
-use crate::model::{Gtid, MountName, ObjectKey, Seq, Timeline};
+use crate::model::{Gtid, Micros, MountName, ObjectKey, Seq, Timeline};
 use rusqlite::{OptionalExtension as _, params};
 use std::fmt;
 
@@ -100,6 +100,38 @@ impl Index {
                     limit(count)
                 ],
             )
+        })
+    }
+
+    /// The latest commit of all that stands before a name, pruned or not.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn latest_before(
+        &self,
+        timeline: Timeline,
+        name: &MountName,
+    ) -> Result<Option<Micros>, IndexError> {
+        self.with(|inner| {
+            let before = rows::before(&inner.conn, timeline, name)?;
+            Ok(before.and_then(|row| row.latest_through))
+        })
+    }
+
+    /// How many entries of a timeline were pruned.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn pruned_count(&self, timeline: Timeline) -> Result<u64, IndexError> {
+        self.with(|inner| {
+            let after = bounds::of(&inner.conn, timeline)?.after;
+            let count = inner
+                .conn
+                .prepare_cached(
+                    "SELECT count(*) FROM entries WHERE timeline = ?1 AND mount_name <= ?2",
+                )?
+                .query_row(params![timeline.0, after], |row| rows::unsigned(row, 0))?;
+            Ok(count)
         })
     }
 

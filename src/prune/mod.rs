@@ -34,6 +34,8 @@
 mod append;
 mod remove;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 pub use remove::{Blocked, Kept, Removal};
 pub use survey::{Refusal, Survey, TimelinePlan};
