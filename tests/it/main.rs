@@ -36,6 +36,7 @@ mod namespace;
 mod pages;
 mod plan;
 mod promises;
+mod prune;
 mod race;
 mod random;
 mod read_ahead;
