@@ -185,8 +185,9 @@ impl Pruner {
                 Err(error) => return Err(error.into()),
             };
             let made_at = made_at.unwrap_or(prune.record.archived_at);
-            let over_at = Micros(made_at.0.saturating_add(grace_micros));
-            if over_at <= self.now {
+            // One that was made since this run looked at the clock is of no age.
+            let age_micros = self.now.0.saturating_sub(made_at.0).max(0);
+            if age_micros >= grace_micros {
                 let last: &mut MountName = due
                     .entry(prune.record.timeline)
                     .or_insert_with(|| through.clone());
@@ -194,6 +195,7 @@ impl Pruner {
                     *last = through.clone();
                 }
             } else {
+                let over_at = Micros(made_at.0.saturating_add(grace_micros));
                 let next = removal.next_at.get_or_insert(over_at);
                 *next = over_at.min(*next);
             }
