@@ -76,6 +76,18 @@ impl GcsStore {
         )
     }
 
+    /// The same, and new objects are protected.
+    ///
+    /// # Errors
+    /// As [`GcsStore::connect`].
+    pub fn connect_protecting(
+        url: &StoreUrl,
+        retries: RetryPolicy,
+        protection: Protection,
+    ) -> Result<GcsStore> {
+        GcsStore::sharing(url, Arc::new(Retries::new(retries)), None, protection)
+    }
+
     /// The same with retries that others take from too, with the service account whose key is in a file, and with new objects
     /// protected.
     ///
