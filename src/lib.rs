@@ -43,16 +43,18 @@
 //! doctor             looks at what reading and mounting need, and says what to change
 //! replay             a plan applied to a server
 //! sync  fs  recover  archiving; mounting; what to replay to get to a target: none knows another
+//! prune              what is too old goes: recorded first, deleted a day later
 //! backup             base backups: their coordinates, the registry, what each can recover
 //! locate             a moment, a GTID or a position to the exact transaction
 //! cache              bytes fetched, proven and kept
 //! source  stream     a server's files; a ledger followed into the index
 //! index              SQLite
 //! ledger  segment    records and chain rules; our object
+//! retention          which segments may go, and what keeps the others
 //! binlog  store      the server's format; objects by key
 //! model              names and numbers, each parsed once
 //! ```
-//! [`model`], [`binlog`], [`segment`] and [`ledger`] are pure: no I/O, no clock, no randomness but that of encryption.
+//! [`model`], [`binlog`], [`segment`], [`ledger`] and [`retention`] are pure: no I/O, no clock, no randomness but that of encryption.
 //! [`store`] knows nothing of what it stores, [`index`] nothing of where its records come from. Only `fs/fuse.rs`
 //! knows the FUSE library.
 //!
@@ -64,6 +66,7 @@
 //! | what a mount shows, promises and fails with | [`fs`] (`src/fs/SEMANTICS.md`) |
 //! | registered base backups | [`backup`] (`src/backup/FORMAT.md`) |
 //! | one run of the archiver, crash by crash | [`sync`] |
+//! | retention, crash by crash | [`prune`] |
 //! | contracts of a store | [`store::Store`], proven by `store::conformance` for each |
 //! | what of MySQL's format is read and checked | [`binlog`] |
 //! | exit codes | `src/cli/exit.rs` |
@@ -85,8 +88,10 @@ pub mod index;
 pub mod ledger;
 pub mod locate;
 pub mod model;
+pub mod prune;
 pub mod recover;
 pub mod replay;
+pub mod retention;
 pub mod segment;
 pub mod source;
 pub mod store;

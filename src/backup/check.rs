@@ -35,37 +35,56 @@ pub fn check(
     flavour: Flavour,
     coordinates: &Coordinates,
 ) -> Result<Verdict, IndexError> {
+    let mut best: Option<Verdict> = None;
+    for (_, verdict) in verdicts(index, flavour, coordinates)? {
+        if best
+            .as_ref()
+            .is_none_or(|best| verdict.rank() < best.rank())
+        {
+            best = Some(verdict);
+        }
+    }
+    Ok(best.expect("there is one verdict at least"))
+}
+
+/// The verdict for each timeline, the history that goes on first; one alone, without a timeline, where it is none of theirs.
+pub(super) fn verdicts(
+    index: &Index,
+    flavour: Flavour,
+    coordinates: &Coordinates,
+) -> Result<Vec<(Option<Timeline>, Verdict)>, IndexError> {
+    let one = |verdict: Verdict| Ok(vec![(None, verdict)]);
     let state = index.state()?;
     let Some(state) = state.filter(|state| state.newest_timeline().is_some()) else {
-        return Ok(Verdict::Ahead {
+        return one(Verdict::Ahead {
             gtids: coordinates.gtids.clone().unwrap_or_default(),
             reason: "nothing is archived yet".to_owned(),
         });
     };
     if let Some(why) = other_flavour(flavour, coordinates) {
-        return Ok(why);
+        return one(why);
     }
     let told = match (&coordinates.gtids, &coordinates.position) {
         (Some(gtids), _) if state.timelines().any(|(_, t)| !t.executed.is_empty()) => gtids,
-        (_, Some(position)) => return by_position(index, &state, coordinates, position),
+        (_, Some(position)) => return one(by_position(index, &state, coordinates, position)?),
         (Some(_), None) => {
-            return Ok(unusable(
+            return one(unusable(
                 UnusableKind::NoPlace,
                 "it has GTIDs only, and the transactions of the stream have none",
                 "give its place by --position",
             ));
         }
         (None, None) => {
-            return Ok(unusable(
+            return one(unusable(
                 UnusableKind::NoPlace,
                 "it names no place",
                 "give it by --gtid-set or --position",
             ));
         }
     };
-    let mut best: Option<Verdict> = None;
+    let mut found = Vec::new();
     let mut timelines: Vec<_> = state.timelines().collect();
-    // The history that goes on first: a late tail is nobody's choice.
+    // A late tail is nobody's choice.
     timelines.sort_by_key(|(id, known)| (known.late, Reverse(*id)));
     for (timeline, _) in timelines {
         let checker = Checker {
@@ -74,15 +93,9 @@ pub fn check(
             timeline,
             coordinates,
         };
-        let verdict = checker.by_gtids(told)?;
-        if best
-            .as_ref()
-            .is_none_or(|best| verdict.rank() < best.rank())
-        {
-            best = Some(verdict);
-        }
+        found.push((Some(timeline), checker.by_gtids(told)?));
     }
-    Ok(best.expect("there is a timeline"))
+    Ok(found)
 }
 
 fn other_flavour(flavour: Flavour, coordinates: &Coordinates) -> Option<Verdict> {
@@ -159,21 +172,12 @@ impl Checker<'_> {
         }
         let held = implied(told, executed);
         let Some(first) = self.index.entries(self.timeline, None, 1)?.pop() else {
-            return Ok(self.nothing_left());
+            return self.nothing_left();
         };
         if let Some(before) = &first.previous_gtids
             && !before.is_subset(&held)
         {
-            return Ok(unusable(
-                UnusableKind::TooEarly,
-                format!(
-                    "{} were executed after it and before the history of timeline {} begins (with {})",
-                    shown(&before.minus(&held)),
-                    self.timeline,
-                    first.mount_name
-                ),
-                "make a new backup",
-            ));
+            return self.too_early(&before.minus(&held), &first.mount_name);
         }
         let wanted = executed.minus(&held);
         if wanted.is_empty() {
@@ -196,7 +200,7 @@ impl Checker<'_> {
         let begun = start.gtids().is_some_and(|gtids| gtids.intersects(&held));
         match self.row(&start.mount_name)? {
             Some(row) => self.replay_from(&row, begun, |appeared| appeared.is_subset(&held)),
-            None => Ok(self.nothing_left()),
+            None => self.nothing_left(),
         }
     }
 
@@ -223,7 +227,12 @@ impl Checker<'_> {
     }
 
     /// The entry in which the replay of `wanted` begins.
-    fn start(&self, first: Entry, wanted: &GtidSet, held: &GtidSet) -> Result<Entry, IndexError> {
+    pub(super) fn start(
+        &self,
+        first: Entry,
+        wanted: &GtidSet,
+        held: &GtidSet,
+    ) -> Result<Entry, IndexError> {
         let mut at: Option<Entry> = None;
         for (source, intervals) in wanted.iter() {
             let Some((number, _)) = intervals.runs().first().copied() else {
@@ -305,14 +314,6 @@ impl Checker<'_> {
         }))
     }
 
-    fn nothing_left(&self) -> Verdict {
-        unusable(
-            UnusableKind::TooEarly,
-            format!("nothing is left of timeline {}", self.timeline),
-            "make a new backup",
-        )
-    }
-
     /// What can be recovered by a replay that begins in `start`. `begun`: it may begin inside; `covers` tells whether GTIDs
     /// that are in no segment are in the backup.
     pub(super) fn replay_from(
@@ -331,8 +332,7 @@ impl Checker<'_> {
                 ..
             } => *mount_name > start.mount_name && !(vanished.is_empty() && covers(appeared)),
         });
-        let before = self.index.neighbours(self.timeline, &start.mount_name)?.0;
-        let earlier = before.and_then(|row| row.latest_through);
+        let earlier = self.index.latest_before(self.timeline, &start.mount_name)?;
         let latest = match end {
             Some(Finding::Unreadable {
                 mount_name,

@@ -34,8 +34,7 @@ pub async fn exact(
             boundary = Some((found.position, found.latest));
         }
     }
-    let before = index.neighbours(window.timeline, &entry.mount_name)?.0;
-    let before = before.and_then(|row| row.latest_through);
+    let before = index.latest_before(window.timeline, &entry.mount_name)?;
     if let Some((_, latest)) = boundary {
         window.earliest = latest.max(before);
         window.earliest_is_exact = window.earliest.is_some();

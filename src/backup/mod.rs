@@ -4,6 +4,7 @@ mod check;
 mod coordinates;
 mod exact;
 mod metadata;
+mod needs;
 mod place;
 mod record;
 mod registry;
@@ -14,6 +15,7 @@ pub use check::check;
 pub use coordinates::{Coordinates, Tool};
 pub use exact::exact;
 pub use metadata::{MetadataError, read};
+pub use needs::{Need, needs};
 pub use record::{BACKUPS_PREFIX, Backup, BackupId, FORMAT, ParseIdError, RecordError};
 pub use registry::{Registered, RegistryError, Unreadable, add, backups, remove};
 pub use window::{

@@ -177,6 +177,9 @@ impl Place<'_> {
         if let Some(entry) = checker.index.entry(checker.timeline, &is_hole)? {
             return Ok(Ok(entry));
         }
+        if let Some(verdict) = checker.pruned_file(&position.file)? {
+            return Ok(Err(verdict));
+        }
         Ok(Err(match self.is_ahead(&file) {
             true => Verdict::Ahead {
                 gtids: GtidSet::new(),

@@ -140,7 +140,8 @@ pub async fn open_store(stream: &StreamConfig, settings: &Settings) -> Result<Sh
         false => Writers::Many,
     };
     let credentials = stream.credentials_file.as_deref();
-    Ok(store::open_for(url, OpenMode::Create, writers, credentials).await?)
+    let protection = stream.protection;
+    Ok(store::open_for(url, OpenMode::Create, writers, credentials, protection).await?)
 }
 
 pub fn host_name() -> String {

@@ -8,6 +8,7 @@ use crate::config::{self, AgentConfig, LEVEL_MAX, MysqlAccess, PARALLEL_MAX, Str
 use crate::model::StoreUrl;
 use crate::segment::Recipients;
 use crate::source::Source;
+use crate::store::{LockMode, Protection};
 use crate::sync::archive::{LEVEL_DEFAULT, Progress};
 use crate::sync::dead_letter::DeadLetter;
 use crate::sync::journal::{JOURNAL_NAME, Journal, Uninterrupted};
@@ -82,6 +83,20 @@ pub struct ArchiveArgs {
     /// Where metrics and health are served, on this host only.
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["once", "config"], value_parser = config::listen)]
     listen: Option<SocketAddr>,
+    /// Lock what is archived, for as long as --retain says: governance, whoever has the right may end it; compliance, nobody may.
+    #[arg(
+        long,
+        value_name = "MODE",
+        requires = "retain",
+        conflicts_with = "config"
+    )]
+    object_lock: Option<LockMode>,
+    /// For how long what is archived is locked, such as 35d.
+    #[arg(long, value_name = "TIME", value_parser = config::duration, requires = "object_lock")]
+    retain: Option<Duration>,
+    /// Put what is archived on legal hold.
+    #[arg(long, conflicts_with = "config")]
+    legal_hold: bool,
     /// Record any number of files that vanished from the server as holes, and go on.
     #[arg(long)]
     accept_holes: bool,
@@ -138,6 +153,10 @@ impl ArchiveArgs {
             read_limit: self.read_limit,
             cpu_limit: self.cpu_limit,
             expire_after: self.expire_after,
+            protection: Protection {
+                lock: self.object_lock.zip(self.retain),
+                legal_hold: self.legal_hold,
+            },
             policy: Policy {
                 poll: self.poll.unwrap_or(policy.poll),
                 rotate_after: self.rotate_after,

@@ -8,6 +8,8 @@ use anyhow::Result;
 
 /// Characters of a GTID set that a table shows; `--json` has all.
 const GTID_COLUMN_CHARS: usize = 60;
+/// The state of what retention took away.
+const PRUNED: &str = "pruned";
 
 #[derive(clap::Args, Debug)]
 pub struct LsArgs {
@@ -19,25 +21,42 @@ pub struct LsArgs {
     /// What fences took out of the timeline, instead of what belongs to it.
     #[arg(long)]
     fenced: bool,
+    /// List what was pruned, too.
+    #[arg(long)]
+    pruned: bool,
 }
 
 pub async fn run(global: &Global, args: &LsArgs) -> Result<Exit> {
     let reading = reading::open(global, &args.url).await?;
     let timeline = reading.timeline(args.timeline)?;
-    let entries = match args.fenced {
+    let mut entries = Vec::new();
+    if args.pruned {
+        let pruned = reading.pruned_entries(timeline)?;
+        entries.extend(pruned.into_iter().map(|entry| (entry, PRUNED.to_owned())));
+    }
+    let listed = match args.fenced {
         true => reading.fenced(timeline)?,
         false => reading.entries(timeline)?,
     };
+    entries.extend(listed.into_iter().map(|entry| {
+        let state = state(&entry);
+        (entry, state)
+    }));
     if global.json {
-        output::print_json(&entries.iter().map(json).collect::<Vec<_>>())?;
+        let all = entries.iter().map(|(entry, state)| json(entry, state));
+        output::print_json(&all.collect::<Vec<_>>())?;
         return Ok(reading.exit());
     }
     let header = ["NAME", "SIZE", "STORED", "FIRST", "LAST", "STATE", "GTIDS"];
-    output::print(&output::table(&header, &[1, 2], entries.iter().map(row)))?;
+    output::print(&output::table(
+        &header,
+        &[1, 2],
+        entries.iter().map(|(entry, state)| row(entry, state)),
+    ))?;
     Ok(reading.exit())
 }
 
-fn row(entry: &Entry) -> Vec<String> {
+fn row(entry: &Entry, state: &str) -> Vec<String> {
     let segment = entry.segment.as_deref();
     let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let gtids = segment
@@ -50,7 +69,7 @@ fn row(entry: &Entry) -> Vec<String> {
         number(segment.map(|s| s.object.size)),
         output::time(segment.and_then(|s| s.first_time)),
         output::time(segment.and_then(|s| s.last_time)),
-        state(entry),
+        state.to_owned(),
         output::short(gtids.as_deref().unwrap_or("-"), GTID_COLUMN_CHARS),
     ]
 }
@@ -63,13 +82,13 @@ pub fn state(entry: &Entry) -> String {
         .unwrap_or_default()
 }
 
-fn json(entry: &Entry) -> serde_json::Value {
+fn json(entry: &Entry, state: &str) -> serde_json::Value {
     let segment = entry.segment.as_deref();
     let time = |time: Option<crate::model::Micros>| time.map(|time| time.to_string());
     serde_json::json!({
         "name": entry.mount_name,
         "file": segment.map(|s| s.file.to_string()),
-        "state": state(entry),
+        "state": state,
         "reason": entry.reason,
         "timeline": entry.timeline,
         "incarnation": entry.incarnation,

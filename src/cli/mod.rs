@@ -26,13 +26,16 @@ mod mount;
 mod output;
 mod plan;
 mod plan_json;
+mod prune;
 mod purge_safe;
 mod reading;
 mod recover;
 mod recoverable;
+mod retain;
 mod route;
 mod signals;
 mod status;
+mod status_locks;
 mod verify;
 mod verify_pages;
 mod version;
@@ -120,6 +123,10 @@ enum Command {
     Status(status::StatusArgs),
     /// Prove the chain, the objects and, with --deep, every byte.
     Verify(verify::VerifyArgs),
+    /// Delete what is too old and no backup needs: recorded first, deleted a day later.
+    Prune(prune::PruneArgs),
+    /// Keep objects from being deleted for longer: Object Lock, legal hold.
+    Retain(retain::RetainArgs),
     /// Look at what reading and mounting need here, and say what to change.
     Doctor(doctor::DoctorArgs),
     /// Look at the files that were put aside, and try them again.
@@ -260,6 +267,8 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
         Command::Drill(args) => block_on(drill::run(&global, &args)),
         Command::Backup(command) => block_on(backup::run(&global, &command)),
         Command::Status(args) => block_on(status::run(&global, &args)),
+        Command::Prune(args) => block_on(prune::run(&global, &args)),
+        Command::Retain(args) => block_on(retain::run(&global, &args)),
         Command::PurgeSafe(args) => block_on(purge_safe::run(&global, &args)),
         Command::Verify(args) => block_on(verify::run(&global, &args)),
         Command::Index(IndexCommand::Rebuild(args)) => block_on(index_rebuild::run(&global, &args)),

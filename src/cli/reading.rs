@@ -117,18 +117,23 @@ pub fn index_path_of_many(global: &Global, url: &StoreUrl) -> Result<PathBuf> {
 
 /// Opens `url` and brings the local index up to date.
 pub async fn open(global: &Global, url: &StoreUrl) -> Result<Reading> {
-    let stream = open_stream(global, url).await?;
-    follow(stream).await
+    let store = store::open(url, OpenMode::Existing).await?;
+    open_in(global, url, store).await
 }
 
-/// The same, for a process that goes on following: what only a listing shows can be seen a moment later.
+/// The same, of a store that was opened by somebody else.
+pub async fn open_in(global: &Global, url: &StoreUrl, store: SharedStore) -> Result<Reading> {
+    follow(open_stream(global, url, store).await?).await
+}
+
+/// The same as [`open`], for a process that goes on following: what only a listing shows can be seen a moment later.
 pub async fn open_to_stay(global: &Global, url: &StoreUrl) -> Result<Reading> {
-    let stream = open_stream(global, url).await?;
+    let store = store::open(url, OpenMode::Existing).await?;
+    let stream = open_stream(global, url, store).await?;
     follow(stream.listing_later()).await
 }
 
-async fn open_stream(global: &Global, url: &StoreUrl) -> Result<Stream> {
-    let store = store::open(url, OpenMode::Existing).await?;
+async fn open_stream(global: &Global, url: &StoreUrl, store: SharedStore) -> Result<Stream> {
     let (index, opened) = Index::open(&index_path(global, url)?)?;
     if let Opened::Rebuilt { why } = &opened {
         tracing::warn!("the local index could not be used and is built again: {why}");
@@ -271,6 +276,24 @@ impl Reading {
         all.dedup_by(|a, b| a.seq == b.seq);
         all.iter_mut().for_each(|entry| entry.cut = None);
         Ok(all)
+    }
+
+    /// What was pruned of `timeline`, in replay order.
+    pub fn pruned_entries(&self, timeline: Timeline) -> Result<Vec<Entry>> {
+        let mut all: Vec<Entry> = Vec::new();
+        loop {
+            let after = all.last().map(|entry| entry.mount_name.clone());
+            let page = self
+                .index
+                .pruned_rows(timeline, after.as_ref(), PAGE_ENTRIES)?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            for row in page {
+                let entry = self.index.entry_by_seq(row.seq)?;
+                all.push(entry.context("the index lists it")?);
+            }
+        }
     }
 
     /// All entries of `timeline`, in replay order.

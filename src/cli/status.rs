@@ -5,7 +5,7 @@ mod timeline;
 use super::config_check::CONFIG_PATH;
 use super::exit::Exit;
 use super::reading::Reading;
-use super::{Global, fleet_status, ls, output, reading, recoverable};
+use super::{Global, fleet_status, ls, output, reading, recoverable, status_locks};
 use crate::agent::alarm::span;
 use crate::agent::health::{self, Health};
 use crate::ledger::Entry;
@@ -26,6 +26,9 @@ pub struct StatusArgs {
     /// The configuration whose streams are shown [default: /etc/binlogfs.toml].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Ask the store until when the oldest and the newest segment of each timeline are locked.
+    #[arg(long, requires = "url")]
+    locks: bool,
 }
 
 #[derive(Serialize)]
@@ -38,7 +41,7 @@ struct Finding {
 
 pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
     match (&args.url, &args.config) {
-        (Some(url), _) => one(global, url).await,
+        (Some(url), _) => one(global, url, args.locks).await,
         (None, Some(config)) => fleet_status::run(global, config),
         (None, None) if Path::new(CONFIG_PATH).exists() => {
             fleet_status::run(global, Path::new(CONFIG_PATH))
@@ -54,9 +57,14 @@ pub async fn run(global: &Global, args: &StatusArgs) -> Result<Exit> {
 }
 
 /// All about one stream.
-async fn one(global: &Global, url: &StoreUrl) -> Result<Exit> {
+async fn one(global: &Global, url: &StoreUrl, locks: bool) -> Result<Exit> {
     let reading = reading::open(global, url).await?;
-    let (timelines, mut findings, newest) = history(&reading)?;
+    let (mut timelines, mut findings, newest) = history(&reading)?;
+    if locks {
+        for status in &mut timelines {
+            status.locks = status_locks::of(&reading, Timeline(status.timeline)).await?;
+        }
+    }
     findings.extend(reading.alarm.iter().map(|reason| Finding {
         timeline: Timeline(0),
         name: "ledger".to_owned(),
@@ -114,7 +122,8 @@ fn history(reading: &Reading) -> Result<(Vec<TimelineStatus>, Vec<Finding>, Opti
     let mut newest: Option<Entry> = None;
     let fences = reading.index.fences()?;
     for (id, known) in reading.state().timelines() {
-        let mut status = TimelineStatus::new(id, &known.archived, &fences);
+        let pruned = reading.index.pruned(id)?;
+        let mut status = TimelineStatus::new(id, &known.archived, &fences, pruned);
         if known.late {
             findings.extend(late_tail(id, &reading.state().only_in(id)));
         }

@@ -2,12 +2,13 @@
 
 use super::exit::Exit;
 use super::reading::Reading;
-use super::{Global, output, reading, verify_pages};
+use super::status_locks::LockCounts;
+use super::{Global, output, reading, status_locks, verify_pages};
 use crate::binlog::{Scanner, Summary};
 use crate::cache::{ReadError, SegmentReader};
 use crate::index::Index;
 use crate::ledger::{Entry, SEGMENTS_PREFIX, SegmentRecord};
-use crate::model::{ObjectKey, Sha256, StoreUrl};
+use crate::model::{Micros, ObjectKey, Sha256, StoreUrl};
 use crate::store::{self, OpenMode};
 use crate::stream::Stream;
 use crate::telemetry;
@@ -29,6 +30,9 @@ pub struct VerifyArgs {
     /// List objects that no record names.
     #[arg(long)]
     orphans: bool,
+    /// Ask of every segment whether and until when its object is locked.
+    #[arg(long)]
+    locks: bool,
 }
 
 #[derive(Serialize, Default)]
@@ -36,10 +40,13 @@ pub(super) struct Report {
     records: u64,
     pub(super) pages: u64,
     segments: u64,
+    /// Entries that were pruned: that they have no object is no finding.
+    pruned: u64,
     segments_read: u64,
     bytes_read: u64,
     pub(super) findings: Vec<String>,
     orphans: Vec<String>,
+    locks: Option<LockCounts>,
 }
 
 pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
@@ -57,6 +64,7 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
     let timelines: Vec<_> = reading.state().timelines().map(|(id, _)| id).collect();
     let mut entries = Vec::new();
     for timeline in timelines {
+        report.pruned += reading.index.pruned_count(timeline)?;
         reading.each_entry(timeline, |entry| {
             entries.push(entry);
             Ok(())
@@ -76,6 +84,10 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
     if args.deep {
         check_keys(global, &entries)?;
         read_all(&reading.reader(global)?, &entries, &mut report).await;
+    }
+    if args.locks {
+        let now = Micros::now();
+        report.locks = Some(status_locks::count(&reading, &entries, now).await?);
     }
     if args.orphans {
         report.orphans = orphans(&reading).await?;
@@ -299,12 +311,18 @@ fn print(global: &Global, args: &VerifyArgs, report: &Report) -> Result<()> {
         .map(|finding| format!("{finding}\n"))
         .collect();
     text.extend(report.orphans.iter().map(|key| format!("orphan: {key}\n")));
+    if let Some(locks) = &report.locks {
+        text += &locks.to_string();
+    }
     let (records, segments) = (report.records, report.segments);
     text += &output::count(records, "record");
     if report.pages > 0 {
         text += &format!(", {}", output::count(report.pages, "page"));
     }
     text += &format!(", {}", output::count(segments, "segment"));
+    if report.pruned > 0 {
+        text += &format!(", {} pruned", report.pruned);
+    }
     if args.deep {
         text += &format!(
             ", {} read ({})",

@@ -10,6 +10,7 @@ use crate::model::StoreUrl;
 use crate::model::url::Location;
 use crate::segment::Recipients;
 use crate::source::server::ServerOptions;
+use crate::store::{LockMode, Protection};
 use std::path::PathBuf;
 use std::time::Duration;
 use uuid::Uuid;
@@ -71,6 +72,8 @@ pub struct StreamConfig {
     pub single_writer: bool,
     /// Plaintext is meant.
     pub allow_unencrypted: bool,
+    /// How what is archived is kept from being deleted.
+    pub protection: Protection,
     /// What `binlog_expire_logs_seconds` is, where the server is not asked.
     pub expire_after: Option<Duration>,
     /// When to run.
@@ -102,6 +105,7 @@ impl Default for StreamConfig {
             cpu_limit: None,
             single_writer: false,
             allow_unencrypted: false,
+            protection: Protection::default(),
             expire_after: None,
             policy: Policy::default(),
             thresholds: Thresholds::default(),
@@ -213,6 +217,13 @@ pub(super) fn read(
         section.mistake("mysql", "and mysql_defaults_file say the same; keep one");
     }
     read_common(section, &mut stream);
+    let is_dir = |url: &StoreUrl| matches!(url.location, Location::File { .. });
+    if !stream.protection.is_none() && stream.to.as_ref().is_some_and(is_dir) {
+        section.mistake(
+            "to",
+            "is a directory, which locks nothing; leave object_lock and legal_hold out",
+        );
+    }
     if stream.recipients.is_empty() && !stream.allow_unencrypted {
         section.mistake(
             "name",
@@ -290,8 +301,30 @@ pub(super) fn read_common(section: &Section<'_>, stream: &mut StreamConfig) {
         .flag("allow_unencrypted")
         .unwrap_or(stream.allow_unencrypted);
     stream.expire_after = duration(section, "expire_after").or(stream.expire_after);
+    read_protection(section, &mut stream.protection);
     read_policy(section, &mut stream.policy);
     read_thresholds(section, &mut stream.thresholds);
+}
+
+/// Mode and time of the locks belong together.
+fn read_protection(section: &Section<'_>, protection: &mut Protection) {
+    let mode = section.parse("object_lock", str::parse::<LockMode>);
+    let time = duration(section, "retain");
+    match (mode, time, &mut protection.lock) {
+        (None, None, _) => {}
+        (Some(mode), Some(time), lock) => *lock = Some((mode, time)),
+        (Some(mode), None, Some(lock)) => lock.0 = mode,
+        (None, Some(time), Some(lock)) => lock.1 = time,
+        (Some(_), None, None) => section.mistake(
+            "object_lock",
+            "has no end; add how long objects are locked, such as retain = \"35d\"",
+        ),
+        (None, Some(_), None) => section.mistake(
+            "retain",
+            "says for how long, and nothing who may end it; add object_lock = \"governance\" or \"compliance\"",
+        ),
+    }
+    protection.legal_hold = section.flag("legal_hold").unwrap_or(protection.legal_hold);
 }
 
 fn duration(section: &Section<'_>, key: &'static str) -> Option<Duration> {

@@ -83,5 +83,9 @@ pub(super) fn prune(conn: &Connection, seq: Seq, prune: &PruneRecord) -> Result<
          ON CONFLICT (timeline) DO UPDATE SET after = max(coalesce(after, ''), ?2)",
         params![prune.timeline.0, name],
     )?;
+    conn.execute(
+        "INSERT INTO prunes (line, timeline, through) VALUES (?1, ?2, ?3)",
+        params![seq.0 as i64, prune.timeline.0, name],
+    )?;
     Ok(())
 }

@@ -11,7 +11,7 @@
 //! **What a listing leaves out.** A fence takes out of a timeline what stands behind it by then, a prune removes its front. Such
 //! entries are not in [`Index::rows`], [`Index::entries`], [`Index::entry`], [`Index::overlapping`],
 //! [`Index::following`], [`Index::holding`] and [`Index::continuity`]. [`Index::entry_by_seq`], [`Index::find`] and
-//! [`Index::line`] know them still: they were archived. A superseded entry is replaced in place.
+//! [`Index::line`] know them still: they were archived, and [`Index::pruned_rows`] lists those. A superseded entry is replaced in place.
 //!
 //! **Records that cannot be read** have a place ([`EntryState::Lost`](crate::ledger::EntryState)): it is a name that
 //! cannot be read, so that no replay crosses it unseen. Several in a row share one name.
@@ -36,6 +36,7 @@ mod opens;
 mod paged;
 #[cfg(test)]
 mod plans;
+mod pruned;
 mod query;
 mod repair;
 mod rows;
@@ -52,6 +53,7 @@ pub use error::IndexError;
 pub use fences::Fence;
 pub use listing::{ListedRow, ListingChunk};
 pub use moment::Moment;
+pub use pruned::Prune;
 pub use query::TimelineInfo;
 pub use rows::EntryRow;
 pub use schema::{Opened, SCHEMA_VERSION};

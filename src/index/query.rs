@@ -44,7 +44,7 @@ pub(super) fn check_last_line(texts: Texts<'_>, state: &LedgerState) -> Result<(
 const NEXT_TIMELINE: &str =
     "SELECT min(timeline) FROM entries WHERE timeline > ?1 AND timeline < 2147483648";
 /// A history with more holes than this is past counting.
-const UNSOUND_MAX: usize = 100_000;
+pub(super) const UNSOUND_MAX: usize = 100_000;
 
 /// SQLite's way to say how many rows at most.
 pub(super) fn limit(rows: usize) -> i64 {
@@ -175,7 +175,8 @@ impl Index {
         })
     }
 
-    /// What is not plainly archived, newest first: holes, gaps, damage, lost records; the newest hundred thousand of them.
+    /// What is not plainly archived, newest first: holes, gaps, damage, lost records; the newest hundred thousand of them. What
+    /// was pruned is not among them.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -183,7 +184,9 @@ impl Index {
         self.with(|inner| {
             rows::all(
                 &inner.conn,
-                "INDEXED BY entries_bad WHERE state <> 0 ORDER BY seq DESC LIMIT ?1",
+                "INDEXED BY entries_bad WHERE state <> 0 AND mount_name > coalesce(
+                    (SELECT after FROM bounds WHERE bounds.timeline = entries.timeline), '')
+                 ORDER BY seq DESC LIMIT ?1",
                 params![limit(UNSOUND_MAX)],
             )
         })

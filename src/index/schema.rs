@@ -95,6 +95,9 @@ CREATE TABLE bounds (timeline INTEGER PRIMARY KEY, after TEXT NOT NULL);
 -- Fences, by their records: see `fences.rs`.
 CREATE TABLE fences (line INTEGER PRIMARY KEY, timeline INTEGER NOT NULL, name TEXT, position INTEGER);
 
+-- Prune records, by the last name that each takes away.
+CREATE TABLE prunes (line INTEGER PRIMARY KEY, timeline INTEGER NOT NULL, through TEXT NOT NULL);
+
 -- Breaks in the continuity of GTIDs, by the entry that follows the break.
 CREATE TABLE breaks (entry INTEGER PRIMARY KEY, appeared TEXT NOT NULL, vanished TEXT NOT NULL);
 
@@ -186,6 +189,16 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     )?;
     settings(&conn)?;
     conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    Ok(conn)
+}
+
+/// The same, to which nothing was ever pruned: a view of its own stands before the table of what is visible.
+pub(super) fn open_unpruned(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = open_reader(path)?;
+    conn.execute_batch(
+        "CREATE TEMP VIEW bounds AS
+         SELECT timeline, NULL AS after, through, fence_line, fence_position FROM main.bounds",
+    )?;
     Ok(conn)
 }
 
@@ -293,6 +306,7 @@ pub(super) fn clear_records(conn: &Connection) -> Result<(), Fault> {
         "long_sets",
         "bounds",
         "fences",
+        "prunes",
         "breaks",
         "positions",
     ] {
@@ -332,6 +346,7 @@ fn check(conn: &Connection, path: &Path) -> Result<(), Refusal> {
         "long_sets",
         "bounds",
         "fences",
+        "prunes",
         "breaks",
         "positions",
         "opens",

@@ -104,7 +104,7 @@ impl Locator {
     async fn time(&self, timeline: Timeline, time: Micros) -> Result<Located, LocateError> {
         let moment = self.ask(move |index| index.moment(timeline, time)).await?;
         match course(moment, time) {
-            Course::Refuse(refusal) => Err(refusal.into()),
+            Course::Refuse(refusal) => Err(self.unless_pruned(timeline, refusal).await?.into()),
             Course::AtEndOf(row) => self.end_of(row.seq).await,
             Course::Inside { entry, if_first } => self.inside(&entry, if_first, time).await,
         }
@@ -140,10 +140,7 @@ impl Locator {
                     begun if time >= begun => Ok(place.before(sighting)),
                     begun => Err(Refusal {
                         first_after: Some(begun),
-                        ..refusal(
-                            RefusalKind::TooEarly,
-                            "it lies before the history begins".to_owned(),
-                        )
+                        ..self.before_all(place.timeline).await?
                     }
                     .into()),
                 }

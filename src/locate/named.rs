@@ -6,6 +6,41 @@ use crate::ledger::Entry;
 use crate::model::{FileName, Gtid, MountName, Timeline};
 
 impl Locator {
+    /// Why a moment before the first transaction of `timeline` cannot be reached.
+    pub(super) async fn before_all(&self, timeline: Timeline) -> Result<Refusal, LocateError> {
+        let pruned = self.ask(move |index| index.pruned(timeline)).await?;
+        let reason = match pruned {
+            None => "it lies before the history begins".to_owned(),
+            Some(prune) => format!(
+                "it lies before the history begins: what was up to {} was {prune}",
+                prune
+                    .through
+                    .as_ref()
+                    .map_or("there", |through| through.as_str())
+            ),
+        };
+        Ok(refusal(RefusalKind::TooEarly, reason))
+    }
+
+    /// A refusal that knows of no transaction, where all of them were pruned.
+    pub(super) async fn unless_pruned(
+        &self,
+        timeline: Timeline,
+        refused: Refusal,
+    ) -> Result<Refusal, LocateError> {
+        if refused.last_before.is_some() {
+            return Ok(refused);
+        }
+        let pruned = self.ask(move |index| index.pruned(timeline)).await?;
+        Ok(match pruned {
+            Some(prune) => refusal(
+                RefusalKind::TooEarly,
+                format!("what timeline {timeline} held was {prune}"),
+            ),
+            None => refused,
+        })
+    }
+
     /// Why no segment of `timeline` holds `gtid`.
     pub(super) async fn unknown_gtid(
         &self,
@@ -16,6 +51,19 @@ impl Locator {
         if let Some(other) = elsewhere {
             let reason = format!("{gtid} is not in timeline {timeline} but in timeline {other}");
             return Ok(refusal(RefusalKind::Unknown, reason));
+        }
+        let wanted = gtid.clone();
+        let pruned = self
+            .ask(
+                move |index| match index.pruned_holding(timeline, &wanted)? {
+                    Some(row) => Ok(index.pruned_by(&row)?.map(|prune| (row.mount_name, prune))),
+                    None => Ok(None),
+                },
+            )
+            .await?;
+        if let Some((name, prune)) = pruned {
+            let reason = format!("{gtid} stood in {name}, which was {prune}");
+            return Ok(refusal(RefusalKind::TooEarly, reason));
         }
         let wanted = gtid.clone();
         let (early, executed, fenced_off) = self
@@ -92,6 +140,17 @@ impl Locator {
                 Err(unknown(reason).into())
             }
             (None, _) => {
+                let name = file.to_owned();
+                let pruned = self
+                    .ask(move |index| match index.pruned_named(timeline, &name)? {
+                        Some(row) => index.pruned_by(&row),
+                        None => Ok(None),
+                    })
+                    .await?;
+                if let Some(prune) = pruned {
+                    let reason = format!("{file} was {prune}");
+                    return Err(refusal(RefusalKind::TooEarly, reason).into());
+                }
                 let reason = format!("timeline {timeline} has no file {file}");
                 Err(unknown(reason).into())
             }

@@ -43,7 +43,11 @@ async fn first_entry(planner: &Planner, ground: &Ground) -> Result<Entry, PlanEr
         .ask(move |index| Ok(index.entries(timeline, None, 1)?.pop()))
         .await?;
     let Some(first) = first else {
-        let reason = format!("timeline {timeline} has no file any more");
+        let pruned = planner.ask(move |index| index.pruned(timeline)).await?;
+        let reason = match pruned {
+            Some(prune) => format!("what timeline {timeline} held was {prune}"),
+            None => format!("timeline {timeline} has no file any more"),
+        };
         return Err(Refusal::new(RefusalKind::TooEarly, reason).into());
     };
     if first.segment.is_none() {
@@ -144,11 +148,15 @@ async fn too_old(
     first: &MountName,
     missing: &GtidSet,
 ) -> Result<PlanError, PlanError> {
-    let reason = format!(
+    let timeline = ground.timeline;
+    let mut reason = format!(
         "the history begins with {first}, and {missing}, executed before that, is not in the base"
     );
+    let pruned = planner.ask(move |index| index.pruned(timeline)).await?;
+    if let Some(prune) = pruned {
+        reason += &format!("; what was before {first} was {prune}");
+    }
     let mut refusal = Refusal::new(RefusalKind::BaseTooOld, reason);
-    let timeline = ground.timeline;
     let extent = planner.ask(move |index| index.extent(timeline)).await?;
     if let Some(row) = extent.0 {
         refusal.after = planner.reach(ground).first_of(row.seq).await?;

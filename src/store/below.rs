@@ -1,6 +1,9 @@
 //! A part of a store as a store: the keys below one directory.
 
-use super::{Error, ErrorKind, Listing, ObjectMeta, Result, SharedStore, Store, Upload};
+use super::{
+    Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain, SharedStore, Store,
+    Upload,
+};
 use crate::model::ObjectKey;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -97,6 +100,21 @@ impl Store for BelowStore {
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         let deleted = self.inner.delete(&self.full("delete", key)?).await;
         deleted.map_err(|error| self.told(error))
+    }
+
+    async fn keeping(&self, key: &ObjectKey) -> Result<Keeping> {
+        let known = self.inner.keeping(&self.full("keeping", key)?).await;
+        known.map_err(|error| self.told(error))
+    }
+
+    async fn remove(&self, key: &ObjectKey) -> Result<Removed> {
+        let removed = self.inner.remove(&self.full("remove", key)?).await;
+        removed.map_err(|error| self.told(error))
+    }
+
+    async fn retain(&self, key: &ObjectKey, change: &Retain) -> Result<()> {
+        let done = self.inner.retain(&self.full("retain", key)?, change).await;
+        done.map_err(|error| self.told(error))
     }
 
     fn describe(&self) -> String {

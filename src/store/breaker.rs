@@ -12,7 +12,10 @@
 //! open, calls fail at once with [`ErrorKind::BreakerOpen`] and nothing is sent. Only failures of the store as a whole count:
 //! a missing object, a refused permission or a taken key is an answer of a store that works.
 
-use super::{Checksums, Error, ErrorKind, Listing, ObjectMeta, Result, SharedStore, Store, Upload};
+use super::{
+    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain,
+    SharedStore, Store, Upload,
+};
 use crate::model::ObjectKey;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -290,6 +293,21 @@ impl Store for BreakerStore {
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.through("delete", key.as_str(), self.inner.delete(key))
+            .await
+    }
+
+    async fn keeping(&self, key: &ObjectKey) -> Result<Keeping> {
+        self.through("head", key.as_str(), self.inner.keeping(key))
+            .await
+    }
+
+    async fn remove(&self, key: &ObjectKey) -> Result<Removed> {
+        self.through("delete", key.as_str(), self.inner.remove(key))
+            .await
+    }
+
+    async fn retain(&self, key: &ObjectKey, change: &Retain) -> Result<()> {
+        self.through("retain", key.as_str(), self.inner.retain(key, change))
             .await
     }
 

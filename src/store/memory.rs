@@ -1,9 +1,10 @@
-//! A store in memory, for tests.
+//! A store in memory, for tests. It locks objects as S3 does, whose plain delete hides a locked object all the same.
 
 use super::{
-    ChecksumHasher, Checksums, Error, ErrorKind, Listing, ObjectMeta, Result, Store, Upload,
+    ChecksumHasher, Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result,
+    Retain, Store, Upload,
 };
-use crate::model::ObjectKey;
+use crate::model::{Micros, ObjectKey};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
@@ -20,6 +21,21 @@ const NAME: &str = "memory:";
 struct Object {
     body: Bytes,
     sums: Checksums,
+    keeping: Keeping,
+}
+
+impl Object {
+    fn new(body: Bytes, sums: Checksums) -> Object {
+        let keeping = Keeping {
+            made_at: Some(Micros::now()),
+            ..Keeping::default()
+        };
+        Object {
+            body,
+            sums,
+            keeping,
+        }
+    }
 }
 
 type Objects = BTreeMap<ObjectKey, Object>;
@@ -45,7 +61,7 @@ impl MemoryStore {
     pub fn tamper(&self, key: &ObjectKey, body: impl Into<Bytes>) {
         let body = body.into();
         let sums = Checksums::of(&body);
-        self.lock().insert(key.clone(), Object { body, sums });
+        self.lock().insert(key.clone(), Object::new(body, sums));
     }
 
     fn lock(&self) -> MutexGuard<'_, Objects> {
@@ -72,7 +88,7 @@ impl MemoryStore {
 impl Store for MemoryStore {
     async fn create(&self, key: &ObjectKey, body: Bytes) -> Result<()> {
         let sums = Checksums::of(&body);
-        self.insert("create", key, Object { body, sums })
+        self.insert("create", key, Object::new(body, sums))
     }
 
     async fn upload(&self, key: &ObjectKey, _size_hint: u64) -> Result<Box<dyn Upload>> {
@@ -132,6 +148,30 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn keeping(&self, key: &ObjectKey) -> Result<Keeping> {
+        Ok(self.object("keeping", key)?.keeping)
+    }
+
+    async fn remove(&self, key: &ObjectKey) -> Result<Removed> {
+        let mut objects = self.lock();
+        let kept = objects.get(key).map(|object| object.keeping);
+        if let Some(keeping) = kept.filter(|keeping| keeping.holds_at(Micros::now())) {
+            return Ok(Removed::Kept(keeping));
+        }
+        objects.remove(key);
+        Ok(Removed::Gone)
+    }
+
+    async fn retain(&self, key: &ObjectKey, change: &Retain) -> Result<()> {
+        let mut objects = self.lock();
+        let object = objects.get_mut(key);
+        let object = object.ok_or_else(|| Error::new(ErrorKind::NotFound, "retain", key, NAME))?;
+        let keeping = &mut object.keeping;
+        keeping.lock = change.lock.or(keeping.lock);
+        keeping.legal_hold = change.legal_hold.unwrap_or(keeping.legal_hold);
+        Ok(())
+    }
+
     fn describe(&self) -> String {
         NAME.to_owned()
     }
@@ -159,7 +199,7 @@ impl Upload for MemoryUpload {
         }
         let body = self.body.freeze();
         self.store
-            .insert("commit", &self.key, Object { body, sums })
+            .insert("commit", &self.key, Object::new(body, sums))
     }
 
     async fn abort(self: Box<Self>) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Where a stream's objects live: six verbs with contracts, which every implementation keeps and one suite proves.
+//! Where a stream's objects live: verbs with contracts, which every implementation keeps and one suite proves.
 //!
 //! Keys are create-only. Nothing in a stream is ever overwritten, so no verb can. Decorators (retry, fault, recording)
 //! take a store and are one; they are composed by whoever builds the store ([`open`], or a test), never switched on by a
@@ -17,6 +17,7 @@ pub mod fault;
 pub mod file;
 mod gathered;
 mod gcs;
+mod lock;
 mod memory;
 mod open;
 pub mod recording;
@@ -32,6 +33,7 @@ pub use date::server_time;
 pub use error::{Error, ErrorKind, Outcome};
 pub use file::{FileStore, TempFiles};
 pub use gcs::GcsStore;
+pub use lock::{Keeping, Lock, LockMode, Protection, Removed, Retain};
 pub use memory::MemoryStore;
 pub use open::{OpenMode, Writers, open, open_for};
 pub use recording::RecordingStore;
@@ -145,6 +147,32 @@ pub trait Store: Send + Sync {
     ///
     /// An upload to it that is still going on may be removed too: then its commit fails.
     async fn delete(&self, key: &ObjectKey) -> Result<()>;
+
+    /// How long the store has had `key`, and until when it keeps it. A store without locks keeps nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    async fn keeping(&self, key: &ObjectKey) -> Result<Keeping> {
+        self.head(key).await?;
+        Ok(Keeping::default())
+    }
+
+    /// Removes `key` for good, where retention says so: unlike [`Store::delete`], in a bucket that keeps versions the version
+    /// itself, so that nothing is left to be paid for. What is locked stays, and [`Removed::Kept`] tells until when; then
+    /// nothing was changed. Removing what is not there is `Ok`.
+    async fn remove(&self, key: &ObjectKey) -> Result<Removed> {
+        self.delete(key).await?;
+        Ok(Removed::Gone)
+    }
+
+    /// Changes how `key` is protected. Whether a lock may become shorter is the store's to say: compliance never.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] when the store has no locks; then nothing was changed.
+    async fn retain(&self, key: &ObjectKey, _change: &Retain) -> Result<()> {
+        let error = Error::new(ErrorKind::Unsupported, "retain", key, self.describe());
+        Err(error.because("it has no locks"))
+    }
 
     /// What messages call this store: its URL, without secrets.
     fn describe(&self) -> String;

@@ -2,8 +2,8 @@
 
 use super::retry::Retries;
 use super::{
-    Error, ErrorKind, FileStore, GcsStore, Result, RetryPolicy, RetryStore, S3Store, SharedStore,
-    SingleWriterStore,
+    Error, ErrorKind, FileStore, GcsStore, Protection, Result, RetryPolicy, RetryStore, S3Store,
+    SharedStore, SingleWriterStore,
 };
 use crate::model::StoreUrl;
 use crate::model::url::Location;
@@ -34,19 +34,21 @@ pub enum Writers {
 /// [`ErrorKind::NoSuchBucket`] when the directory does not exist; [`ErrorKind::WrongRegion`] when S3 has none to ask;
 /// [`ErrorKind::Tls`] when this host cannot check certificates.
 pub async fn open(url: &StoreUrl, mode: OpenMode) -> Result<SharedStore> {
-    open_for(url, mode, Writers::Many, None).await
+    open_for(url, mode, Writers::Many, None, Protection::default()).await
 }
 
 /// Opens the store at `url` for these writers, with retries, in the name of whom the file `credentials` tells instead of whom the
-/// environment does: one as `aws configure` writes it for S3, the key of a service account for Google.
+/// environment does: one as `aws configure` writes it for S3, the key of a service account for Google. What is made is protected
+/// as `protection` says.
 ///
 /// # Errors
-/// As [`open`]; [`ErrorKind::Credentials`] when the file cannot be read.
+/// As [`open`]; [`ErrorKind::Credentials`] when the file cannot be read; [`ErrorKind::Unsupported`] when a directory shall lock.
 pub async fn open_for(
     url: &StoreUrl,
     mode: OpenMode,
     writers: Writers,
     credentials: Option<&Path>,
+    protection: Protection,
 ) -> Result<SharedStore> {
     let name = url.to_string();
     if let Some(path) = credentials
@@ -58,6 +60,10 @@ pub async fn open_for(
     // One budget for the store's own retries and the decorator's.
     let retries = Arc::new(Retries::new(RetryPolicy::default()));
     let store: SharedStore = match &url.location {
+        Location::File { .. } if !protection.is_none() => {
+            let why = "a directory locks nothing; leave object_lock and legal_hold out";
+            return Err(Error::new(ErrorKind::Unsupported, "open", "the root", name).because(why));
+        }
         Location::File { dir } => {
             let dir = dir.clone();
             let opened = tokio::task::spawn_blocking(move || match mode {
@@ -70,11 +76,14 @@ pub async fn open_for(
             Arc::new(store)
         }
         Location::S3 { .. } => {
-            Arc::new(S3Store::sharing(url, Arc::clone(&retries), credentials).await?)
+            Arc::new(S3Store::sharing(url, Arc::clone(&retries), credentials, protection).await?)
         }
-        Location::Gcs { .. } => {
-            Arc::new(GcsStore::sharing(url, Arc::clone(&retries), credentials)?)
-        }
+        Location::Gcs { .. } => Arc::new(GcsStore::sharing(
+            url,
+            Arc::clone(&retries),
+            credentials,
+            protection,
+        )?),
     };
     let store: SharedStore = match writers {
         Writers::Many => store,

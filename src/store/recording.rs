@@ -1,6 +1,8 @@
 //! A store that remembers what it was asked, so that tests count requests and bytes instead of seconds.
 
-use super::{Checksums, Listing, ObjectMeta, Result, SharedStore, Store, Upload};
+use super::{
+    Checksums, Keeping, Listing, ObjectMeta, Removed, Result, Retain, SharedStore, Store, Upload,
+};
 use crate::model::ObjectKey;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -180,6 +182,27 @@ impl Store for RecordingStore {
         let done = self.inner.delete(key).await;
         self.recorder
             .record("delete", key.as_str(), None, 0, done.is_ok());
+        done
+    }
+
+    async fn keeping(&self, key: &ObjectKey) -> Result<Keeping> {
+        let known = self.inner.keeping(key).await;
+        self.recorder
+            .record("keeping", key.as_str(), None, 0, known.is_ok());
+        known
+    }
+
+    async fn remove(&self, key: &ObjectKey) -> Result<Removed> {
+        let done = self.inner.remove(key).await;
+        self.recorder
+            .record("remove", key.as_str(), None, 0, done.is_ok());
+        done
+    }
+
+    async fn retain(&self, key: &ObjectKey, change: &Retain) -> Result<()> {
+        let done = self.inner.retain(key, change).await;
+        self.recorder
+            .record("retain", key.as_str(), None, 0, done.is_ok());
         done
     }
 

@@ -24,7 +24,8 @@ mod budget;
 pub(super) use after::retry_after;
 
 use super::{
-    Checksums, Error, ErrorKind, Listing, ObjectMeta, Outcome, Result, SharedStore, Store, Upload,
+    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Outcome, Removed, Result, Retain,
+    SharedStore, Store, Upload,
 };
 use crate::model::ObjectKey;
 use async_trait::async_trait;
@@ -311,6 +312,18 @@ impl Store for RetryStore {
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.retries.run(|| self.inner.delete(key)).await
+    }
+
+    async fn keeping(&self, key: &ObjectKey) -> Result<Keeping> {
+        self.retries.run(|| self.inner.keeping(key)).await
+    }
+
+    async fn remove(&self, key: &ObjectKey) -> Result<Removed> {
+        self.retries.run(|| self.inner.remove(key)).await
+    }
+
+    async fn retain(&self, key: &ObjectKey, change: &Retain) -> Result<()> {
+        self.retries.run(|| self.inner.retain(key, change)).await
     }
 
     fn describe(&self) -> String {

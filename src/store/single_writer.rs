@@ -3,7 +3,10 @@
 //! Between the look and the write another writer may come: this is safe only while one archiver writes, which a person has to
 //! promise (`--single-writer`). What the look does prevent is that one archiver overwrites its own or older objects.
 
-use super::{Checksums, Error, ErrorKind, Listing, ObjectMeta, Result, SharedStore, Store, Upload};
+use super::{
+    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain,
+    SharedStore, Store, Upload,
+};
 use crate::model::ObjectKey;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -70,6 +73,18 @@ impl Store for SingleWriterStore {
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.inner.delete(key).await
+    }
+
+    async fn keeping(&self, key: &ObjectKey) -> Result<Keeping> {
+        self.inner.keeping(key).await
+    }
+
+    async fn remove(&self, key: &ObjectKey) -> Result<Removed> {
+        self.inner.remove(key).await
+    }
+
+    async fn retain(&self, key: &ObjectKey, change: &Retain) -> Result<()> {
+        self.inner.retain(key, change).await
     }
 
     fn describe(&self) -> String {

@@ -58,6 +58,14 @@ pub async fn retry(
         .iter()
         .find(|listed| letter.is(listed) && listed.closed);
     let hole = hole_of(&committer, &file)?;
+    if let Some(hole) = &hole
+        && committer.index.is_pruned(hole.timeline, &hole.mount_name)?
+    {
+        bail!(
+            "the history no longer reaches back to {}: its place was pruned, and nothing is to be filled there",
+            hole.mount_name
+        );
+    }
     let (Some(listed), Some(hole)) = (listed, &hole) else {
         committer.journal.forget_failure(letter)?;
         return Ok(match listed {
@@ -107,7 +115,7 @@ pub async fn retry(
 
 /// The newest hole that was left by this file.
 fn hole_of(committer: &Committer, file: &FileName) -> Result<Option<Entry>> {
-    for row in committer.index.unsound()? {
+    for row in committer.index.unsound_ever()? {
         if row.state != EntryState::Hole || row.number != file.number() {
             continue;
         }

@@ -195,6 +195,16 @@ impl Purge<'_> {
             Ok(entry) => entry,
             Err(e) => return Some(e.to_string()),
         };
+        if let Some(entry) = &entry {
+            match self.index.is_pruned(entry.timeline, &entry.mount_name) {
+                Ok(false) => {}
+                Ok(true) => {
+                    let why = "was archived, and pruned from the archive since: purge it by hand if nobody needs it";
+                    return Some(why.to_owned());
+                }
+                Err(e) => return Some(e.to_string()),
+            }
+        }
         let Some(segment) = entry.and_then(|entry| entry.segment) else {
             return Some(format!("record {} holds no segment", archived.seq));
         };

@@ -5,4 +5,5 @@ mod model;
 
 mod conformance;
 mod faults;
+mod locks;
 mod messages;

@@ -8,19 +8,19 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["agent", "doctor"],
     &["replay"],
-    &["sync", "fs", "recover"],
+    &["sync", "fs", "recover", "prune"],
     &["backup"],
     &["locate"],
     &["cache"],
     &["source", "stream"],
     &["index"],
-    &["ledger", "segment"],
+    &["ledger", "segment", "retention"],
     &["binlog", "store", "telemetry"],
     &["model"],
 ];
 
 /// Modules that take values and return values.
-const PURE: &[&str] = &["model", "binlog", "segment", "ledger"];
+const PURE: &[&str] = &["model", "binlog", "segment", "ledger", "retention"];
 
 /// What a pure module never names outside its tests.
 const IMPURE: &[&str] = &[

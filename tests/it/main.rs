@@ -37,6 +37,7 @@ mod namespace;
 mod pages;
 mod plan;
 mod promises;
+mod prune;
 mod race;
 mod random;
 mod read_ahead;

@@ -70,10 +70,23 @@ binlogfs plan s3://acme-binlogs/prod/orders --to 2026-11-26T13:55:52.354Z --back
 ",
     ),
     (
+        "binlogfs-prune",
+        "
+binlogfs prune s3://acme-binlogs/prod/orders --keep 35d
+binlogfs prune s3://acme-binlogs/prod/orders --keep 35d --execute
+",
+    ),
+    (
         "binlogfs-recover",
         "
 binlogfs recover s3://acme-binlogs/prod/orders --before-gtid a93e0f39-e9c6-11f1-ac82-02fc00000001:904 --backup nightly --target mysql://root@localhost/
 binlogfs recover s3://acme-binlogs/prod/orders --before-gtid a93e0f39-e9c6-11f1-ac82-02fc00000001:904 --backup nightly --target mysql://root@localhost/ --execute
+",
+    ),
+    (
+        "binlogfs-retain",
+        "
+binlogfs retain s3://acme-binlogs/prod/orders --for 35d --execute
 ",
     ),
     (

@@ -1,9 +1,10 @@
 //! One timeline, as `binlogfs status` tells of it.
 
 use crate::cli::output;
-use crate::index::Fence;
+use crate::cli::status_locks::Locks;
+use crate::index::{Fence, Prune};
 use crate::ledger::Entry;
-use crate::model::{GtidSet, Seq, Timeline};
+use crate::model::{GtidSet, MountName, Seq, Timeline};
 use serde::Serialize;
 
 /// A timeline, summed up.
@@ -24,6 +25,18 @@ pub struct TimelineStatus {
     /// The timeline that it left, and what of that it lacks.
     left: Option<Left>,
     fences: Vec<FenceStatus>,
+    /// Where the history begins because of retention.
+    pruned: Option<Pruned>,
+    /// Until when its ends are locked, if that was asked.
+    pub locks: Option<Locks>,
+}
+
+/// What retention took away.
+#[derive(Serialize)]
+struct Pruned {
+    through: Option<MountName>,
+    at: String,
+    rule: String,
 }
 
 /// Where a timeline came from.
@@ -46,12 +59,22 @@ struct FenceStatus {
 
 impl TimelineStatus {
     /// A timeline of which no entry is counted yet.
-    pub fn new(timeline: Timeline, archived: &GtidSet, fences: &[Fence]) -> TimelineStatus {
+    pub fn new(
+        timeline: Timeline,
+        archived: &GtidSet,
+        fences: &[Fence],
+        pruned: Option<Prune>,
+    ) -> TimelineStatus {
         let of_it = fences.iter().filter(|fence| fence.timeline == timeline);
         TimelineStatus {
             timeline: timeline.0,
             gtids: archived.to_string(),
             fences: of_it.map(FenceStatus::of).collect(),
+            pruned: pruned.map(|prune| Pruned {
+                through: prune.through,
+                at: prune.record.archived_at.to_string(),
+                rule: prune.record.reason,
+            }),
             ..TimelineStatus::default()
         }
     }
@@ -101,8 +124,16 @@ impl TimelineStatus {
                 "  single writer {n} archived where the store does not refuse to overwrite (--single-writer)\n"
             ),
         };
+        let pruned = self.pruned.as_ref().map(|pruned| {
+            let through = pruned.through.as_ref().map_or("-", MountName::as_str);
+            let (at, rule) = (&pruned.at, &pruned.rule);
+            format!("  pruned        up to {through}, on {at} ({rule})\n")
+        });
+        let pruned = pruned.unwrap_or_default();
+        let locks = self.locks.as_ref().map(ToString::to_string);
+        let locks = locks.unwrap_or_default();
         let text = format!(
-            "\ntimeline {}\n  segments      {} ({} to {}), {encrypted}\n{single_writer}  size          {} stored as {}\n  transactions  {}\n  from          {}\n  to            {}\n  gtids         {}\n",
+            "\ntimeline {}\n  segments      {} ({} to {}), {encrypted}\n{single_writer}  size          {} stored as {}\n  transactions  {}\n  from          {}\n{pruned}  to            {}\n  gtids         {}\n{locks}",
             self.timeline,
             self.segments,
             dash(&self.first),

@@ -3,6 +3,7 @@
 //! Each check takes a fresh store, or at least its own directory in a shared one. Races need a runtime with several
 //! threads. A check that fails panics.
 
+mod locks;
 mod reads;
 mod writes;
 
@@ -26,6 +27,8 @@ pub async fn run_all_but_races(make: impl Fn() -> SharedStore) {
     writes::a_wrong_digest_leaves_nothing(make()).await;
     writes::large_uneven_uploads_read_back(make()).await;
     writes::delete_is_idempotent_and_frees_the_key(make()).await;
+    locks::a_lock_keeps_an_object_or_is_refused(make()).await;
+    locks::what_is_not_locked_is_removed(make()).await;
     reads::ranges_are_exact(make()).await;
     reads::whole_objects_are_bounded(make()).await;
     reads::missing_objects_are_not_found(make()).await;

@@ -3,7 +3,8 @@
 use super::{Crashed, Fault, FaultClock};
 use crate::model::ObjectKey;
 use crate::store::{
-    Checksums, Error, ErrorKind, Listing, ObjectMeta, Result, SharedStore, Store, Upload,
+    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain,
+    SharedStore, Store, Upload,
 };
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -216,6 +217,30 @@ impl Store for FaultStore {
         let faults = &self.faults;
         faults
             .around("delete", key.as_str(), effect, unspoiled)
+            .await
+    }
+
+    async fn keeping(&self, key: &ObjectKey) -> Result<Keeping> {
+        let effect = || self.inner.keeping(key);
+        let faults = &self.faults;
+        faults
+            .around("keeping", key.as_str(), effect, unspoiled)
+            .await
+    }
+
+    async fn remove(&self, key: &ObjectKey) -> Result<Removed> {
+        let effect = || self.inner.remove(key);
+        let faults = &self.faults;
+        faults
+            .around("remove", key.as_str(), effect, unspoiled)
+            .await
+    }
+
+    async fn retain(&self, key: &ObjectKey, change: &Retain) -> Result<()> {
+        let effect = || self.inner.retain(key, change);
+        let faults = &self.faults;
+        faults
+            .around("retain", key.as_str(), effect, unspoiled)
             .await
     }
 

@@ -2,9 +2,10 @@
 
 use super::connect::{Answer, Service};
 use super::failure::{About, Asked, Failure};
-use super::object::{Object, multipart};
-use crate::model::ObjectKey;
-use crate::store::{Checksums, Error, ErrorKind, Listing, ObjectMeta, Outcome, Result};
+use super::locks::protect;
+use super::object::{Object, crc_text, multipart};
+use crate::model::{Micros, ObjectKey};
+use crate::store::{Checksums, Error, ErrorKind, Listing, ObjectMeta, Outcome, Protection, Result};
 use bytes::Bytes;
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
@@ -26,6 +27,7 @@ pub(super) struct Bucket {
     /// Ends with a slash, or is empty.
     pub(super) prefix: String,
     name: String,
+    pub(super) protection: Protection,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +46,7 @@ impl Bucket {
             bucket,
             prefix: format!("{prefix}{separator}"),
             name,
+            protection: Protection::default(),
         }
     }
 
@@ -117,12 +120,14 @@ impl Bucket {
             .append_pair("uploadType", "multipart")
             .append_pair("ifGenerationMatch", NO_OBJECT)
             .append_pair("name", &self.full(key));
+        let described = serde_json::json!({ "crc32c": crc_text(sums.crc32c) });
+        let described = protect(described, &self.protection, Micros::now());
         let boundary = format!("binlogfs-{}", uuid::Uuid::new_v4().simple());
         let content_type = format!("multipart/related; boundary={boundary}");
         let request = self
             .request(Method::POST, url)
             .header(CONTENT_TYPE, content_type)
-            .body(multipart(&boundary, &body, sums.crc32c));
+            .body(multipart(&boundary, &described, &body));
         let made = async {
             let mut answer = self.ask(request, About::Bucket).await?;
             object_of(&mut answer).await
@@ -377,7 +382,10 @@ fn permission_for(verb: &str) -> &'static str {
             "storage.objects.create (roles/storage.objectCreator)"
         }
         "list" => "storage.objects.list (roles/storage.objectViewer)",
-        "delete" => "storage.objects.delete (roles/storage.objectUser)",
+        "delete" | "remove" => "storage.objects.delete (roles/storage.objectUser)",
+        "retain" => {
+            "storage.objects.update and storage.objects.setRetention (roles/storage.objectAdmin)"
+        }
         // Without the right to list, the service does not tell who may not read from what does not exist.
         _ => {
             "storage.objects.get and storage.objects.list (roles/storage.objectViewer), without which what does not exist is \

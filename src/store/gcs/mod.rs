@@ -8,6 +8,9 @@
 //! | `head` | objects.get |
 //! | `list`, `list_dirs` | objects.list with `startOffset`, or with a delimiter |
 //! | `delete` | objects.delete |
+//! | `keeping` | objects.get: retention, holds |
+//! | `remove` | objects.get, objects.delete |
+//! | `retain` | objects.patch |
 //!
 //! # Why not Google's client library
 //! Its uploads pull their bytes from a source that must be able to seek back, and it finds out by itself what to send again; here
@@ -33,12 +36,16 @@ mod bucket;
 mod connect;
 mod dirs;
 mod failure;
+mod locks;
 mod object;
 mod session;
 mod upload;
 
 use super::retry::Retries;
-use super::{Checksums, Error, ErrorKind, Listing, ObjectMeta, Result, RetryPolicy, Store, Upload};
+use super::{
+    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Protection, Removed, Result, Retain,
+    RetryPolicy, Store, Upload,
+};
 use crate::model::{ObjectKey, StoreUrl, url::Location};
 use async_trait::async_trait;
 use bucket::Bucket;
@@ -61,10 +68,28 @@ impl GcsStore {
     /// [`ErrorKind::Tls`] when this host cannot check certificates; [`ErrorKind::Permanent`] when `STORAGE_EMULATOR_HOST` is no
     /// address.
     pub fn connect(url: &StoreUrl, retries: RetryPolicy) -> Result<GcsStore> {
-        GcsStore::sharing(url, Arc::new(Retries::new(retries)), None)
+        GcsStore::sharing(
+            url,
+            Arc::new(Retries::new(retries)),
+            None,
+            Protection::default(),
+        )
     }
 
-    /// The same with retries that others take from too, and with the service account whose key is in a file.
+    /// The same, and new objects are protected.
+    ///
+    /// # Errors
+    /// As [`GcsStore::connect`].
+    pub fn connect_protecting(
+        url: &StoreUrl,
+        retries: RetryPolicy,
+        protection: Protection,
+    ) -> Result<GcsStore> {
+        GcsStore::sharing(url, Arc::new(Retries::new(retries)), None, protection)
+    }
+
+    /// The same with retries that others take from too, with the service account whose key is in a file, and with new objects
+    /// protected.
     ///
     /// # Errors
     /// As [`GcsStore::connect`].
@@ -72,6 +97,7 @@ impl GcsStore {
         url: &StoreUrl,
         retries: Arc<Retries>,
         credentials: Option<&Path>,
+        protection: Protection,
     ) -> Result<GcsStore> {
         let name = url.to_string();
         let Location::Gcs { bucket, prefix } = &url.location else {
@@ -83,8 +109,10 @@ impl GcsStore {
             ));
         };
         let service = connect::connect(url.endpoint.as_deref(), credentials, &name)?;
+        let mut bucket = Bucket::new(service, bucket.clone(), prefix, name);
+        bucket.protection = protection;
         Ok(GcsStore {
-            bucket: Arc::new(Bucket::new(service, bucket.clone(), prefix, name)),
+            bucket: Arc::new(bucket),
             retries,
         })
     }
@@ -130,6 +158,18 @@ impl Store for GcsStore {
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.bucket.delete(key).await
+    }
+
+    async fn keeping(&self, key: &ObjectKey) -> Result<Keeping> {
+        self.bucket.keeping("keeping", key).await
+    }
+
+    async fn remove(&self, key: &ObjectKey) -> Result<Removed> {
+        self.bucket.remove_unkept(key).await
+    }
+
+    async fn retain(&self, key: &ObjectKey, change: &Retain) -> Result<()> {
+        self.bucket.retain(key, change).await
     }
 
     fn describe(&self) -> String {

@@ -3,12 +3,14 @@
 use super::bucket::{Bucket, NO_OBJECT, object_of, succeeded};
 use super::connect::Answer;
 use super::failure::{About, Asked, Failure};
+use super::locks::protect;
 use super::object::{Object, crc_text};
-use crate::model::ObjectKey;
+use crate::model::{Micros, ObjectKey};
 use crate::store::{ErrorKind, Outcome, Result};
 use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
 use reqwest::{Method, Url};
+use serde_json::json;
 
 /// "Resume Incomplete".
 const GO_ON: u16 = 308;
@@ -45,7 +47,7 @@ impl Bucket {
             .client
             .request(Method::POST, url)
             .header(CONTENT_TYPE, "application/json")
-            .body("{}");
+            .body(protect(json!({}), &self.protection, Micros::now()).to_string());
         let begun = async {
             let answer = self.service.send(request).await?;
             let answer = succeeded(answer, About::Bucket).await?;

@@ -119,6 +119,7 @@ impl Bucket {
         body: Bytes,
         crc64nvme: u64,
     ) -> Result<()> {
+        let (mode, until) = self.terms.lock();
         let request = self
             .client()
             .await?
@@ -130,6 +131,9 @@ impl Bucket {
             .set_server_side_encryption(self.terms.encryption.clone())
             .set_ssekms_key_id(self.terms.kms_key.clone())
             .set_storage_class(self.terms.class.clone())
+            .set_object_lock_mode(mode)
+            .set_object_lock_retain_until_date(until)
+            .set_object_lock_legal_hold_status(self.terms.legal_hold())
             .checksum_crc64_nvme(crc_text(crc64nvme))
             .body(in_memory(body));
         send_body!(self, request)
@@ -329,10 +333,14 @@ impl Bucket {
 /// What the account must be allowed ("Actions, resources, and condition keys for Amazon S3").
 fn permission_for(verb: &str) -> &'static str {
     match verb {
-        "create" | "upload" | "commit" => "s3:PutObject",
+        "create" | "upload" | "commit" => {
+            "s3:PutObject, and for locks s3:PutObjectRetention and s3:PutObjectLegalHold"
+        }
         "abort" => "s3:AbortMultipartUpload",
         "list" => "s3:ListBucket",
         "delete" => "s3:DeleteObject",
+        "remove" => "s3:DeleteObject, and s3:DeleteObjectVersion where the bucket keeps versions",
+        "retain" => "s3:PutObjectRetention and s3:PutObjectLegalHold",
         // Without the right to list, S3 does not tell who may not read from what does not exist.
         _ => "s3:GetObject, and s3:ListBucket, without which S3 denies what does not exist",
     }

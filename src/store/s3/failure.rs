@@ -95,7 +95,9 @@ impl Failure {
 fn service<E: ProvideErrorMetadata>(error: &E, response: &HttpResponse) -> Failure {
     let status = response.status().as_u16();
     let code = error.code().unwrap_or_default();
+    let message = error.message().unwrap_or_default();
     let kind = of_code(code).unwrap_or_else(|| of_status(status));
+    let kind = without_locks(code, message).unwrap_or(kind);
     let mut cause = match (code, error.message()) {
         ("", None) => format!("HTTP status {status}"),
         ("", Some(message)) => format!("HTTP status {status}: {message}"),
@@ -106,6 +108,9 @@ fn service<E: ProvideErrorMetadata>(error: &E, response: &HttpResponse) -> Failu
         && let Some(region) = response.headers().get("x-amz-bucket-region")
     {
         cause += &format!("; the bucket is in region {region}");
+    }
+    if kind == ErrorKind::Unsupported && without_locks(code, message).is_some() {
+        cause += "; Object Lock is switched on for the bucket as a whole: do that, or leave object_lock and legal_hold out";
     }
     if let Some(id) = error.meta().request_id() {
         cause += &format!("; request {id}");
@@ -120,6 +125,18 @@ fn outcome(kind: ErrorKind, status: u16) -> Outcome {
             Outcome::Unknown
         }
         _ => Outcome::NoEffect,
+    }
+}
+
+/// A bucket that was made without Object Lock: its answer has a code that means many things.
+fn without_locks(code: &str, message: &str) -> Option<ErrorKind> {
+    let of_locks = message.contains("Object Lock") || message.contains("ObjectLock");
+    match code {
+        "InvalidRequest" if of_locks => Some(ErrorKind::Unsupported),
+        "ObjectLockConfigurationNotFoundError" | "NoSuchObjectLockConfiguration" => {
+            Some(ErrorKind::Unsupported)
+        }
+        _ => None,
     }
 }
 

@@ -7,6 +7,9 @@
 //! | `get`, `get_all` | GetObject, with `Range` for a part |
 //! | `head` | HeadObject with checksums |
 //! | `list`, `list_dirs` | ListObjectsV2 with `start-after`, or with a delimiter |
+//! | `keeping` | HeadObject: the headers of Object Lock |
+//! | `remove` | HeadObject, DeleteObject of the version that it tells |
+//! | `retain` | PutObjectRetention, PutObjectLegalHold |
 //! | `delete` | DeleteObject, and ListMultipartUploads with AbortMultipartUpload for what unfinished uploads left |
 //!
 //! Bodies go out from memory with plain headers, never in aws-chunked form with trailers, which not every server takes. The SDK's
@@ -16,6 +19,11 @@
 //! `storage_class`, `sse` and `sse_kms_key` go with PutObject and CreateMultipartUpload, and hold for every object of the stream,
 //! its small ones too. Reading and writing with a key of KMS needs `kms:Decrypt` and `kms:GenerateDataKey` for that key.
 //! `requester_pays` goes with every request. The options are in [`crate::model::url`].
+//!
+//! # Locks
+//! An archiver that is told to lock (`object_lock`, `legal_hold`) says so in PutObject and CreateMultipartUpload, which needs a bucket
+//! made with Object Lock. Such a bucket keeps versions, and DeleteObject without a version *succeeds* for a locked object: it makes a
+//! delete marker, behind which the object is hidden and paid for. So `remove` names the version: S3 refuses while it is locked.
 //!
 //! # Credentials that expire
 //! Whoever has temporary credentials may see them expire in the middle of an upload. An answer that says so (ExpiredToken) makes
@@ -32,13 +40,17 @@ mod clients;
 mod connect;
 mod dirs;
 mod failure;
+mod locks;
 mod multipart;
 mod parts;
 mod terms;
 mod upload;
 
 use super::retry::Retries;
-use super::{Error, ErrorKind, Listing, ObjectMeta, Result, RetryPolicy, Store, Upload};
+use super::{
+    Error, ErrorKind, Keeping, Listing, ObjectMeta, Protection, Removed, Result, Retain,
+    RetryPolicy, Store, Upload,
+};
 use crate::model::{ObjectKey, StoreUrl, url::Location};
 use async_trait::async_trait;
 use aws_sdk_s3::config::Credentials;
@@ -64,7 +76,8 @@ impl S3Store {
     /// # Errors
     /// [`ErrorKind::WrongRegion`] when none is known, [`ErrorKind::Tls`] when this host cannot check certificates.
     pub async fn connect(url: &StoreUrl, retries: RetryPolicy) -> Result<S3Store> {
-        S3Store::sharing(url, Arc::new(Retries::new(retries)), None).await
+        let protection = Protection::default();
+        S3Store::sharing(url, Arc::new(Retries::new(retries)), None, protection).await
     }
 
     /// The same with retries that others take from too, and with the credentials in a file.
@@ -75,9 +88,10 @@ impl S3Store {
         url: &StoreUrl,
         retries: Arc<Retries>,
         credentials: Option<&Path>,
+        protection: Protection,
     ) -> Result<S3Store> {
         let who = credentials.map_or(Who::Environment, |path| Who::File(path.to_owned()));
-        S3Store::connect_with(url, retries, who).await
+        S3Store::connect_with(url, retries, who, protection).await
     }
 
     /// The same with an access key and its secret instead of the credentials that the environment has.
@@ -90,12 +104,31 @@ impl S3Store {
         access_key: &str,
         secret_key: &str,
     ) -> Result<S3Store> {
-        let credentials = Credentials::new(access_key, secret_key, None, None, "given");
-        let who = Who::Given(credentials);
-        S3Store::connect_with(url, Arc::new(Retries::new(retries)), who).await
+        let none = Protection::default();
+        S3Store::connect_protecting(url, retries, (access_key, secret_key), none).await
     }
 
-    async fn connect_with(url: &StoreUrl, retries: Arc<Retries>, who: Who) -> Result<S3Store> {
+    /// The same, and new objects are protected.
+    ///
+    /// # Errors
+    /// As [`S3Store::connect`].
+    pub async fn connect_protecting(
+        url: &StoreUrl,
+        retries: RetryPolicy,
+        (access_key, secret_key): (&str, &str),
+        protection: Protection,
+    ) -> Result<S3Store> {
+        let credentials = Credentials::new(access_key, secret_key, None, None, "given");
+        let who = Who::Given(credentials);
+        S3Store::connect_with(url, Arc::new(Retries::new(retries)), who, protection).await
+    }
+
+    async fn connect_with(
+        url: &StoreUrl,
+        retries: Arc<Retries>,
+        who: Who,
+        protection: Protection,
+    ) -> Result<S3Store> {
         let name = url.to_string();
         let Location::S3 { bucket, prefix } = &url.location else {
             return Err(Error::new(
@@ -113,7 +146,7 @@ impl S3Store {
             who,
         };
         let clients = Clients::connect(options, &name).await?;
-        let terms = Terms::of(&url.s3);
+        let terms = Terms::of(&url.s3, protection);
         let bucket = Bucket::new(clients, terms, bucket.clone(), prefix, name);
         Ok(S3Store {
             bucket: Arc::new(bucket),
@@ -182,6 +215,18 @@ impl Store for S3Store {
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.abort_unfinished(key).await?;
         self.bucket.delete(key).await
+    }
+
+    async fn keeping(&self, key: &ObjectKey) -> Result<Keeping> {
+        Ok(self.bucket.version("keeping", key).await?.keeping)
+    }
+
+    async fn remove(&self, key: &ObjectKey) -> Result<Removed> {
+        self.bucket.remove(key).await
+    }
+
+    async fn retain(&self, key: &ObjectKey, change: &Retain) -> Result<()> {
+        self.bucket.retain(key, change).await
     }
 
     fn describe(&self) -> String {

@@ -12,6 +12,7 @@ const UPLOADS_MAX: i32 = 100;
 impl Bucket {
     /// CreateMultipartUpload: the id of the upload.
     pub(super) async fn begin_parts(&self, key: &ObjectKey) -> Result<String> {
+        let (mode, until) = self.terms.lock();
         let begun = self
             .client()
             .await?
@@ -22,6 +23,9 @@ impl Bucket {
             .set_server_side_encryption(self.terms.encryption.clone())
             .set_ssekms_key_id(self.terms.kms_key.clone())
             .set_storage_class(self.terms.class.clone())
+            .set_object_lock_mode(mode)
+            .set_object_lock_retain_until_date(until)
+            .set_object_lock_legal_hold_status(self.terms.legal_hold())
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .checksum_type(ChecksumType::FullObject)
             .send()

@@ -1,7 +1,12 @@
-//! What the URL wants of requests beyond their key: who pays, and how new objects are encrypted and stored.
+//! What is wanted of requests beyond their key: who pays, and how new objects are encrypted, stored and locked.
 
+use crate::model::Micros;
 use crate::model::url::{KmsKey, S3Options};
-use aws_sdk_s3::types::{RequestPayer, ServerSideEncryption, StorageClass};
+use crate::store::{LockMode, Protection};
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::{
+    ObjectLockLegalHoldStatus, ObjectLockMode, RequestPayer, ServerSideEncryption, StorageClass,
+};
 
 /// Terms of every request; those of new objects go with PutObject and CreateMultipartUpload.
 #[derive(Clone, Debug, Default)]
@@ -10,10 +15,11 @@ pub(super) struct Terms {
     pub(super) encryption: Option<ServerSideEncryption>,
     pub(super) kms_key: Option<String>,
     pub(super) class: Option<StorageClass>,
+    protection: Protection,
 }
 
 impl Terms {
-    pub(super) fn of(options: &S3Options) -> Terms {
+    pub(super) fn of(options: &S3Options, protection: Protection) -> Terms {
         Terms {
             payer: options.requester_pays.then_some(RequestPayer::Requester),
             encryption: options
@@ -25,6 +31,33 @@ impl Terms {
                 Some(KmsKey::Default) | None => None,
             },
             class: options.storage_class.as_deref().map(StorageClass::from),
+            protection,
         }
     }
+
+    /// Mode and end of the lock of an object that is made now.
+    pub(super) fn lock(&self) -> (Option<ObjectLockMode>, Option<DateTime>) {
+        let Some(lock) = self.protection.lock_at(Micros::now()) else {
+            return (None, None);
+        };
+        let mode = match lock.mode {
+            LockMode::Governance => ObjectLockMode::Governance,
+            LockMode::Compliance => ObjectLockMode::Compliance,
+        };
+        (Some(mode), Some(date(lock.until)))
+    }
+
+    /// Whether an object that is made now is put on legal hold.
+    pub(super) fn legal_hold(&self) -> Option<ObjectLockLegalHoldStatus> {
+        self.protection
+            .legal_hold
+            .then_some(ObjectLockLegalHoldStatus::On)
+    }
+}
+
+/// A time as the API takes it: whole seconds, and no second too few.
+pub(super) fn date(time: Micros) -> DateTime {
+    let whole = time.0.div_euclid(1_000_000);
+    let more = i64::from(time.0.rem_euclid(1_000_000) > 0);
+    DateTime::from_secs(whole + more)
 }

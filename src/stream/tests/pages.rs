@@ -33,6 +33,33 @@ async fn a_long_ledger_is_read_by_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_prune_record_in_a_page_hides_what_it_hides_by_itself() {
+    let mut bucket = Bucket::with(700).await;
+    bucket.append(Body::Prune(testing::prune(650))).await;
+    bucket.segments(701..1400).await;
+    bucket.page(1);
+    let recording = Arc::new(RecordingStore::new(bucket.shared()));
+    let index = Arc::new(Index::in_memory().expect("opens"));
+    let stream = Stream::open(recording.clone(), index).await.expect("opens");
+    stream.follow().await.expect("follows");
+    assert!(recording.total("get_all").calls < 450, "the page was used");
+    let first = |stream: &Stream| {
+        let rows = stream.index().rows(T1, None, 1).expect("lists");
+        let pruned = stream.index().pruned(T1).expect("reads");
+        (rows[0].mount_name.to_string(), pruned)
+    };
+    let (name, pruned) = first(&stream);
+    assert_eq!(name, "binlog.000651");
+    let pruned = pruned.expect("it was");
+    assert_eq!(pruned.seq, Seq(701));
+    let through = pruned.through.as_ref().map(|name| name.as_str());
+    assert_eq!(through, Some("binlog.000650"));
+    let singly = bucket.open().await.without_pages();
+    singly.follow().await.expect("follows");
+    assert_eq!(first(&singly), (name, Some(pruned)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_page_costs_its_own_records_and_no_others() {
     let bucket = Bucket::with(4500).await;
     [1, 2001, 3001].iter().for_each(|first| bucket.page(*first));

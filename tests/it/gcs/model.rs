@@ -35,6 +35,8 @@ struct State {
     sessions: Vec<Option<(String, Vec<u8>)>>,
     /// Method and kind of each request.
     asked: Vec<String>,
+    /// How new objects were described.
+    described: Vec<String>,
 }
 
 /// A running server.
@@ -74,6 +76,13 @@ impl Model {
     /// The object with this name.
     pub fn object(&self, name: &str) -> Option<Vec<u8>> {
         lock(&self.state).objects.get(name).cloned()
+    }
+
+    /// How new objects were described, in order.
+    pub fn described(&self) -> Vec<serde_json::Value> {
+        let state = lock(&self.state);
+        let read = |text: &String| serde_json::from_str(text).expect("JSON");
+        state.described.iter().map(read).collect()
     }
 
     /// What it was asked, in order.
@@ -139,7 +148,11 @@ async fn answer(
         .map(|hash| hash.to_str().expect("text").to_owned());
     let done = match what.as_str() {
         "multipart" => state.insert(&query["name"], &body),
-        "resumable" => state.begin(endpoint, &query["name"]),
+        "resumable" => {
+            let description = String::from_utf8_lossy(&body).into_owned();
+            state.described.push(description);
+            state.begin(endpoint, &query["name"])
+        }
         "chunk" | "ask" => state.put(&path, &range.expect("a range"), &body, crc.as_deref()),
         "GET" => state.get(&path),
         "DELETE" if path.starts_with("/session/") => text_answer(499, &[], ""),
@@ -164,6 +177,8 @@ impl State {
             .expect("an end");
         let bytes = rest[..end].to_vec();
         let told = String::from_utf8_lossy(description);
+        let json = told.split("\r\n").next().expect("a line").to_owned();
+        self.described.push(json);
         let told = told.split('"').nth(3).expect("a CRC").to_owned();
         self.make(name, bytes, Some(&told))
     }

@@ -23,6 +23,51 @@ impl Moto {
         moto
     }
 
+    /// Starts one whose bucket was made with Object Lock, and so keeps versions.
+    pub fn start_locking() -> Moto {
+        let moto = Moto::start_with("http", &[]);
+        moto.boto3("s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)");
+        moto
+    }
+
+    /// Mode and end of the lock of the object with this full name.
+    pub fn lock_of(&self, name: &str) -> String {
+        let line = format!(
+            "found = s3.head_object(Bucket=bucket, Key='{name}')\nprint(found.get('ObjectLockMode'), found.get('ObjectLockRetainUntilDate'))"
+        );
+        self.boto3(&line).trim().to_owned()
+    }
+
+    /// Deletes an object's version by hand: the code of the server's refusal, or nothing.
+    pub fn delete_version(&self, name: &str) -> String {
+        let line = format!(
+            "version = s3.head_object(Bucket=bucket, Key='{name}')['VersionId']\ntry:\n    s3.delete_object(Bucket=bucket, Key='{name}', \
+             VersionId=version)\nexcept Exception as e:\n    print(e.response['Error']['Code'])"
+        );
+        self.boto3(&line).trim().to_owned()
+    }
+
+    /// Deletes an object by hand, as most would.
+    pub fn delete(&self, name: &str) {
+        self.boto3(&format!("s3.delete_object(Bucket=bucket, Key='{name}')"));
+    }
+
+    /// How many versions there are of an object; delete markers are none.
+    pub fn versions(&self, name: &str) -> usize {
+        let line = format!(
+            "found = s3.list_object_versions(Bucket=bucket, Prefix='{name}')\nprint(len(found.get('Versions', [])))"
+        );
+        self.boto3(&line).trim().parse().expect("a number")
+    }
+
+    /// Takes an object off legal hold by hand.
+    pub fn end_legal_hold(&self, name: &str) {
+        let off = "{'Status': 'OFF'}";
+        self.boto3(&format!(
+            "s3.put_object_legal_hold(Bucket=bucket, Key='{name}', LegalHold={off})"
+        ));
+    }
+
     /// Starts one that speaks HTTPS with a certificate that nobody trusts.
     pub fn start_with_own_certificate() -> Moto {
         Moto::start_with("https", &["--ssl"])

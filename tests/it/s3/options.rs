@@ -3,10 +3,14 @@
 use super::conformance::{key, store_at, upload};
 use super::moto::Moto;
 use super::recorder::Recorder;
-use super::server::url;
-use binlogfs::store::{ErrorKind, RetryPolicy, RetryStore, SharedStore};
+use super::server::{ACCESS_KEY, SECRET_KEY, url};
+use binlogfs::model::StoreUrl;
+use binlogfs::store::{
+    ErrorKind, LockMode, Protection, RetryPolicy, RetryStore, S3Store, SharedStore, Store as _,
+};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn new_objects_have_the_storage_class_and_the_key_of_the_url() {
@@ -68,6 +72,67 @@ async fn whoever_pays_says_so_in_every_request() {
                 .map(String::as_str);
             assert_eq!(found, said.then_some("requester"), "{request:?}");
         }
+    }
+}
+
+/// What moto forgets of an object in parts is seen in the requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_locks_says_so_of_small_objects_and_of_those_in_parts() {
+    for (protection, mode, hold) in [
+        (Protection::default(), None, None),
+        (
+            Protection {
+                lock: Some((LockMode::Compliance, Duration::from_secs(86_400))),
+                legal_hold: false,
+            },
+            Some("COMPLIANCE"),
+            None,
+        ),
+        (
+            Protection {
+                lock: Some((LockMode::Governance, Duration::from_secs(86_400))),
+                legal_hold: true,
+            },
+            Some("GOVERNANCE"),
+            Some("ON"),
+        ),
+    ] {
+        let recorder = Recorder::start(|_| None).await;
+        let url: StoreUrl = url(&recorder.endpoint, "p").parse().expect("a URL");
+        let keys = (ACCESS_KEY, SECRET_KEY);
+        let store = S3Store::connect_protecting(&url, RetryPolicy::default(), keys, protection);
+        let store = store.await.expect("connects");
+        let _ = store.create(&key("small"), "x".into()).await;
+        let mut parts = store.upload(&key("large"), 0).await.expect("begun");
+        let body = Bytes::from(vec![1; 17 << 20]);
+        parts.write(body).await.expect("sent");
+        parts.abort().await.expect("aborted");
+        let mut seen = 0;
+        for request in recorder.requests() {
+            let makes = request.line.starts_with("PUT") && !request.line.contains("partNumber");
+            let begins = request.line.starts_with("POST") && request.line.contains("uploads");
+            let header = |name: &str| request.headers.get(name).map(String::as_str);
+            let is_new = makes || begins;
+            seen += usize::from(is_new);
+            let wanted = |value: Option<&'static str>| value.filter(|_| is_new);
+            assert_eq!(
+                header("x-amz-object-lock-mode"),
+                wanted(mode),
+                "{request:?}"
+            );
+            assert_eq!(
+                header("x-amz-object-lock-legal-hold"),
+                wanted(hold),
+                "{request:?}"
+            );
+            let until = header("x-amz-object-lock-retain-until-date");
+            assert_eq!(until.is_some(), is_new && mode.is_some(), "{request:?}");
+            assert!(
+                until.is_none_or(|until| until.starts_with("20")),
+                "{request:?}"
+            );
+        }
+        assert_eq!(seen, 2, "{:#?}", recorder.requests());
     }
 }
 

@@ -1,0 +1,211 @@
+//! What a run of `prune` found and did, as people and programs read it.
+
+use super::{Done, span};
+use crate::cli::{Global, output};
+use crate::model::Micros;
+use crate::prune::{Removal, Survey, TimelinePlan, Wanted};
+use crate::retention::{Limit, Reason};
+use anyhow::Result;
+use serde_json::{Value, json};
+
+/// Reasons shown for each timeline; `--json` has all.
+const REASONS_SHOWN: usize = 5;
+
+pub(super) fn done(global: &Global, done: &Done) -> Result<()> {
+    if global.json {
+        return output::print_json(&document(done));
+    }
+    let mut text = String::new();
+    if let (Some(survey), Some(wanted)) = (&done.survey, &done.wanted) {
+        text += &head(done, survey, wanted);
+        for plan in &survey.timelines {
+            text += &timeline(plan, wanted);
+        }
+    }
+    for recorded in &done.recorded {
+        text += &format!(
+            "record {}: {} of timeline {} up to {} are pruned\n",
+            recorded.seq,
+            entries(recorded.entries),
+            recorded.timeline,
+            recorded.through
+        );
+    }
+    text += &removal(done, &done.removal);
+    if !done.execute {
+        text += "nothing was changed; --execute does it\n";
+    }
+    output::print(&text)
+}
+
+fn entries(n: u64) -> String {
+    match n {
+        1 => "1 entry".to_owned(),
+        n => format!("{n} entries"),
+    }
+}
+
+fn head(done: &Done, survey: &Survey, wanted: &Wanted) -> String {
+    let since = match wanted {
+        Wanted::Since(cut, _) => format!(", that is since {}", output::time(Some(*cut))),
+        Wanted::Backups(_) => String::new(),
+    };
+    let zone = match done.zone_assumed {
+        true => " (no zone was given: UTC)",
+        false => "",
+    };
+    let (backups, usable) = survey.backups;
+    format!(
+        "rule      {wanted}{since}{zone}\nbackups   {backups} registered, {usable} of them usable\n"
+    )
+}
+
+fn timeline(plan: &TimelinePlan, wanted: &Wanted) -> String {
+    let going = plan.going();
+    let mut text = format!("\ntimeline {}\n", plan.timeline);
+    let range = |rows: &[crate::retention::Row]| match rows {
+        [] => String::new(),
+        [one] => one.name.to_string(),
+        [first, .., last] => format!("{} to {}", first.name, last.name),
+    };
+    match going {
+        [] => text += "  goes    nothing\n",
+        _ => {
+            text += &format!(
+                "  goes    {}: {}, {} stored",
+                range(going),
+                entries(going.len() as u64),
+                output::size(plan.stored_bytes())
+            );
+            let newest = going.iter().filter_map(|row| row.time).max();
+            if newest.is_some() {
+                text += &format!(", the newest of {}", output::time(newest));
+            }
+            text += "\n";
+        }
+    }
+    let stays = plan.rows.get(plan.plan.end..).unwrap_or_default();
+    text += &match stays {
+        [] => "  stays   nothing\n".to_owned(),
+        _ => format!(
+            "  stays   {}: {}\n",
+            range(stays),
+            entries(stays.len() as u64)
+        ),
+    };
+    for limit in plan.plan.limits.iter().take(REASONS_SHOWN) {
+        text += &format!("  {}\n", because(plan, limit, wanted));
+    }
+    if plan.plan.limits.len() > REASONS_SHOWN {
+        text += &format!(
+            "  and {} more reasons: --json shows all\n",
+            plan.plan.limits.len() - REASONS_SHOWN
+        );
+    }
+    text
+}
+
+fn because(plan: &TimelinePlan, limit: &Limit, wanted: &Wanted) -> String {
+    let from = match plan.rows.get(limit.end) {
+        Some(row) => format!("keeps {} and what follows", row.name),
+        None => "keeps nothing here".to_owned(),
+    };
+    match &limit.reason {
+        Reason::Rule => format!("{wanted}: {from}"),
+        Reason::Backup(id) => format!("backup {id}: {from} ('binlogfs backup remove' lets it go)"),
+        Reason::Unknown(id, why) => format!(
+            "backup {id}: keeps everything, because what it needs is not known: {why} ('binlogfs backup remove' lets it go)"
+        ),
+        Reason::Newest => format!("the newest segment: {from}"),
+    }
+}
+
+fn removal(done: &Done, removal: &Removal) -> String {
+    let mut text = String::new();
+    if removal.objects > 0 {
+        let what = match done.execute {
+            true => "deleted",
+            false => "would be deleted",
+        };
+        text += &format!(
+            "\n{} {what}, {}: pruned more than {} ago\n",
+            output::count(removal.objects, "object"),
+            output::size(removal.bytes),
+            span(done.grace)
+        );
+    }
+    if removal.waiting > 0 {
+        text += &format!(
+            "\n{} of pruned segments wait for their grace to end ({}): a run with --execute after {} deletes them\n",
+            output::count(removal.waiting, "object"),
+            span(done.grace),
+            output::time(removal.next_at)
+        );
+    }
+    for blocked in &removal.blocked {
+        let what = match &blocked.from {
+            Some(name) => format!("needs {name} and what follows, which were pruned"),
+            None => "may need what was pruned".to_owned(),
+        };
+        text += &format!(
+            "\nbackup {} {what}: {} of timeline {} stay; 'binlogfs backup remove' lets them go\n",
+            blocked.backup,
+            output::count(blocked.objects, "object"),
+            blocked.timeline
+        );
+    }
+    for kept in &removal.kept {
+        text += &format!(
+            "\n{} is {}: object {}; it stays, with all that is newer in timeline {} ({} in all)\n",
+            kept.name,
+            kept.keeping,
+            kept.key,
+            kept.timeline,
+            output::count(kept.objects, "object")
+        );
+    }
+    text
+}
+
+fn document(done: &Done) -> Value {
+    let text = |time: Option<Micros>| time.map(|time| time.to_string());
+    let timelines = done.survey.iter().flat_map(|survey| &survey.timelines);
+    let timelines: Vec<Value> = timelines
+        .map(|plan| {
+            let limits = plan.plan.limits.iter().map(|limit| {
+                let from = plan.rows.get(limit.end).map(|row| &row.name);
+                let (reason, backup, why) = match &limit.reason {
+                    Reason::Rule => ("rule", None, None),
+                    Reason::Backup(id) => ("backup", Some(id), None),
+                    Reason::Unknown(id, why) => ("unknown", Some(id), Some(why)),
+                    Reason::Newest => ("newest", None, None),
+                };
+                json!({ "reason": reason, "backup": backup, "why": why, "keeps_from": from })
+            });
+            json!({
+                "timeline": plan.timeline,
+                "goes": {
+                    "entries": plan.going().len(),
+                    "stored_bytes": plan.stored_bytes(),
+                    "first": plan.going().first().map(|row| &row.name),
+                    "through": plan.through().map(|(_, name)| name),
+                    "newest": text(plan.going().iter().filter_map(|row| row.time).max()),
+                },
+                "stays_from": plan.first_kept().map(|row| &row.name),
+                "limits": limits.collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    json!({
+        "now": done.now.to_string(),
+        "rule": done.wanted.as_ref().map(ToString::to_string),
+        "zone_assumed": done.zone_assumed,
+        "executed": done.execute,
+        "grace_seconds": done.grace.as_secs(),
+        "backups": done.survey.as_ref().map(|survey| survey.backups.0),
+        "usable_backups": done.survey.as_ref().map(|survey| survey.backups.1),
+        "timelines": timelines,
+        "recorded": done.recorded,
+        "removal": done.removal,
+    })
+}

@@ -1,0 +1,236 @@
+//! `binlogfs retain`: objects are kept from being deleted for longer.
+
+use super::exit::Exit;
+use super::reading::{self, Reading};
+use super::{Global, output, prune};
+use crate::config;
+use crate::ledger::SEGMENTS_PREFIX;
+use crate::model::{Micros, ObjectKey, StoreUrl};
+use crate::store::{Lock, LockMode, Retain};
+use anyhow::{Result, bail};
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Objects asked for at a time.
+const ASKED_AT_ONCE: usize = 16;
+
+#[derive(clap::Args, Debug)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["until", "for_time", "legal_hold"]))]
+pub struct RetainArgs {
+    /// The stream, such as s3://bucket/prod/orders.
+    url: StoreUrl,
+    /// Lock until TIME at least, such as 2027-01-01T00:00:00Z. Without a zone it is UTC.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Lock for so long from now at least, such as 35d.
+    #[arg(long = "for", value_name = "TIME", value_parser = config::duration, conflicts_with = "until")]
+    for_time: Option<Duration>,
+    /// Who may end the lock before: governance, whoever has the right; compliance, nobody, you included.
+    #[arg(long, value_name = "MODE", default_value_t = LockMode::Governance)]
+    mode: LockMode,
+    /// Put objects on legal hold, or take them off.
+    #[arg(long, value_name = "on|off", value_parser = switch)]
+    legal_hold: Option<bool>,
+    /// Of segments, only those with something that happened since TIME. The ledger and what belongs to it is kept in any case.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    segments_since: Option<String>,
+    /// Do it. Without this it is only told what would be done.
+    #[arg(long)]
+    execute: bool,
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write on or off".to_owned()),
+    }
+}
+
+/// What a run came to.
+#[derive(Default, Serialize)]
+struct Report {
+    /// Objects that were looked at.
+    objects: u64,
+    /// Those that were changed, or would be.
+    changed: u64,
+    until: Option<String>,
+    legal_hold: Option<bool>,
+    executed: bool,
+}
+
+/// What is asked for.
+struct Wanted {
+    lock: Option<Lock>,
+    legal_hold: Option<bool>,
+    since: Option<Micros>,
+}
+
+pub async fn run(global: &Global, args: &RetainArgs) -> Result<Exit> {
+    let now = prune::clock(&args.url).await;
+    let wanted = args.wanted(now)?;
+    let reading = reading::open(global, &args.url).await?;
+    let mut report = Report {
+        until: wanted.lock.map(|lock| lock.until.to_string()),
+        legal_hold: wanted.legal_hold,
+        executed: args.execute,
+        ..Report::default()
+    };
+    let mut after: Option<ObjectKey> = None;
+    loop {
+        let page = reading.store.list("", after.as_ref()).await?;
+        let keys: Vec<_> = page.objects.iter().map(|(key, _)| key).collect();
+        let changed: Vec<Option<bool>> = futures::stream::iter(keys)
+            .map(|key| one(&reading, key, &wanted, args.execute))
+            .buffered(ASKED_AT_ONCE)
+            .try_collect()
+            .await?;
+        report.objects += changed.iter().flatten().count() as u64;
+        report.changed += changed.iter().flatten().filter(|changed| **changed).count() as u64;
+        match page.objects.last() {
+            Some((last, _)) if page.more => after = Some(last.clone()),
+            _ => break,
+        }
+    }
+    print(global, &report)?;
+    Ok(reading.exit())
+}
+
+/// Whether an object is changed; `None` if it is none of those asked for.
+async fn one(
+    reading: &Reading,
+    key: &ObjectKey,
+    wanted: &Wanted,
+    execute: bool,
+) -> Result<Option<bool>> {
+    if key.as_str().starts_with(SEGMENTS_PREFIX) && !is_kept(reading, key, wanted.since)? {
+        return Ok(None);
+    }
+    let keeping = match reading.store.keeping(key).await {
+        Ok(keeping) => keeping,
+        // Deleted since it was listed.
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let change = Retain {
+        lock: wanted.lock.and_then(|lock| longer(lock, keeping.lock)),
+        legal_hold: wanted.legal_hold.filter(|held| *held != keeping.legal_hold),
+    };
+    let is_change = change != Retain::default();
+    if is_change && execute {
+        reading.store.retain(key, &change).await?;
+    }
+    Ok(Some(is_change))
+}
+
+/// The lock that an object gets: never a shorter one, nor a weaker one.
+fn longer(wanted: Lock, has: Option<Lock>) -> Option<Lock> {
+    let Some(has) = has else {
+        return Some(wanted);
+    };
+    let mode = match (wanted.mode, has.mode) {
+        (LockMode::Governance, LockMode::Governance) => LockMode::Governance,
+        (LockMode::Compliance, _) | (_, LockMode::Compliance) => LockMode::Compliance,
+    };
+    let until = wanted.until.max(has.until);
+    Some(Lock { mode, until }).filter(|lock| *lock != has)
+}
+
+/// Whether an object is that of a segment that is listed, and young enough. What no record names may be on its way in, or garbage.
+fn is_kept(reading: &Reading, key: &ObjectKey, since: Option<Micros>) -> Result<bool> {
+    let Some(row) = reading.index.entry_of_object(key)? else {
+        return Ok(false);
+    };
+    if reading.index.is_pruned(row.timeline, &row.mount_name)? {
+        return Ok(false);
+    }
+    let newest = row.latest_commit.max(row.last_time);
+    Ok(since.is_none_or(|since| newest.is_none_or(|time| time >= since)))
+}
+
+impl RetainArgs {
+    fn wanted(&self, now: Micros) -> Result<Wanted> {
+        let until = match (&self.until, self.for_time) {
+            (Some(text), _) => Some(Micros::parse(text, now)?.time),
+            (None, Some(time)) => {
+                let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+                Some(Micros(now.0.saturating_add(micros)))
+            }
+            (None, None) => None,
+        };
+        if let Some(until) = until.filter(|until| *until <= now) {
+            bail!("{until} is over: a lock ends in the future; it is now {now}");
+        }
+        let since = match &self.segments_since {
+            Some(text) => Some(Micros::parse(text, now)?.time),
+            None => None,
+        };
+        // Stores keep whole seconds; the same again is then no change.
+        let whole = |time: Micros| Micros(time.0 - time.0.rem_euclid(1_000_000));
+        Ok(Wanted {
+            lock: until.map(|until| Lock {
+                mode: self.mode,
+                until: whole(until),
+            }),
+            legal_hold: self.legal_hold,
+            since,
+        })
+    }
+}
+
+fn print(global: &Global, report: &Report) -> Result<()> {
+    if global.json {
+        return output::print_json(report);
+    }
+    let mut what = Vec::new();
+    what.extend(
+        report
+            .until
+            .as_ref()
+            .map(|until| format!("locked until {until} at least")),
+    );
+    what.extend(report.legal_hold.map(|held| match held {
+        true => "on legal hold".to_owned(),
+        false => "off legal hold".to_owned(),
+    }));
+    let what = what.join(" and ");
+    let objects = output::count(report.objects, "object");
+    let unchanged = report.objects - report.changed;
+    output::print(&match report.executed {
+        true => format!(
+            "{objects} {what}: {} changed, {unchanged} as they were\n",
+            report.changed
+        ),
+        false => format!(
+            "{objects} would be {what}: {} of them changed\nnothing was changed; --execute does it\n",
+            report.changed
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_never_becomes_shorter_or_weaker() {
+        let lock = |mode, until| Lock {
+            mode,
+            until: Micros(until),
+        };
+        let governance = |until| lock(LockMode::Governance, until);
+        let compliance = |until| lock(LockMode::Compliance, until);
+        for (wanted, has, gets) in [
+            (governance(5), None, Some(governance(5))),
+            (governance(5), Some(governance(5)), None),
+            (governance(5), Some(governance(9)), None),
+            (governance(9), Some(governance(5)), Some(governance(9))),
+            (governance(9), Some(compliance(5)), Some(compliance(9))),
+            (governance(5), Some(compliance(9)), None),
+            (compliance(5), Some(governance(9)), Some(compliance(9))),
+        ] {
+            assert_eq!(longer(wanted, has), gets, "{wanted:?} over {has:?}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Appends prune records.
+
+use super::{Pruner, Recorded, Survey, Wanted};
+use crate::index::Step;
+use crate::ledger::record::{Body, PruneRecord, Record};
+use crate::ledger::{FORMAT, LedgerState, Line, record_key};
+use anyhow::{Context as _, Result, bail};
+use std::sync::Arc;
+
+/// Lost races for a record after which something else is going on.
+const RACES_MAX: u32 = 100;
+
+impl Pruner {
+    /// Follows the ledger and gives its state.
+    ///
+    /// # Errors
+    /// When the ledger cannot be followed, went backwards, or ends in a damaged record.
+    pub async fn state(&self) -> Result<Arc<LedgerState>> {
+        let followed = self.stream.follow().await?;
+        if let Some(seq) = followed.tail_damaged {
+            bail!(
+                "the newest ledger record, {seq}, cannot be read, so nothing can be appended after it; restore {} from a copy of the bucket",
+                record_key(seq)
+            );
+        }
+        Ok(followed.state)
+    }
+
+    /// Makes the records that take away what may go now. What is looked at, and what of it goes, is decided anew whenever somebody
+    /// else has written to the ledger. Returns the records made, and the last look: what is there after them.
+    ///
+    /// # Errors
+    /// As [`Pruner::survey`], and when the store fails. Records that were made stay.
+    pub async fn record(&self, wanted: &Wanted) -> Result<(Vec<Recorded>, Survey)> {
+        let (mut recorded, mut races_lost) = (Vec::new(), 0);
+        while races_lost < RACES_MAX {
+            let state = self.state().await?;
+            let survey = self.survey(wanted).await?;
+            let mut plans = survey.timelines.iter();
+            let Some((timeline, (seq, name))) =
+                plans.find_map(|plan| Some((plan, plan.through()?)))
+            else {
+                return Ok((recorded, survey));
+            };
+            let body = Body::Prune(PruneRecord {
+                timeline: timeline.timeline,
+                through: seq,
+                reason: wanted.to_string(),
+                archived_at: self.now,
+                archiver: self.archiver.clone(),
+            });
+            if self.append(&state, body).await? {
+                recorded.push(Recorded {
+                    seq: state.next_seq(),
+                    timeline: timeline.timeline,
+                    through: name.clone(),
+                    entries: timeline.going().len() as u64,
+                });
+            } else {
+                races_lost += 1;
+            }
+        }
+        bail!(
+            "lost the race for the next ledger record {RACES_MAX} times in a row; is an archiver writing without end?"
+        )
+    }
+
+    /// Creates the next record with `body`. Returns whether it is ours.
+    async fn append(&self, state: &LedgerState, body: Body) -> Result<bool> {
+        let prev = state
+            .last_hash
+            .context("the hash of the newest ledger record is unknown")?;
+        let line = Line::write(Record {
+            format: FORMAT,
+            seq: state.next_seq(),
+            prev,
+            body,
+        })?;
+        // A record that breaks a rule could never be removed again, and nobody could read past it.
+        state.clone().accept(&line).context(
+            "the prune record would break the ledger's rules, so it was not made; this is a bug: report it with the output of 'binlogfs ls --json'",
+        )?;
+        let mut bytes = line.text().as_bytes().to_vec();
+        bytes.push(b'\n');
+        match self
+            .store
+            .create(&record_key(line.seq()), bytes.into())
+            .await
+        {
+            Ok(()) => {
+                self.index.apply(&[Step::Line(line)])?;
+                Ok(true)
+            }
+            Err(error) if error.already_exists() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

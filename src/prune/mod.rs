@@ -1,0 +1,96 @@
+//! Retention: what is too old goes, in two steps a day apart, and what a backup needs stays.
+//!
+//! # The protocol
+//! 1. **Look** ([`Pruner::survey`]): the ledger is followed, the registered backups are read, and [`crate::retention`] says which
+//!    entries of each timeline may go.
+//! 2. **Record** ([`Pruner::record`]): one `prune` record per timeline, appended like every record, by a conditional create at the next
+//!    place. Whoever loses that race to an archiver follows, looks again at everything, and tries again. From then on readers show a
+//!    history that begins later; **nothing is deleted yet**.
+//! 3. **Remove** ([`Pruner::remove`]), in this or any later run: of prune records older than the grace, objects are deleted, oldest
+//!    first. Before that the backups are looked at once more, against the history as if nothing had been pruned: if one needs what is
+//!    to go, nothing of that timeline is deleted. Such a one was registered between the look and the record.
+//!
+//! Records, pages and `stream.json` stay: they are the chain, and small.
+//!
+//! # What a crash leaves
+//! | crash | left | next run |
+//! |---|---|---|
+//! | before the record | nothing | begins anew |
+//! | after it | history that begins later, and objects that no reader asks for | deletes them when the grace is over |
+//! | while deleting | some of them are gone | lists what is there, and goes on |
+//!
+//! What is left to delete is found by a listing, and not by a note of how far somebody came: nothing can be forgotten, and two that
+//! prune at once do the same work twice.
+//!
+//! # Locks
+//! An object that its store keeps is told with the moment until when, and nothing newer of its timeline is deleted: what is left stays
+//! one piece. The locks of [`LOOKED_AT_ONCE`] objects are looked at before the first of them goes.
+//!
+//! # Whose clock
+//! The moment that `--keep` counts from is the store's (the `Date` of its answers), and so is the age of a prune record (when its
+//! object was made): a host whose clock is wrong can neither take too much nor cut the grace short. A directory has this host's clock;
+//! there the age is that of the record's own time.
+
+mod append;
+mod remove;
+mod survey;
+#[cfg(test)]
+mod tests;
+
+pub use remove::{Blocked, Kept, Removal};
+pub use survey::{Refusal, Survey, TimelinePlan};
+
+use crate::index::Index;
+use crate::model::Micros;
+use crate::store::SharedStore;
+use crate::stream::Stream;
+use std::fmt;
+use std::sync::Arc;
+
+/// Objects whose locks are looked at, and that are then deleted, at the same time.
+const LOOKED_AT_ONCE: usize = 16;
+
+/// What shall stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// What happened at this moment or later; and how it was asked for.
+    Since(Micros, String),
+    /// What the newest so many backups need.
+    Backups(u32),
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wanted::Since(_, asked) => f.write_str(asked),
+            Wanted::Backups(count) => write!(f, "--keep-backups {count}"),
+        }
+    }
+}
+
+/// Prunes a stream.
+pub struct Pruner {
+    /// The store.
+    pub store: SharedStore,
+    /// The stream in it.
+    pub stream: Arc<Stream>,
+    /// Its index, in a file.
+    pub index: Arc<Index>,
+    /// Host name and version, for the records.
+    pub archiver: String,
+    /// The time, by the store's clock if it has one.
+    pub now: Micros,
+}
+
+/// A prune record that was made.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Recorded {
+    /// The record.
+    pub seq: crate::model::Seq,
+    /// The timeline.
+    pub timeline: crate::model::Timeline,
+    /// The last name that it takes away.
+    pub through: crate::model::MountName,
+    /// Entries that it takes away.
+    pub entries: u64,
+}

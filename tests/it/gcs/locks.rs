@@ -1,0 +1,53 @@
+//! Object retention: no server that runs here knows it, so that what is asked for is looked at.
+
+use super::emulator::url;
+use super::model::{Model, Trouble};
+use binlogfs::model::{ObjectKey, StoreUrl};
+use binlogfs::store::{Checksums, GcsStore, LockMode, Protection, RetryPolicy, Store as _};
+use bytes::Bytes;
+use std::time::Duration;
+
+/// More than goes in one request.
+const LARGE_BYTES: usize = 9 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_objects_are_described_with_their_retention_whatever_their_size() {
+    for (protection, mode) in [
+        (Protection::default(), None),
+        (
+            Protection {
+                lock: Some((LockMode::Governance, Duration::from_secs(86_400))),
+                legal_hold: false,
+            },
+            Some("Unlocked"),
+        ),
+        (
+            Protection {
+                lock: Some((LockMode::Compliance, Duration::from_secs(86_400))),
+                legal_hold: true,
+            },
+            Some("Locked"),
+        ),
+    ] {
+        let model = Model::start(|_, _| Trouble::None).await;
+        let url: StoreUrl = url(&model.endpoint, "p").parse().expect("a URL");
+        let store = GcsStore::connect_protecting(&url, RetryPolicy::default(), protection);
+        let store = store.expect("connects");
+        let key = |text: &str| -> ObjectKey { text.parse().expect("a key") };
+        store.create(&key("small"), "x".into()).await.expect("made");
+        let body = Bytes::from(vec![7; LARGE_BYTES]);
+        let mut upload = store.upload(&key("large"), 0).await.expect("begun");
+        upload.write(body.clone()).await.expect("written");
+        upload.commit(Checksums::of(&body)).await.expect("made");
+        let described = model.described();
+        assert_eq!(described.len(), 2, "{described:?}");
+        for object in described {
+            assert_eq!(object["retention"]["mode"].as_str(), mode, "{object}");
+            let until = object["retention"]["retainUntilTime"].as_str();
+            assert_eq!(until.is_some(), mode.is_some(), "{object}");
+            assert!(until.is_none_or(|until| until.ends_with('Z')), "{object}");
+            let held = object["temporaryHold"].as_bool();
+            assert_eq!(held, protection.legal_hold.then_some(true), "{object}");
+        }
+    }
+}
