@@ -6,7 +6,7 @@ use super::compress::CompressPool;
 use super::dead_letter::DeadLetter;
 use super::listed::{Batch, HeadOfFile};
 use super::pipeline::{Format, Uploaded};
-use super::place::{Arrival, Place, Signature};
+use super::place::{Arrival, Place, Provenance, Signature};
 use super::plan::Seen;
 use super::run::upload_one;
 use crate::ledger::record::{Body, SupersedeReason, SupersedeRecord};
@@ -168,6 +168,7 @@ async fn supersede(
         history: &history,
         follows: Some(hole.incarnation),
         put_aside: &[],
+        provenance: Provenance::Server,
     };
     let placed = Place {
         before: Vec::new(),
