@@ -184,7 +184,11 @@ pub(super) fn lock(settings: &Settings) -> Result<std::fs::File> {
 }
 
 /// A `--recipient` that is forgotten once must not put plaintext beside what was encrypted with care.
-pub(super) fn check_encryption(settings: &Settings, index: &Index, state: &LedgerState) -> Result<()> {
+pub(super) fn check_encryption(
+    settings: &Settings,
+    index: &Index,
+    state: &LedgerState,
+) -> Result<()> {
     if !settings.recipients.is_empty() || settings.consent.unencrypted {
         return Ok(());
     }
@@ -287,7 +291,11 @@ fn check_flavour(stream_flavour: Flavour, closed: &[&HeadOfFile]) -> Result<(), 
 /// A ledger that ends before what this host archived has lost records: the index may be gone, the manifest remembers.
 ///
 /// So has one in whose place other records were made since.
-pub(super) fn check_not_behind(settings: &Settings, index: &Index, state: &LedgerState) -> Result<()> {
+pub(super) fn check_not_behind(
+    settings: &Settings,
+    index: &Index,
+    state: &LedgerState,
+) -> Result<()> {
     let seen = manifest::read(&settings.state_dir).and_then(|manifest| manifest.last_archived);
     if let Some(last) = &seen
         && last.seq <= state.last_seq

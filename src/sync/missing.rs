@@ -9,9 +9,7 @@ pub(super) fn told(file: &FileName, arrival: &Arrival<'_>) -> (String, String) {
     let (reason, notice) = match (put_aside, arrival.provenance) {
         (Some((_, why)), Provenance::Server) => (
             format!("put aside: {why}"),
-            format!(
-                "was put aside and is a hole for now ({why}); 'binlogfs dlq retry' fills it"
-            ),
+            format!("was put aside and is a hole for now ({why}); 'binlogfs dlq retry' fills it"),
         ),
         (None, Provenance::Server) => (
             "gone from the server's index before it was archived".to_owned(),

@@ -69,7 +69,10 @@ impl<'a> Report<'a> {
     fn exit(&self) -> Exit {
         let imported = self.imported.as_ref();
         let outcome = imported.map(|imported| &imported.outcome);
-        let damaged = self.order.files().any(|file| file.found.summary.damage.is_some());
+        let damaged = self
+            .order
+            .files()
+            .any(|file| file.found.summary.damage.is_some());
         if outcome.is_some_and(|outcome| !outcome.orphans_left.is_empty()) {
             Exit::Failed
         } else if damaged
@@ -115,11 +118,16 @@ impl<'a> Report<'a> {
                 UNFINISHED.to_owned(),
             ]);
         }
-        let rest = [("refused", self.refused().collect::<Vec<_>>()), ("foreign", self.findings.foreign.iter().collect())];
+        let rest = [
+            ("refused", self.refused().collect::<Vec<_>>()),
+            ("foreign", self.findings.foreign.iter().collect()),
+        ];
         for (what, files) in rest {
-            left.extend(files.into_iter().map(|file| {
-                vec![what.to_owned(), file.path.clone(), file.reason.clone()]
-            }));
+            left.extend(
+                files
+                    .into_iter()
+                    .map(|file| vec![what.to_owned(), file.path.clone(), file.reason.clone()]),
+            );
         }
         if !left.is_empty() {
             let table = output::table(&["LEFT OUT", "PATH", "WHY"], &[], left);
@@ -192,7 +200,12 @@ impl<'a> Report<'a> {
     fn print_notes(&self, imported: &Imported, unencrypted: bool) {
         let note = |text: String| eprintln!("binlogfs: note: {text}");
         for dropped in &self.order.dropped {
-            note(format!("{} is {} {}: left out", dropped.path, dropped.why.told(), dropped.of));
+            note(format!(
+                "{} is {} {}: left out",
+                dropped.path,
+                dropped.why.told(),
+                dropped.of
+            ));
         }
         for path in &imported.surpassed {
             note(format!("{path}: the stream has more of it; left out"));
@@ -202,10 +215,16 @@ impl<'a> Report<'a> {
         }
         if !self.findings.foreign.is_empty() {
             let others = output::count(self.findings.foreign.len() as u64, "file");
-            note(format!("{others} in {} that are no binlogs; --dry-run names them", self.from));
+            note(format!(
+                "{others} in {} that are no binlogs; --dry-run names them",
+                self.from
+            ));
         }
         if let Some(placed) = &self.order.unfinished {
-            note(format!("{} is left out: {UNFINISHED}", placed.found.item.path));
+            note(format!(
+                "{} is left out: {UNFINISHED}",
+                placed.found.item.path
+            ));
         }
         imported.outcome.notices.iter().cloned().for_each(note);
         if imported.outcome.archived.is_empty() {
@@ -213,7 +232,10 @@ impl<'a> Report<'a> {
                 note(format!("{hole} is missing: a hole"));
             }
         } else if unencrypted {
-            note("stored without encryption; 'binlogfs keygen' makes a key for --recipient".to_owned());
+            note(
+                "stored without encryption; 'binlogfs keygen' makes a key for --recipient"
+                    .to_owned(),
+            );
         }
     }
 
@@ -262,7 +284,9 @@ const UNFINISHED: &str = "it is the newest and ends in neither ROTATE nor STOP, 
     --final now";
 
 fn seq_of(placed: &Placed, seen: &[Seen]) -> Option<u64> {
-    let own = |file: &&Seen| file.listed.file == placed.name && file.head.head == placed.found.summary.head;
+    let own = |file: &&Seen| {
+        file.listed.file == placed.name && file.head.head == placed.found.summary.head
+    };
     Some(seen.iter().find(own)?.archived?.seq.0)
 }
 

@@ -214,10 +214,7 @@ mod tests {
             assert_eq!(told, compression);
             assert!(plain == text(1), "{compression:?}");
         }
-        assert_eq!(
-            read(&text(2)).expect("reads"),
-            (Compression::None, text(2))
-        );
+        assert_eq!(read(&text(2)).expect("reads"), (Compression::None, text(2)));
         assert_eq!(
             read(b"x").expect("reads"),
             (Compression::None, b"x".to_vec())

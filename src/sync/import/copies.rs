@@ -56,7 +56,10 @@ pub(super) fn once(found: &[Found]) -> (Vec<Kept>, Vec<Dropped>) {
         copies.sort_by_key(|n| preference(&found[*n]));
         let index = copies[0];
         let mut path_names: Vec<FileName> = Vec::new();
-        for name in copies.iter().filter_map(|n| names::of_path(&found[*n].item.path)) {
+        for name in copies
+            .iter()
+            .filter_map(|n| names::of_path(&found[*n].item.path))
+        {
             if !path_names.contains(&name) {
                 path_names.push(name);
             }

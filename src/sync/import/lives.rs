@@ -3,7 +3,9 @@
 //! Two files follow each other if the numbers do, what the second says was executed before it contains what was executed
 //! at the end of the first, and, behind a ROTATE, the second begins when the first ended. Where a number is missing
 //! between them, only GTIDs, the server id and times are left to tell. Names that repeat (RESET, another server) are told apart by
-//! the same rules: each file has at most one before it and one behind.
+//! the same rules: each file has at most one before it and one behind. GTIDs repeat as well after a RESET; but a server
+//! writes one file at a time, so that of two files with a third one of its own between them in time neither follows the
+//! other, unless their GTIDs or a ROTATE say exactly that.
 
 use super::found::Found;
 use super::names::{self, ROTATION_MAX_MICROS};
@@ -35,6 +37,11 @@ impl<'a> Link<'a> {
 
     fn created(&self) -> Micros {
         self.found.summary.created
+    }
+
+    /// When it was begun; of those of one second, the numbers tell.
+    fn born(&self) -> (Micros, u64) {
+        (self.created(), self.name.number().0)
     }
 
     /// When the server was done with it, as far as that is known: statements may carry any time, what ends a file does not.
@@ -73,8 +80,34 @@ fn fit(a: &Link<'_>, b: &Link<'_>, rotated: bool) -> Option<Fit> {
     }
 }
 
+/// When each server began files of each name, in order.
+struct Births<'a>(BTreeMap<(&'a str, u32), Vec<(Micros, u64)>>);
+
+impl<'a> Births<'a> {
+    fn of(links: &'a [Link<'_>]) -> Births<'a> {
+        let mut births: BTreeMap<_, Vec<Micros>> = BTreeMap::new();
+        for link in links {
+            births.entry(key(link)).or_default().push(link.born());
+        }
+        births.values_mut().for_each(|born| born.sort());
+        Births(births)
+    }
+
+    /// Whether the server of `b` began another file after `a` and before `b`.
+    fn any_between(&self, a: &Link<'_>, b: &Link<'_>) -> bool {
+        let born = self.0.get(&key(b)).map_or(&[][..], Vec::as_slice);
+        let after = born.partition_point(|born| *born <= a.born());
+        born.get(after).is_some_and(|born| *born < b.born())
+    }
+}
+
+fn key<'l>(link: &'l Link<'_>) -> (&'l str, u32) {
+    let server_id = link.found.summary.server_id;
+    (link.name.basename().as_str(), server_id)
+}
+
 /// How well `b`, which has the next number, follows `a`, and how far apart in time they are.
-fn follows(a: &Link<'_>, b: &Link<'_>) -> Option<(Fit, Reverse<i64>)> {
+fn follows(a: &Link<'_>, b: &Link<'_>, births: &Births<'_>) -> Option<(Fit, Reverse<i64>)> {
     let apart = b.created().0 - a.ended().0;
     let (rotated, in_time) = match names::next_of(a.found) {
         Some(next) => (true, next == b.name && apart.abs() <= ROTATION_MAX_MICROS),
@@ -82,7 +115,7 @@ fn follows(a: &Link<'_>, b: &Link<'_>) -> Option<(Fit, Reverse<i64>)> {
     };
     let fit = fit(a, b, rotated).filter(|_| in_time)?;
     let same_server = a.found.summary.server_id == b.found.summary.server_id;
-    let told = same_server || fit == Fit::Exact || rotated;
+    let told = fit == Fit::Exact || rotated || (same_server && !births.any_between(a, b));
     told.then_some((fit, Reverse(apart.abs())))
 }
 
@@ -93,8 +126,10 @@ fn follows(a: &Link<'_>, b: &Link<'_>) -> Option<(Fit, Reverse<i64>)> {
 pub(super) fn lives(links: Vec<Link<'_>>) -> Result<Vec<Vec<Link<'_>>>, OrderError> {
     let mut next: Vec<Option<usize>> = vec![None; links.len()];
     let mut has_before = vec![false; links.len()];
-    join_neighbours(&links, &mut next, &mut has_before)?;
-    join_over_holes(&links, &mut next, &mut has_before);
+    let births = Births::of(&links);
+    join_neighbours(&links, &births, &mut next, &mut has_before)?;
+    join_over_holes(&links, &births, &mut next, &mut has_before);
+    drop(births);
     let mut slots: Vec<Option<Link<'_>>> = links.into_iter().map(Some).collect();
     let mut lives = Vec::new();
     for first in (0..has_before.len()).filter(|n| !has_before[*n]) {
@@ -113,6 +148,7 @@ pub(super) fn lives(links: Vec<Link<'_>>) -> Result<Vec<Vec<Link<'_>>>, OrderErr
 
 fn join_neighbours(
     links: &[Link<'_>],
+    births: &Births<'_>,
     next: &mut [Option<usize>],
     has_before: &mut [bool],
 ) -> Result<(), OrderError> {
@@ -128,7 +164,7 @@ fn join_neighbours(
         let mut pairs: Vec<_> = at
             .iter()
             .flat_map(|a| behind.iter().map(move |b| (*a, *b)))
-            .filter_map(|(a, b)| Some((follows(&links[a], &links[b])?, a, b)))
+            .filter_map(|(a, b)| Some((follows(&links[a], &links[b], births)?, a, b)))
             .collect();
         pairs.sort_by_key(|(fit, a, b)| (Reverse(*fit), *a, *b));
         for (fit, a, b) in &pairs {
@@ -156,7 +192,12 @@ fn join_neighbours(
 }
 
 /// Joins what goes on behind missing numbers.
-fn join_over_holes(links: &[Link<'_>], next: &mut [Option<usize>], has_before: &mut [bool]) {
+fn join_over_holes(
+    links: &[Link<'_>],
+    births: &Births<'_>,
+    next: &mut [Option<usize>],
+    has_before: &mut [bool],
+) {
     let mut firsts: Vec<usize> = (0..links.len()).filter(|n| !has_before[*n]).collect();
     firsts.sort_by_key(|n| links[*n].created());
     for first in firsts {
@@ -169,6 +210,7 @@ fn join_over_holes(links: &[Link<'_>], next: &mut [Option<usize>], has_before: &
                 && a.found.summary.server_id == b.found.summary.server_id
                 && b.created().0 >= a.ended().0 - ROTATION_MAX_MICROS
                 && fit(a, b, false).is_some()
+                && !births.any_between(a, b)
         };
         let before = (0..links.len())
             .filter(fits)

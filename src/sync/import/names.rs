@@ -38,7 +38,10 @@ pub fn of_path(path: &str) -> Option<FileName> {
 pub(super) fn of_content(found: &Found) -> Option<FileName> {
     let next = next_of(found)?;
     let number = next.number().0.checked_sub(1).filter(|n| *n > 0)?;
-    Some(FileName::new(next.basename().clone(), SegmentNumber(number)))
+    Some(FileName::new(
+        next.basename().clone(),
+        SegmentNumber(number),
+    ))
 }
 
 /// The binlog that a file says is next.
@@ -66,9 +69,8 @@ pub(super) fn executed(found: &Found) -> Option<GtidSet> {
 
 /// Whether `next` begins when `before` rotated, having executed what that had.
 pub(super) fn rotates_into(before: &Found, next: &Found) -> bool {
-    let in_time = rotated_at(before).is_some_and(|rotated| {
-        (next.summary.created.0 - rotated.0).abs() <= ROTATION_MAX_MICROS
-    });
+    let in_time = rotated_at(before)
+        .is_some_and(|rotated| (next.summary.created.0 - rotated.0).abs() <= ROTATION_MAX_MICROS);
     let gtids = match (executed(before), &next.summary.previous_gtids) {
         (Some(executed), Some(previous)) => executed == *previous,
         (None, None) => true,

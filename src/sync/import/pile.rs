@@ -35,6 +35,17 @@ enum At {
     Object(ObjectKey),
 }
 
+impl Item {
+    /// An object of a store.
+    pub fn of_object(key: ObjectKey, stored_bytes: u64) -> Item {
+        Item {
+            path: key.to_string(),
+            stored_bytes,
+            at: At::Object(key),
+        }
+    }
+}
+
 /// What a pile consists of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listed {
@@ -89,7 +100,11 @@ impl Pile {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn open(&self, item: &Item, runtime: &tokio::runtime::Handle) -> Result<Stored, SourceError> {
+    pub fn open(
+        &self,
+        item: &Item,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<Stored, SourceError> {
         match (self, &item.at) {
             (Pile::Store(store), At::Object(key)) => {
                 let object = Object {
@@ -212,8 +227,8 @@ fn walk(root: &Path) -> Result<Listed> {
     let mut listed = Listed::default();
     let mut dirs = vec![root.to_owned()];
     while let Some(dir) = dirs.pop() {
-        let entries = std::fs::read_dir(&dir)
-            .with_context(|| format!("cannot list {}", dir.display()))?;
+        let entries =
+            std::fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
         for entry in entries {
             let entry = entry.with_context(|| format!("cannot list {}", dir.display()))?;
             let path = entry.path();
@@ -268,11 +283,7 @@ async fn list_objects(store: &SharedStore) -> Result<Listed> {
         let page = store.list("", after.as_ref()).await?;
         after = page.objects.last().map(|(key, _)| key.clone());
         for (key, stored_bytes) in page.objects {
-            listed.items.push(Item {
-                path: key.to_string(),
-                stored_bytes,
-                at: At::Object(key),
-            });
+            listed.items.push(Item::of_object(key, stored_bytes));
         }
         if !page.more {
             return Ok(listed);

@@ -85,7 +85,12 @@ pub async fn run(job: &Job<'_>, store: SharedStore, settings: &Settings) -> Resu
             run.outcome.left += seen.iter().filter(|file| file.archived.is_none()).count();
             continue;
         }
-        prepare(&mut run, job, life, before.as_ref().map(|(life, seen)| (*life, seen.as_slice())))?;
+        prepare(
+            &mut run,
+            job,
+            life,
+            before.as_ref().map(|(life, seen)| (*life, seen.as_slice())),
+        )?;
         run.archive(&seen, &plan(&seen)).await?;
         before = Some((life, seen));
     }

@@ -106,7 +106,9 @@ fn examine(pile: &Pile, item: &Item, runtime: &Handle) -> Result<Verdict, Source
     read.or_else(|error| match ReadFault::within(&error) {
         Some(_) => Err(SourceError::io("read", pile.name_of(item), error)),
         // What the decompressor says of the bytes.
-        None => Ok(Verdict::Refused(format!("it cannot be decompressed: {error}"))),
+        None => Ok(Verdict::Refused(format!(
+            "it cannot be decompressed: {error}"
+        ))),
     })
 }
 
@@ -130,10 +132,7 @@ fn scan(stored: Box<dyn io::Read + '_>, item: &Item) -> io::Result<Verdict> {
     };
     if summary.flavour.is_none() {
         let named = names::of_path(&item.path).is_some();
-        let reason = format!(
-            "it has no format description ({} bytes)",
-            summary.size
-        );
+        let reason = format!("it has no format description ({} bytes)", summary.size);
         return Ok(match named || summary.size >= 4 {
             true => Verdict::Refused(reason),
             false => Verdict::Foreign(reason),
