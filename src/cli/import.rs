@@ -167,8 +167,8 @@ async fn put_in_order(pile: &Arc<Pile>, findings: &Findings, args: &ImportArgs) 
     let mut beginnings = HashSet::new();
     for (longer, shorter) in may_be_beginnings(&findings.binlogs) {
         let pair = (
-            findings.binlogs[longer].clone(),
-            findings.binlogs[shorter].clone(),
+            Arc::clone(&findings.binlogs[longer]),
+            Arc::clone(&findings.binlogs[shorter]),
         );
         let (pile, runtime) = (Arc::clone(pile), Handle::current());
         let told =

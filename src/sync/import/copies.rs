@@ -10,6 +10,7 @@ use super::order::{Dropped, OrderError, Why};
 use crate::binlog::Ending;
 use crate::model::{FileName, Sha256};
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 /// Pairs of (longer, shorter) files, as indexes into what was found.
 pub type Pairs = Vec<(usize, usize)>;
@@ -26,7 +27,7 @@ pub(super) struct Kept {
 /// Which files may be nothing but the beginning of others: whoever can read them finds out.
 ///
 /// Only a file without an end can be the beginning of a longer one.
-pub fn may_be_beginnings(found: &[Found]) -> Pairs {
+pub fn may_be_beginnings(found: &[Arc<Found>]) -> Pairs {
     let (kept, _) = once(found);
     let mut pairs = Pairs::new();
     for group in by_head(found, &kept).values().filter(|g| g.len() > 1) {
@@ -45,7 +46,7 @@ pub fn may_be_beginnings(found: &[Found]) -> Pairs {
 }
 
 /// Takes each content once, and tells which paths are left for it.
-pub(super) fn once(found: &[Found]) -> (Vec<Kept>, Vec<Dropped>) {
+pub(super) fn once(found: &[Arc<Found>]) -> (Vec<Kept>, Vec<Dropped>) {
     let mut contents: BTreeMap<(Sha256, Sha256), Vec<usize>> = BTreeMap::new();
     for (n, file) in found.iter().enumerate() {
         let content = (file.summary.head, file.sha256);
@@ -89,7 +90,7 @@ fn preference(file: &Found) -> (bool, bool, u64, String) {
     )
 }
 
-fn by_head(found: &[Found], kept: &[Kept]) -> BTreeMap<Sha256, Vec<usize>> {
+fn by_head(found: &[Arc<Found>], kept: &[Kept]) -> BTreeMap<Sha256, Vec<usize>> {
     let mut heads: BTreeMap<Sha256, Vec<usize>> = BTreeMap::new();
     for (n, file) in kept.iter().enumerate() {
         let head = found[file.index].summary.head;
@@ -100,7 +101,7 @@ fn by_head(found: &[Found], kept: &[Kept]) -> BTreeMap<Sha256, Vec<usize>> {
 
 /// Leaves what is the beginning of another file, as `beginnings` of (longer, shorter) say.
 pub(super) fn drop_beginnings(
-    found: &[Found],
+    found: &[Arc<Found>],
     kept: &mut Vec<Kept>,
     beginnings: &HashSet<(usize, usize)>,
 ) -> Vec<Dropped> {
@@ -125,7 +126,7 @@ pub(super) fn drop_beginnings(
 
 /// Whether a beginning is one of that file. Without a transaction in it, it may be that of any file that was begun in the
 /// same second: then the names decide.
-fn is_same_file(found: &[Found], long: &Kept, short: &Kept) -> bool {
+fn is_same_file(found: &[Arc<Found>], long: &Kept, short: &Kept) -> bool {
     let names_agree = short.path_names.is_empty()
         || short.path_names.iter().any(|short_name| {
             let content = names::of_content(&found[long.index]);
@@ -139,7 +140,7 @@ fn is_same_file(found: &[Found], long: &Kept, short: &Kept) -> bool {
 /// # Errors
 /// When more than one is.
 pub(super) fn drop_damaged(
-    found: &[Found],
+    found: &[Arc<Found>],
     named: &mut Vec<(usize, FileName)>,
 ) -> Result<Vec<Dropped>, OrderError> {
     let mut places: BTreeMap<(Sha256, String), Vec<usize>> = BTreeMap::new();

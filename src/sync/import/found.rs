@@ -4,6 +4,7 @@ use super::compression::Compression;
 use super::pile::Item;
 use crate::binlog::{Head, Summary};
 use crate::model::Sha256;
+use std::sync::Arc;
 
 /// A binlog in the pile, read once.
 #[derive(Clone, Debug)]
@@ -51,7 +52,7 @@ pub struct Left {
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
     /// The binlogs.
-    pub binlogs: Vec<Found>,
+    pub binlogs: Vec<Arc<Found>>,
     /// What is, or may be, a binlog, and cannot be imported.
     pub refused: Vec<Left>,
     /// What is no binlog at all.

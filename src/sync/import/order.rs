@@ -8,6 +8,7 @@ use crate::binlog::Ending;
 use crate::model::{FileName, SegmentNumber};
 use serde::Serialize;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// What is done with a pile.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +36,7 @@ pub struct Placed {
     /// What its server called it.
     pub name: FileName,
     /// The file.
-    pub found: Found,
+    pub found: Arc<Found>,
 }
 
 /// A file that is left because another stands for it.
@@ -115,7 +116,7 @@ pub enum OrderError {
 /// # Errors
 /// When two files claim one place, or two servers one time.
 pub fn order(
-    found: &[Found],
+    found: &[Arc<Found>],
     beginnings: &HashSet<(usize, usize)>,
     wanted: Wanted,
 ) -> Result<Order, OrderError> {
@@ -139,7 +140,7 @@ pub fn order(
     for life in lives(links)? {
         let files = life.into_iter().map(|link| Placed {
             name: link.name,
-            found: found[link.index].clone(),
+            found: Arc::clone(&found[link.index]),
         });
         order.lives.push(Life {
             files: files.collect(),
@@ -151,10 +152,10 @@ pub fn order(
     Ok(order)
 }
 
-fn name(found: &[Found], kept: &[Kept]) -> (Vec<(usize, FileName)>, Vec<Left>) {
+fn name(found: &[Arc<Found>], kept: &[Kept]) -> (Vec<(usize, FileName)>, Vec<Left>) {
     let files: Vec<_> = kept
         .iter()
-        .map(|kept| (&found[kept.index], kept.path_names.clone()))
+        .map(|kept| (&*found[kept.index], kept.path_names.clone()))
         .collect();
     let (mut named, mut nameless) = (Vec::new(), Vec::new());
     for (kept, name) in kept.iter().zip(names::resolve(&files)) {

@@ -87,19 +87,19 @@ impl Server {
     }
 }
 
-fn found(path: &str, bytes: &[u8]) -> Found {
+fn found(path: &str, bytes: &[u8]) -> Arc<Found> {
     let mut scanner = Scanner::new(());
     scanner.push(bytes).expect("a binlog");
-    Found {
+    Arc::new(Found {
         item: Item::of_object(path.parse().expect("a key"), bytes.len() as u64),
         compression: Compression::None,
         summary: scanner.finish().0.expect("a binlog"),
         sha256: Sha256::of(bytes),
-    }
+    })
 }
 
 /// All that may be the beginning of another, if it is.
-fn beginnings(found: &[Found], bytes: &[(String, Vec<u8>)]) -> HashSet<(usize, usize)> {
+fn beginnings(found: &[Arc<Found>], bytes: &[(String, Vec<u8>)]) -> HashSet<(usize, usize)> {
     let is_beginning =
         |(long, short): &(usize, usize)| bytes[*long].1.starts_with(&bytes[*short].1);
     let pairs = may_be_beginnings(found).into_iter();
@@ -270,9 +270,9 @@ fn two_servers_at_once_are_refused_unless_one_is_named() {
     let found: Vec<_> = pile
         .iter()
         .map(|(id, path, bytes)| {
-            let mut found = found(path, bytes);
+            let mut found = Arc::unwrap_or_clone(found(path, bytes));
             found.summary.server_id = *id;
-            found
+            Arc::new(found)
         })
         .collect();
     let error = order(&found, &HashSet::new(), Wanted::default()).expect_err("two at once");

@@ -68,7 +68,13 @@ impl Pile {
     pub fn name_of(&self, item: &Item) -> PathBuf {
         match (self, &item.at) {
             (_, At::File(path)) => path.clone(),
-            (pile, At::Object(key)) => PathBuf::from(format!("{}/{key}", pile.describe())),
+            (pile, At::Object(key)) => {
+                let store = pile.describe();
+                let place = store
+                    .split_once('?')
+                    .map_or(store.as_str(), |(place, _)| place);
+                PathBuf::from(format!("{}/{key}", place.trim_end_matches('/')))
+            }
         }
     }
 

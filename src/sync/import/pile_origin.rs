@@ -14,14 +14,17 @@ use tokio::runtime::Handle;
 /// All files that are imported, by what messages call them: names repeat, paths do not.
 pub(super) struct PileOrigin {
     pile: Arc<Pile>,
-    files: HashMap<PathBuf, Found>,
+    files: HashMap<PathBuf, Arc<Found>>,
     runtime: Handle,
 }
 
 impl PileOrigin {
     /// The `files` of `pile`. Within a runtime.
-    pub(super) fn new<'f>(pile: &Arc<Pile>, files: impl Iterator<Item = &'f Found>) -> PileOrigin {
-        let named = |found: &Found| (pile.name_of(&found.item), found.clone());
+    pub(super) fn new<'f>(
+        pile: &Arc<Pile>,
+        files: impl Iterator<Item = &'f Arc<Found>>,
+    ) -> PileOrigin {
+        let named = |found: &Arc<Found>| (pile.name_of(&found.item), Arc::clone(found));
         PileOrigin {
             files: files.map(named).collect(),
             pile: Arc::clone(pile),

@@ -66,6 +66,7 @@ pub async fn run(job: &Job<'_>, store: SharedStore, settings: &Settings) -> Resu
         orphans_removed,
         lock: _lock,
     } = begin(store, settings, &heads.iter().collect::<Vec<_>>()).await?;
+    drop(heads);
     let compared = compare(job.pile, job.order, Some((&committer.index, &state)))?;
     let origin = PileOrigin::new(job.pile, job.order.files().map(|file| &file.found));
     let (already, index) = (compared.archived(), Arc::clone(&committer.index));

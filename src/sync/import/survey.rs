@@ -36,7 +36,7 @@ impl Watch for Unwatched {}
 
 /// What one item is.
 enum Verdict {
-    Binlog(Box<Found>),
+    Binlog(Arc<Found>),
     Refused(String),
     Foreign(String),
 }
@@ -85,7 +85,7 @@ pub async fn survey(
             reason,
         };
         match verdict? {
-            Verdict::Binlog(found) => findings.binlogs.push(*found),
+            Verdict::Binlog(found) => findings.binlogs.push(found),
             Verdict::Refused(reason) => findings.refused.push(left(reason)),
             Verdict::Foreign(reason) => findings.foreign.push(left(reason)),
         }
@@ -140,7 +140,7 @@ fn scan(stored: Box<dyn io::Read + '_>, item: &Item) -> io::Result<Verdict> {
     }
     // Statements and tables of a whole pile would be held for nothing: archiving reads them again.
     summary.index = SegmentIndex::default();
-    Ok(Verdict::Binlog(Box::new(Found {
+    Ok(Verdict::Binlog(Arc::new(Found {
         item: item.clone(),
         compression: plain.compression,
         summary,
