@@ -9,6 +9,7 @@ use super::names;
 use super::order::{Dropped, OrderError, Why};
 use crate::binlog::Ending;
 use crate::model::{FileName, Sha256};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -26,18 +27,20 @@ pub(super) struct Kept {
 
 /// Which files may be nothing but the beginning of others: whoever can read them finds out.
 ///
-/// Only a file without an end can be the beginning of a longer one.
+/// Only a file without an end can be the beginning of a longer one. One that was copied over the network may have its
+/// IN_USE flag still set, which the server clears in its own.
 pub fn may_be_beginnings(found: &[Arc<Found>]) -> Pairs {
     let (kept, _) = once(found);
     let mut pairs = Pairs::new();
     for group in by_head(found, &kept).values().filter(|g| g.len() > 1) {
         for short in group.iter().map(|n| kept[*n].index) {
-            if found[short].summary.ending != Ending::Open {
-                continue;
-            }
             let longer = group.iter().map(|n| kept[*n].index).filter(|long| {
                 let (long, short) = (&found[*long].summary, &found[short].summary);
-                long.size > short.size
+                match long.size.cmp(&short.size) {
+                    Ordering::Greater => short.ending == Ending::Open,
+                    Ordering::Equal => short.in_use && !long.in_use,
+                    Ordering::Less => false,
+                }
             });
             pairs.extend(longer.map(|long| (long, short)));
         }
@@ -117,7 +120,10 @@ pub(super) fn drop_beginnings(
         dropped.push(Dropped {
             path: found[short.index].item.path.clone(),
             of: found[longest.index].item.path.clone(),
-            why: Why::CutShort,
+            why: match found[longest.index].summary.size == found[short.index].summary.size {
+                true => Why::InUse,
+                false => Why::CutShort,
+            },
         });
         false
     });

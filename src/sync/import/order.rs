@@ -56,6 +56,8 @@ pub struct Dropped {
 pub enum Why {
     /// The same bytes.
     Duplicate,
+    /// The same bytes, but for the flag that a server sets while it writes a file.
+    InUse,
     /// Its beginning.
     CutShort,
     /// The same file, and damaged.
@@ -67,6 +69,7 @@ impl Why {
     pub fn told(self) -> &'static str {
         match self {
             Why::Duplicate => "the same bytes as",
+            Why::InUse => "but for its IN_USE flag the same as",
             Why::CutShort => "only the beginning of",
             Why::Damaged => "a damaged copy of",
         }

@@ -100,8 +100,13 @@ fn found(path: &str, bytes: &[u8]) -> Arc<Found> {
 
 /// All that may be the beginning of another, if it is.
 fn beginnings(found: &[Arc<Found>], bytes: &[(String, Vec<u8>)]) -> HashSet<(usize, usize)> {
-    let is_beginning =
-        |(long, short): &(usize, usize)| bytes[*long].1.starts_with(&bytes[*short].1);
+    // As the comparison of files does: the flag IN_USE is no difference.
+    let plain = |n: usize| {
+        let mut bytes = bytes[n].1.clone();
+        bytes[4 + 17] &= !1;
+        bytes
+    };
+    let is_beginning = |(long, short): &(usize, usize)| plain(*long).starts_with(&plain(*short));
     let pairs = may_be_beginnings(found).into_iter();
     pairs.filter(is_beginning).collect()
 }
@@ -207,7 +212,10 @@ fn of_copies_the_whole_and_undamaged_one_is_taken() {
     let whole = pile[0].1.clone();
     let mut damaged = whole.clone();
     damaged[whole.len() / 2] ^= 1;
+    let mut flagged = whole.clone();
+    flagged[4 + 17] |= 1;
     pile.push(("again/binlog.000001".to_owned(), whole.clone()));
+    pile.push(("raw/binlog.000001".to_owned(), flagged));
     pile.push(("cut".to_owned(), whole[..whole.len() / 2].to_vec()));
     pile.push(("damaged/binlog.000001".to_owned(), damaged));
     let order = ordered(&pile).expect("an order");
@@ -223,7 +231,8 @@ fn of_copies_the_whole_and_undamaged_one_is_taken() {
         [
             ("again/binlog.000001", Why::Duplicate),
             ("cut", Why::CutShort),
-            ("damaged/binlog.000001", Why::Damaged)
+            ("damaged/binlog.000001", Why::Damaged),
+            ("raw/binlog.000001", Why::InUse)
         ]
     );
     assert!(

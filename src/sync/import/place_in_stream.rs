@@ -118,6 +118,15 @@ fn archived(index: &Index, state: &LedgerState, placed: &Placed, seen: &Seen) ->
             Likeness::Same => known = Known::As(archived),
             Likeness::Another => {}
             Likeness::Changed => {
+                // A copy over the network may have a flag set that the server's own file has not.
+                let is_flagged = summary.in_use
+                    && summary.size == segment.size
+                    && summary.gtids == segment.gtids
+                    && summary.last_time == segment.last_time;
+                if is_flagged {
+                    known = Known::As(archived);
+                    continue;
+                }
                 let is_part = summary.ending == Ending::Open
                     && summary.size < segment.size
                     && summary.gtids.is_subset(&segment.gtids);
