@@ -85,7 +85,7 @@ struct Births<'a>(BTreeMap<(&'a str, u32), Vec<(Micros, u64)>>);
 
 impl<'a> Births<'a> {
     fn of(links: &'a [Link<'_>]) -> Births<'a> {
-        let mut births: BTreeMap<_, Vec<Micros>> = BTreeMap::new();
+        let mut births: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for link in links {
             births.entry(key(link)).or_default().push(link.born());
         }
