@@ -193,7 +193,7 @@ impl Life {
         self.files.windows(2).flat_map(|pair| {
             let (before, next) = (&pair[0].name, &pair[1].name);
             (before.number().0 + 1..next.number().0)
-                .map(|number| FileName::new(next.basename().clone(), SegmentNumber(number)))
+                .map(move |number| FileName::new(next.basename().clone(), SegmentNumber(number)))
         })
     }
 
