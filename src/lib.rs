@@ -21,6 +21,7 @@
 //! ```
 //! [`source`] says which files are final, [`sync`] what happens to them and what a crash leaves, [`binlog`] what is read
 //! in them. The source file is read once, and each buffer is scanned, hashed, compressed and encrypted while it is there.
+//! Binlogs that lie elsewhere come in by [`sync::import`], which puts them in order and sends them the same way.
 //!
 //! # The way out
 //! ```text

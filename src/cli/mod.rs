@@ -17,6 +17,7 @@ mod fleet_status;
 mod forest;
 mod generate_man;
 mod history;
+mod import;
 mod index_rebuild;
 mod keygen;
 mod local;
@@ -100,6 +101,8 @@ struct Global {
 enum Command {
     /// Archive a server's closed binlogs.
     Archive(archive::ArchiveArgs),
+    /// Archive binlogs that were kept elsewhere: from a directory or a bucket, compressed or not, in any order.
+    Import(import::ImportArgs),
     /// Show the archived history as a directory.
     Mount(mount::MountArgs),
     /// Write archived segments to standard output, in replay order.
@@ -258,6 +261,7 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
         Command::Dlq(command) => block_on(dlq::run(&global, &command)),
         Command::Fence(args) => block_on(fence::run(&global, &args)),
         Command::Cache(command) => cache::run(&global, &command),
+        Command::Import(args) => block_on(import::run(&global, &args)),
         Command::Cat(args) => block_on(cat::run(&global, &args)),
         Command::Ls(args) => block_on(ls::run(&global, &args)),
         Command::History(args) => block_on(history::run(&global, &args)),

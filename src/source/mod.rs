@@ -19,11 +19,13 @@ pub mod file;
 pub mod index_file;
 pub mod listing;
 pub mod live;
+pub mod origin;
 pub mod page_cache;
 pub mod server;
 
 pub use file::SourceFile;
 pub use listing::{Listed, Listing, Source};
+pub use origin::{Content, Origin, Pieces};
 
 use std::path::PathBuf;
 

@@ -1,15 +1,13 @@
 //! One run of the archiver: everything that is closed and not archived yet, in order.
 
+use super::begin::{Begun, begin, finish, new_run};
 use super::clock::{Clock, system_clock};
 use super::commit::Committer;
-use super::compress::CompressPool;
 use super::footing::Footing;
 use super::journal::{Interrupt, Journal, Uninterrupted};
 use super::listed::{Batch, HeadOfFile, clear_suspects, executed_in_active, look_up};
 use super::manifest;
 use super::pace::Pace;
-use super::pages;
-use super::pipeline::Format;
 use super::place::{Consent, Refusal, first_basename, flavour_name};
 use super::plan::plan;
 use super::run::Run;
@@ -160,23 +158,12 @@ pub async fn archive_again(
             ..Outcome::default()
         });
     }
-    std::fs::create_dir_all(&settings.state_dir).with_context(|| {
-        format!(
-            "cannot create the state directory {}; pass --state-dir",
-            settings.state_dir.display()
-        )
-    })?;
-    let _lock = lock(settings)?;
-    let stands_on = footing.take();
-    let mut committer = open_stream(store, settings, &closed, &stands_on).await?;
-    let state = match stands_on.alone() {
-        true => committer.confirmed().await?,
-        false => committer.state().await?,
-    };
-    committer.lost = committer.index.lost(usize::MAX)?.into_iter().collect();
-    check_not_behind(settings, &committer.index, &state)?;
-    check_encryption(settings, &committer.index, &state)?;
-    let orphans_removed = committer.tidy_up().await?.removed;
+    let Begun {
+        committer,
+        state,
+        orphans_removed,
+        lock: _lock,
+    } = begin(store, settings, &closed, footing.take()).await?;
     let mut seen = look_up(&committer.index, &state, batch.heads)?;
     clear_suspects(source, &committer.index, &mut seen)?;
     let mut plan = plan(&seen);
@@ -185,36 +172,15 @@ pub async fn archive_again(
         plan.history.union_with(&executed_in_active(source, &seen)?);
     }
     let mut run = Run {
-        source,
-        settings,
-        committer,
-        pool: CompressPool::start(
-            settings.threads,
-            settings.level,
-            settings.frame_size,
-            &settings.pace,
-        )?,
-        format: Format {
-            frame_size: settings.frame_size,
-            recipients: settings.recipients.clone(),
-        },
         listing: batch.listing,
         put_aside: batch.put_aside,
-        outcome: Outcome {
-            orphans_removed,
-            ..Outcome::default()
-        },
+        ..new_run(source, settings, committer, orphans_removed)?
     };
     run.note_older(&seen, &plan);
     run.archive(&seen, &plan).await?;
-    // Objects whose record had an unknown outcome could not go before another record stood at its place.
-    let tidied = run.committer.tidy_up().await?;
-    run.outcome.orphans_removed += tidied.removed;
-    run.outcome.orphans_left = tidied.left.iter().map(ToString::to_string).collect();
-    run.write_manifest()?;
-    pages::write_due(&run.committer, &settings.stop).await;
-    *footing = run.committer.footing(stands_on);
-    Ok(run.outcome)
+    let (outcome, stands) = finish(run).await?;
+    *footing = stands;
+    Ok(outcome)
 }
 
 /// Takes the lock of the state directory; it is released when the file is closed, whatever ends the process.
@@ -235,7 +201,11 @@ pub(super) fn lock(settings: &Settings) -> Result<std::fs::File> {
 }
 
 /// A `--recipient` that is forgotten once must not put plaintext beside what was encrypted with care.
-fn check_encryption(settings: &Settings, index: &Index, state: &LedgerState) -> Result<()> {
+pub(super) fn check_encryption(
+    settings: &Settings,
+    index: &Index,
+    state: &LedgerState,
+) -> Result<()> {
     if !settings.recipients.is_empty() || settings.consent.unencrypted {
         return Ok(());
     }
@@ -260,7 +230,7 @@ pub(super) async fn open_stream(
     store: SharedStore,
     settings: &Settings,
     closed: &[&HeadOfFile],
-    footing: &Footing,
+    footing: Footing,
 ) -> Result<Committer> {
     let (index, _) = Index::open(&settings.state_dir.join(INDEX_NAME))?;
     let index = Arc::new(index);
@@ -290,6 +260,7 @@ pub(super) async fn open_stream(
         archiver,
         interrupt,
         clock: Arc::clone(&settings.clock),
+        footing,
         met_another: AtomicBool::new(false),
     })
 }
@@ -359,7 +330,11 @@ fn check_flavour(stream_flavour: Flavour, closed: &[&HeadOfFile]) -> Result<(), 
 /// A ledger that ends before what this host archived has lost records: the index may be gone, the manifest remembers.
 ///
 /// So has one in whose place other records were made since.
-fn check_not_behind(settings: &Settings, index: &Index, state: &LedgerState) -> Result<()> {
+pub(super) fn check_not_behind(
+    settings: &Settings,
+    index: &Index,
+    state: &LedgerState,
+) -> Result<()> {
     let seen = manifest::read(&settings.state_dir).and_then(|manifest| manifest.last_archived);
     if let Some(last) = &seen
         && last.seq <= state.last_seq

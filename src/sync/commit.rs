@@ -41,6 +41,8 @@ pub struct Committer {
     pub interrupt: Arc<dyn Interrupt>,
     /// The time of day.
     pub clock: Clock,
+    /// What the run before left.
+    pub footing: Footing,
     /// Somebody else has appended to the ledger since it was followed.
     pub met_another: AtomicBool,
 }
@@ -69,8 +71,12 @@ impl Committer {
         self.settled(followed)
     }
 
-    /// The same for whoever expects that nobody else has appended: it makes sure that nothing was taken away.
-    pub(super) async fn confirmed(&self) -> Result<Arc<LedgerState>> {
+    /// The same at the beginning of a run. Whoever expects that nobody else has appended only makes sure that nothing was taken
+    /// away.
+    pub(super) async fn state_at_first(&self) -> Result<Arc<LedgerState>> {
+        if !self.footing.alone() {
+            return self.state().await;
+        }
         self.interrupt.before("index.follow")?;
         let followed = self.stream.confirm().await?;
         self.settled(followed)
@@ -91,10 +97,11 @@ impl Committer {
         Ok(followed.state)
     }
 
-    /// What the next run may stand on, after one that stood on `before`.
-    pub(super) fn footing(&self, before: Footing) -> Footing {
+    /// What the next run may stand on.
+    pub(super) fn footing_after(&self) -> Footing {
         let met_another = self.met_another.load(Ordering::Relaxed);
-        before.after(self.stream.file_bytes().clone(), met_another)
+        let stream = self.stream.file_bytes().clone();
+        self.footing.clone().after(stream, met_another)
     }
 
     /// What the ledger said when it was last followed, with what was appended here since. If it is out of date, the next record

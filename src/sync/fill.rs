@@ -7,7 +7,7 @@ use super::dead_letter::DeadLetter;
 use super::footing::Footing;
 use super::listed::{Batch, HeadOfFile};
 use super::pipeline::{Format, Uploaded};
-use super::place::{Arrival, Place, Signature};
+use super::place::{Arrival, Place, Provenance, Signature};
 use super::plan::Seen;
 use super::run::upload_one;
 use crate::ledger::record::{Body, SupersedeReason, SupersedeRecord};
@@ -48,7 +48,7 @@ pub async fn retry(
     if closed.is_empty() {
         bail!("no file of {} is closed", source.index_path().display());
     }
-    let committer = open_stream(store, settings, &closed, &Footing::default()).await?;
+    let committer = open_stream(store, settings, &closed, Footing::default()).await?;
     committer.state().await?;
     committer.tidy_up().await?;
     let file: FileName = letter.file.parse()?;
@@ -177,6 +177,7 @@ async fn supersede(
         history: &history,
         follows: Some(hole.incarnation),
         put_aside: &[],
+        provenance: Provenance::Server,
     };
     let placed = Place {
         before: Vec::new(),

@@ -44,6 +44,7 @@
 //! --orphans` lists those. Under Object Lock, objects of failed attempts stay until their lock ends. Nothing else.
 
 pub mod archive;
+mod begin;
 pub mod clock;
 pub mod commit;
 pub mod compress;
@@ -53,12 +54,14 @@ pub mod fence;
 pub mod fill;
 pub mod footing;
 pub mod gate;
+pub mod import;
 pub mod journal;
 pub mod leftovers;
 pub mod likeness;
 pub mod lineage;
 pub mod listed;
 pub mod manifest;
+mod missing;
 pub mod pace;
 mod pages;
 pub mod pipeline;

@@ -157,6 +157,7 @@ mod tests {
             archiver: "a test".to_owned(),
             clock: crate::sync::system_clock(),
             interrupt: Arc::new(Uninterrupted),
+            footing: crate::sync::Footing::default(),
             met_another: std::sync::atomic::AtomicBool::new(false),
         };
         (committer, dir)

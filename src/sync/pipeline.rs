@@ -17,7 +17,7 @@ use crate::binlog::{Refusal, Scanner, Summary};
 use crate::model::digest::Hasher;
 use crate::model::{ObjectKey, Sha256};
 use crate::segment::{ObjectFacts, ObjectWriter, Recipients, SegmentError};
-use crate::source::{SourceError, SourceFile};
+use crate::source::{Content, SourceError};
 use crate::store::{self, Checksums, SharedStore, Upload};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -99,7 +99,7 @@ async fn lending<T>(
 /// See [`PipelineError`]. An object or a part of one may then be left under `key`.
 pub async fn upload(
     store: &SharedStore,
-    file: SourceFile,
+    file: Box<dyn Content>,
     key: ObjectKey,
     format: &Format,
     pool: &CompressPool,
@@ -112,7 +112,7 @@ pub async fn upload(
     let (format, pool, pace) = (format.clone(), pool.clone(), Arc::clone(pool.pace()));
     let turn = pool.turn();
     let made = tokio::task::spawn_blocking(move || {
-        make_object(&file, &format, (&pool, turn), &on_read, &pieces_in)
+        make_object(&*file, &format, (&pool, turn), &on_read, &pieces_in)
     });
     let sent = send_pieces(store, (&key, size_hint), &mut pieces_out, &pace, &mut pass).await;
     // Closing the channel ends the threads of a file whose upload failed.
@@ -184,7 +184,7 @@ type Made = (Summary, Sha256, ObjectFacts);
 
 /// The blocking half: runs the reader beside the assembler.
 fn make_object(
-    file: &SourceFile,
+    file: &dyn Content,
     format: &Format,
     (pool, turn): (&CompressPool, Turn),
     on_read: &OnRead,
@@ -233,7 +233,7 @@ fn make_object(
 
 /// Reads, scans, hashes and hands out frames.
 fn read_file(
-    file: &SourceFile,
+    file: &dyn Content,
     frame_size: usize,
     (pool, turn): (&CompressPool, Turn),
     on_read: &OnRead,
@@ -246,7 +246,7 @@ fn read_file(
     };
     let mut scanner = Scanner::new(());
     let mut hasher = Hasher::default();
-    let mut through = file.read_through();
+    let (mut through, mut offset) = (file.pieces()?, 0);
     for number in 0.. {
         let mut buffer = buffers.recv().map_err(|_| PipelineError::UploadEnded)?;
         buffer.resize(frame_size, 0);
@@ -257,12 +257,13 @@ fn read_file(
         buffer.truncate(n);
         scanner.push(&buffer).map_err(refused)?;
         hasher.update(&buffer);
+        offset += n as u64;
         on_read(n as u64);
         pool.pace().after_reading(n as u64);
         pool.submit(turn, number, buffer, frames);
     }
-    let offset = through.offset();
-    file.unchanged()?;
+    let sha256 = hasher.finish();
+    file.check_read(sha256)?;
     if offset != file.size() {
         let what = format!("{offset} of {} bytes could be read", file.size());
         return Err(SourceError::Changed {
@@ -272,7 +273,7 @@ fn read_file(
         .into());
     }
     let (summary, ()) = scanner.finish();
-    Ok((summary.map_err(refused)?, hasher.finish()))
+    Ok((summary.map_err(refused)?, sha256))
 }
 
 /// Puts frames in order, writes them into the object, and hands its bytes out.

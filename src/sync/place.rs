@@ -1,6 +1,7 @@
 //! Where a segment belongs in the history: pure, decided against the ledger's state by whoever creates its record.
 
 use super::lineage::{continued, continues_listing, is_fenced_off, proves_all};
+use super::missing;
 use crate::binlog::Flavour;
 use crate::ledger::LedgerState;
 use crate::ledger::record::{Body, BranchRecord, GapRecord, HoleRecord};
@@ -32,6 +33,20 @@ pub struct Arrival<'a> {
     pub follows: Option<Incarnation>,
     /// Files of its server that were put aside, each with the reason.
     pub put_aside: &'a [(FileName, String)],
+    /// Who says that it is its turn.
+    pub provenance: Provenance,
+}
+
+/// Where a file comes from: its neighbours there mean more or less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provenance {
+    /// A server lists it.
+    Server,
+    /// It was found in a pile, and put in order with what else was there.
+    Pile {
+        /// It is known to begin a numbering, whatever its number is.
+        begins: bool,
+    },
 }
 
 /// What a person allowed for this run.
@@ -129,7 +144,8 @@ pub fn place(
     consent: &Consent,
     by: &Signature<'_>,
 ) -> Result<Place, Refusal> {
-    match continued(state, arrival) {
+    let begins = arrival.provenance == Provenance::Pile { begins: true };
+    match continued(state, arrival).filter(|_| !begins) {
         Some((id, incarnation)) => {
             continue_incarnation(state, arrival, id, incarnation, consent, by)
         }
@@ -173,19 +189,8 @@ fn continue_incarnation(
     let mut notices = Vec::new();
     for number in known.last_number.0 + 1..arrival.file.number().0 {
         let file = hole_file(number);
-        let put_aside = arrival.put_aside.iter().find(|(name, _)| *name == file);
-        let reason = match put_aside {
-            Some((_, why)) => format!("put aside: {why}"),
-            None => "gone from the server's index before it was archived".to_owned(),
-        };
-        notices.push(match put_aside {
-            Some((_, why)) => format!(
-                "{file} was put aside and is a hole for now ({why}); 'binlogfs dlq retry' fills it"
-            ),
-            None => format!(
-                "{file} was gone from the server before it was archived: recorded as a hole"
-            ),
-        });
+        let (reason, notice) = missing::told(&file, arrival);
+        notices.push(notice);
         before.push(Body::Hole(HoleRecord {
             timeline: known.timeline,
             incarnation: id,
@@ -436,6 +441,7 @@ mod tests {
                 history: &self.history,
                 follows: self.follows,
                 put_aside: &[],
+                provenance: Provenance::Server,
             }
         }
     }
@@ -555,6 +561,7 @@ mod tests {
             history: &none,
             follows,
             put_aside: &[],
+            provenance: Provenance::Server,
         };
         place(&state, &arrival, &Consent::default(), &BY).expect("has a place")
     }
@@ -605,6 +612,7 @@ mod tests {
             history: &sixth.history,
             follows: None,
             put_aside: &[],
+            provenance: Provenance::Server,
         };
         // As the commit does: the first record, and then the place again.
         for holes_left in [2, 1, 0] {
@@ -641,6 +649,7 @@ mod tests {
             history: &again.history,
             follows: None,
             put_aside: &[],
+            provenance: Provenance::Server,
         };
         let place = place(&state, &arrival, &Consent::default(), &BY).expect("has a place");
         assert_eq!(

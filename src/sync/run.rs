@@ -7,11 +7,11 @@ use super::gate::Pass;
 use super::journal::around;
 use super::manifest::{self, LastArchived, Manifest};
 use super::pipeline::{self, Format, OnRead, Uploaded};
-use super::place::Arrival;
+use super::place::{Arrival, Provenance};
 use super::plan::{Plan, Seen};
 use crate::ledger::{LedgerState, SEGMENTS_PREFIX};
 use crate::model::{FileName, GtidSet, Incarnation, ObjectKey};
-use crate::source::{Listing, Source, SourceError, SourceFile};
+use crate::source::{Listing, Origin};
 use crate::telemetry::message;
 use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
@@ -20,13 +20,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One run, with all that it uses.
 pub(super) struct Run<'a> {
-    pub(super) source: &'a Source,
+    pub(super) origin: &'a dyn Origin,
     pub(super) settings: &'a Settings,
     pub(super) committer: Committer,
     pub(super) pool: CompressPool,
     pub(super) format: Format,
     pub(super) listing: Listing,
     pub(super) put_aside: Vec<(FileName, String)>,
+    pub(super) provenance: Provenance,
+    /// What the first file of the listing follows, where it is not alone in telling.
+    pub(super) after: Option<Incarnation>,
     pub(super) outcome: Outcome,
 }
 
@@ -45,8 +48,8 @@ impl Run<'_> {
     /// and what was in flight is waited for and removed: an upload that is merely dropped might still land.
     pub(super) async fn archive(&mut self, seen: &[Seen], plan: &Plan) -> Result<()> {
         let on_read = self.announce(seen, plan);
-        let (committer, pool, format, source) =
-            (&self.committer, &self.pool, &self.format, self.source);
+        let (committer, pool, format, origin) =
+            (&self.committer, &self.pool, &self.format, self.origin);
         let stop = &AtomicBool::new(false);
         let (ending, hold) = (&self.settings.stop, &self.settings.hold);
         let upload = |n: usize| {
@@ -64,7 +67,7 @@ impl Run<'_> {
                 }
                 let file = &seen[n];
                 let uploaded =
-                    upload_one(committer, source, pool, pass, format, file, on_read).await;
+                    upload_one(committer, origin, pool, pass, format, file, on_read).await;
                 (n, uploaded.map(Upload::of))
             }
         };
@@ -74,7 +77,12 @@ impl Run<'_> {
         let mut commits = Commits {
             committer,
             settings: self.settings,
-            files: (&self.listing, &self.put_aside),
+            files: Files {
+                listing: &self.listing,
+                put_aside: &self.put_aside,
+                provenance: self.provenance,
+                after: self.after,
+            },
             seen,
             plan,
             outcome: &mut self.outcome,
@@ -124,11 +132,20 @@ impl Run<'_> {
     }
 }
 
+/// What is known of all files of a run together.
+#[derive(Clone, Copy)]
+struct Files<'a> {
+    listing: &'a Listing,
+    put_aside: &'a [(FileName, String)],
+    provenance: Provenance,
+    after: Option<Incarnation>,
+}
+
 /// The files that are uploaded, committed as they come.
 struct Commits<'a> {
     committer: &'a Committer,
     settings: &'a Settings,
-    files: (&'a Listing, &'a [(FileName, String)]),
+    files: Files<'a>,
     seen: &'a [Seen],
     plan: &'a Plan,
     outcome: &'a mut Outcome,
@@ -212,18 +229,16 @@ impl Outcome {
 /// Uploads one file under a fresh, journaled key. `None` when it was purged before it could be opened.
 pub(super) async fn upload_one(
     committer: &Committer,
-    source: &Source,
+    origin: &dyn Origin,
     pool: &CompressPool,
     pass: Option<Pass>,
     format: &Format,
     file: &Seen,
     on_read: OnRead,
 ) -> Result<Option<Uploaded>> {
-    let Some(opened) = source.open_listed(&file.listed)? else {
+    let Some(opened) = origin.open(&file.listed, &file.head)? else {
         return Ok(None);
     };
-    check_still_closed(source, file)?;
-    check_same_head(&opened, file)?;
     let key = fresh_key(&file.listed.file.to_string(), !format.recipients.is_empty())?;
     committer
         .journal
@@ -231,33 +246,6 @@ pub(super) async fn upload_one(
     let store = &committer.store;
     let uploaded = pipeline::upload(store, opened, key, format, pool, pass, on_read).await?;
     Ok(Some(uploaded))
-}
-
-/// Between listing and opening, a RESET may have made this name that of the active file.
-fn check_still_closed(source: &Source, file: &Seen) -> Result<()> {
-    let now = source.list()?.files;
-    match now.iter().find(|listed| listed.file == file.listed.file) {
-        Some(listed) if !listed.closed => {
-            let what = "its name is that of the active file now; run again".to_owned();
-            let path = file.listed.path.clone();
-            Err(SourceError::Changed { path, what }.into())
-        }
-        // Purged meanwhile: the descriptor holds the bytes that were planned for.
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// Between planning and reading, a RESET may have put another file in its place.
-fn check_same_head(opened: &SourceFile, file: &Seen) -> Result<()> {
-    if opened.head()?.head != file.head.head {
-        let what = "another file has its name now; run again".to_owned();
-        return Err(SourceError::Changed {
-            path: file.listed.path.clone(),
-            what,
-        }
-        .into());
-    }
-    Ok(())
 }
 
 /// A key that nobody else draws: 128 random bits.
@@ -275,7 +263,7 @@ fn fresh_key(file: &str, encrypted: bool) -> Result<ObjectKey> {
 
 async fn commit_one(
     committer: &Committer,
-    (listing, put_aside): (&Listing, &[(FileName, String)]),
+    files: Files<'_>,
     seen: &[Seen],
     plan: &Plan,
     n: usize,
@@ -283,22 +271,31 @@ async fn commit_one(
 ) -> Result<Committed> {
     let file = &seen[n].listed.file;
     let before = n.checked_sub(1).and_then(|before| seen.get(before));
-    let follows = before
-        .map(|before| incarnation_of(committer, before))
-        .transpose()?
-        .flatten();
+    let follows = match before {
+        Some(before) => incarnation_of(committer, before)?,
+        None => files.after,
+    };
+    let provenance = match (files.provenance, before) {
+        (Provenance::Pile { .. }, Some(_)) => Provenance::Pile { begins: false },
+        (provenance, _) => provenance,
+    };
     let mut history: GtidSet = plan.history.clone();
     history.union_with(&uploaded.summary.gtids);
     let arrival = Arrival {
         file,
         previous: uploaded.summary.previous_gtids.as_ref(),
-        server_uuid: listing.server_uuid,
+        server_uuid: files.listing.server_uuid,
         created: uploaded.summary.created,
         history: &history,
         follows,
-        put_aside,
+        put_aside: files.put_aside,
+        provenance,
     };
-    let successor = seen.get(n + 1).map(|next| &next.listed.file);
+    let successor = match provenance {
+        Provenance::Server => seen.get(n + 1).map(|next| &next.listed.file),
+        // What is missing in a pile is told as a hole.
+        Provenance::Pile { .. } => None,
+    };
     let (closed_by, notice) = closed_by(&uploaded.summary, file, successor);
     let mut committed = committer.commit(&arrival, uploaded, closed_by).await?;
     committed.notices.extend(notice);

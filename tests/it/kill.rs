@@ -25,7 +25,7 @@ const SEGMENTS: usize = 20;
 const AHEAD: usize = 8;
 
 /// Closes a file of 100 KB, and every seventh time one of 2 MB.
-fn rotate(server: &mut SyntheticServer) {
+pub fn rotate(server: &mut SyntheticServer) {
     let transactions = if server.closed().len() % 7 == 3 {
         100
     } else {
@@ -43,7 +43,7 @@ fn unharmed(server: &SyntheticServer) -> Duration {
 }
 
 /// Starts `command` and kills it after `delay`. Returns whether it was still running.
-fn killed_after(command: &mut Command, delay: Duration) -> bool {
+pub fn killed_after(command: &mut Command, delay: Duration) -> bool {
     let mut child = command
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -60,7 +60,7 @@ fn killed_after(command: &mut Command, delay: Duration) -> bool {
 }
 
 /// Every closed file is there once, in order, with its bytes, and nothing else is.
-fn check_converged(archive: &Archive, server: &SyntheticServer) {
+pub fn check_converged(archive: &Archive, server: &SyntheticServer) {
     let listed = archive.ls(&[]);
     assert_eq!(
         archive.keys("ledger").len(),

@@ -21,6 +21,7 @@ mod history;
 mod holes;
 mod hostile;
 mod house;
+mod import;
 mod kill;
 mod large;
 mod local;

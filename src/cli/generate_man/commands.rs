@@ -50,6 +50,13 @@ binlogfs history s3://acme-binlogs/prod/orders --table shop.orders
 ",
     ),
     (
+        "binlogfs-import",
+        "
+binlogfs import /srv/old-binlogs --to s3://acme-binlogs/prod/orders --dry-run
+binlogfs import s3://acme-wal-g/orders/binlog_005 --to s3://acme-binlogs/prod/orders --recipient age12ld6r2vl7jpp3mt88zstkf7jqr3drf2y3ntgxg3wr5rtjxgs5gysw2c37x
+",
+    ),
+    (
         "binlogfs-locate",
         "
 binlogfs locate s3://acme-binlogs/prod/orders --time 2026-11-26T09:20:00.5Z

@@ -1,0 +1,255 @@
+//! What a stored file is compressed with, told by its first bytes, and its bytes before that.
+//!
+//! Decompressing streams: memory is bounded by the largest window or dictionary that is accepted, whatever the file says
+//! of itself and however much comes out of it.
+
+use serde::Serialize;
+use std::io::{self, BufRead, Read};
+
+/// First bytes that are looked at.
+const LOOK_BYTES: usize = 16;
+/// Memory for a dictionary of xz: that of `xz -9`, 64 MiB, and some more.
+const XZ_MEMORY_BYTES: u64 = 96 << 20;
+/// log2 of the largest window of zstd: 128 MiB, what `zstd -d` takes without `--long`.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// How a file is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// As the server wrote it.
+    None,
+    /// gzip.
+    Gzip,
+    /// Zstandard.
+    Zstd,
+    /// LZ4 frames.
+    Lz4,
+    /// xz.
+    Xz,
+    /// The format before xz (`.lzma`), which WAL-G writes.
+    Lzma,
+}
+
+impl Compression {
+    /// Tells it by a file's first bytes. What is none of them is taken as it is.
+    pub fn of(first: &[u8]) -> Compression {
+        match first {
+            [0x1f, 0x8b, 8, ..] => Compression::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+            // A skippable frame, as pzstd begins with; lz4 has them too, and does not begin with them.
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+            [0x04, 0x22, 0x4d, 0x18, ..] => Compression::Lz4,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
+            // Properties lc=3 lp=0 pb=2 and a dictionary of whole KiB: not a magic number, but all that there is.
+            [0x5d, 0, _, _, _, ..] if first.len() >= 13 => Compression::Lzma,
+            _ => Compression::None,
+        }
+    }
+
+    /// What messages call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
+            Compression::Lz4 => "lz4",
+            Compression::Xz => "xz",
+            Compression::Lzma => "lzma",
+        }
+    }
+}
+
+/// A reader of a file's own bytes.
+pub struct Plain<'a> {
+    /// How it is stored.
+    pub compression: Compression,
+    /// What it begins with, as stored.
+    pub first: Vec<u8>,
+    reader: Box<dyn Read + 'a>,
+}
+
+impl<'a> Plain<'a> {
+    /// Looks at what `stored` begins with, and reads on from there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn new(mut stored: Box<dyn Read + 'a>) -> io::Result<Plain<'a>> {
+        let mut first = Vec::with_capacity(LOOK_BYTES);
+        stored
+            .as_mut()
+            .take(LOOK_BYTES as u64)
+            .read_to_end(&mut first)?;
+        let compression = Compression::of(&first);
+        let all = io::Cursor::new(first.clone()).chain(stored);
+        let all = io::BufReader::with_capacity(64 << 10, all);
+        let reader: Box<dyn Read + 'a> = match compression {
+            Compression::None => Box::new(all),
+            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(all)),
+            Compression::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(all)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Box::new(decoder)
+            }
+            Compression::Lz4 => Box::new(Lz4Frames {
+                decoder: lz4_flex::frame::FrameDecoder::new(all),
+            }),
+            Compression::Xz => {
+                let several = liblzma::stream::CONCATENATED;
+                let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES, several)?;
+                Box::new(liblzma::bufread::XzDecoder::new_stream(all, stream))
+            }
+            Compression::Lzma => {
+                let stream = liblzma::stream::Stream::new_lzma_decoder(XZ_MEMORY_BYTES)?;
+                Box::new(liblzma::bufread::XzDecoder::new_stream(all, stream))
+            }
+        };
+        Ok(Plain {
+            compression,
+            first,
+            reader,
+        })
+    }
+
+    /// Reads the next bytes into `buffer`: as many as fit and there are; none at the end.
+    ///
+    /// # Errors
+    /// When they cannot be read, or cannot be decompressed.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.reader.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+/// All LZ4 frames of a file, one after the other, as `lz4 -d` reads them.
+struct Lz4Frames<R: BufRead> {
+    decoder: lz4_flex::frame::FrameDecoder<R>,
+}
+
+impl<R: BufRead> Read for Lz4Frames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.decoder.read(buffer)? {
+                // At the end of a frame, which may be that of the file.
+                0 if !self.decoder.get_mut().fill_buf()?.is_empty() => {}
+                n => return Ok(n),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn text(seed: u8) -> Vec<u8> {
+        (0..300_000u32).map(|n| (n / 5 * 7) as u8 ^ seed).collect()
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).expect("compresses");
+        encoder.finish().expect("compresses")
+    }
+
+    fn lz4(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        encoder.write_all(bytes).expect("compresses");
+        encoder.finish().expect("compresses")
+    }
+
+    fn xz(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
+        encoder.write_all(bytes).expect("compresses");
+        encoder.finish().expect("compresses")
+    }
+
+    fn lzma(bytes: &[u8]) -> Vec<u8> {
+        let options = liblzma::stream::LzmaOptions::new_preset(1).expect("a preset");
+        let stream = liblzma::stream::Stream::new_lzma_encoder(&options).expect("an encoder");
+        let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+        encoder.write_all(bytes).expect("compresses");
+        encoder.finish().expect("compresses")
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        zstd::bulk::compress(bytes, 1).expect("compresses")
+    }
+
+    fn read(stored: &[u8]) -> io::Result<(Compression, Vec<u8>)> {
+        let mut plain = Plain::new(Box::new(stored))?;
+        let (mut all, mut buffer) = (Vec::new(), vec![0; 70_001]);
+        loop {
+            match plain.fill(&mut buffer)? {
+                0 => return Ok((plain.compression, all)),
+                n => all.extend_from_slice(&buffer[..n]),
+            }
+        }
+    }
+
+    type Compress = fn(&[u8]) -> Vec<u8>;
+
+    const ALL: [(Compression, Compress); 5] = [
+        (Compression::Gzip, gzip),
+        (Compression::Zstd, zstd),
+        (Compression::Lz4, lz4),
+        (Compression::Xz, xz),
+        (Compression::Lzma, lzma),
+    ];
+
+    #[test]
+    fn each_is_told_by_its_first_bytes_and_read_to_its_end() {
+        for (compression, compress) in ALL {
+            let stored = compress(&text(1));
+            let (told, plain) = read(&stored).expect("reads");
+            assert_eq!(told, compression);
+            assert!(plain == text(1), "{compression:?}");
+        }
+        assert_eq!(read(&text(2)).expect("reads"), (Compression::None, text(2)));
+        assert_eq!(
+            read(b"x").expect("reads"),
+            (Compression::None, b"x".to_vec())
+        );
+        assert_eq!(read(b"").expect("reads"), (Compression::None, Vec::new()));
+    }
+
+    #[test]
+    fn what_was_compressed_in_pieces_is_one_file() {
+        for (compression, compress) in ALL {
+            if compression == Compression::Lzma {
+                continue;
+            }
+            let stored = [compress(&text(1)), compress(b""), compress(&text(2))].concat();
+            let plain = read(&stored).expect("reads").1;
+            assert!(plain == [text(1), text(2)].concat(), "{compression:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_is_an_error_and_no_end() {
+        for (compression, compress) in ALL {
+            let stored = compress(&text(1));
+            for cut in [stored.len() / 2, stored.len() - 1] {
+                assert!(read(&stored[..cut]).is_err(), "{compression:?} at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_dictionary_beyond_the_limit_is_refused_before_it_is_allocated() {
+        // As lzma: 4 GiB of dictionary, an unknown length.
+        let mut stored = vec![0x5d, 0, 0xff, 0xff, 0xff];
+        stored.extend([0xff; 8]);
+        stored.extend([0; 100]);
+        assert!(read(&stored).is_err());
+    }
+}
