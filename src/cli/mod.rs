@@ -29,6 +29,7 @@ mod purge_safe;
 mod reading;
 mod recover;
 mod recoverable;
+mod rekey;
 mod route;
 mod signals;
 mod status;
@@ -119,6 +120,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Prove the chain, the objects and, with --deep, every byte.
     Verify(verify::VerifyArgs),
+    /// Give archived segments to other keys, without writing the objects again.
+    Rekey(rekey::RekeyArgs),
     /// Look at what reading and mounting need here, and say what to change.
     Doctor(doctor::DoctorArgs),
     /// Look at the files that were put aside, and try them again.
@@ -257,6 +260,7 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
         Command::Backup(command) => block_on(backup::run(&global, &command)),
         Command::Status(args) => block_on(status::run(&global, &args)),
         Command::PurgeSafe(args) => block_on(purge_safe::run(&global, &args)),
+        Command::Rekey(args) => block_on(rekey::run(&global, &args)),
         Command::Verify(args) => block_on(verify::run(&global, &args)),
         Command::Index(IndexCommand::Rebuild(args)) => block_on(index_rebuild::run(&global, &args)),
         Command::Mount(_) | Command::Archive(_) => unreachable!("handled above"),

@@ -81,7 +81,12 @@ impl Batch<'_> {
         self.state.check_link(line)?;
         let claimed = match self.objects_claimed {
             true => None,
-            false => objects::claim(self.conn, line)?,
+            false => {
+                if let Body::Supersede(_) = &line.record().body {
+                    self.write_out()?;
+                }
+                objects::claim(self.texts, line)?
+            }
         };
         let accepted = self.accept(line);
         if let (Err(Fault::Chain(_)), Some(key)) = (&accepted, claimed) {

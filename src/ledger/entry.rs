@@ -106,6 +106,17 @@ pub fn check_supersede(old: &Entry, new: &SegmentRecord) -> Result<(), String> {
             old.mount_name, new.mount_name
         ));
     }
+    if let Some(segment) = &old.segment
+        && segment.object.key == new.object.key
+        && !(segment.object.same_bytes(&new.object)
+            && segment.sha256 == new.sha256
+            && segment.size == new.size)
+    {
+        return Err(format!(
+            "says otherwise of the object {} than the record it replaces",
+            new.object.key
+        ));
+    }
     match (&old.segment, old.state) {
         (Some(segment), EntryState::Archived) if segment.sha256 != new.sha256 => {
             Err(format!("replaces {} by other bytes", old.mount_name))

@@ -1,5 +1,6 @@
 //! The records of the ledger: what each kind says.
 
+use super::carried::CarriedHeader;
 use crate::model::{
     FileName, GtidSet, Incarnation, Micros, MountName, ObjectKey, SegmentNumber, Seq, Sha256,
     Timeline,
@@ -46,7 +47,9 @@ impl Body {
             Body::Hole(hole) => hole.archived_at,
             Body::Gap(gap) => gap.archived_at,
             Body::Fence(fence) => fence.archived_at,
-            Body::Supersede(supersede) => supersede.segment.archived_at,
+            Body::Supersede(supersede) => {
+                supersede.made_at.unwrap_or(supersede.segment.archived_at)
+            }
             Body::Prune(prune) => prune.archived_at,
         }
     }
@@ -89,9 +92,24 @@ pub struct ObjectRecord {
     pub tail_offset: u64,
     /// SHA-256 of the tail: it binds the frame hashes, and they bind the frames.
     pub tail_sha256: Sha256,
-    /// Public keys it is encrypted to; empty without encryption.
+    /// Public keys it is encrypted to, by [`ObjectRecord::header`] if there is one; empty without encryption.
     #[serde(default)]
     pub recipients: Vec<String>,
+    /// A header for other recipients than those of the stored one, which it stands in for: the object was re-keyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<CarriedHeader>,
+}
+
+impl ObjectRecord {
+    /// Whether both say the same of the bytes that are stored, whoever may read them.
+    pub fn same_bytes(&self, other: &ObjectRecord) -> bool {
+        let stored = |object: &ObjectRecord| ObjectRecord {
+            recipients: Vec::new(),
+            header: None,
+            ..object.clone()
+        };
+        stored(self) == stored(other)
+    }
 }
 
 /// What is wrong with a segment that was archived all the same.
@@ -266,6 +284,12 @@ pub struct SupersedeRecord {
     pub supersedes: Seq,
     /// Why.
     pub reason: SupersedeReason,
+    /// When the record was made, where that is not when the segment was archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<Micros>,
+    /// Who made it, where that is not who archived the segment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
     /// What holds now. Its timeline, incarnation, number and mount name are those of the record it replaces; its
     /// SHA-256 too, unless that record was a hole or damaged.
     pub segment: SegmentRecord,

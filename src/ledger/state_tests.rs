@@ -271,6 +271,12 @@ fn only_the_same_segment_takes_the_place_of_another() {
     let mut damaged = entry.clone();
     damaged.state = EntryState::Damaged;
     assert_eq!(check_supersede(&damaged, &other_bytes), Ok(()));
+    let rekeyed = testing::rekeyed(4, segment(4)).segment;
+    assert_eq!(check_supersede(&entry, &rekeyed), Ok(()));
+    let mut other_object = rekeyed.clone();
+    other_object.object.tail_sha256 = Sha256::of(b"other");
+    let error = check_supersede(&entry, &other_object).expect_err("one object, two tails");
+    assert!(error.contains("says otherwise of the object"), "{error}");
     assert!(check_supersede(&entry, &segment(5)).is_err());
     assert!(check_supersede(&entry, &moved(4, 2, 1)).is_err());
     let hole = added(Ledger::with(1..=3).offer(Body::Hole(hole(4))));

@@ -39,6 +39,7 @@
 //! An object no record names stays if its archiver dies and its state directory is lost with the host: `verify
 //! --orphans` lists those. Under Object Lock, objects of failed attempts stay until their lock ends. Nothing else.
 
+pub mod append;
 pub mod archive;
 pub mod clock;
 pub mod commit;
@@ -59,6 +60,7 @@ pub mod pipeline;
 pub mod place;
 pub mod plan;
 pub mod purge;
+pub mod rekey;
 mod run;
 pub mod share;
 pub mod slots;

@@ -70,6 +70,13 @@ binlogfs recover s3://acme-binlogs/prod/orders --before-gtid a93e0f39-e9c6-11f1-
 ",
     ),
     (
+        "binlogfs-rekey",
+        "
+binlogfs rekey s3://acme-binlogs/prod/orders --identity /root/old.key --recipient age12ld6r2vl7jpp3mt88zstkf7jqr3drf2y3ntgxg3wr5rtjxgs5gysw2c37x --dry-run
+binlogfs rekey s3://acme-binlogs/prod/orders --identity /root/old.key --recipient age12ld6r2vl7jpp3mt88zstkf7jqr3drf2y3ntgxg3wr5rtjxgs5gysw2c37x
+",
+    ),
+    (
         "binlogfs-verify",
         "
 binlogfs verify --deep --orphans s3://acme-binlogs/prod/orders --identity /etc/binlogfs/key.txt
