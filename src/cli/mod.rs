@@ -21,6 +21,7 @@ mod keygen;
 mod local;
 mod locate;
 mod ls;
+mod migrate;
 mod mount;
 mod output;
 mod plan;
@@ -122,6 +123,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Give archived segments to other keys, without writing the objects again.
     Rekey(rekey::RekeyArgs),
+    /// Copy a stream to another place record by record, and move its archivers there.
+    Migrate(migrate::MigrateArgs),
     /// Look at what reading and mounting need here, and say what to change.
     Doctor(doctor::DoctorArgs),
     /// Look at the files that were put aside, and try them again.
@@ -260,6 +263,7 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
         Command::Backup(command) => block_on(backup::run(&global, &command)),
         Command::Status(args) => block_on(status::run(&global, &args)),
         Command::PurgeSafe(args) => block_on(purge_safe::run(&global, &args)),
+        Command::Migrate(args) => block_on(migrate::run(&global, &args)),
         Command::Rekey(args) => block_on(rekey::run(&global, &args)),
         Command::Verify(args) => block_on(verify::run(&global, &args)),
         Command::Index(IndexCommand::Rebuild(args)) => block_on(index_rebuild::run(&global, &args)),

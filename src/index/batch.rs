@@ -111,9 +111,12 @@ impl Batch<'_> {
         }
         let target = match body {
             Body::Supersede(supersede) => Some(repair::target(self.texts, line.seq(), supersede)?),
-            Body::Segment(_) | Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => {
-                None
-            }
+            Body::Segment(_)
+            | Body::Hole(_)
+            | Body::Gap(_)
+            | Body::Fence(_)
+            | Body::Prune(_)
+            | Body::Moved(_) => None,
         };
         bounds::check(self.conn, line.seq(), body)?;
         let segment = match body {
@@ -146,6 +149,7 @@ impl Batch<'_> {
                 self.bounds_changed = true;
                 bounds::fence(self.conn, line.seq(), &fence)
             }
+            (Change::Moved, _) => Ok(()),
             (Change::Prune(prune), _) => {
                 self.bounds_changed = true;
                 bounds::prune(self.conn, line.seq(), &prune)

@@ -17,7 +17,7 @@ fn named(line: &Line) -> Option<&ObjectKey> {
     match &line.record().body {
         Body::Segment(segment) => Some(&segment.object.key),
         Body::Supersede(supersede) => Some(&supersede.segment.object.key),
-        Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => None,
+        Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) | Body::Moved(_) => None,
     }
 }
 

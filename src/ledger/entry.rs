@@ -54,6 +54,8 @@ pub enum Change {
     Fence(super::record::FenceRecord),
     /// The front of a timeline is gone.
     Prune(super::record::PruneRecord),
+    /// Nothing of what is there: nothing more comes.
+    Moved,
 }
 
 impl SegmentRecord {

@@ -37,6 +37,8 @@ pub enum Body {
     Supersede(Box<SupersedeRecord>),
     /// Everything up to a segment is gone, on purpose.
     Prune(PruneRecord),
+    /// The history goes on in another stream: nothing follows here.
+    Moved(MovedRecord),
 }
 
 impl Body {
@@ -51,6 +53,7 @@ impl Body {
                 supersede.made_at.unwrap_or(supersede.segment.archived_at)
             }
             Body::Prune(prune) => prune.archived_at,
+            Body::Moved(moved) => moved.archived_at,
         }
     }
 }
@@ -304,6 +307,19 @@ pub struct PruneRecord {
     pub through: Seq,
     /// Which rule did it.
     pub reason: String,
+    /// When the record was made.
+    pub archived_at: Micros,
+    /// Who made it.
+    pub archiver: String,
+}
+
+/// The history goes on in another stream: the last record of its ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovedRecord {
+    /// URL of the stream that has every record before this one, and those that come.
+    pub to: String,
+    /// That stream's id.
+    pub stream_id: uuid::Uuid,
     /// When the record was made.
     pub archived_at: Micros,
     /// Who made it.

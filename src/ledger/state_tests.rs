@@ -261,6 +261,22 @@ fn fences_prunes_and_supersedes_name_what_exists() {
 }
 
 #[test]
+fn nothing_follows_the_record_that_says_where_the_history_goes_on() {
+    let mut ledger = Ledger::with(1..=3);
+    assert_eq!(ledger.state.moved, None);
+    let moved = Body::Moved(testing::moved_to());
+    assert_eq!(ledger.offer(moved.clone()), Ok(Change::Moved));
+    assert_eq!(ledger.state.moved, Some(testing::moved_to()));
+    for body in [Body::Segment(Box::new(segment(4))), moved] {
+        let error = ledger.offer(body).expect_err("it has moved");
+        assert!(
+            error.to_string().contains("has moved to s3://elsewhere"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn only_the_same_segment_takes_the_place_of_another() {
     let entry = added(Ledger::with(1..=3).segment(segment(4)));
     let good = supersede(4, 4, SupersedeReason::Rekeyed).segment;

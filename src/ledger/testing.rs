@@ -3,8 +3,8 @@
 use super::carried::CarriedHeader;
 use super::line::Line;
 use super::record::{
-    Body, ClosedBy, FenceRecord, GapRecord, HoleRecord, ObjectRecord, PruneRecord, Record,
-    SegmentRecord, SupersedeReason, SupersedeRecord,
+    Body, ClosedBy, FenceRecord, GapRecord, HoleRecord, MovedRecord, ObjectRecord, PruneRecord,
+    Record, SegmentRecord, SupersedeReason, SupersedeRecord,
 };
 use super::stream_file::StreamFile;
 use crate::binlog::Flavour;
@@ -241,6 +241,16 @@ pub fn fence(segment: u64, position: u64) -> FenceRecord {
         reason: "failover".to_owned(),
         archived_at: BEGINNING,
         archiver: "db1".to_owned(),
+    }
+}
+
+/// Says that the stream goes on elsewhere.
+pub fn moved_to() -> MovedRecord {
+    MovedRecord {
+        to: "s3://elsewhere/prod/orders".to_owned(),
+        stream_id: Uuid::from_u128(8),
+        archived_at: BEGINNING,
+        archiver: "dba1".to_owned(),
     }
 }
 

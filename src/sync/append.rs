@@ -1,6 +1,6 @@
 //! One record at the end of a ledger: created only if nobody else created one at that place.
 
-use crate::ledger::record::{Body, Record};
+use crate::ledger::record::{Body, MovedRecord, Record};
 use crate::ledger::{FORMAT, LedgerState, Line, record_key};
 use crate::store::SharedStore;
 use crate::stream::Stream;
@@ -20,7 +20,18 @@ pub async fn followed(stream: &Stream) -> Result<Arc<LedgerState>> {
             record_key(seq)
         );
     }
+    if let Some(moved) = &followed.state.moved {
+        bail!(moved_away(moved));
+    }
     Ok(followed.state)
+}
+
+/// What is said to whoever would write to a stream that has moved.
+pub fn moved_away(moved: &MovedRecord) -> String {
+    format!(
+        "this stream has moved to {}: nothing is archived here any more; archive there, with a state directory of its own",
+        moved.to
+    )
 }
 
 /// Creates the record after `state` with `body`. `None` if somebody else's is there: it may be ours after a lost reply, and who

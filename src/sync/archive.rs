@@ -329,7 +329,7 @@ fn check_not_behind(settings: &Settings, index: &Index, state: &LedgerState) -> 
         let held = line.as_ref().map(|line| match &line.record().body {
             Body::Segment(segment) => Some(segment.sha256),
             Body::Supersede(supersede) => Some(supersede.segment.sha256),
-            Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => None,
+            Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) | Body::Moved(_) => None,
         });
         if held.is_some_and(|held| held != Some(last.sha256)) {
             bail!(

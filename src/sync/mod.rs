@@ -54,6 +54,7 @@ pub mod likeness;
 pub mod lineage;
 pub mod listed;
 pub mod manifest;
+pub mod migrate;
 pub mod pace;
 mod pages;
 pub mod pipeline;

@@ -26,6 +26,7 @@ mod local;
 mod locate;
 mod lost_race;
 mod mariadb;
+mod migrate;
 mod model;
 mod mount;
 mod mount_helper;

@@ -50,6 +50,13 @@ binlogfs locate s3://acme-binlogs/prod/orders --gtid 8b8ad922-e97a-11f1-9d39-02f
 ",
     ),
     (
+        "binlogfs-migrate",
+        "
+binlogfs migrate file:///srv/binlogs/orders s3://acme-binlogs/prod/orders --identity /etc/binlogfs/key.txt --follow
+binlogfs migrate file:///srv/binlogs/orders s3://acme-binlogs/prod/orders --identity /etc/binlogfs/key.txt --cut-over
+",
+    ),
+    (
         "binlogfs-mount",
         "
 binlogfs mount s3://acme-binlogs/prod/orders /mnt/binlogs --identity /etc/binlogfs/key.txt
