@@ -97,7 +97,7 @@ pub async fn run(global: &Global, args: &MigrateArgs) -> Result<Exit> {
 /// Whether there is no stream to be opened, nor a directory that could have one.
 fn is_nothing_there(error: &anyhow::Error) -> bool {
     let no_stream = error
-        .downcast_ref()
+        .downcast_ref::<StreamError>()
         .is_some_and(|error| matches!(error, StreamError::NoStream { .. }));
     let no_place = error
         .downcast_ref::<store::Error>()

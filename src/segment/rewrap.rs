@@ -81,7 +81,8 @@ impl ContentKey {
 }
 
 fn write_stanza(stanza: &Stanza, out: Vec<u8>) -> Result<Vec<u8>, SegmentError> {
-    let written = age_stanza(&stanza.tag, &stanza.args, &stanza.body)(out.into());
+    let write = age_stanza::<Vec<u8>, String>(&stanza.tag, &stanza.args, &stanza.body);
+    let written = write(out.into());
     let (out, _position) = written
         .map_err(|error| failed(&error.to_string()))?
         .into_inner();

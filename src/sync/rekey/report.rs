@@ -79,13 +79,14 @@ impl Report {
     }
 
     fn note_foreign(&mut self, name: &str, recipients: Vec<String>) {
+        let full = self.foreign.len() >= TOLD_MAX;
         let known = self.foreign.iter_mut().find(|f| f.recipients == recipients);
         match known {
             Some(known) => {
                 known.segments += 1;
                 known.last = name.to_owned();
             }
-            None if self.foreign.len() >= TOLD_MAX => {
+            None if full => {
                 let reason = format!("is for {}", recipients.join(", "));
                 self.note_failure(name, reason);
             }
