@@ -267,7 +267,7 @@ fn a_mount_that_was_made_with_the_old_key_opens_nothing_more() {
     let dir = scene.archive.path("old-mnt");
     fs::create_dir_all(&dir).expect("writable");
     let (url, at) = (scene.archive.url(), dir.to_str().expect("text"));
-    let arguments = ["mount", &url, at, "--refresh", "100ms"];
+    let arguments = ["mount", &url, at, "--refresh", "1"];
     tools::run(&mut scene.command(&old, "old-cache", &arguments));
     let begin = |name: &str| {
         use std::io::Read as _;
