@@ -119,7 +119,13 @@ impl Opening {
     pub(super) fn check_key(&self, segment: &ArchivedSegment) -> Result<(), SegmentError> {
         if segment.layout().encrypted() && self.identities.public_keys().is_empty() {
             return Err(SegmentError::NoKey {
-                reason: "the segment is encrypted and no identity was given".to_owned(),
+                reason: format!(
+                    "the segment is encrypted and no identity was given{}",
+                    match segment.recipients() {
+                        [] => String::new(),
+                        recipients => format!("; it is for {}", recipients.join(", ")),
+                    }
+                ),
             });
         }
         Ok(())
@@ -149,7 +155,7 @@ impl Opening {
         let mut attempt = 1;
         loop {
             let (header, tail) = futures::try_join!(
-                self.store.get(key, layout.header_range()),
+                self.store.get(key, segment.header_range()),
                 self.store.get(key, layout.tail_range())
             )?;
             match self.prove(segment, &header, &tail) {
@@ -180,15 +186,22 @@ impl Opening {
         tail: &Bytes,
     ) -> Result<Arc<Opened>, SegmentError> {
         let layout = *segment.layout();
-        let key = match layout.encrypted() {
-            true => {
-                let recorded = segment.recipients();
-                let key = ContentKey::unwrap_recorded(header, &self.identities, recorded)?;
-                Some(key)
-            }
-            false => None,
+        let unwrap = |header: &[u8]| {
+            ContentKey::unwrap_recorded(header, &self.identities, segment.recipients())
         };
-        let open = OpenSegment::open(layout, key, header, tail)?;
+        let open = match segment.carried_header() {
+            Some(carried) => {
+                let key = unwrap(carried).map_err(rekeyed)?;
+                OpenSegment::open_carried(layout, Some(key), carried, tail)?
+            }
+            None => {
+                let key = match layout.encrypted() {
+                    true => Some(unwrap(header)?),
+                    false => None,
+                };
+                OpenSegment::open(layout, key, header, tail)?
+            }
+        };
         Ok(Arc::new(Opened {
             segment: Arc::new(open),
             sequences: Mutex::default(),
@@ -236,5 +249,15 @@ impl Opening {
     fn lock(&self) -> MutexGuard<'_, OpenSegments> {
         // Every change under the lock is complete or not begun: a panic elsewhere leaves it sound.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The same error, for who has a key that once was right.
+fn rekeyed(error: SegmentError) -> SegmentError {
+    match error {
+        SegmentError::NoKey { reason } => SegmentError::NoKey {
+            reason: format!("the segment was re-keyed: {reason}"),
+        },
+        other => other,
     }
 }

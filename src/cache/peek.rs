@@ -37,7 +37,7 @@ impl SegmentReader {
         let open = &opened.segment;
         let length = |range: Range<u64>| range.end - range.start;
         let layout = segment.layout();
-        let mut bytes = length(layout.header_range()) + length(layout.tail_range());
+        let mut bytes = length(segment.header_range()) + length(layout.tail_range());
         let mut counted = 0;
         for range in ranges.iter().filter(|range| !range.is_empty()) {
             let ends = open.frame_of(range.start).zip(open.frame_of(range.end - 1));

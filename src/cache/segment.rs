@@ -16,6 +16,8 @@ pub struct ArchivedSegment {
     layout: CheckedLayout,
     /// For whom its object is encrypted, as the record says.
     recipients: Arc<[String]>,
+    /// The age header that its record carries in place of the object's own.
+    header: Option<Arc<[u8]>>,
     sha256: Sha256,
     damage: Option<(u64, Arc<str>)>,
     /// Where its timeline ends inside it, in bytes.
@@ -59,18 +61,19 @@ impl ArchivedSegment {
             tail_sha256: object.tail_sha256,
         };
         let name: Arc<str> = record.mount_name.as_str().into();
-        let id: Arc<str> = object.key.as_str().into();
         let layout = layout.check().map_err(|error| ReadError {
             segment: name.clone(),
-            object: id.clone(),
+            object: object.key.as_str().into(),
             cause: error.into(),
         })?;
+        let header = object.header.as_ref().map(|header| header.bytes().clone());
         Ok(ArchivedSegment {
             name,
-            id,
+            id: id_of(&object.key, header.as_deref()),
             key: object.key.clone(),
             layout,
             recipients: object.recipients.as_slice().into(),
+            header,
             sha256: record.sha256,
             damage: record
                 .damaged
@@ -93,7 +96,7 @@ impl ArchivedSegment {
     /// When its object can have no key there.
     pub fn below(mut self, dir: &ObjectKey) -> Result<ArchivedSegment, NameError> {
         self.key = self.key.below(dir)?;
-        self.id = self.key.as_str().into();
+        self.id = id_of(&self.key, self.header.as_deref());
         Ok(self)
     }
 
@@ -102,7 +105,8 @@ impl ArchivedSegment {
         &self.name
     }
 
-    /// What caches call it: its object's key, which is used once and never for other bytes.
+    /// What caches in memory call it: its object's key, which is used once and never for other bytes; and, where it was re-keyed,
+    /// which header that was by: what an old key opened is not there for who has no new one.
     pub fn id(&self) -> &Arc<str> {
         &self.id
     }
@@ -120,6 +124,19 @@ impl ArchivedSegment {
     /// The public keys that its object was encrypted for, as the record names them.
     pub fn recipients(&self) -> &[String] {
         &self.recipients
+    }
+
+    /// The age header to open it with, where its record carries one: the segment was re-keyed.
+    pub fn carried_header(&self) -> Option<&Arc<[u8]>> {
+        self.header.as_ref()
+    }
+
+    /// The object range that has to be fetched to have its header; empty where there is nothing to fetch.
+    pub(super) fn header_range(&self) -> std::ops::Range<u64> {
+        match self.header {
+            Some(_) => 0..0,
+            None => self.layout.header_range(),
+        }
     }
 
     /// Length of the file in bytes.
@@ -165,8 +182,15 @@ impl ArchivedSegment {
     pub(super) fn failed(&self, cause: Cause) -> ReadError {
         ReadError {
             segment: self.name.clone(),
-            object: self.id.clone(),
+            object: self.key.as_str().into(),
             cause,
         }
+    }
+}
+
+fn id_of(key: &ObjectKey, header: Option<&[u8]>) -> Arc<str> {
+    match header {
+        None => key.as_str().into(),
+        Some(header) => format!("{key} {}", Sha256::of(header)).into(),
     }
 }

@@ -110,5 +110,7 @@ fn json(entry: &Entry, state: &str) -> serde_json::Value {
         "closed_by": segment.map(|s| s.closed_by),
         "object": segment.map(|s| s.object.key.to_string()),
         "recipients": segment.map(|s| s.object.recipients.clone()),
+        "header_size": segment.map(|s| s.object.header_size),
+        "header": segment.and_then(|s| s.object.header.as_ref()),
     })
 }

@@ -23,6 +23,7 @@ mod keygen;
 mod local;
 mod locate;
 mod ls;
+mod migrate;
 mod mount;
 mod output;
 mod plan;
@@ -32,6 +33,7 @@ mod purge_safe;
 mod reading;
 mod recover;
 mod recoverable;
+mod rekey;
 mod retain;
 mod route;
 mod signals;
@@ -130,6 +132,10 @@ enum Command {
     Prune(prune::PruneArgs),
     /// Keep objects from being deleted for longer: Object Lock, legal hold.
     Retain(retain::RetainArgs),
+    /// Give archived segments to other keys, without writing the objects again.
+    Rekey(rekey::RekeyArgs),
+    /// Copy a stream to another place record by record, and move its archivers there.
+    Migrate(migrate::MigrateArgs),
     /// Look at what reading and mounting need here, and say what to change.
     Doctor(doctor::DoctorArgs),
     /// Look at the files that were put aside, and try them again.
@@ -274,6 +280,8 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
         Command::Prune(args) => block_on(prune::run(&global, &args)),
         Command::Retain(args) => block_on(retain::run(&global, &args)),
         Command::PurgeSafe(args) => block_on(purge_safe::run(&global, &args)),
+        Command::Migrate(args) => block_on(migrate::run(&global, &args)),
+        Command::Rekey(args) => block_on(rekey::run(&global, &args)),
         Command::Verify(args) => block_on(verify::run(&global, &args)),
         Command::Index(IndexCommand::Rebuild(args)) => block_on(index_rebuild::run(&global, &args)),
         Command::Mount(_) | Command::Archive(_) => unreachable!("handled above"),

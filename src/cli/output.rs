@@ -130,6 +130,17 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// A progress bar that counts things whose number is not known beforehand, on terminals only.
+pub fn count_bar(what: &'static str) -> indicatif::ProgressBar {
+    let bar = indicatif::ProgressBar::new_spinner();
+    let template = format!("{{spinner}} {{pos}} {what} {{per_sec}}");
+    bar.set_style(
+        indicatif::ProgressStyle::with_template(&template).expect("the template is valid"),
+    );
+    bar.enable_steady_tick(std::time::Duration::from_secs(1));
+    bar
+}
+
 /// A progress bar over bytes, on terminals only.
 pub fn byte_bar(total_bytes: u64) -> indicatif::ProgressBar {
     let bar = indicatif::ProgressBar::new(total_bytes);

@@ -159,6 +159,12 @@ pub async fn follow(stream: Stream) -> Result<Reading, anyhow::Error> {
         }
         Err(error) => return Err(error.into()),
     };
+    if let Some(moved) = &state.moved {
+        eprintln!(
+            "binlogfs: note: this stream has moved to {}; what was archived since {} is there",
+            moved.to, moved.archived_at
+        );
+    }
     Ok(Reading {
         store,
         stream: Arc::new(stream),

@@ -94,6 +94,7 @@ async fn one(global: &Global, url: &StoreUrl, locks: bool) -> Result<Exit> {
             "stream_id": file.stream_id,
             "flavour": file.flavour,
             "records": reading.state().last_seq,
+            "moved_to": reading.state().moved.as_ref().map(|moved| &moved.to),
             "last_archived": newest.as_ref().map(|entry| entry.mount_name.to_string()),
             "last_archived_at": archived_at(newest.as_ref()).map(|time| time.to_string()),
             "timelines": timelines,
@@ -151,6 +152,10 @@ fn head(reading: &Reading, url: &StoreUrl, newest: Option<&Entry>) -> String {
         reading.stream.file().stream_id,
         reading.state().last_seq
     );
+    if let Some(moved) = &reading.state().moved {
+        let at = output::time(Some(moved.archived_at));
+        text += &format!("moved    to {}, {at}\n", moved.to);
+    }
     if let (Some(entry), Some(at)) = (newest, archived_at(newest)) {
         let ago = Micros::now().0.saturating_sub(at.0).max(0) / 1_000_000;
         text += &format!(

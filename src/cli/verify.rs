@@ -9,16 +9,20 @@ use crate::cache::{ReadError, SegmentReader};
 use crate::index::Index;
 use crate::ledger::{Entry, SEGMENTS_PREFIX, SegmentRecord};
 use crate::model::{Micros, ObjectKey, Sha256, StoreUrl};
+use crate::segment::check_carried_header;
 use crate::store::{self, OpenMode};
 use crate::stream::Stream;
 use crate::telemetry;
 use anyhow::{Result, bail};
 use futures::StreamExt as _;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// HEAD requests in flight at a time.
 const HEADS_IN_FLIGHT: usize = 16;
+/// Public keys named when none of the private keys is there.
+const RECIPIENTS_TOLD: usize = 8;
 
 #[derive(clap::Args, Debug)]
 pub struct VerifyArgs {
@@ -80,6 +84,7 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
     }
     entries.retain(|entry| entry.segment.is_some());
     report.segments = entries.len() as u64;
+    check_headers(&entries, &mut report);
     check_objects(&reading, &entries, &mut report).await;
     if args.deep {
         check_keys(global, &entries)?;
@@ -104,15 +109,23 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
 fn check_keys(global: &Global, entries: &[Entry]) -> Result<()> {
     let segments = entries.iter().filter_map(|entry| entry.segment.as_deref());
     let encrypted = segments.filter(|segment| !segment.object.recipients.is_empty());
-    let encrypted = encrypted.count() as u64;
-    if encrypted > 0 && global.identity.is_empty() {
+    let (mut count, mut recipients) = (0, BTreeSet::new());
+    for segment in encrypted {
+        count += 1;
+        if recipients.len() < RECIPIENTS_TOLD {
+            recipients.extend(segment.object.recipients.iter().map(String::as_str));
+        }
+    }
+    if count > 0 && global.identity.is_empty() {
+        let for_whom: Vec<_> = recipients.into_iter().collect();
         bail!(
-            "{} encrypted: --deep needs the private key, --identity FILE",
-            if encrypted == 1 {
+            "{} encrypted for {}: --deep needs the private key of one of them, --identity FILE",
+            if count == 1 {
                 "1 segment is".to_owned()
             } else {
-                format!("{encrypted} segments are")
-            }
+                format!("{count} segments are")
+            },
+            for_whom.join(", ")
         );
     }
     Ok(())
@@ -149,6 +162,23 @@ fn check_rollback(global: &Global, args: &VerifyArgs, reading: &Reading, report:
             reading.state().last_seq,
             seen.last_seq
         ));
+    }
+}
+
+/// What the records carry in place of stored age headers looks like such, without a key.
+fn check_headers(entries: &[Entry], report: &mut Report) {
+    for entry in entries {
+        let Some(object) = entry.segment.as_ref().map(|segment| &segment.object) else {
+            continue;
+        };
+        let Some(header) = &object.header else {
+            continue;
+        };
+        if let Err(error) = check_carried_header(header.bytes(), object.recipients.len()) {
+            report
+                .findings
+                .push(format!("{}: {error}", entry.mount_name));
+        }
     }
 }
 

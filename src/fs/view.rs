@@ -311,7 +311,7 @@ impl View {
             Some(outcome) => outcome,
             None => Err(ReadError {
                 segment: segment.name().clone(),
-                object: segment.id().clone(),
+                object: segment.key().as_str().into(),
                 cause: Cause::Closing,
             }),
         };

@@ -81,7 +81,12 @@ impl Batch<'_> {
         self.state.check_link(line)?;
         let claimed = match self.objects_claimed {
             true => None,
-            false => objects::claim(self.conn, line)?,
+            false => {
+                if let Body::Supersede(_) = &line.record().body {
+                    self.write_out()?;
+                }
+                objects::claim(self.texts, line)?
+            }
         };
         let accepted = self.accept(line);
         if let (Err(Fault::Chain(_)), Some(key)) = (&accepted, claimed) {
@@ -106,9 +111,12 @@ impl Batch<'_> {
         }
         let target = match body {
             Body::Supersede(supersede) => Some(repair::target(self.texts, line.seq(), supersede)?),
-            Body::Segment(_) | Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => {
-                None
-            }
+            Body::Segment(_)
+            | Body::Hole(_)
+            | Body::Gap(_)
+            | Body::Fence(_)
+            | Body::Prune(_)
+            | Body::Moved(_) => None,
         };
         bounds::check(self.conn, line.seq(), body)?;
         let segment = match body {
@@ -141,6 +149,7 @@ impl Batch<'_> {
                 self.bounds_changed = true;
                 self.fence(line.seq(), &fence)
             }
+            (Change::Moved, _) => Ok(()),
             (Change::Prune(prune), _) => {
                 self.bounds_changed = true;
                 bounds::prune(self.conn, line.seq(), &prune)

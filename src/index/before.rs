@@ -28,7 +28,11 @@ impl Before {
                 s.previous_gtids.is_some(),
             ),
             Body::Hole(h) => (h.timeline, h.incarnation, h.number, false),
-            Body::Gap(_) | Body::Fence(_) | Body::Supersede(_) | Body::Prune(_) => {
+            Body::Gap(_)
+            | Body::Fence(_)
+            | Body::Supersede(_)
+            | Body::Prune(_)
+            | Body::Moved(_) => {
                 return Before {
                     expected: None,
                     joins: false,

@@ -70,7 +70,9 @@ pub(super) fn check(conn: &Connection, seq: Seq, body: &Body) -> Result<(), Faul
     match body {
         Body::Fence(fence) => place(conn, seq, fence.timeline, fence.segment).map(drop),
         Body::Prune(prune) => place(conn, seq, prune.timeline, prune.through).map(drop),
-        Body::Segment(_) | Body::Hole(_) | Body::Gap(_) | Body::Supersede(_) => Ok(()),
+        Body::Segment(_) | Body::Hole(_) | Body::Gap(_) | Body::Supersede(_) | Body::Moved(_) => {
+            Ok(())
+        }
     }
 }
 

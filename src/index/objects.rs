@@ -1,9 +1,11 @@
-//! Objects and the records that name them: an object belongs to one record, because keys are used once.
+//! Objects and the records that name them: an object belongs to one segment, because keys are used once. A record that re-keys a
+//! segment names its object again.
 
 use super::apply::Step;
 use super::error::Fault;
-use super::{many, rows};
-use crate::ledger::{Body, ChainError, Line};
+use super::texts::Texts;
+use super::{build, many, rows};
+use crate::ledger::{Body, ChainError, EntryState, Line};
 use crate::model::{ObjectKey, Seq};
 use rusqlite::{Connection, params};
 
@@ -15,7 +17,7 @@ fn named(line: &Line) -> Option<&ObjectKey> {
     match &line.record().body {
         Body::Segment(segment) => Some(&segment.object.key),
         Body::Supersede(supersede) => Some(&supersede.segment.object.key),
-        Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => None,
+        Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) | Body::Moved(_) => None,
     }
 }
 
@@ -54,8 +56,9 @@ pub(super) fn release_all(conn: &Connection, steps: &[Step], last: Seq) -> Resul
 /// Notes the object that a record names, if it names one.
 ///
 /// # Errors
-/// [`Fault::Chain`] when another record names it already.
-pub(super) fn claim<'a>(conn: &Connection, line: &'a Line) -> Result<Option<&'a ObjectKey>, Fault> {
+/// [`Fault::Chain`] when the record of another segment names it already.
+pub(super) fn claim<'a>(texts: Texts<'_>, line: &'a Line) -> Result<Option<&'a ObjectKey>, Fault> {
+    let conn = texts.conn;
     let Some(key) = named(line) else {
         return Ok(None);
     };
@@ -65,6 +68,9 @@ pub(super) fn claim<'a>(conn: &Connection, line: &'a Line) -> Result<Option<&'a 
     if inserted == 1 {
         return Ok(Some(key));
     }
+    if names_again(texts, line)? {
+        return Ok(None);
+    }
     let other: u64 = conn
         .prepare_cached("SELECT seq FROM objects WHERE key = ?1")?
         .query_row([key.as_str()], |row| rows::unsigned(row, 0))?;
@@ -72,6 +78,22 @@ pub(super) fn claim<'a>(conn: &Connection, line: &'a Line) -> Result<Option<&'a 
         seq: line.seq(),
         reason: format!("names the object {key}, which record {other} names already"),
     }))
+}
+
+/// Whether a record names the object that the segment which it replaces has now. What that is cannot be told where all earlier
+/// records of the segment are lost; nothing is replaced then.
+fn names_again(texts: Texts<'_>, line: &Line) -> Result<bool, Fault> {
+    let Body::Supersede(supersede) = &line.record().body else {
+        return Ok(false);
+    };
+    let Some(row) = rows::resolve(texts.conn, supersede.supersedes)? else {
+        return Ok(false);
+    };
+    if row.state == EntryState::Lost {
+        return Ok(true);
+    }
+    let now = build::segment(texts, &row)?;
+    Ok(now.is_some_and(|now| now.object.key == supersede.segment.object.key))
 }
 
 /// Takes back what [`claim`] noted, of a record that is not accepted after all.

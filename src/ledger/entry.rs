@@ -87,6 +87,8 @@ pub enum Change {
     Fence(Box<super::record::FenceRecord>),
     /// The front of a timeline is gone.
     Prune(super::record::PruneRecord),
+    /// Nothing of what is there: nothing more comes.
+    Moved,
 }
 
 impl SegmentRecord {
@@ -138,6 +140,17 @@ pub fn check_supersede(old: &Entry, new: &SegmentRecord) -> Result<(), String> {
         return Err(format!(
             "replaces {} by {}, another segment",
             old.mount_name, new.mount_name
+        ));
+    }
+    if let Some(segment) = &old.segment
+        && segment.object.key == new.object.key
+        && !(segment.object.same_bytes(&new.object)
+            && segment.sha256 == new.sha256
+            && segment.size == new.size)
+    {
+        return Err(format!(
+            "says otherwise of the object {} than the record it replaces",
+            new.object.key
         ));
     }
     match (&old.segment, old.state) {

@@ -257,6 +257,9 @@ fn check_segment(segment: &SegmentRecord) -> Result<(), String> {
             super::SEGMENTS_PREFIX
         ));
     }
+    if segment.object.header.is_some() && segment.object.header_size == 0 {
+        return Err("carries a header for an object that is not encrypted".to_owned());
+    }
     if segment.incarnation.0 == 0 || segment.timeline.0 == 0 {
         return Err("has incarnation or timeline 0".to_owned());
     }

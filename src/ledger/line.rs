@@ -183,6 +183,8 @@ mod tests {
             ))),
             Body::Fence(testing::fence(1, u64::MAX)),
             Body::Prune(testing::prune(1)),
+            Body::Supersede(Box::new(testing::rekeyed(1, testing::segment(1)))),
+            Body::Moved(testing::moved_to()),
         ]
         .map(|body| writer.write(body))
         .into()

@@ -1,5 +1,6 @@
 #![doc = include_str!("FORMAT.md")]
 
+mod carried;
 pub mod entry;
 mod kinds;
 pub mod line;
@@ -11,6 +12,7 @@ pub mod stream_file;
 #[doc(hidden)]
 pub mod testing;
 
+pub use carried::{CarriedHeader, CarriedHeaderError};
 pub use entry::{Entry, EntryState};
 pub use line::{Line, LineError};
 pub use record::{Body, Record, SegmentRecord};

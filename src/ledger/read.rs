@@ -9,7 +9,15 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// The kinds of records.
-pub(super) const KINDS: [&str; 6] = ["segment", "hole", "gap", "fence", "supersede", "prune"];
+pub(super) const KINDS: [&str; 7] = [
+    "segment",
+    "hole",
+    "gap",
+    "fence",
+    "supersede",
+    "prune",
+    "moved",
+];
 
 /// What all records begin with.
 #[derive(Deserialize)]
@@ -97,6 +105,7 @@ impl Record {
             "fence" => Body::Fence(serde_json::from_str(json)?),
             "supersede" => Body::Supersede(serde_json::from_str(json)?),
             "prune" => Body::Prune(serde_json::from_str(json)?),
+            "moved" => Body::Moved(serde_json::from_str(json)?),
             other => {
                 let reason = format!("it is of the unknown kind {other:?}");
                 return Err(serde::de::Error::custom(reason));
@@ -131,6 +140,7 @@ mod tests {
             ))),
             Body::Fence(testing::fence(1, u64::MAX)),
             Body::Prune(testing::prune(1)),
+            Body::Moved(testing::moved_to()),
         ];
         bodies.into_iter().map(|body| Record {
             format: 1,

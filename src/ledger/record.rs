@@ -1,5 +1,6 @@
 //! The records of the ledger: what each kind says.
 
+use super::carried::CarriedHeader;
 use crate::model::{
     FileName, GtidSet, Incarnation, Micros, MountName, ObjectKey, SegmentNumber, Seq, Sha256,
     Timeline,
@@ -36,6 +37,8 @@ pub enum Body {
     Supersede(Box<SupersedeRecord>),
     /// Everything up to a segment is gone, on purpose.
     Prune(PruneRecord),
+    /// The history goes on in another stream: nothing follows here.
+    Moved(MovedRecord),
 }
 
 impl Body {
@@ -46,8 +49,11 @@ impl Body {
             Body::Hole(hole) => hole.archived_at,
             Body::Gap(gap) => gap.archived_at,
             Body::Fence(fence) => fence.archived_at,
-            Body::Supersede(supersede) => supersede.segment.archived_at,
+            Body::Supersede(supersede) => {
+                supersede.made_at.unwrap_or(supersede.segment.archived_at)
+            }
             Body::Prune(prune) => prune.archived_at,
+            Body::Moved(moved) => moved.archived_at,
         }
     }
 }
@@ -89,9 +95,24 @@ pub struct ObjectRecord {
     pub tail_offset: u64,
     /// SHA-256 of the tail: it binds the frame hashes, and they bind the frames.
     pub tail_sha256: Sha256,
-    /// Public keys it is encrypted to; empty without encryption.
+    /// Public keys it is encrypted to, by [`ObjectRecord::header`] if there is one; empty without encryption.
     #[serde(default)]
     pub recipients: Vec<String>,
+    /// A header for other recipients than those of the stored one, which it stands in for: the object was re-keyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<CarriedHeader>,
+}
+
+impl ObjectRecord {
+    /// Whether both say the same of the bytes that are stored, whoever may read them.
+    pub fn same_bytes(&self, other: &ObjectRecord) -> bool {
+        let stored = |object: &ObjectRecord| ObjectRecord {
+            recipients: Vec::new(),
+            header: None,
+            ..object.clone()
+        };
+        stored(self) == stored(other)
+    }
 }
 
 /// What is wrong with a segment that was archived all the same.
@@ -275,6 +296,12 @@ pub struct SupersedeRecord {
     pub supersedes: Seq,
     /// Why.
     pub reason: SupersedeReason,
+    /// When the record was made, where that is not when the segment was archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<Micros>,
+    /// Who made it, where that is not who archived the segment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
     /// What holds now. Its timeline, incarnation, number and mount name are those of the record it replaces; its
     /// SHA-256 too, unless that record was a hole or damaged.
     pub segment: SegmentRecord,
@@ -289,6 +316,19 @@ pub struct PruneRecord {
     pub through: Seq,
     /// Which rule did it.
     pub reason: String,
+    /// When the record was made.
+    pub archived_at: Micros,
+    /// Who made it.
+    pub archiver: String,
+}
+
+/// The history goes on in another stream: the last record of its ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovedRecord {
+    /// URL of the stream that has every record before this one, and those that come.
+    pub to: String,
+    /// That stream's id.
+    pub stream_id: uuid::Uuid,
     /// When the record was made.
     pub archived_at: Micros,
     /// Who made it.

@@ -4,7 +4,7 @@
 
 use super::entry::{Change, Entry, EntryState};
 use super::line::Line;
-use super::record::Body;
+use super::record::{Body, MovedRecord};
 use super::stream_file::StreamFile;
 use crate::model::{
     Basename, GtidSet, Incarnation, Micros, MountName, SegmentNumber, Seq, Sha256, Timeline,
@@ -21,6 +21,9 @@ pub struct LedgerState {
     pub last_seq: Seq,
     /// What the next record's `prev` must say; `None` after a record that cannot be read.
     pub last_hash: Option<Sha256>,
+    /// Where the history goes on, if the last record says that it does so elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<MovedRecord>,
     /// Records that could not be read, all told: what they said explains numbers that are missing.
     pub(super) lost: u32,
     pub(super) incarnations: BTreeMap<Incarnation, IncarnationState>,
@@ -113,6 +116,7 @@ impl LedgerState {
             basename: stream.basename.clone(),
             last_seq: Seq(0),
             last_hash: Some(StreamFile::hash(stream_bytes)),
+            moved: None,
             lost: 0,
             incarnations: BTreeMap::new(),
             timelines: BTreeMap::new(),
@@ -192,6 +196,12 @@ impl LedgerState {
             reason,
         };
         self.check_link(line)?;
+        if let Some(moved) = &self.moved {
+            return Err(fail(format!(
+                "stands after the one that says that the stream has moved to {}",
+                moved.to
+            )));
+        }
         let change = match &record.body {
             Body::Segment(segment) => self.segment(record.seq, segment).map_err(fail)?,
             Body::Hole(hole) => self.hole(record.seq, hole).map_err(fail)?,
@@ -201,6 +211,10 @@ impl LedgerState {
             Body::Prune(prune) => {
                 self.check_timeline(prune.timeline).map_err(fail)?;
                 Change::Prune(prune.clone())
+            }
+            Body::Moved(moved) => {
+                self.moved = Some(moved.clone());
+                Change::Moved
             }
         };
         self.last_seq = record.seq;

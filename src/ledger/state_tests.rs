@@ -264,6 +264,22 @@ fn fences_prunes_and_supersedes_name_what_exists() {
 }
 
 #[test]
+fn nothing_follows_the_record_that_says_where_the_history_goes_on() {
+    let mut ledger = Ledger::with(1..=3);
+    assert_eq!(ledger.state.moved, None);
+    let moved = Body::Moved(testing::moved_to());
+    assert_eq!(ledger.offer(moved.clone()), Ok(Change::Moved));
+    assert_eq!(ledger.state.moved, Some(testing::moved_to()));
+    for body in [Body::Segment(Box::new(segment(4))), moved] {
+        let error = ledger.offer(body).expect_err("it has moved");
+        assert!(
+            error.to_string().contains("has moved to s3://elsewhere"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn only_the_same_segment_takes_the_place_of_another() {
     let entry = added(Ledger::with(1..=3).segment(segment(4)));
     let good = supersede(4, 4, SupersedeReason::Rekeyed).segment;
@@ -274,6 +290,12 @@ fn only_the_same_segment_takes_the_place_of_another() {
     let mut damaged = entry.clone();
     damaged.state = EntryState::Damaged;
     assert_eq!(check_supersede(&damaged, &other_bytes), Ok(()));
+    let rekeyed = testing::rekeyed(4, segment(4)).segment;
+    assert_eq!(check_supersede(&entry, &rekeyed), Ok(()));
+    let mut other_object = rekeyed.clone();
+    other_object.object.tail_sha256 = Sha256::of(b"other");
+    let error = check_supersede(&entry, &other_object).expect_err("one object, two tails");
+    assert!(error.contains("says otherwise of the object"), "{error}");
     assert!(check_supersede(&entry, &segment(5)).is_err());
     assert!(check_supersede(&entry, &moved(4, 2, 1)).is_err());
     let hole = added(Ledger::with(1..=3).offer(Body::Hole(hole(4))));

@@ -1,9 +1,10 @@
 //! A made-up ledger of any length, for tests and measurements.
 
+use super::carried::CarriedHeader;
 use super::line::Line;
 use super::record::{
-    Body, ClosedBy, FenceRecord, GapRecord, HoleRecord, ObjectRecord, PruneRecord, Record,
-    SegmentRecord, SupersedeReason, SupersedeRecord,
+    Body, ClosedBy, FenceRecord, GapRecord, HoleRecord, MovedRecord, ObjectRecord, PruneRecord,
+    Record, SegmentRecord, SupersedeReason, SupersedeRecord,
 };
 use super::stream_file::StreamFile;
 use crate::binlog::Flavour;
@@ -122,6 +123,7 @@ pub fn segment(number: u64) -> SegmentRecord {
             recipients: vec![
                 "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p".to_owned(),
             ],
+            header: None,
         },
         file,
         closed_by: ClosedBy::Rotate,
@@ -209,6 +211,23 @@ pub fn supersede(supersedes: u64, number: u64, reason: SupersedeReason) -> Super
     SupersedeRecord {
         supersedes: Seq(supersedes),
         reason,
+        made_at: None,
+        made_by: None,
+        segment,
+    }
+}
+
+/// Says that record `supersedes` is replaced by `segment` in the same object, for another recipient.
+pub fn rekeyed(supersedes: u64, mut segment: SegmentRecord) -> SupersedeRecord {
+    segment.object.recipients =
+        vec!["age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg".to_owned()];
+    let header = format!("header {supersedes} of {}", segment.file);
+    segment.object.header = CarriedHeader::new(header.into_bytes()).ok();
+    SupersedeRecord {
+        supersedes: Seq(supersedes),
+        reason: SupersedeReason::Rekeyed,
+        made_at: Some(Micros(segment.archived_at.0 + 1)),
+        made_by: Some("dba1 binlogfs 0.1.0".to_owned()),
         segment,
     }
 }
@@ -227,6 +246,16 @@ pub fn fence(segment: u64, position: u64) -> Box<FenceRecord> {
         archived_at: BEGINNING,
         archiver: "db1".to_owned(),
     })
+}
+
+/// Says that the stream goes on elsewhere.
+pub fn moved_to() -> MovedRecord {
+    MovedRecord {
+        to: "s3://elsewhere/prod/orders".to_owned(),
+        stream_id: Uuid::from_u128(8),
+        archived_at: BEGINNING,
+        archiver: "dba1".to_owned(),
+    }
 }
 
 /// A prune of timeline 1.

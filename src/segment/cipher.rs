@@ -54,7 +54,8 @@ impl ContentKey {
     /// `identities`, one of which is among those, is no header for another key, but a damaged one.
     ///
     /// # Errors
-    /// [`SegmentError::NoKey`] if no identity matches and none is recorded; otherwise as [`ContentKey::unwrap`].
+    /// [`SegmentError::NoKey`], which names the recipients, if no identity matches and none is recorded; otherwise as
+    /// [`ContentKey::unwrap`].
     pub fn unwrap_recorded(
         header: &[u8],
         identities: &Identities,
@@ -69,9 +70,19 @@ impl ContentKey {
                     ),
                     0,
                 ),
+                None if error.is_no_key() && !recipients.is_empty() => SegmentError::NoKey {
+                    reason: format!(
+                        "the object is not encrypted for {identities}, but for {}",
+                        recipients.join(", ")
+                    ),
+                },
                 Some(_) | None => error,
             }
         })
+    }
+
+    pub(super) fn file_key(&self) -> &FileKey {
+        &self.0
     }
 }
 
@@ -129,6 +140,9 @@ fn header_error(error: DecryptError, identities: &Identities) -> SegmentError {
 
 /// Decrypts the inner bytes `inner` of an object out of `bytes`, which begin at object offset `start`.
 ///
+/// `header` may be another than the object's own, of any length: for age the object then begins with that one, and everything
+/// after it is moved by the difference.
+///
 /// # Errors
 /// [`SegmentError::Corrupt`] if `bytes` lacks some, or a chunk or the header is not what was written.
 pub(super) fn decrypt(
@@ -148,11 +162,13 @@ pub(super) fn decrypt(
     if length > bytes.len() {
         return Err(SegmentError::corrupt("bytes at hand are too few", start));
     }
+    let own_header = layout.recorded().header_size;
+    let moved = |offset: u64| offset.saturating_sub(own_header) + header.len() as u64;
     let window = Window {
         header,
         bytes,
-        start,
-        size: layout.recorded().size,
+        start: moved(start),
+        size: moved(layout.recorded().size),
         position: 0,
     };
     let mut plain = vec![0; length];

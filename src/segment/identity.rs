@@ -4,9 +4,16 @@ use age::x25519::Identity;
 use age_core::secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 
-/// Private keys. What they are is never printed.
+/// Private keys, each with the file it came from. What they are is never printed.
 #[derive(Clone)]
-pub struct Identities(Vec<Identity>);
+pub struct Identities(Vec<Named>);
+
+/// A key and where it was found, for messages.
+#[derive(Clone)]
+struct Named {
+    key: Identity,
+    file: std::sync::Arc<str>,
+}
 
 /// An identity file that cannot be used. The file's content is not repeated: it is a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +59,7 @@ impl Identities {
         if content.len() > IDENTITY_FILE_MAX_BYTES {
             return Err(fail(None, "is too large; give a file made by age-keygen"));
         }
-        let mut keys = Vec::new();
+        let (mut keys, name) = (Vec::new(), std::sync::Arc::<str>::from(file));
         for (number, line) in content.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -61,7 +68,8 @@ impl Identities {
             let key = line
                 .parse::<Identity>()
                 .map_err(|_| fail(Some(number + 1), why_not(line)))?;
-            keys.push(key);
+            let file = std::sync::Arc::clone(&name);
+            keys.push(Named { key, file });
         }
         if keys.is_empty() {
             return Err(fail(None, "holds no key; make one with 'binlogfs keygen'"));
@@ -81,11 +89,13 @@ impl Identities {
 
     /// The public keys, for messages.
     pub fn public_keys(&self) -> Vec<String> {
-        self.0.iter().map(|k| k.to_public().to_string()).collect()
+        let keys = self.0.iter();
+        keys.map(|named| named.key.to_public().to_string())
+            .collect()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &dyn age::Identity> {
-        self.0.iter().map(|key| key as &dyn age::Identity)
+        self.0.iter().map(|named| &named.key as &dyn age::Identity)
     }
 }
 
@@ -107,9 +117,14 @@ fn why_not(line: &str) -> &'static str {
 }
 
 impl fmt::Display for Identities {
-    /// The public keys.
+    /// The public keys, each with the file that has its private key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.public_keys().join(", "))
+        for (place, named) in self.0.iter().enumerate() {
+            let comma = if place > 0 { ", " } else { "" };
+            let (key, file) = (named.key.to_public(), &named.file);
+            write!(f, "{comma}{key} ({file})")?;
+        }
+        Ok(())
     }
 }
 

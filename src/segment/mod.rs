@@ -21,6 +21,7 @@ mod index_section;
 mod layout;
 mod reader;
 mod recipient;
+mod rewrap;
 mod seek_table;
 mod tail;
 mod untrusted;
@@ -36,6 +37,7 @@ pub use identity::{IDENTITY_FILE_MAX_BYTES, Identities, IdentityError, KeyPair, 
 pub use layout::{CheckedLayout, ObjectLayout};
 pub use reader::OpenSegment;
 pub use recipient::{RecipientError, Recipients};
+pub use rewrap::check_carried_header;
 pub use tail::VERSION as FORMAT;
 pub use writer::{ObjectFacts, ObjectWriter};
 

@@ -37,6 +37,28 @@ impl OpenSegment {
         header: &[u8],
         tail_object_bytes: &[u8],
     ) -> Result<OpenSegment, SegmentError> {
+        let expect = layout.header_range().end;
+        if layout.encrypted() && key.is_some() && header.len() as u64 != expect {
+            let got = header.len();
+            return Err(SegmentError::corrupt(
+                format!("age header of {got} bytes, and {expect} belong there"),
+                0,
+            ));
+        }
+        OpenSegment::open_carried(layout, key, header, tail_object_bytes)
+    }
+
+    /// The same with a header that the ledger record carries, in place of the object's own: of any length, for the same key and
+    /// with the same nonce.
+    ///
+    /// # Errors
+    /// As [`OpenSegment::open`].
+    pub fn open_carried(
+        layout: CheckedLayout,
+        key: Option<ContentKey>,
+        header: &[u8],
+        tail_object_bytes: &[u8],
+    ) -> Result<OpenSegment, SegmentError> {
         let cipher = match (layout.encrypted(), key) {
             (false, _) => None,
             (true, Some(key)) => Some(Cipher {
@@ -49,14 +71,6 @@ impl OpenSegment {
                 });
             }
         };
-        let expect = layout.header_range().end;
-        if cipher.is_some() && header.len() as u64 != expect {
-            let got = header.len();
-            return Err(SegmentError::corrupt(
-                format!("age header of {got} bytes, and {expect} belong there"),
-                0,
-            ));
-        }
         let range = layout.tail_range();
         let inner = layout.recorded().tail_offset..layout.inner_len();
         let tail = inner_bytes(

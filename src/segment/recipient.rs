@@ -83,6 +83,12 @@ impl Recipients {
         self.0.iter().map(ToString::to_string).collect()
     }
 
+    /// Whether these are the recipients that a ledger record names, in whatever order.
+    pub fn are(&self, recorded: &[String]) -> bool {
+        let own = self.to_strings();
+        own.iter().all(|key| recorded.contains(key)) && recorded.iter().all(|key| own.contains(key))
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &dyn age::Recipient> {
         self.0.iter().map(|key| key as &dyn age::Recipient)
     }

@@ -345,7 +345,7 @@ pub(super) fn check_not_behind(
         let held = line.as_ref().map(|line| match &line.record().body {
             Body::Segment(segment) => Some(segment.sha256),
             Body::Supersede(supersede) => Some(supersede.segment.sha256),
-            Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => None,
+            Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) | Body::Moved(_) => None,
         });
         if held.is_some_and(|held| held != Some(last.sha256)) {
             bail!(

@@ -1,5 +1,6 @@
 //! Creating the record of an uploaded segment: in order, once, whoever else does the same at the same time.
 
+use super::append;
 use super::clock::Clock;
 use super::footing::Footing;
 use super::journal::{Interrupt, Journal, around};
@@ -8,8 +9,8 @@ use super::pipeline::Uploaded;
 use super::place::{Arrival, Consent, HOLES_MAX, Place, Signature, place};
 use crate::binlog::{Ending, Summary};
 use crate::index::{Index, Step};
-use crate::ledger::record::{Body, ClosedBy, DamagedRecord, ObjectRecord, Record};
-use crate::ledger::{FORMAT, LedgerState, Line, SegmentRecord, record_key};
+use crate::ledger::record::{Body, ClosedBy, DamagedRecord, ObjectRecord};
+use crate::ledger::{LedgerState, SegmentRecord, record_key};
 use crate::model::{FileName, Incarnation, Seq};
 use crate::store::{Checksums, SharedStore};
 use crate::stream::{Followed, Stream};
@@ -84,17 +85,10 @@ impl Committer {
 
     fn settled(&self, followed: Followed) -> Result<Arc<LedgerState>> {
         self.interrupt.after("index.follow")?;
-        if let Some(seq) = followed.tail_damaged {
-            bail!(
-                "the newest ledger record, {}, cannot be read, so nothing can be appended after it; restore {} from a copy of the bucket",
-                seq,
-                record_key(seq)
-            );
-        }
         if followed.new_records > 0 {
             self.met_another.store(true, Ordering::Relaxed);
         }
-        Ok(followed.state)
+        append::appendable(followed)
     }
 
     /// What the next run may stand on.
@@ -211,38 +205,18 @@ impl Committer {
 
     /// Creates the next record with `body`. Returns whether it is ours.
     pub(super) async fn append(&self, state: &LedgerState, body: Body) -> Result<bool> {
-        let prev = state
-            .last_hash
-            .context("the hash of the newest ledger record is unknown")?;
-        let line = Line::write(Record {
-            format: FORMAT,
-            seq: state.next_seq(),
-            prev,
-            body,
-        })
-        .context("this segment's ledger record")?;
-        // A record that breaks a rule could never be removed again, and nobody could read past it.
-        state.clone().accept(&line).context(
-            "the record to be created would break the ledger's rules, so it was not; this is a bug: report it with the output of 'binlogfs ls --json'",
+        let Some((line, _)) = append::create(&self.store, state, body).await? else {
+            return Ok(false);
+        };
+        around(
+            &*self.interrupt,
+            "index.apply",
+            || -> Result<(), anyhow::Error> {
+                self.index.apply(&[Step::Line(line)])?;
+                Ok(())
+            },
         )?;
-        let key = record_key(line.seq());
-        let mut bytes = line.text().as_bytes().to_vec();
-        bytes.push(b'\n');
-        match self.store.create(&key, bytes.into()).await {
-            Ok(()) => {
-                around(
-                    &*self.interrupt,
-                    "index.apply",
-                    || -> Result<(), anyhow::Error> {
-                        self.index.apply(&[Step::Line(line)])?;
-                        Ok(())
-                    },
-                )?;
-                Ok(true)
-            }
-            Err(e) if e.already_exists() => Ok(false),
-            Err(e) => Err(e.into()),
-        }
+        Ok(true)
     }
 
     /// Whether the ledger already has this segment: ours, whose reply was lost, or another archiver's.
@@ -352,6 +326,7 @@ pub(super) fn segment_record(
             tail_offset: facts.tail_offset,
             tail_sha256: facts.tail_sha256,
             recipients: uploaded.recipients.clone(),
+            header: None,
         },
         closed_by,
         whole_until: torn.then_some(summary.last_whole_event_end),

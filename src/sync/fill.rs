@@ -222,6 +222,8 @@ async fn supersede(
         let body = Body::Supersede(Box::new(SupersedeRecord {
             supersedes: hole.seq,
             reason: SupersedeReason::DeadLetter,
+            made_at: None,
+            made_by: None,
             segment,
         }));
         if committer.append(&state, body).await? {

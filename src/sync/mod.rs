@@ -43,6 +43,7 @@
 //! An object no record names stays if its archiver dies and its state directory is lost with the host: `verify
 //! --orphans` lists those. Under Object Lock, objects of failed attempts stay until their lock ends. Nothing else.
 
+pub mod append;
 pub mod archive;
 mod begin;
 pub mod clock;
@@ -61,6 +62,7 @@ pub mod likeness;
 pub mod lineage;
 pub mod listed;
 pub mod manifest;
+pub mod migrate;
 mod missing;
 pub mod pace;
 mod pages;
@@ -68,6 +70,7 @@ pub mod pipeline;
 pub mod place;
 pub mod plan;
 pub mod purge;
+pub mod rekey;
 mod run;
 pub mod share;
 pub mod slots;

@@ -152,6 +152,8 @@ impl Archive {
         let record = SupersedeRecord {
             supersedes: entry.seq,
             reason: SupersedeReason::HoleFilled,
+            made_at: None,
+            made_by: None,
             segment: self.upload(segment).await,
         };
         self.append(Body::Supersede(Box::new(record)), Refreshed::Rewritten);
@@ -249,6 +251,7 @@ impl Archive {
                 tail_offset: facts.tail_offset,
                 tail_sha256: facts.tail_sha256,
                 recipients: recipients.to_strings(),
+                header: None,
             },
             closed_by: ClosedBy::Rotate,
             whole_until: None,

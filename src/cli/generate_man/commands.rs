@@ -64,6 +64,13 @@ binlogfs locate s3://acme-binlogs/prod/orders --gtid 8b8ad922-e97a-11f1-9d39-02f
 ",
     ),
     (
+        "binlogfs-migrate",
+        "
+binlogfs migrate file:///srv/binlogs/orders s3://acme-binlogs/prod/orders --identity /etc/binlogfs/key.txt --follow
+binlogfs migrate file:///srv/binlogs/orders s3://acme-binlogs/prod/orders --identity /etc/binlogfs/key.txt --cut-over
+",
+    ),
+    (
         "binlogfs-mount",
         "
 binlogfs mount s3://acme-binlogs/prod/orders /mnt/binlogs --identity /etc/binlogfs/key.txt
@@ -88,6 +95,13 @@ binlogfs prune s3://acme-binlogs/prod/orders --keep 35d --execute
         "
 binlogfs recover s3://acme-binlogs/prod/orders --before-gtid a93e0f39-e9c6-11f1-ac82-02fc00000001:904 --backup nightly --target mysql://root@localhost/
 binlogfs recover s3://acme-binlogs/prod/orders --before-gtid a93e0f39-e9c6-11f1-ac82-02fc00000001:904 --backup nightly --target mysql://root@localhost/ --execute
+",
+    ),
+    (
+        "binlogfs-rekey",
+        "
+binlogfs rekey s3://acme-binlogs/prod/orders --identity /root/old.key --recipient age12ld6r2vl7jpp3mt88zstkf7jqr3drf2y3ntgxg3wr5rtjxgs5gysw2c37x --dry-run
+binlogfs rekey s3://acme-binlogs/prod/orders --identity /root/old.key --recipient age12ld6r2vl7jpp3mt88zstkf7jqr3drf2y3ntgxg3wr5rtjxgs5gysw2c37x
 ",
     ),
     (

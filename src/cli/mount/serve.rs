@@ -248,6 +248,12 @@ fn notes(request: &Request, settings: &MountSettings, opened: &reading::Reading)
             "binlogfs: warning: {alarm}. What is mounted is the history as far as this host knows it\n"
         );
     }
+    if let Some(moved) = &opened.state().moved {
+        notes += &format!(
+            "binlogfs: note: this stream has moved to {}; what was archived since is there\n",
+            moved.to
+        );
+    }
     let newest = opened.newest_segment()?.and_then(|entry| entry.segment);
     if settings.identity.is_empty()
         && newest.is_some_and(|segment| !segment.object.recipients.is_empty())

@@ -94,6 +94,85 @@ fn a_broken_record_ends_a_batch_and_all_before_it_is_there() {
 }
 
 #[test]
+fn a_rekeyed_segment_names_its_object_again_and_no_other_record_may() {
+    let filled = testing::supersede(2, 2, SupersedeReason::HoleFilled);
+    let again = |record: u64, segment: &SegmentRecord| {
+        Body::Supersede(Box::new(testing::rekeyed(record, segment.clone())))
+    };
+    let bodies = vec![
+        seg(1),
+        Body::Hole(testing::hole(2)),
+        seg(3),
+        again(1, &segment(1)),
+        Body::Supersede(Box::new(filled.clone())),
+        again(2, &filled.segment),
+        // Of the entry that was re-keyed, by the record that did it.
+        again(4, &segment(1)),
+    ];
+    let steps = steps(bodies.clone());
+    // One by one, all at once, and the last ones alone.
+    let (all, each, late) = (begun(), begun(), begun());
+    all.apply(&steps).expect("applies");
+    for step in &steps {
+        each.apply(std::slice::from_ref(step)).expect("applies");
+    }
+    late.apply(&steps[..5]).expect("applies");
+    late.apply(&steps[5..]).expect("applies");
+    assert_eq!(dump(&all), dump(&each));
+    assert_eq!(dump(&all), dump(&late));
+    for (number, seq) in [(1, 1), (2, 2)] {
+        let found = all.entry_by_seq(Seq(seq)).expect("reads").expect("there");
+        let object = &found.segment.as_ref().expect("a segment").object;
+        let header = object.header.as_ref().expect("carried");
+        assert!(String::from_utf8_lossy(header.bytes()).contains(&format!("binlog.00000{number}")));
+        assert!(all.names_object(&object.key).expect("reads"));
+    }
+    // The object of another segment, and one that the segment had before.
+    let mut stolen = segment(3);
+    stolen.object.key = segment(1).object.key;
+    let better = testing::supersede(3, 3, SupersedeReason::BetterCopy);
+    for (reason, more) in [
+        ("names already", vec![again(3, &stolen)]),
+        (
+            "names already",
+            vec![Body::Supersede(Box::new(better)), again(3, &segment(3))],
+        ),
+    ] {
+        let all = [bodies.clone(), more].concat();
+        let error = begun().apply(&super::steps(all)).expect_err(reason);
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn a_rekeyed_segment_is_followed_whichever_of_its_records_are_lost() {
+    let again = |record: u64, segment: &SegmentRecord| {
+        Body::Supersede(Box::new(testing::rekeyed(record, segment.clone())))
+    };
+    let filled = testing::supersede(2, 2, SupersedeReason::HoleFilled);
+    let bodies = vec![
+        seg(1),
+        Body::Hole(testing::hole(2)),
+        Body::Supersede(Box::new(filled.clone())),
+        seg(3),
+        again(2, &filled.segment),
+        again(1, &segment(1)),
+        again(1, &segment(1)),
+        again(2, &filled.segment),
+        seg(4),
+    ];
+    for lost in 0..1 << 8 {
+        let places: Vec<u64> = (1..=8).filter(|seq| lost & (1 << (seq - 1)) != 0).collect();
+        let index = begun();
+        let applied = index.apply(&losing(bodies.clone(), &places));
+        let state = applied
+            .unwrap_or_else(|e| panic!("{places:?} lost: {e}"))
+            .state;
+        assert_eq!(state.last_seq, Seq(9), "{places:?} lost");
+    }
+}
+
+#[test]
 fn a_filled_hole_a_better_copy_and_a_rekeyed_object_are_replaced_in_place() {
     let mut damaged = segment(3);
     damaged.damaged = Some(crate::ledger::record::DamagedRecord {

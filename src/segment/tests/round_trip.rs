@@ -246,3 +246,74 @@ fn writers_move_between_threads_and_open_segments_are_shared() {
     share::<Identities>();
     share::<Recipients>();
 }
+
+#[test]
+fn a_carried_header_opens_the_old_body_for_the_new_keys_only_whatever_its_length() {
+    let old = Keys::new();
+    let plain = content(200_000, 7);
+    let object = write(&plain, &old.recipients, 4096);
+    let layout = object.facts.layout().check().expect("fits");
+    let own = object.get(layout.header_range()).expect("inside");
+    let tail = object.get(layout.tail_range()).expect("inside");
+    let key = ContentKey::unwrap(own, &old.identities).expect("the old key");
+    let mut longer = 0;
+    for count in [1, 2, RECIPIENTS_MAX] {
+        let new: Vec<Keys> = (0..count).map(|_| Keys::new()).collect();
+        let public: Vec<String> = new.iter().flat_map(|k| k.recipients.to_strings()).collect();
+        let recipients = Recipients::parse(&public).expect("keys");
+        let header = key.rewrap(own, &recipients).expect("wraps");
+        longer += usize::from(header.len() > own.len());
+        check_carried_header(&header, count).expect("one");
+        assert!(check_carried_header(&header, count + 1).is_err());
+        let error = ContentKey::unwrap_recorded(&header, &old.identities, &public);
+        let error = error.expect_err("the old key is none of them");
+        assert!(
+            error.is_no_key() && error.to_string().contains(&public[0]),
+            "{error}"
+        );
+        for keys in [&new[0], &new[count - 1]] {
+            let key = ContentKey::unwrap(&header, &keys.identities).expect("a new key");
+            // Re-keyed again, out of the carried header.
+            let third = Keys::new();
+            let again = key.rewrap(&header, &third.recipients).expect("wraps");
+            let again_key = ContentKey::unwrap(&again, &third.identities).expect("the third key");
+            for (key, header) in [(key, &header), (again_key, &again)] {
+                let open = OpenSegment::open_carried(layout, Some(key), header, tail);
+                let open = open.expect("opens");
+                let mut read = Vec::new();
+                for frame in (0..open.frames()).rev() {
+                    read.splice(0..0, object.decode(&open, frame).expect("decodes"));
+                }
+                assert!(read == plain);
+            }
+        }
+    }
+    assert!(longer > 0, "some header is longer than the object's own");
+}
+
+#[test]
+fn a_carried_header_that_is_not_whole_opens_nothing() {
+    let (old, new) = (Keys::new(), Keys::new());
+    let object = write(&content(70_000, 8), &old.recipients, 4096);
+    let layout = object.facts.layout().check().expect("fits");
+    let own = object.get(layout.header_range()).expect("inside");
+    let tail = object.get(layout.tail_range()).expect("inside");
+    let key = ContentKey::unwrap(own, &old.identities).expect("the old key");
+    let header = key.rewrap(own, &new.recipients).expect("wraps");
+    let open = |header: &[u8]| {
+        let key = ContentKey::unwrap(header, &new.identities)?;
+        OpenSegment::open_carried(layout, Some(key), header, tail).map(drop)
+    };
+    open(&header).expect("as it was made");
+    for at in 0..header.len() {
+        let mut bent = header.clone();
+        bent[at] ^= 1;
+        assert!(open(&bent).is_err(), "byte {at}");
+    }
+    for end in 0..header.len() {
+        assert!(open(&header[..end]).is_err(), "cut at {end}");
+    }
+    assert!(open(&[&header[..], b"x"].concat()).is_err());
+    assert!(key.rewrap(&own[..15], &new.recipients).is_err());
+    assert!(key.rewrap(own, &Recipients::none()).is_err());
+}
