@@ -66,7 +66,13 @@ pub async fn run(job: &Job<'_>, store: SharedStore, settings: &Settings) -> Resu
         state,
         orphans_removed,
         lock: _lock,
-    } = begin(store, settings, &heads.iter().collect::<Vec<_>>(), Footing::default()).await?;
+    } = begin(
+        store,
+        settings,
+        &heads.iter().collect::<Vec<_>>(),
+        Footing::default(),
+    )
+    .await?;
     drop(heads);
     let compared = compare(job.pile, job.order, Some((&committer.index, &state)))?;
     let origin = PileOrigin::new(job.pile, job.order.files().map(|file| &file.found));
