@@ -51,7 +51,14 @@ pub async fn run(global: &Global, args: &RekeyArgs) -> Result<Exit> {
         true => Writers::One,
         false => Writers::Many,
     };
-    let store = store::open_for(&args.url, OpenMode::Existing, writers, None).await?;
+    let store = store::open_for(
+        &args.url,
+        OpenMode::Existing,
+        writers,
+        None,
+        store::Protection::default(),
+    )
+    .await?;
     let (index, _) = Index::open(&reading::index_path(global, &args.url)?)?;
     let stream = Stream::open(store, Arc::new(index)).await?;
     let order = Order {

@@ -10,7 +10,8 @@ use serde::Serialize;
 /// A timeline, summed up.
 #[derive(Serialize, Default)]
 pub struct TimelineStatus {
-    timeline: u32,
+    /// Its number.
+    pub timeline: u32,
     segments: u64,
     bytes: u64,
     stored_bytes: u64,
