@@ -91,7 +91,10 @@ impl<'a> Plain<'a> {
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
                 Box::new(decoder)
             }
-            Compression::Lz4 => Box::new(Lz4Frames::new(all.chain(LZ4_BEHIND.as_slice()))),
+            Compression::Lz4 => {
+                let behind: &'static [u8] = &LZ4_BEHIND;
+                Box::new(Lz4Frames::new(all.chain(behind)))
+            }
             Compression::Xz => {
                 let several = liblzma::stream::CONCATENATED;
                 let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES, several)?;
