@@ -46,7 +46,7 @@ impl<'a> Report<'a> {
             output::count(self.refused().count() as u64, "file")
         )];
         told.push(format!(
-            "{} that are no binlogs",
+            "{} of another kind",
             output::count(self.findings.foreign.len() as u64, "file")
         ));
         if let Some(placed) = &self.order.unfinished {
@@ -214,9 +214,9 @@ impl<'a> Report<'a> {
             note(format!("{} was not imported: {}", left.path, left.reason));
         }
         if !self.findings.foreign.is_empty() {
-            let others = output::count(self.findings.foreign.len() as u64, "file");
+            let others = output::count(self.findings.foreign.len() as u64, "other file");
             note(format!(
-                "{others} in {} that are no binlogs; --dry-run names them",
+                "left out, as no binlog: {others} in {}; --dry-run has the names",
                 self.from
             ));
         }

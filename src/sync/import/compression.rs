@@ -4,7 +4,7 @@
 //! of itself and however much comes out of it.
 
 use serde::Serialize;
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 
 /// First bytes that are looked at.
 const LOOK_BYTES: usize = 16;
@@ -91,9 +91,10 @@ impl<'a> Plain<'a> {
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
                 Box::new(decoder)
             }
-            Compression::Lz4 => Box::new(Lz4Frames {
-                decoder: lz4_flex::frame::FrameDecoder::new(all),
-            }),
+            Compression::Lz4 => {
+                let behind: &'static [u8] = &LZ4_BEHIND;
+                Box::new(Lz4Frames::new(all.chain(behind)))
+            }
             Compression::Xz => {
                 let several = liblzma::stream::CONCATENATED;
                 let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES, several)?;
@@ -129,20 +130,69 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// All LZ4 frames of a file, one after the other, as `lz4 -d` reads them.
-struct Lz4Frames<R: BufRead> {
-    decoder: lz4_flex::frame::FrameDecoder<R>,
+/// What is put behind an LZ4 file. No frame begins with it, and as the size of a block it is refused: a frame that is cut
+/// short, at whose end the decoder would see nothing but the end of the file, takes some of it.
+const LZ4_BEHIND: [u8; 8] = [0xff; 8];
+
+/// All LZ4 frames of a file, one after the other, as `lz4 -d` reads them: each by a decoder of its own, because one decoder
+/// panics at a frame whose blocks have another size than those before.
+struct Lz4Frames<R: Read> {
+    /// `None` behind the end.
+    decoder: Option<lz4_flex::frame::FrameDecoder<Again<R>>>,
 }
 
-impl<R: BufRead> Read for Lz4Frames<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.decoder.read(buffer)? {
-                // At the end of a frame, which may be that of the file.
-                0 if !self.decoder.get_mut().fill_buf()?.is_empty() => {}
-                n => return Ok(n),
-            }
+impl<R: Read> Lz4Frames<R> {
+    fn new(inner: R) -> Lz4Frames<R> {
+        let nothing = Again {
+            inner,
+            again: LZ4_BEHIND,
+            given: LZ4_BEHIND.len(),
+        };
+        Lz4Frames {
+            decoder: Some(lz4_flex::frame::FrameDecoder::new(nothing)),
         }
+    }
+}
+
+impl<R: Read> Read for Lz4Frames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(mut decoder) = self.decoder.take() {
+            let n = decoder.read(buffer)?;
+            if n > 0 || buffer.is_empty() {
+                self.decoder = Some(decoder);
+                return Ok(n);
+            }
+            let mut stored = decoder.into_inner();
+            let mut behind = [0; LZ4_BEHIND.len()];
+            // All of it is still there, or more of the file.
+            stored.read_exact(&mut behind)?;
+            if behind == LZ4_BEHIND {
+                return Ok(0);
+            }
+            (stored.again, stored.given) = (behind, 0);
+            self.decoder = Some(lz4_flex::frame::FrameDecoder::new(stored));
+        }
+        Ok(0)
+    }
+}
+
+/// A reader of which some bytes were given back.
+struct Again<R> {
+    inner: R,
+    again: [u8; LZ4_BEHIND.len()],
+    /// How many of them were read again.
+    given: usize,
+}
+
+impl<R: Read> Read for Again<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut again = self.again.get(self.given..).unwrap_or_default();
+        if again.is_empty() {
+            return self.inner.read(buffer);
+        }
+        let n = again.read(buffer)?;
+        self.given += n;
+        Ok(n)
     }
 }
 

@@ -81,7 +81,7 @@ pub(super) fn once(found: &[Arc<Found>]) -> (Vec<Kept>, Vec<Dropped>) {
 }
 
 /// Of the same bytes those are read that are named as the file says it is called, then those that cost least to read.
-fn preference(file: &Found) -> (bool, bool, u64, String) {
+fn preference(file: &Found) -> (bool, bool, u64, usize, String) {
     let name = names::of_path(&file.item.path);
     let content = names::of_content(file);
     (
@@ -89,6 +89,7 @@ fn preference(file: &Found) -> (bool, bool, u64, String) {
         name.is_some_and(|name| !file.item.path.ends_with(&name.to_string()))
             && file.compression == super::compression::Compression::None,
         file.item.stored_bytes,
+        file.item.path.len(),
         file.item.path.clone(),
     )
 }

@@ -2,8 +2,7 @@
 //!
 //! A ROTATE event names the next file, so a file that ends in one has the number before that. A server that finds a
 //! higher number in its directory skips to it; then the file before tells. A file that ends in neither way (a shutdown, a
-//! crash) is named by the ROTATE of the file before, else by its path. Paths are believed last: they were made by whoever
-//! copied the files.
+//! crash) is named by its path, or, if that has no number, by the ROTATE of the file before.
 
 use super::found::Found;
 use crate::binlog::Ending;
@@ -101,7 +100,12 @@ pub(super) fn resolve(files: &[(&Found, Vec<FileName>)]) -> Vec<Option<FileName>
             });
             return Some(skipped.cloned().unwrap_or(content));
         }
-        if let Some(path) = paths.iter().find(|path| confirmed(found, path)) {
+        // What is missing may have been closed in the same second: who claims this file is believed only where no path is.
+        if let Some(path) = paths
+            .iter()
+            .find(|path| confirmed(found, path))
+            .or(paths.first())
+        {
             return Some(path.clone());
         }
         let mut followed = claims
@@ -111,7 +115,7 @@ pub(super) fn resolve(files: &[(&Found, Vec<FileName>)]) -> Vec<Option<FileName>
         match (followed.next(), followed.next()) {
             // Two that could be before it tell nothing.
             (Some(only), None) => Some(only.clone()),
-            (None, _) | (Some(_), Some(_)) => paths.first().cloned(),
+            (None, _) | (Some(_), Some(_)) => None,
         }
     };
     files.iter().map(name).collect()

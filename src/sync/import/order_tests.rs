@@ -270,7 +270,8 @@ fn two_servers_at_once_are_refused_unless_one_is_named() {
     let mut pile = Vec::new();
     for (id, transaction) in [(1, 0), (2, 1000)] {
         let mut server = Server::new(true);
-        server.transaction = transaction;
+        // In seconds of their own: server ids are in format descriptions, but not in these.
+        (server.transaction, server.seconds) = (transaction, server.seconds + id);
         server.file(3, End::Rotate).file(2, End::Rotate);
         for (name, bytes) in &server.files[0] {
             pile.push((id, format!("{id}/{name}"), bytes.clone()));
