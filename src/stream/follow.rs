@@ -101,22 +101,6 @@ impl Stream {
         Ok(told)
     }
 
-    /// For whoever expects that nobody else has appended: makes sure that the newest record known is still there, and takes in
-    /// nothing. If it could not be read, or the index knows none, the ledger is followed.
-    ///
-    /// # Errors
-    /// As [`Stream::follow`].
-    pub async fn confirm(&self) -> Result<Followed, StreamError> {
-        let known = self.known().await?;
-        if known.last_seq == Seq(0)
-            || known.last_hash.is_none()
-            || matches!(self.newest().await?, Newest::Healed)
-        {
-            return self.follow().await;
-        }
-        Intake::new(self, false).await?.finish().await
-    }
-
     pub(super) async fn reset(&self) -> Result<(), StreamError> {
         let index = Arc::clone(&self.index);
         Ok(blocking(move || index.reset()).await?)

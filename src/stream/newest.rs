@@ -1,7 +1,7 @@
 //! Whether the bucket still has what the index knows: the newest record, those that were lost, and who continues whom.
 
 use super::fetch::{self, Found};
-use super::{Stream, StreamError, blocking};
+use super::{Followed, Stream, StreamError, blocking};
 use crate::ledger::{Line, StreamFile};
 use crate::model::{Seq, Sha256};
 use std::sync::Arc;
@@ -17,6 +17,28 @@ pub(super) enum Newest {
 }
 
 impl Stream {
+    /// For whoever expects that nobody else has appended: makes sure that the newest record known is still there, and takes in
+    /// nothing. If it could not be read, or the index knows none, the ledger is followed.
+    ///
+    /// # Errors
+    /// As [`Stream::follow`].
+    pub async fn confirm(&self) -> Result<Followed, StreamError> {
+        let state = self.known().await?;
+        let doubtful = state.last_seq == Seq(0) || state.last_hash.is_none();
+        if doubtful || matches!(self.newest().await?, Newest::Healed) {
+            return self.follow().await;
+        }
+        Ok(Followed {
+            new_records: 0,
+            added: 0,
+            replaced: Vec::new(),
+            look_again: false,
+            lost: Vec::new(),
+            tail_damaged: None,
+            state,
+        })
+    }
+
     pub(super) async fn newest(&self) -> Result<Newest, StreamError> {
         let state = self.known().await?;
         let seq = state.last_seq;

@@ -89,8 +89,8 @@ fn a_fence_is_told_beforehand_and_every_reader_obeys_it() {
         tools::eventually("the mount has seen the fence", || {
             fs::read_dir(root).expect("listed").count() == 2
         });
-        assert!(read(&root.join("binlog.000001")) == files[0]);
-        assert!(read(&root.join("binlog.000002")) == cut);
+        assert!(read(root.join("binlog.000001")) == files[0]);
+        assert!(read(root.join("binlog.000002")) == cut);
         assert!(fs::read(root.join("binlog.000003")).is_err());
         assert!(!root.join(".before").join(gtid(1, 8)).exists());
         assert!(root.join(".before").join(gtid(1, 6)).exists());

@@ -75,7 +75,7 @@ fn behind_a_fence_the_new_primary_joins_and_the_old_one_is_kept_apart() {
     let mounted = archive.mount();
     let whole: Vec<u8> = names
         .iter()
-        .flat_map(|name| read(&mounted.dir().join(name)))
+        .flat_map(|name| read(mounted.dir().join(name)))
         .collect();
     assert!(
         whole == [one, two, cut, four, five].concat(),

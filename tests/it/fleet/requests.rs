@@ -21,10 +21,11 @@ fn a_segment_of_one_part_takes_at_most_four_requests() {
     fs::write(&secret, text).expect("writable");
     let mut server = fleet.server("orders", 1, 2, 1000);
     let config = fleet.configure(&format!(
-        "[[stream]]\nname = \"orders\"\nsource = \"{}\"\nto = \"{}\"\ncredentials_file = \"{}\"\nallow_unencrypted = true\npoll = \"1s\"\n",
-        server.dir().display(),
-        store.url("orders"),
+        "[[tenant]]\nname = \"acme\"\nto = \"{}\"\ncredentials_file = \"{}\"\nallow_unencrypted = true\n\
+         [[stream]]\ntenant = \"acme\"\ncluster = \"orders\"\nsource = \"{}\"\n",
+        store.url("{cluster}"),
         secret.display(),
+        server.dir().display(),
     ));
     let daemon = Daemon::start(fleet.agent(&config), true);
     let bucket = fleet.path("s3").join(BUCKET).join("orders");
