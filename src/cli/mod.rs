@@ -29,13 +29,14 @@ mod purge_safe;
 mod reading;
 mod recover;
 mod recoverable;
+mod replicate;
 mod route;
 mod signals;
 mod status;
 mod verify;
-mod verify_pages;
 mod version;
 
+use crate::model::StoreUrl;
 use crate::model::url::printable;
 use crate::telemetry::{self, LogFormat};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -78,6 +79,10 @@ struct Global {
         value_delimiter = ','
     )]
     identity: Vec<PathBuf>,
+    /// Another store with a copy of the stream: readers turn to it where the first one lacks an object, has a damaged one or does
+    /// not answer, an archiver fills it; may be repeated.
+    #[arg(long, global = true, value_name = "URL")]
+    replica: Vec<StoreUrl>,
     /// Where an archiver keeps what must survive a restart [default for root: below /var/lib/binlogfs].
     #[arg(long, global = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -119,6 +124,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Prove the chain, the objects and, with --deep, every byte.
     Verify(verify::VerifyArgs),
+    /// Fill or heal another store with a copy of a stream.
+    Replicate(replicate::ReplicateArgs),
     /// Look at what reading and mounting need here, and say what to change.
     Doctor(doctor::DoctorArgs),
     /// Look at the files that were put aside, and try them again.
@@ -228,7 +235,7 @@ fn hide_options(error: &mut clap::Error) {
 
 fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
     if let Command::Archive(args) = command {
-        let (orders, once) = args.orders()?;
+        let (orders, once) = args.orders(&global.replica)?;
         // A service tells what it archives; a command says it on stdout.
         let verbosity = global.verbose.max(u8::from(!once));
         telemetry::start(global.log_format, verbosity);
@@ -258,6 +265,7 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
         Command::Status(args) => block_on(status::run(&global, &args)),
         Command::PurgeSafe(args) => block_on(purge_safe::run(&global, &args)),
         Command::Verify(args) => block_on(verify::run(&global, &args)),
+        Command::Replicate(args) => block_on(replicate::run(&global, &args)),
         Command::Index(IndexCommand::Rebuild(args)) => block_on(index_rebuild::run(&global, &args)),
         Command::Mount(_) | Command::Archive(_) => unreachable!("handled above"),
     }

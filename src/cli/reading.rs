@@ -9,7 +9,7 @@ use crate::index::{Index, Opened};
 use crate::ledger::{Entry, LedgerState};
 use crate::model::{Sha256, StoreUrl, Timeline};
 use crate::segment::{IDENTITY_FILE_MAX_BYTES, Identities};
-use crate::store::{self, OpenMode, SharedStore};
+use crate::store::{self, SharedStore};
 use crate::stream::Stream;
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
@@ -128,7 +128,7 @@ pub async fn open_to_stay(global: &Global, url: &StoreUrl) -> Result<Reading> {
 }
 
 async fn open_stream(global: &Global, url: &StoreUrl) -> Result<Stream> {
-    let store = store::open(url, OpenMode::Existing).await?;
+    let store = store::open_with_copies(url, &global.replica).await?;
     let (index, opened) = Index::open(&index_path(global, url)?)?;
     if let Opened::Rebuilt { why } = &opened {
         tracing::warn!("the local index could not be used and is built again: {why}");
