@@ -3,6 +3,7 @@
 
 mod bench;
 mod cell;
+mod healing;
 mod matrix;
 
 use crate::archive::Archive;

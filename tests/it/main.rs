@@ -42,6 +42,7 @@ mod read_ahead;
 mod read_path;
 mod recover;
 mod refusals;
+mod replicas;
 mod s3;
 mod scale;
 mod schedules;
