@@ -70,9 +70,18 @@ binlogfs recover s3://acme-binlogs/prod/orders --before-gtid a93e0f39-e9c6-11f1-
 ",
     ),
     (
+        "binlogfs-replicate",
+        "
+binlogfs replicate s3://acme-binlogs/prod/orders --to gs://acme-binlogs-copy/prod/orders
+binlogfs replicate s3://acme-binlogs/prod/orders --to gs://acme-binlogs-copy/prod/orders --check --replace
+",
+    ),
+    (
         "binlogfs-verify",
         "
 binlogfs verify --deep --orphans s3://acme-binlogs/prod/orders --identity /etc/binlogfs/key.txt
+binlogfs verify --deep --budget 50GiB --rate 50MB --json s3://acme-binlogs/prod/orders --identity /etc/binlogfs/key.txt
+binlogfs verify --repair s3://acme-binlogs/prod/orders --replica gs://acme-binlogs-copy/prod/orders
 ",
     ),
 ];
