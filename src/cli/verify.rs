@@ -158,9 +158,10 @@ fn reader(
     args: &VerifyArgs,
     audit: &Audit,
 ) -> Result<(Reading, indicatif::ProgressBar)> {
+    let identities = reading::identities(&global.identity)?;
     let reader = SegmentReader::new(
         Arc::clone(audit.store()),
-        reading::identities(&global.identity)?,
+        identities.clone(),
         Some(Arc::clone(audit.index()) as Arc<dyn TailCache>),
         CacheOptions::default(),
     );
@@ -168,6 +169,9 @@ fn reader(
     let shown = bar.clone();
     let reading = Reading {
         reader: Arc::new(reader),
+        reader_of: Arc::new(move |store| {
+            SegmentReader::new(store, identities.clone(), None, CacheOptions::default())
+        }),
         pace: Arc::new(Pace::new(None, args.rate, None)),
         on_read: Arc::new(move |bytes, name| {
             shown.inc(bytes);

@@ -7,6 +7,7 @@ use super::finding::{Finding, FindingKind};
 use crate::binlog::{Scanner, Summary};
 use crate::cache::{ArchivedSegment, Cause, ReadError, SegmentReader};
 use crate::ledger::{Entry, SegmentRecord};
+use crate::store::SharedStore;
 use crate::sync::Pace;
 use crate::telemetry;
 use anyhow::Result;
@@ -24,6 +25,8 @@ pub type OnRead = Arc<dyn Fn(u64, &str) + Send + Sync>;
 pub struct Reading {
     /// The reader of the store that is looked over.
     pub reader: Arc<SegmentReader>,
+    /// Makes a reader of another store with the same keys.
+    pub reader_of: Arc<dyn Fn(SharedStore) -> SegmentReader + Send + Sync>,
     /// Limits what is asked of the store.
     pub pace: Arc<Pace>,
     /// Who wants to know how far it is.
@@ -97,11 +100,14 @@ fn kind_of(cause: &Cause) -> FindingKind {
         Cause::Store(error) if error.kind == crate::store::ErrorKind::Truncated => {
             FindingKind::ObjectDamaged
         }
-        Cause::Store(_) | Cause::Timeout(_) | Cause::Closing | Cause::Internal(_) => {
-            FindingKind::ObjectUnknown
-        }
-        // A flipped bit makes an age header one for another key, or of a newer version.
-        Cause::Corrupt(_) | Cause::NoKey(_) | Cause::Newer(_) => FindingKind::ObjectDamaged,
+        // Nothing is known of what is encrypted for other keys: a damaged header of one of ours is told apart.
+        Cause::Store(_)
+        | Cause::Timeout(_)
+        | Cause::Closing
+        | Cause::Internal(_)
+        | Cause::NoKey(_) => FindingKind::ObjectUnknown,
+        // A flipped bit makes an age header one of a newer version.
+        Cause::Corrupt(_) | Cause::Newer(_) => FindingKind::ObjectDamaged,
         Cause::Damaged { .. } | Cause::Hole { .. } => FindingKind::RecordDiffers,
     }
 }

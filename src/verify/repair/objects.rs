@@ -19,8 +19,8 @@ const KEYS_MAX: u32 = 100;
 const RANDOM_DIGITS: usize = 32;
 
 impl Audit {
-    /// Heals the objects that were found missing or damaged, each segment once. Where `reading` is given, what a segment stands for
-    /// afterwards is read to its end before it is named.
+    /// Heals the objects that were found missing or damaged, each segment once. Where `reading` is given, a copy is read to its end
+    /// before it takes the place of a damaged one.
     ///
     /// # Errors
     /// When the index cannot be read.
@@ -112,6 +112,20 @@ impl Audit {
         source: Source<'_>,
         reading: Option<&Reading>,
     ) -> Result<String> {
+        if let Some(reading) = reading {
+            let elsewhere = Reading {
+                reader: Arc::new((reading.reader_of)(Arc::clone(source.store))),
+                ..reading.clone()
+            };
+            if let Some(Finding { detail, .. }) =
+                deep::read(&elsewhere, entry.clone()).await.finding
+            {
+                bail!(
+                    "the copy in {} is no better: {detail}",
+                    source.store.describe()
+                );
+            }
+        }
         let key = self.copy_to_new_key(source).await?;
         let better = SegmentRecord {
             object: ObjectRecord {
@@ -130,18 +144,6 @@ impl Audit {
             },
             ..segment.clone()
         };
-        if let Some(reading) = reading {
-            let entry = Entry {
-                segment: Some(Box::new(better.clone())),
-                ..entry.clone()
-            };
-            if let Some(Finding { detail, .. }) = deep::read(reading, entry).await.finding {
-                bail!(
-                    "the copy in {} is no better: {detail}",
-                    source.store.describe()
-                );
-            }
-        }
         let seq = self
             .supersede(entry.seq, &segment.object.key, better)
             .await?;
