@@ -276,15 +276,14 @@ impl Tending {
         if self.replicas.is_empty() {
             return;
         }
-        let told: Vec<_> = self.replicas.iter().map(|replica| {
+        let told = self.replicas.iter().map(|replica| {
             let through = replica.through.load(Ordering::Relaxed);
             ReplicaHealth {
                 through,
                 ..replica.told()
             }
         });
-        let told: Vec<ReplicaHealth> = told.collect();
-        match self.behind(told) {
+        match self.behind(told.collect()) {
             Ok(told) => self.health.replicas = told,
             Err(error) => tracing::warn!(%error, "how far the replicas are is not known"),
         }

@@ -73,8 +73,8 @@ impl Replicator {
             // Unreadable here: there is nothing to compare with.
             return Ok(());
         };
-        let there = self.replica.get_all(&record_key(newest), RECORD_MAX_BYTES);
-        let there = there.await?;
+        let key = record_key(newest);
+        let there = self.replica.get_all(&key, RECORD_MAX_BYTES).await?;
         if there.strip_suffix(b"\n") != Some(own.as_bytes()) {
             bail!(
                 "record {newest} in {replica} is not the one in {0}: it is damaged, or of another ledger. Nothing was copied; \

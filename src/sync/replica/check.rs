@@ -61,8 +61,8 @@ impl Replicator {
         let Some(line) = self.index.record(seq)? else {
             return Ok(None);
         };
-        let there = self.replica.get_all(&record_key(seq), RECORD_MAX_BYTES);
-        let detail = match there.await {
+        let key = record_key(seq);
+        let detail = match self.replica.get_all(&key, RECORD_MAX_BYTES).await {
             Ok(there) if there == stored(&line) => return Ok(None),
             Ok(_) => "holds other bytes than the first store's".to_owned(),
             Err(error) if error.is_not_found() => return Ok(None),
