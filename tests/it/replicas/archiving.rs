@@ -1,7 +1,7 @@
 //! An archiver with replicas: it never waits for them, and what they lack does not count as archived where that is asked for.
 
 use super::Replicated;
-use crate::agent::daemon::{Daemon, daemon_command, until};
+use crate::agent::daemon::{Daemon, until};
 use crate::agent::outage::agent_of;
 use crate::archive::Archive;
 use crate::server_purge::{archived, purge_safe};
@@ -87,8 +87,16 @@ fn a_daemon_fills_its_replica_and_measures_how_far_it_is() {
     let server = SyntheticServer::new(&archive.data(), 1, "binlog");
     let mut pair = Replicated { archive, server };
     pair.server.rotate(2, 1000);
-    let mut command = daemon_command(&pair.archive, pair.server.dir());
-    command.args(["--replica", &pair.replica()]);
+    let (url, state) = (pair.archive.url(), pair.archive.path("state"));
+    let mut command = tools::binlogfs();
+    command
+        .args(["archive", "--to", &url, "--replica", &pair.replica()])
+        // How far it is is told at each look.
+        .args(["--poll", "1s", "--listen", "127.0.0.1:0"])
+        .args(["--recipient", pair.archive.recipient(), "--source"])
+        .arg(pair.server.dir())
+        .arg("--state-dir")
+        .arg(state);
     let daemon = Daemon::start(command, true);
     let records = |dir: &Path| fs::read_dir(dir.join("ledger")).map_or(0, Iterator::count);
     for n in 1..=3 {
