@@ -27,7 +27,9 @@ impl Replicated {
     fn of(archive: Archive, count: usize) -> Replicated {
         let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
         (0..count).for_each(|_| server.rotate(5, 5000));
-        archive.archive(server.dir());
+        if count > 0 {
+            archive.archive(server.dir());
+        }
         Replicated { archive, server }
     }
 

@@ -10,9 +10,8 @@ use std::fs;
 #[test]
 fn from_a_directory_to_s3_to_cloud_storage_and_each_heals_the_one_before() {
     let mut pair = Replicated::of(Archive::encrypted(), 0);
-    // One of more than a part.
     pair.server.rotate(3, 1000);
-    pair.server.rotate(400, 60_000);
+    pair.server.rotate(20_000, 200);
     pair.server.rotate(3, 1000);
     pair.archive.archive(pair.server.dir());
     let s3 = S3Server::start(&pair.archive.path("s3-copy"));
