@@ -42,7 +42,7 @@
 //! config             the configuration file
 //! agent              an archiver that runs for years: schedule, alarms, hooks, metrics
 //! doctor             looks at what reading and mounting need, and says what to change
-//! replay             a plan applied to a server
+//! replay  verify     a plan applied to a server; an archive proven, and healed from a second copy
 //! sync  fs  recover  archiving; mounting; what to replay to get to a target: none knows another
 //! prune              what is too old goes: recorded first, deleted a day later
 //! backup             base backups: their coordinates, the registry, what each can recover
@@ -99,3 +99,4 @@ pub mod store;
 pub mod stream;
 pub mod sync;
 pub mod telemetry;
+pub mod verify;

@@ -68,6 +68,7 @@ impl Tending {
         totals.segments += outcome.archived.len() as u64;
         totals.bytes += outcome.bytes;
         totals.stored_bytes += outcome.stored_bytes;
+        self.news_for_replicas();
         if outcome.left == 0 {
             self.health.last_success_at = Some(begun_at);
             self.health.backlog = Backlog::default();
@@ -121,6 +122,7 @@ impl Tending {
         let now = self.now();
         self.health.updated_at = now;
         self.health.next_word_by = Instant::now().checked_add(pause + WORD_GRACE);
+        self.note_replicas();
         // Findings stay while the files cannot be looked at; of this one there is one all the same.
         let findings = &mut self.health.findings;
         findings.retain(|alarm| alarm.kind != AlarmKind::DeadLetter);

@@ -1,6 +1,7 @@
 //! What a person must know of before history is lost: the alarms of one stream, decided from its health. Pure.
 
 use super::health::Health;
+use super::replicas::ReplicaHealth;
 use crate::model::Micros;
 use crate::store::BreakerState;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,8 @@ pub enum AlarmKind {
     ServerSettings,
     /// The server does not answer queries.
     ServerUnreachable,
+    /// A second copy is behind, or lacks what the first store could not give.
+    Replica,
 }
 
 impl AlarmKind {
@@ -68,6 +71,7 @@ impl AlarmKind {
             AlarmKind::SizeMismatch => "size_mismatch",
             AlarmKind::ServerSettings => "server_settings",
             AlarmKind::ServerUnreachable => "server_unreachable",
+            AlarmKind::Replica => "replica",
         }
     }
 }
@@ -144,6 +148,7 @@ pub fn alarms(health: &Health, limits: &Thresholds, now: Micros) -> Vec<Alarm> {
     found.extend(expiry(health, limits));
     found.extend(disk_full(health, limits));
     found.extend(failing(health, limits));
+    found.extend(replica(health, limits, now));
     found.extend(health.findings.iter().cloned());
     // Of two of a kind the worse stays: the book has one place for each.
     found.sort_by(|a, b| (a.kind, b.severity).cmp(&(b.kind, a.severity)));
@@ -171,7 +176,7 @@ fn falling(value: i64, warning: Duration, critical: Duration) -> Option<Severity
 }
 
 fn lag(health: &Health, limits: &Thresholds, now: Micros) -> Option<Alarm> {
-    let lag = health.backlog.lag_seconds(now)?;
+    let lag = health.lag_seconds(now)?;
     // Over the limit is under its negative.
     let severity = if lag >= limits.lag_critical.as_secs() {
         Severity::Critical
@@ -180,6 +185,13 @@ fn lag(health: &Health, limits: &Thresholds, now: Micros) -> Option<Alarm> {
     } else {
         return None;
     };
+    if health.backlog.segments == 0 {
+        let text = format!(
+            "the oldest segment that is not in every replica, and so does not count as archived, is {} old: see the alarm of the replica",
+            span(lag)
+        );
+        return Some(alarm(AlarmKind::Lag, severity, text));
+    }
     let why = health.why_waiting();
     Some(alarm(
         AlarmKind::Lag,
@@ -214,6 +226,36 @@ fn expiry(health: &Health, limits: &Thresholds) -> Option<Alarm> {
             health.why_waiting(),
         ),
     ))
+}
+
+/// The replica that is worst off.
+fn replica(health: &Health, limits: &Thresholds, now: Micros) -> Option<Alarm> {
+    let lag = |replica: &ReplicaHealth| replica.lag_seconds(now).unwrap_or(0);
+    let worst = health.replicas.iter().max_by_key(|replica| lag(replica))?;
+    let severity = if lag(worst) >= limits.lag_critical.as_secs() {
+        Severity::Critical
+    } else if lag(worst) >= limits.lag_warning.as_secs() {
+        Severity::Warning
+    } else {
+        let lacks = health
+            .replicas
+            .iter()
+            .find(|replica| replica.passed_over > 0)?;
+        let text = format!(
+            "{} lacks {} records or objects that the first store could not give: run 'binlogfs verify {}'",
+            lacks.url, lacks.passed_over, health.url
+        );
+        return Some(alarm(AlarmKind::Replica, Severity::Warning, text));
+    };
+    let why = worst.last_error.as_deref();
+    let text = format!(
+        "{} lacks {} records, the oldest of a segment closed {} ago: {}",
+        worst.url,
+        worst.lag_records,
+        span(lag(worst)),
+        why.unwrap_or("it is being filled")
+    );
+    Some(alarm(AlarmKind::Replica, severity, text))
 }
 
 fn disk_full(health: &Health, limits: &Thresholds) -> Option<Alarm> {

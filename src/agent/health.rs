@@ -1,6 +1,7 @@
 //! How one stream's archiver is: what waits, what failed, what is alarming. Written to `health.json`, served, and shown.
 
 use super::alarm::{Alarm, Raised};
+use super::replicas::ReplicaHealth;
 use crate::model::Micros;
 use crate::store::BreakerState;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Age of the oldest of them in seconds: the lag. `None` when nothing waits.
+    /// Age of the oldest of them in seconds. `None` when nothing waits.
     pub fn lag_seconds(&self, now: Micros) -> Option<u64> {
         let micros = now.0.saturating_sub(self.oldest_closed_at?.0);
         // A clock that was set back is no lag.
@@ -96,6 +97,10 @@ pub struct Health {
     pub totals: Totals,
     /// What is wrong with the history.
     pub blemishes: Blemishes,
+    /// Its replicas.
+    pub replicas: Vec<ReplicaHealth>,
+    /// What is not in all of them does not count as archived.
+    pub waits_for_replicas: bool,
     /// Files put aside.
     pub dead_letters: u64,
     /// The circuit breaker.
@@ -122,6 +127,21 @@ impl Health {
             (None, Some(why)) => why,
             (None, None) => "the archiver is at it",
         }
+    }
+
+    /// Age of the oldest closed segment that does not count as archived, in seconds: the lag. `None` when there is none.
+    pub fn lag_seconds(&self, now: Micros) -> Option<u64> {
+        let replicas = match self.waits_for_replicas {
+            true => self.replica_lag_seconds(now),
+            false => None,
+        };
+        self.backlog.lag_seconds(now).max(replicas)
+    }
+
+    /// Age of the record that a replica lacks the longest, in seconds. `None` when none lacks any.
+    pub fn replica_lag_seconds(&self, now: Micros) -> Option<u64> {
+        let lags = self.replicas.iter();
+        lags.filter_map(|replica| replica.lag_seconds(now)).max()
     }
 
     /// Whether it has told nothing for so long that it must hang.

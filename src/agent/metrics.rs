@@ -1,6 +1,7 @@
 //! The metrics of an agent, made from the health of its streams at each scrape: the one list of their names.
 
 use super::health::Health;
+use super::replicas::ReplicaHealth;
 use crate::model::Micros;
 use crate::store::BreakerState;
 use prometheus_client::collector::Collector;
@@ -21,7 +22,7 @@ const GAUGES: &[(&str, &str, Read)] = &[
     (
         "binlogfs_lag_seconds",
         "Age of the oldest closed binlog that is not archived",
-        |health, now| Some(health.backlog.lag_seconds(now).unwrap_or(0) as f64),
+        |health, now| Some(health.lag_seconds(now).unwrap_or(0) as f64),
     ),
     (
         "binlogfs_lag_bytes",
@@ -120,6 +121,49 @@ const COUNTERS: &[(&str, &str, Count)] = &[
     ),
 ];
 
+/// A measurement of one replica.
+type ReadReplica = fn(&ReplicaHealth, Micros) -> f64;
+/// A count of one replica.
+type CountReplica = fn(&ReplicaHealth) -> u64;
+
+/// Gauges of each replica.
+const REPLICA_GAUGES: &[(&str, &str, ReadReplica)] = &[
+    (
+        "binlogfs_replica_lag_seconds",
+        "Age of the oldest closed binlog that the replica lacks",
+        |replica, now| replica.lag_seconds(now).unwrap_or(0) as f64,
+    ),
+    (
+        "binlogfs_replica_lag_records",
+        "Ledger records that the replica lacks",
+        |replica, _| replica.lag_records as f64,
+    ),
+    (
+        "binlogfs_replica_up",
+        "Whether the replica's last filling worked",
+        |replica, _| f64::from(u8::from(replica.last_error.is_none())),
+    ),
+];
+
+/// Counters of each replica; `_total` is added to their names.
+const REPLICA_COUNTERS: &[(&str, &str, CountReplica)] = &[
+    (
+        "binlogfs_replica_copied_segments",
+        "Objects copied to the replica",
+        |replica| replica.segments,
+    ),
+    (
+        "binlogfs_replica_copied_bytes",
+        "Bytes of objects copied to the replica",
+        |replica| replica.bytes,
+    ),
+    (
+        "binlogfs_replica_passed_over",
+        "Records and objects that the first store could not give to the replica",
+        |replica| replica.passed_over,
+    ),
+];
+
 fn seconds(time: Micros) -> f64 {
     time.0 as f64 / 1e6
 }
@@ -169,6 +213,7 @@ impl Collector for Scrape {
             }
         }
         self.encode_breakers(&mut encoder)?;
+        self.encode_replicas(&mut encoder)?;
         self.encode_alarms(&mut encoder)
     }
 }
@@ -184,6 +229,36 @@ impl Scrape {
                 let labels = [("stream", health.stream.as_str()), ("state", state.name())];
                 let value = i64::from(health.breaker == state);
                 ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_replicas(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for (name, help, read) in REPLICA_GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for health in &self.healths {
+                for replica in &health.replicas {
+                    let labels = [
+                        ("stream", health.stream.as_str()),
+                        ("replica", replica.url.as_str()),
+                    ];
+                    let value = read(replica, self.now);
+                    ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        for (name, help, read) in REPLICA_COUNTERS {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for health in &self.healths {
+                for replica in &health.replicas {
+                    let labels = [
+                        ("stream", health.stream.as_str()),
+                        ("replica", replica.url.as_str()),
+                    ];
+                    let value = read(replica);
+                    ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+                }
             }
         }
         Ok(())

@@ -20,6 +20,7 @@
 //! | a run, for another reason | the next one after a growing pause; alarm `run_failing` after the third |
 //! | a run, because of one file, for ten minutes | the file is put aside ([`crate::sync::dead_letter`]); alarm `dead_letter`; what follows is archived |
 //! | the server does not answer | archiving goes on from its files; alarm `server_unreachable`; nothing is rotated |
+//! | a replica | it falls behind; alarm `replica`; the archiver goes on ([`replicas`]) |
 //! | a hook | tried again for ten minutes, then only logged |
 //! | this process | the next one finds out everything anew; `health.json` keeps it from telling the same alarms again |
 //! | a stream's task, or it hangs | `/healthz` says so, and systemd's watchdog ends the process |
@@ -39,6 +40,7 @@ pub mod hooks;
 pub mod metrics;
 pub mod mysql;
 pub mod nice;
+pub mod replicas;
 pub mod roster;
 pub mod schedule;
 pub mod service;

@@ -4,6 +4,7 @@ use super::alarm::{AlarmBook, Thresholds};
 use super::disk::DiskTrend;
 use super::health::{self, Health};
 use super::hooks::Message;
+use super::replicas::{ArchivedWhen, Replica, Replicas};
 use super::schedule::{self, Decision, Moment, Policy};
 use super::sight::{Ask, RotationRule, Sight};
 use super::wake::{Watch, Watches};
@@ -72,6 +73,8 @@ pub struct StreamAgent {
     pub notices: Option<mpsc::Sender<Message>>,
     /// The host's name.
     pub host: String,
+    /// Stores that get a copy.
+    pub replicas: Replicas,
 }
 
 /// One at work.
@@ -88,6 +91,7 @@ pub struct Tending {
     pub(super) sight: Option<(Instant, Result<Sight, String>)>,
     pub(super) yielding_since: Option<Instant>,
     pub(super) alive: Option<std::fs::File>,
+    pub(super) replicas: Vec<Arc<Replica>>,
     watches: Watches,
     /// The kernel tells nothing of new binlogs, and that was said.
     pub(super) only_polls: bool,
@@ -110,7 +114,13 @@ pub struct Next {
 
 impl Tending {
     /// Begins; what the process before knew of its alarms is taken over.
-    pub fn new(agent: StreamAgent) -> (Tending, watch::Receiver<Health>) {
+    pub fn new(mut agent: StreamAgent) -> (Tending, watch::Receiver<Health>) {
+        let replicas = Tending::replicas_of(std::mem::take(&mut agent.replicas.orders));
+        let waits = agent.replicas.archived_when == ArchivedWhen::All && !replicas.is_empty();
+        if waits {
+            // Until it is known how far they are.
+            agent.settings.archived_through.store(0, Ordering::Relaxed);
+        }
         let before = health::read(&agent.settings.state_dir).unwrap_or_default();
         let health = Health {
             stream: agent.name.clone(),
@@ -118,6 +128,7 @@ impl Tending {
             started_at: (agent.settings.clock)(),
             last_success_at: before.last_success_at,
             last_archived_at: before.last_archived_at,
+            waits_for_replicas: waits,
             alarms: before.alarms.clone(),
             next_word_by: Some(std::time::Instant::now() + WORD_GRACE),
             ..Health::default()
@@ -135,6 +146,7 @@ impl Tending {
             sight: None,
             yielding_since: None,
             alive: None,
+            replicas,
             watches: Watches::default(),
             only_polls: false,
         };
@@ -156,6 +168,7 @@ impl Tending {
     /// Runs until `stop` says otherwise, or its sender is gone.
     pub async fn run(mut self, mut stop: watch::Receiver<Stop>) {
         self.health.stays = true;
+        let _filling = self.fill_replicas();
         let mut watch: Option<Watch> = None;
         while *stop.borrow() == Stop::No {
             if watch.is_none() {
@@ -341,7 +354,7 @@ impl Tending {
         if !self.is_urgent() && self.agent.policy.quiet_window(self.time_of_day()).is_some() {
             return;
         }
-        let waiting = self.health.backlog.lag_seconds(self.now());
+        let waiting = self.health.lag_seconds(self.now());
         let rule = RotationRule {
             after,
             oldest_waiting_age: waiting.map(Duration::from_secs),

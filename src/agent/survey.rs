@@ -208,7 +208,7 @@ impl Tending {
     }
 
     pub(super) fn expire(&mut self, now: Micros) {
-        let age = self.health.backlog.lag_seconds(now).unwrap_or(0);
+        let age = self.health.lag_seconds(now).unwrap_or(0);
         self.health.time_to_expiry_seconds = self.expire_after().map(|after| {
             let after = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
             after.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX))

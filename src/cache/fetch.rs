@@ -1,5 +1,6 @@
 //! Runs: neighbouring frames fetched by one ranged get, decoded and handed to whoever waits for them.
 
+use super::asks::asks;
 use super::disk::StreamDisk;
 use super::error::Cause;
 use super::flight::{Flights, Landing};
@@ -22,9 +23,6 @@ pub const RUN_STORED_BYTES: u64 = 2 << 20;
 /// Most plain bytes that one run decodes to: well compressed frames must not fill the memory by their number, and runs are
 /// decoded side by side.
 pub const RUN_PLAIN_BYTES: u64 = 8 << 20;
-/// Gets per frame whose bytes are wrong: a reply damaged on its way is not a damaged object.
-pub(super) const ATTEMPTS: usize = 2;
-
 /// Flights of others that a reader joins and sees fail, before it fails too: when a store is down, many wait for one place, and
 /// not each of them must have tried for itself.
 pub(super) const JOINS_MAX: usize = 2;
@@ -220,27 +218,33 @@ impl Fetcher {
         });
     }
 
-    /// Neighbouring frames, with a second try for those whose bytes were wrong.
+    /// Neighbouring frames, with further tries for those whose bytes were wrong: again, and then from copies.
     async fn fetch_stretch(
         self: Arc<Self>,
         origin: Origin,
         mut flying: Vec<Flying>,
         patience: Patience,
     ) {
-        for attempt in 1..=ATTEMPTS {
+        let asks = asks(&self.store);
+        let mut wrong: Option<Cause> = None;
+        for (n, ask) in asks.iter().enumerate() {
             let Some(span) = span(&flying) else {
                 return;
             };
             let range = origin.segment.object_range(span);
             let start = range.start;
-            let fetched = patience.wait(self.fetch(&origin.key, range)).await;
+            let fetched = self.fetch(&ask.store, &origin.key, range);
+            let fetched = patience.wait(fetched).await;
             let (bytes, thread) = match fetched.and_then(|fetched| fetched) {
                 Ok(fetched) => fetched,
+                // Whoever cannot be asked changes nothing about bytes that were wrong.
+                Err(_) if wrong.is_some() => continue,
                 Err(cause) => {
-                    let landings = flying.into_iter().map(|f| (f.frame, f.landing));
-                    return fail_all(landings, &cause);
+                    wrong = Some(cause);
+                    break;
                 }
             };
+            let asked_for = flying.len();
             let (fetcher, segment) = (Arc::clone(&self), Arc::clone(&origin.segment));
             let object = origin.key.clone();
             let decoded = tokio::task::spawn_blocking(move || {
@@ -252,26 +256,36 @@ impl Fetcher {
             let Ok(failed) = decoded.await else {
                 return;
             };
+            if failed.len() < asked_for {
+                ask.proven(&origin.key);
+            }
             flying = Vec::new();
             for (again, error) in failed {
-                if attempt < ATTEMPTS && error.is_corrupt() {
-                    let (object, frame) = (&origin.key, again.frame);
-                    tracing::warn!(%object, frame, %error, "fetching a frame again");
+                if error.is_corrupt() {
+                    if n + 1 < asks.len() {
+                        let (object, frame) = (&origin.key, again.frame);
+                        tracing::warn!(%object, frame, %error, "fetching a frame again");
+                    }
+                    wrong = Some(error.into());
                     flying.push(again);
                 } else {
                     again.landing.land(Err(error.into()));
                 }
             }
         }
+        if let Some(cause) = wrong {
+            fail_all(flying.into_iter().map(|f| (f.frame, f.landing)), &cause);
+        }
     }
 
     /// The bytes of a range, and leave to decode them.
     async fn fetch(
         &self,
+        store: &SharedStore,
         key: &ObjectKey,
         range: Range<u64>,
     ) -> Result<(Bytes, OwnedSemaphorePermit), Cause> {
-        let bytes = self.store.get(key, range).await?;
+        let bytes = store.get(key, range).await?;
         // Nobody closes it.
         let thread = Arc::clone(&self.decoding).acquire_owned().await;
         thread

@@ -4,6 +4,7 @@ use super::ahead::FILES_AHEAD;
 use super::disk::{DiskFigures, StreamDisk};
 use super::opening::OPEN_SEGMENTS_BYTES;
 use super::reader::SegmentReader;
+use crate::store::{Copies, CopyFigures};
 use serde::Serialize;
 
 /// How a reader is doing.
@@ -15,6 +16,8 @@ pub struct ReaderFigures {
     pub read_ahead: ReadAheadFigures,
     /// Its part of the disk cache; `None` if it has none.
     pub disk_cache: Option<DiskFigures>,
+    /// Reads that replicas served; `None` where there are none.
+    pub replica_reads: Option<CopyFigures>,
 }
 
 /// What a reader holds, and the most it may. One moment may see a frame counted in one of them and not yet in another.
@@ -70,6 +73,7 @@ impl SegmentReader {
                 files_max: FILES_AHEAD as u64,
             },
             disk_cache: fetcher.disk.as_ref().map(StreamDisk::figures),
+            replica_reads: fetcher.store.copies().map(Copies::figures),
         }
     }
 }

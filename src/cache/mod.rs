@@ -16,7 +16,8 @@
 //! failed after having waited is remembered for [`failed::FAILURE_MEMORY`], because the kernel repeats a failed read page by
 //! page at once, and a deadline of 30 s must not become one of 60 s. Who joined a flight that ends by the deadline of
 //! whoever started it goes on with one of its own until its own deadline. Frames whose bytes are wrong are fetched once more
-//! before they count as corrupt: without TLS a reply can be damaged on its way.
+//! before they count as corrupt: without TLS a reply can be damaged on its way. Then they are fetched from the copies of the store,
+//! where it has any (`asks`), and proven alike.
 //!
 //! # Bounds
 //! Memory for frames, kept or on their way ([`CacheOptions::memory_bytes`], given out by `memory`), open segments
@@ -24,6 +25,7 @@
 //! ([`fetch::RUN_STORED_BYTES`], [`fetch::RUN_PLAIN_BYTES`]), tracks of one file ([`sequence::TRACKS_MAX`]), decoding threads.
 
 mod ahead;
+mod asks;
 pub mod disk;
 mod error;
 pub mod failed;

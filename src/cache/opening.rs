@@ -1,5 +1,6 @@
 //! Open segments: the proven tails of those read last.
 
+use super::asks::asks;
 use super::error::Cause;
 use super::fetch::{JOINS_MAX, Patience};
 use super::flight::{Flights, Joined, Landing};
@@ -16,8 +17,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub const OPEN_SEGMENTS_BYTES: usize = 32 << 20;
 /// What an open segment costs beside its tail.
 const OPEN_OVERHEAD_BYTES: usize = 512;
-/// Gets before a header or tail counts as bad: a reply can be damaged on its way.
-const ATTEMPTS: usize = 2;
 
 /// Keeps headers and tails **as stored** (encrypted ones stay so) across restarts, to save the two gets of an open.
 ///
@@ -152,31 +151,41 @@ impl Opening {
             }
         }
         let (key, layout) = (segment.key(), segment.layout());
-        let mut attempt = 1;
-        loop {
-            let (header, tail) = futures::try_join!(
-                self.store.get(key, segment.header_range()),
-                self.store.get(key, layout.tail_range())
-            )?;
+        let mut wrong = None;
+        for ask in asks(&self.store) {
+            let fetched = futures::try_join!(
+                ask.store.get(key, segment.header_range()),
+                ask.store.get(key, layout.tail_range())
+            );
+            let (header, tail) = match fetched {
+                Ok(fetched) => fetched,
+                // Whoever cannot be asked changes nothing about bytes that were wrong.
+                Err(_) if wrong.is_some() => continue,
+                Err(error) => return Err(error.into()),
+            };
             match self.prove(segment, &header, &tail) {
                 Ok(opened) => {
+                    ask.proven(key);
                     self.keep(key, header, tail);
                     return Ok(opened);
                 }
                 // Any error: a flipped bit makes an age header one of a newer version, or, where the record names none of our
                 // keys, one for another key.
-                Err(error) if attempt < ATTEMPTS => {
+                Err(error) => {
                     if matches!(error, SegmentError::NoKey { .. }) {
                         // Nearly always just the wrong key, of which the caller is told.
-                        tracing::debug!(object = %key, %error, "fetching a header again");
+                        tracing::debug!(object = %key, %error, "a header that cannot be used");
                     } else {
-                        tracing::warn!(object = %key, %error, "fetching a tail again");
+                        tracing::warn!(object = %key, %error, "a tail that cannot be used");
                     }
-                    attempt += 1;
+                    // What is wrong with the store's own bytes is what to tell.
+                    if !ask.is_copy() || wrong.is_none() {
+                        wrong = Some(error);
+                    }
                 }
-                Err(error) => return Err(error.into()),
             }
         }
+        Err(wrong.map_or(Cause::Closing, Cause::from))
     }
 
     fn prove(

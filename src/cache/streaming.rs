@@ -1,8 +1,9 @@
 //! A whole segment from its first byte to its last, in order, with its SHA-256 checked at the end.
 
+use super::asks::asks;
 use super::disk::StreamDisk;
 use super::error::{Cause, ReadError};
-use super::fetch::{ATTEMPTS, Patience, runs};
+use super::fetch::{Patience, runs};
 use super::reader::SegmentReader;
 use super::segment::ArchivedSegment;
 use super::stored::run_from_disk;
@@ -127,16 +128,25 @@ impl SegmentStream {
                 {
                     return Ok(plain);
                 }
-                let mut attempt = 1;
-                loop {
-                    match fetch_run(&store, &disk, &key, &open, run.clone(), patience).await? {
-                        Err(error) if attempt < ATTEMPTS && error.is_corrupt() => {
-                            tracing::warn!(object = %key, %error, "fetching frames again");
-                            attempt += 1;
+                let mut wrong = None;
+                for ask in asks(&store) {
+                    let run = run.clone();
+                    match fetch_run(&ask.store, &disk, &key, &open, run, patience).await {
+                        Ok(Ok(plain)) => {
+                            ask.proven(&key);
+                            return Ok(plain);
                         }
-                        decoded => return Ok(decoded?),
+                        Ok(Err(error)) if error.is_corrupt() => {
+                            tracing::warn!(object = %key, %error, "fetching frames again");
+                            wrong = Some(error.into());
+                        }
+                        Ok(Err(error)) => return Err(error.into()),
+                        // Whoever cannot be asked changes nothing about bytes that were wrong.
+                        Err(_) if wrong.is_some() => {}
+                        Err(cause) => return Err(cause),
                     }
                 }
+                Err(wrong.unwrap_or(Cause::Closing))
             }));
         }
     }

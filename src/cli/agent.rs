@@ -7,9 +7,11 @@ use crate::agent::health::Health;
 use crate::agent::hooks::{Message, Ways};
 use crate::agent::mysql::MySqlServer;
 use crate::agent::nice;
+use crate::agent::replicas::{ReplicaOrder, Replicas};
 use crate::agent::sight::Ask;
 use crate::agent::stream::{OpenStore, Stop, StreamAgent, Tending};
 use crate::config::{AgentConfig, Config, StreamConfig, TenantConfig};
+use crate::model::StoreUrl;
 use crate::segment::Recipients;
 use crate::source::Source;
 use crate::source::server::ServerOptions;
@@ -183,6 +185,7 @@ pub fn stream_agent(
     let share = Share::new(Arc::clone(commons), &tenant);
     settings.pace = Arc::new(pace(stream).within(share));
     let breaker = Arc::new(Breaker::new(BreakerPolicy::default()));
+    let replicas = replicas(stream, &settings);
     let open: OpenStore = {
         let (stream, settings) = (stream.clone(), settings.clone());
         let breaker = Arc::clone(&breaker);
@@ -210,7 +213,31 @@ pub fn stream_agent(
         repeat: orders.agent.repeat,
         notices,
         host: host_name(),
+        replicas,
     })
+}
+
+/// The replicas of a stream, and how they are opened. Their credentials come from the environment, or from the profile that a URL
+/// names.
+fn replicas(stream: &StreamConfig, settings: &Settings) -> Replicas {
+    let order = |url: &StoreUrl| {
+        let (stream, settings, to) = (stream.clone(), settings.clone(), url.clone());
+        ReplicaOrder {
+            url: url.to_string(),
+            from: Box::new(move || {
+                let (stream, settings) = (stream.clone(), settings.clone());
+                async move { open_store(&stream, &settings).await }.boxed()
+            }),
+            to: Box::new(move || {
+                let to = to.clone();
+                async move { Ok(store::open(&to, OpenMode::Create).await?) }.boxed()
+            }),
+        }
+    };
+    Replicas {
+        orders: stream.replicas.iter().map(order).collect(),
+        archived_when: stream.archived_when,
+    }
 }
 
 /// Where notices go, and who tells them.
@@ -238,6 +265,7 @@ pub async fn run_once(global: &Global, orders: &Orders) -> Result<Exit> {
                 let agent = stream_agent(global, orders, &stream, &commons, notices)?;
                 let (mut tending, health) = Tending::new(agent);
                 tending.cycle().await;
+                tending.replicate_once().await;
                 health.borrow().clone()
             }
             Err(error) => unresolved(stream, &error),

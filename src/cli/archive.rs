@@ -2,7 +2,9 @@
 
 use super::agent::{self, Orders};
 use super::exit::Exit;
+use super::replicate::{self, Filled};
 use super::{Global, fleet, output};
+use crate::agent::replicas::ArchivedWhen;
 use crate::agent::schedule::Policy;
 use crate::config::{self, AgentConfig, LEVEL_MAX, MysqlAccess, PARALLEL_MAX, StreamConfig};
 use crate::model::StoreUrl;
@@ -14,10 +16,11 @@ use crate::sync::dead_letter::DeadLetter;
 use crate::sync::journal::{JOURNAL_NAME, Journal, Uninterrupted};
 use crate::sync::place::Consent;
 use crate::sync::{Outcome, Settings, archive_once, read_batch_with};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 #[derive(clap::Args, Debug)]
@@ -97,6 +100,9 @@ pub struct ArchiveArgs {
     /// Put what is archived on legal hold.
     #[arg(long, conflicts_with = "config")]
     legal_hold: bool,
+    /// When a segment counts as archived: in the store of --to, or in every --replica too.
+    #[arg(long, value_name = "primary|all", default_value = "primary", value_parser = archived_when, conflicts_with = "config")]
+    archived_when: ArchivedWhen,
     /// Record any number of files that vanished from the server as holes, and go on.
     #[arg(long)]
     accept_holes: bool,
@@ -111,6 +117,10 @@ pub struct ArchiveArgs {
     allow_unencrypted: bool,
 }
 
+fn archived_when(text: &str) -> Result<ArchivedWhen, String> {
+    text.parse()
+}
+
 fn recipient(text: &str) -> Result<String, String> {
     Recipients::parse([text])
         .map(|_| text.to_owned())
@@ -119,7 +129,7 @@ fn recipient(text: &str) -> Result<String, String> {
 
 impl ArchiveArgs {
     /// What is to be done, from the configuration or from these arguments. Whether it is to be done once.
-    pub fn orders(self) -> Result<(Orders, bool)> {
+    pub fn orders(self, replicas: &[StoreUrl]) -> Result<(Orders, bool)> {
         let consent = Consent {
             holes: self.accept_holes,
             unencrypted: self.allow_unencrypted,
@@ -127,6 +137,9 @@ impl ArchiveArgs {
             server: self.accept_server,
         };
         if let Some(path) = &self.config {
+            if !replicas.is_empty() {
+                bail!("with --config the replicas of a stream are in the file: replicas = [...]");
+            }
             let mut orders = Orders::load(path)?;
             orders.consent = consent;
             return Ok((orders, self.once));
@@ -141,6 +154,8 @@ impl ArchiveArgs {
                 .unwrap_or_default(),
             source: std::path::absolute(&source).unwrap_or(source),
             to: self.to,
+            replicas: replicas.to_vec(),
+            archived_when: self.archived_when,
             mysql: MysqlAccess {
                 dsn: self.mysql,
                 defaults_file: self.defaults_file,
@@ -199,9 +214,18 @@ async fn archive(global: &Global, orders: &Orders) -> Result<Exit> {
     settings.progress = Arc::new(Bar(bar.clone()));
     let batch = read_batch_with(&source, &mut Default::default(), &dead_letters(&settings)?)?;
     let store = agent::open_store(stream, &settings).await?;
-    let outcome = archive_once(&source, batch, store, &settings).await;
+    if stream.archived_when == ArchivedWhen::All && !stream.replicas.is_empty() {
+        settings.archived_through.store(0, Ordering::Relaxed);
+    }
+    let outcome = archive_once(&source, batch, Arc::clone(&store), &settings).await;
     bar.finish_and_clear();
-    print(global, &outcome?, settings.recipients.is_empty())
+    let outcome = outcome?;
+    let filled = replicate::fill_all(&store, &stream.replicas, &settings).await;
+    let exit = print(global, &outcome, &filled, settings.recipients.is_empty())?;
+    Ok(match filled.iter().all(|filled| filled.error.is_none()) {
+        false if exit == Exit::Done => Exit::Findings,
+        _ => exit,
+    })
 }
 
 /// What the daemon put aside stays aside.
@@ -227,7 +251,7 @@ impl Progress for Bar {
     }
 }
 
-fn print(global: &Global, outcome: &Outcome, unencrypted: bool) -> Result<Exit> {
+fn print(global: &Global, outcome: &Outcome, filled: &[Filled], unencrypted: bool) -> Result<Exit> {
     let exit = if !outcome.orphans_left.is_empty() {
         Exit::Failed
     } else if !outcome.damaged.is_empty() {
@@ -252,6 +276,7 @@ fn print(global: &Global, outcome: &Outcome, unencrypted: bool) -> Result<Exit> 
             "orphans_left": outcome.orphans_left,
             "damaged": outcome.damaged,
             "notices": outcome.notices,
+            "replicas": filled,
         }))?;
     } else {
         for notice in &outcome.notices {
@@ -263,16 +288,22 @@ fn print(global: &Global, outcome: &Outcome, unencrypted: bool) -> Result<Exit> 
             );
         }
         let names = match outcome.archived.as_slice() {
-            [] => return output::print("archived 0 segments: nothing new\n").map(|()| exit),
+            [] => String::new(),
             [(only, _)] => only.clone(),
             [(first, _), .., (last, _)] => format!("{first} to {last}"),
         };
-        output::print(&format!(
-            "archived {} ({names}): {} as {}\n",
-            output::count(outcome.archived.len() as u64, "segment"),
-            output::size(outcome.bytes),
-            output::size(outcome.stored_bytes)
-        ))?;
+        output::print(&match names.is_empty() {
+            true => "archived 0 segments: nothing new\n".to_owned(),
+            false => format!(
+                "archived {} ({names}): {} as {}\n",
+                output::count(outcome.archived.len() as u64, "segment"),
+                output::size(outcome.bytes),
+                output::size(outcome.stored_bytes)
+            ),
+        })?;
+        for filled in filled {
+            output::print(&filled.line())?;
+        }
     }
     Ok(exit)
 }

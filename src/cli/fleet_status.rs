@@ -145,7 +145,7 @@ impl Line {
                 .push(Finding::critical("not_running", text.to_owned()));
             return;
         };
-        self.lag_seconds = health.backlog.lag_seconds(now);
+        self.lag_seconds = health.lag_seconds(now);
         self.backlog_segments = health.backlog.segments;
         self.backlog_bytes = health.backlog.bytes;
         self.time_to_expiry_seconds = health.time_to_expiry_seconds;

@@ -6,7 +6,7 @@ use crate::cache::{CacheOptions, SegmentReader};
 use crate::fs::{self, Forest, OpenIndex, Prepared, StoreGrove};
 use crate::index::{Index, Opened};
 use crate::model::{Sha256, StoreUrl};
-use crate::store::{self, OpenMode};
+use crate::store;
 use crate::stream::StreamError;
 use anyhow::Result;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub async fn prepare(
     disk: Option<&DiskCache>,
     options: CacheOptions,
 ) -> Result<Prepared> {
-    let store = store::open(url, OpenMode::Existing).await?;
+    let store = store::open_with_copies(url, &global.replica).await?;
     let identities = reading::identities(&global.identity)?;
     let of_all = global.clone();
     let open_index: OpenIndex = Arc::new(move |url| {

@@ -34,15 +34,16 @@ mod reading;
 mod recover;
 mod recoverable;
 mod rekey;
+mod replicate;
 mod retain;
 mod route;
 mod signals;
 mod status;
 mod status_locks;
 mod verify;
-mod verify_pages;
 mod version;
 
+use crate::model::StoreUrl;
 use crate::model::url::printable;
 use crate::telemetry::{self, LogFormat};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -85,6 +86,10 @@ struct Global {
         value_delimiter = ','
     )]
     identity: Vec<PathBuf>,
+    /// Another store with a copy of the stream: readers turn to it where the first one lacks an object, has a damaged one or does
+    /// not answer, an archiver fills it; may be repeated.
+    #[arg(long, global = true, value_name = "URL")]
+    replica: Vec<StoreUrl>,
     /// Where an archiver keeps what must survive a restart [default for root: below /var/lib/binlogfs].
     #[arg(long, global = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -136,6 +141,8 @@ enum Command {
     Rekey(rekey::RekeyArgs),
     /// Copy a stream to another place record by record, and move its archivers there.
     Migrate(migrate::MigrateArgs),
+    /// Fill or heal another store with a copy of a stream.
+    Replicate(replicate::ReplicateArgs),
     /// Look at what reading and mounting need here, and say what to change.
     Doctor(doctor::DoctorArgs),
     /// Look at the files that were put aside, and try them again.
@@ -247,7 +254,7 @@ fn hide_options(error: &mut clap::Error) {
 
 fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
     if let Command::Archive(args) = command {
-        let (orders, once) = args.orders()?;
+        let (orders, once) = args.orders(&global.replica)?;
         // A service tells what it archives; a command says it on stdout.
         let verbosity = global.verbose.max(u8::from(!once));
         telemetry::start(global.log_format, verbosity);
@@ -283,6 +290,7 @@ fn run(global: Global, command: Command) -> anyhow::Result<Exit> {
         Command::Migrate(args) => block_on(migrate::run(&global, &args)),
         Command::Rekey(args) => block_on(rekey::run(&global, &args)),
         Command::Verify(args) => block_on(verify::run(&global, &args)),
+        Command::Replicate(args) => block_on(replicate::run(&global, &args)),
         Command::Index(IndexCommand::Rebuild(args)) => block_on(index_rebuild::run(&global, &args)),
         Command::Mount(_) | Command::Archive(_) => unreachable!("handled above"),
     }

@@ -49,6 +49,18 @@ pub fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
+/// A bar that counts to `total`, for work over a second.
+pub fn count_bar(total: u64) -> indicatif::ProgressBar {
+    let bar = indicatif::ProgressBar::new(total);
+    let template = "{bar:30} {pos}/{len} {eta}";
+    bar.set_style(
+        indicatif::ProgressStyle::with_template(template).expect("the template is valid"),
+    );
+    // Nothing shows for work under a second.
+    bar.enable_steady_tick(std::time::Duration::from_secs(1));
+    bar
+}
+
 /// A plain table: a header, aligned columns, no lines, so that `awk` and `column` can take it.
 pub fn table(
     header: &[&str],

@@ -5,6 +5,7 @@ use super::{Global, output, reading};
 use crate::model::StoreUrl;
 use crate::source::Source;
 use crate::source::server::{Server, ServerOptions};
+use crate::store::{self, OpenMode};
 use crate::sync::purge::{Purge, PurgePlan, Purged};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
@@ -47,7 +48,14 @@ pub async fn run(global: &Global, args: &PurgeSafeArgs) -> Result<Exit> {
         ServerOptions::from_command_line(args.mysql.as_deref(), args.defaults_file.as_deref())?;
     let source = Source::open(&args.source)?;
     let server = Server::new(options);
-    let reading = reading::open(global, &args.to).await?;
+    // Each store by itself: what one lacks, another must not cover up here.
+    let mut alone = global.clone();
+    alone.replica.clear();
+    let reading = reading::open(&alone, &args.to).await?;
+    let mut replicas = Vec::new();
+    for url in &global.replica {
+        replicas.push(store::open(url, OpenMode::Existing).await?);
+    }
     if let Some(alarm) = &reading.alarm {
         bail!("{alarm}; nothing is purged on the word of a ledger that is not whole");
     }
@@ -55,6 +63,7 @@ pub async fn run(global: &Global, args: &PurgeSafeArgs) -> Result<Exit> {
         source: &source,
         server: &server,
         store: Arc::clone(&reading.store),
+        replicas,
         index: &reading.index,
         state: reading.state(),
         keep: args.keep as usize,

@@ -9,7 +9,7 @@ use crate::index::{Index, Opened};
 use crate::ledger::{Entry, LedgerState};
 use crate::model::{Sha256, StoreUrl, Timeline};
 use crate::segment::{IDENTITY_FILE_MAX_BYTES, Identities};
-use crate::store::{self, OpenMode, SharedStore};
+use crate::store::{self, SharedStore};
 use crate::stream::Stream;
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
@@ -117,7 +117,7 @@ pub fn index_path_of_many(global: &Global, url: &StoreUrl) -> Result<PathBuf> {
 
 /// Opens `url` and brings the local index up to date.
 pub async fn open(global: &Global, url: &StoreUrl) -> Result<Reading> {
-    let store = store::open(url, OpenMode::Existing).await?;
+    let store = store::open_with_copies(url, &global.replica).await?;
     open_in(global, url, store).await
 }
 
@@ -128,7 +128,7 @@ pub async fn open_in(global: &Global, url: &StoreUrl, store: SharedStore) -> Res
 
 /// The same as [`open`], for a process that goes on following: what only a listing shows can be seen a moment later.
 pub async fn open_to_stay(global: &Global, url: &StoreUrl) -> Result<Reading> {
-    let store = store::open(url, OpenMode::Existing).await?;
+    let store = store::open_with_copies(url, &global.replica).await?;
     let stream = open_stream(global, url, store).await?;
     follow(stream.listing_later()).await
 }

@@ -213,7 +213,7 @@ fn print_health(health: &Health, now: Micros) -> String {
         Some(left) if left < 0 => format!("over for {}", span(left.unsigned_abs())),
         Some(left) => span(left.unsigned_abs()),
     };
-    let lag = health.backlog.lag_seconds(now);
+    let lag = health.lag_seconds(now);
     let mut text = format!(
         "\narchiver of this host ({} ago)\n  lag           {} ({}, {})\n  expires in    {}\n  all archived  {}\n  breaker       {}\n  dead letters  {}\n",
         span(seconds_since(health.updated_at, now)),

@@ -3,7 +3,7 @@
 use super::reading::Reading;
 use crate::ledger::Entry;
 use crate::model::{Micros, MountName, Timeline};
-use crate::store::{Keeping, Lock};
+use crate::store::{Keeping, Lock, SharedStore};
 use anyhow::Result;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
@@ -78,7 +78,7 @@ async fn locked(reading: &Reading, entry: &Entry) -> Result<Locked> {
 
 /// How many segments are locked, and until when.
 #[derive(Default, Serialize)]
-pub(super) struct LockCounts {
+pub struct LockCounts {
     locked: u64,
     not_locked: u64,
     /// The lock that ends first.
@@ -101,13 +101,17 @@ impl fmt::Display for LockCounts {
 }
 
 /// Asks for the locks of all these segments.
-pub(super) async fn count(reading: &Reading, entries: &[Entry], now: Micros) -> Result<LockCounts> {
+pub(super) async fn count(
+    store: &SharedStore,
+    entries: &[Entry],
+    now: Micros,
+) -> Result<LockCounts> {
     let mut counts = LockCounts::default();
     let mut asked = futures::stream::iter(entries)
         .map(|entry| async move {
             let key = entry.segment.as_ref().map(|segment| &segment.object.key);
             let keeping = match key {
-                Some(key) => reading.store.keeping(key).await,
+                Some(key) => store.keeping(key).await,
                 None => Ok(Keeping::default()),
             };
             match keeping {

@@ -1,10 +1,12 @@
 //! What the configuration says of one stream, and of all of them in `[archive]`.
 
+use super::places::collisions;
 use super::section::Section;
 use super::template::{self, Names, Template};
 use super::tenant::{TenantConfig, absolute};
 use super::value;
 use crate::agent::alarm::Thresholds;
+use crate::agent::replicas::ArchivedWhen;
 use crate::agent::schedule::Policy;
 use crate::model::StoreUrl;
 use crate::model::url::Location;
@@ -46,6 +48,10 @@ pub struct StreamConfig {
     pub to: Option<StoreUrl>,
     /// Where it is archived, as the file says it.
     pub route: Option<Template>,
+    /// Stores that get a copy.
+    pub replicas: Vec<StoreUrl>,
+    /// When a segment counts as archived.
+    pub archived_when: ArchivedWhen,
     /// The profile of the AWS configuration files, or of `credentials_file`, in whose name S3 is asked.
     pub profile: Option<String>,
     /// Where the store's credentials are, instead of in the environment.
@@ -92,6 +98,8 @@ impl Default for StreamConfig {
             region: None,
             to: None,
             route: None,
+            replicas: Vec::new(),
+            archived_when: ArchivedWhen::default(),
             profile: None,
             credentials_file: None,
             state_dir: None,
@@ -267,6 +275,15 @@ fn read_place(section: &Section<'_>, stream: &mut StreamConfig, tenant: Option<&
     }
     let below_tenant = || Some(tenant?.state_dir.as_ref()?.join(stream.cluster.as_ref()?));
     stream.state_dir = absolute(section, "state_dir").or_else(below_tenant);
+    stream.replicas = section.list("replicas", str::parse).unwrap_or_default();
+    let mut places: Vec<_> = stream.to.iter().map(StoreUrl::place).collect();
+    places.extend(stream.replicas.iter().map(StoreUrl::place));
+    if !collisions(&places).is_empty() {
+        section.mistake(
+            "replicas",
+            "are in one place with another, or with to, or one inside of the other; each copy needs a place of its own",
+        );
+    }
 }
 
 /// The options that `[archive]` has too.
@@ -278,6 +295,9 @@ pub(super) fn read_common(section: &Section<'_>, stream: &mut StreamConfig) {
     if let Some(level) = section.integer("level", 1..=i64::from(LEVEL_MAX)) {
         stream.level = i32::try_from(level).unwrap_or(stream.level);
     }
+    stream.archived_when = section
+        .parse("archived_when", str::parse)
+        .unwrap_or(stream.archived_when);
     let parallel = |key| {
         let number = section.integer(key, 1..=i64::from(PARALLEL_MAX))?;
         u16::try_from(number).ok()

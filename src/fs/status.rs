@@ -57,6 +57,7 @@ impl Status<'_> {
             "memory": self.reader.memory,
             "read_ahead": self.reader.read_ahead,
             "disk_cache": self.reader.disk_cache,
+            "replica_reads": self.reader.replica_reads,
             "made_directories": self.made_directories,
         });
         if let (Some(index), Some(members)) = (self.index, all.as_object_mut()) {

@@ -283,7 +283,7 @@ pub enum SupersedeReason {
     HoleFilled,
     /// A dead letter went through.
     DeadLetter,
-    /// A better copy of a damaged segment was found.
+    /// A better copy of a damaged segment was found, or of its object: then the bytes are the same.
     BetterCopy,
     /// The same bytes under another key, recipient, level or store.
     Rekeyed,

@@ -1,13 +1,14 @@
 //! A part of a store as a store: the keys below one directory.
 
 use super::{
-    Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain, SharedStore, Store,
-    Upload,
+    Copies, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain, SharedStore,
+    Store, Upload,
 };
 use crate::model::ObjectKey;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The keys of a store that are below a directory, without it. What is asked of it shares connections, retries and
 /// limits with everything else in the store.
@@ -16,15 +17,23 @@ pub struct BelowStore {
     /// Ends with a slash.
     prefix: String,
     name: String,
+    copies: Option<Copies>,
 }
 
 impl BelowStore {
     /// What is in `inner` below `dir`; messages call it `name`.
     pub fn new(inner: SharedStore, dir: &ObjectKey, name: String) -> BelowStore {
+        let copies = inner.copies().map(|copies| {
+            copies.each(|copy| {
+                let name = format!("{}/{dir}", copy.describe().trim_end_matches('/'));
+                Arc::new(BelowStore::new(Arc::clone(copy), dir, name)) as SharedStore
+            })
+        });
         BelowStore {
             inner,
             prefix: format!("{dir}/"),
             name,
+            copies,
         }
     }
 
@@ -120,13 +129,16 @@ impl Store for BelowStore {
     fn describe(&self) -> String {
         self.name.clone()
     }
+
+    fn copies(&self) -> Option<&Copies> {
+        self.copies.as_ref()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::{MemoryStore, conformance};
-    use std::sync::Arc;
 
     fn below(memory: &MemoryStore) -> BelowStore {
         let dir = "prod/orders".parse().expect("a key");

@@ -10,6 +10,8 @@ mod causes;
 mod checksum;
 #[doc(hidden)]
 pub mod conformance;
+pub mod copies;
+mod copying;
 mod date;
 mod dirs;
 mod error;
@@ -29,13 +31,15 @@ mod single_writer;
 pub use below::BelowStore;
 pub use breaker::{Breaker, BreakerPolicy, BreakerState, BreakerStore};
 pub use checksum::ChecksumHasher;
+pub use copies::{Copies, CopiesStore, CopyFigures, CopyReason};
+pub use copying::{CopyError, OnBytes, Source, copy_object, prove_object};
 pub use date::server_time;
 pub use error::{Error, ErrorKind, Outcome};
 pub use file::{FileStore, TempFiles};
 pub use gcs::GcsStore;
 pub use lock::{Keeping, Lock, LockMode, Protection, Removed, Retain};
 pub use memory::MemoryStore;
-pub use open::{OpenMode, Writers, open, open_for};
+pub use open::{OpenMode, Writers, open, open_for, open_with_copies};
 pub use recording::RecordingStore;
 pub use retry::{RetryPolicy, RetryStore};
 pub use s3::S3Store;
@@ -176,6 +180,11 @@ pub trait Store: Send + Sync {
 
     /// What messages call this store: its URL, without secrets.
     fn describe(&self) -> String;
+
+    /// The other copies of what is here, where there are any: for whoever finds that the bytes this store gave are wrong.
+    fn copies(&self) -> Option<&Copies> {
+        None
+    }
 }
 
 /// An object being written. Dropped without `commit`, it leaves nothing visible under its key.

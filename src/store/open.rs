@@ -2,8 +2,8 @@
 
 use super::retry::Retries;
 use super::{
-    Error, ErrorKind, FileStore, GcsStore, Protection, Result, RetryPolicy, RetryStore, S3Store,
-    SharedStore, SingleWriterStore,
+    CopiesStore, Error, ErrorKind, FileStore, GcsStore, Protection, Result, RetryPolicy,
+    RetryStore, S3Store, SharedStore, SingleWriterStore,
 };
 use crate::model::StoreUrl;
 use crate::model::url::Location;
@@ -35,6 +35,26 @@ pub enum Writers {
 /// [`ErrorKind::Tls`] when this host cannot check certificates.
 pub async fn open(url: &StoreUrl, mode: OpenMode) -> Result<SharedStore> {
     open_for(url, mode, Writers::Many, None, Protection::default()).await
+}
+
+/// Opens the store at `url` for readers, with the stores at `copies` behind it.
+///
+/// # Errors
+/// As [`open`]. A copy that cannot be opened is told of and left out: it is there for the day on which the first store fails, and not
+/// to fail with.
+pub async fn open_with_copies(url: &StoreUrl, copies: &[StoreUrl]) -> Result<SharedStore> {
+    let first = open(url, OpenMode::Existing).await?;
+    let mut opened = Vec::new();
+    for copy in copies {
+        match open(copy, OpenMode::Existing).await {
+            Ok(store) => opened.push(store),
+            Err(error) => tracing::warn!(%error, "this replica is not read"),
+        }
+    }
+    Ok(match opened.is_empty() {
+        true => first,
+        false => Arc::new(CopiesStore::new(first, opened)),
+    })
 }
 
 /// Opens the store at `url` for these writers, with retries, in the name of whom the file `credentials` tells instead of whom the

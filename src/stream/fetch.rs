@@ -4,7 +4,7 @@ use super::plan::Chunk;
 use crate::ledger::page::{PAGE_MAX_BYTES, page_key, page_start, read_page};
 use crate::ledger::{Line, LineError, RECORD_MAX_BYTES, record_key};
 use crate::model::Seq;
-use crate::store::{self, ErrorKind, SharedStore};
+use crate::store::{self, CopyReason, ErrorKind, SharedStore};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use std::sync::Arc;
@@ -39,11 +39,35 @@ pub(super) async fn record(store: &SharedStore, seq: Seq) -> store::Result<Found
 }
 
 async fn single(store: &SharedStore, seq: Seq, max_bytes: u64) -> store::Result<Found> {
-    let found = once(store, seq, max_bytes).await?;
-    match found {
-        Found::Bad(_) => once(store, seq, max_bytes).await,
-        Found::Line(_) | Found::Missing | Found::Newer(_) => Ok(found),
+    let mut found = once(store, seq, max_bytes).await?;
+    if matches!(found, Found::Bad(_)) {
+        found = once(store, seq, max_bytes).await?;
     }
+    Ok(match found {
+        Found::Bad(reason) => match of_copies(store, seq, |_| true).await {
+            Some(line) => Found::Line(line),
+            None => Found::Bad(reason),
+        },
+        Found::Line(_) | Found::Missing | Found::Newer(_) => found,
+    })
+}
+
+/// Record `seq` out of another copy of the ledger that has one which is `right`.
+pub(super) async fn of_copies(
+    store: &SharedStore,
+    seq: Seq,
+    right: impl Fn(&Line) -> bool + Send,
+) -> Option<Line> {
+    let copies = store.copies()?;
+    for copy in copies.stores() {
+        if let Ok(Found::Line(line)) = once(copy, seq, RECORD_MAX_BYTES).await
+            && right(&line)
+        {
+            copies.served(CopyReason::Damaged, &record_key(seq), copy);
+            return Some(line);
+        }
+    }
+    None
 }
 
 async fn once(store: &SharedStore, seq: Seq, max_bytes: u64) -> store::Result<Found> {

@@ -321,11 +321,15 @@ impl<'a> Intake<'a> {
             Found::Missing => "it is missing, and later ones exist".to_owned(),
             Found::Bad(reason) => reason,
         };
+        let last = self.last_hash();
+        let continues = |line: &Line| last.is_none_or(|hash| hash == line.record().prev);
+        if let Some(line) = fetch::of_copies(&self.stream.store, seq, continues).await {
+            return self.push(Step::Line(line)).await;
+        }
         let copy = match use_pages {
             true => fetch::from_page(&self.stream.store, seq).await,
             false => None,
         };
-        let last = self.last_hash();
         if let Some(line) = copy.filter(|line| last.is_none_or(|hash| hash == line.record().prev)) {
             tracing::warn!(%seq, reason, "a ledger record cannot be read; its page has it");
             return self.push(Step::Line(line)).await;

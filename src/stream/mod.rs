@@ -42,7 +42,7 @@ pub use follow::Followed;
 use crate::index::{Index, IndexError};
 use crate::ledger::StreamFile;
 use crate::ledger::stream_file::STREAM_FILE_MAX_BYTES;
-use crate::store::{self, SharedStore};
+use crate::store::{self, CopyReason, SharedStore};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -73,10 +73,16 @@ impl Stream {
         let known = Arc::clone(&index);
         let known = blocking(move || known.stream_bytes()).await?;
         let bytes = stream_bytes(&store, known.as_deref()).await?;
-        let file = StreamFile::read(&bytes).map_err(|reason| StreamError::StreamFile {
-            store: store.describe(),
-            reason,
-        })?;
+        let (file, bytes) = match StreamFile::read(&bytes) {
+            Ok(file) => (file, bytes),
+            Err(reason) => {
+                let wrong = || StreamError::StreamFile {
+                    store: store.describe(),
+                    reason,
+                };
+                of_copies(&store).await.ok_or_else(wrong)?
+            }
+        };
         let (begun, given) = (Arc::clone(&index), (file.clone(), bytes.clone()));
         blocking(move || begun.begin(&given.0, &given.1)).await?;
         Ok(Stream {
@@ -147,6 +153,21 @@ impl Stream {
     pub fn store(&self) -> &SharedStore {
         &self.store
     }
+}
+
+/// What a copy of the stream has as `stream.json`. That it is this one's, the first record proves: it names the hash of these bytes.
+async fn of_copies(store: &SharedStore) -> Option<(StreamFile, Bytes)> {
+    let (copies, key) = (store.copies()?, StreamFile::key());
+    for copy in copies.stores() {
+        let Ok(bytes) = copy.get_all(&key, STREAM_FILE_MAX_BYTES).await else {
+            continue;
+        };
+        if let Ok(file) = StreamFile::read(&bytes) {
+            copies.served(CopyReason::Damaged, &key, copy);
+            return Some((file, bytes));
+        }
+    }
+    None
 }
 
 /// The bytes of `stream.json`: those `known`, or what two reads in a row agree on. It carries no hash of its own, and the

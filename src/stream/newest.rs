@@ -59,6 +59,8 @@ impl Stream {
         };
         let what = match found {
             Found::Line(line) if line.hash() == hash => return Ok(Newest::Same),
+            // Another copy of the ledger still has it: then it is this one that was changed.
+            Found::Line(_) if self.copy_has(seq, hash).await => return Ok(Newest::Same),
             Found::Line(_) | Found::Newer(_) => {
                 format!("another record stands in the place of record {seq}")
             }
@@ -76,6 +78,12 @@ impl Stream {
             seq,
             what,
         })
+    }
+
+    /// Whether another copy of the ledger has the record with that hash.
+    async fn copy_has(&self, seq: Seq, hash: Sha256) -> bool {
+        let same = fetch::of_copies(&self.store, seq, |line| line.hash() == hash);
+        same.await.is_some()
     }
 
     /// Whether one of the records that were passed over as lost can be read now.

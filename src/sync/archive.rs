@@ -10,6 +10,7 @@ use super::manifest;
 use super::pace::Pace;
 use super::place::{Consent, Refusal, first_basename, flavour_name};
 use super::plan::plan;
+use super::replica::through_unlimited;
 use super::run::Run;
 use crate::binlog::Flavour;
 use crate::index::Index;
@@ -23,7 +24,7 @@ use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// Name of the index in the state directory.
 pub const INDEX_NAME: &str = "index.db";
@@ -65,6 +66,8 @@ pub struct Settings {
     pub clock: Clock,
     /// Who wants to know how far it is.
     pub progress: Arc<dyn Progress>,
+    /// The newest record that counts as archived: that which all replicas have, where all are waited for.
+    pub archived_through: Arc<AtomicU64>,
 }
 
 /// Who wants to know how far a run is.
@@ -100,6 +103,7 @@ impl Settings {
             hold: Arc::default(),
             clock: system_clock(),
             progress: Arc::new(Silent),
+            archived_through: through_unlimited(),
         }
     }
 }

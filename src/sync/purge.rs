@@ -7,8 +7,8 @@
 use super::listed::{clear_suspects, look_up, read_batch};
 use super::plan::Seen;
 use crate::index::Index;
-use crate::ledger::LedgerState;
 use crate::ledger::record::ObjectRecord;
+use crate::ledger::{LedgerState, record_key};
 use crate::model::FileName;
 use crate::source::Source;
 use crate::source::server::{
@@ -35,6 +35,8 @@ pub struct Purge<'a> {
     pub server: &'a Server,
     /// The archive.
     pub store: SharedStore,
+    /// Stores that must have a copy of what is purged.
+    pub replicas: Vec<SharedStore>,
     /// Its index, followed to the end of the ledger.
     pub index: &'a Index,
     /// The ledger.
@@ -222,28 +224,19 @@ impl Purge<'_> {
             }
             _ => {}
         }
-        self.wrong_object(&segment.object).await
-    }
-
-    /// What is wrong with an object, as the store knows it now.
-    async fn wrong_object(&self, object: &ObjectRecord) -> Option<String> {
-        let wrong = match self.store.head(&object.key).await {
-            Err(e) => e.to_string(),
-            Ok(meta) if meta.size != object.size => {
-                format!("it has {} bytes, {} were recorded", meta.size, object.size)
+        if let Some(wrong) = wrong_object(&self.store, &segment.object).await {
+            return Some(wrong);
+        }
+        for replica in &self.replicas {
+            let wrong = match replica.head(&record_key(archived.seq)).await {
+                Ok(_) => wrong_object(replica, &segment.object).await,
+                Err(e) => Some(e.to_string()),
+            };
+            if let Some(wrong) = wrong {
+                return Some(format!("is not in every replica: {wrong}"));
             }
-            Ok(meta) if meta.crc32c.is_some_and(|crc| crc != object.crc32c) => {
-                "it has another CRC-32C than recorded".to_owned()
-            }
-            Ok(meta) if meta.crc64nvme.is_some_and(|crc| crc != object.crc64nvme) => {
-                "it has another CRC-64/NVME than recorded".to_owned()
-            }
-            Ok(_) => return None,
-        };
-        Some(format!(
-            "its object {} is not as archived: {wrong}",
-            object.key
-        ))
+        }
+        None
     }
 
     /// Replicas: those that are connected the server protects itself, by keeping what they read; others nobody sees.
@@ -257,6 +250,28 @@ impl Purge<'_> {
             "replicas: {connected}. One that is disconnected is never seen: what it has not fetched may be purged"
         )]
     }
+}
+
+/// What is wrong with an object, as the store knows it now.
+async fn wrong_object(store: &SharedStore, object: &ObjectRecord) -> Option<String> {
+    let wrong = match store.head(&object.key).await {
+        Err(e) => e.to_string(),
+        Ok(meta) if meta.size != object.size => {
+            format!("it has {} bytes, {} were recorded", meta.size, object.size)
+        }
+        Ok(meta) if meta.crc32c.is_some_and(|crc| crc != object.crc32c) => {
+            "it has another CRC-32C than recorded".to_owned()
+        }
+        Ok(meta) if meta.crc64nvme.is_some_and(|crc| crc != object.crc64nvme) => {
+            "it has another CRC-64/NVME than recorded".to_owned()
+        }
+        Ok(_) => return None,
+    };
+    Some(format!(
+        "its object {} in {} is not as archived: {wrong}",
+        object.key,
+        store.describe()
+    ))
 }
 
 /// What the server listed before and does not list now.

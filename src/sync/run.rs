@@ -4,16 +4,15 @@ use super::archive::{Outcome, Settings};
 use super::commit::{Committed, Committer, closed_by};
 use super::compress::CompressPool;
 use super::gate::Pass;
-use super::journal::around;
-use super::manifest::{self, LastArchived, Manifest};
+use super::manifest::write_manifest;
 use super::pipeline::{self, Format, OnRead, Uploaded};
 use super::place::{Arrival, Provenance};
 use super::plan::{Plan, Seen};
-use crate::ledger::{LedgerState, SEGMENTS_PREFIX};
+use crate::ledger::SEGMENTS_PREFIX;
 use crate::model::{FileName, GtidSet, Incarnation, ObjectKey};
 use crate::source::{Listing, Origin};
 use crate::telemetry::message;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use futures::StreamExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -128,7 +127,7 @@ impl Run<'_> {
 
     /// Brings `state.json` up to date.
     pub(super) fn write_manifest(&self) -> Result<()> {
-        write_manifest(&self.committer, self.settings)
+        write_manifest(&self.committer.index, self.settings)
     }
 }
 
@@ -182,7 +181,7 @@ impl Commits<'_> {
         let (file, committer) = (&self.seen[n], self.committer);
         let committed = commit_one(committer, self.files, self.seen, self.plan, n, uploaded).await;
         self.outcome.add(file, uploaded, committed?);
-        write_manifest(committer, self.settings)?;
+        write_manifest(&committer.index, self.settings)?;
         let name = file.listed.file.to_string();
         self.settings.progress.archived(&name);
         Ok(())
@@ -307,37 +306,4 @@ fn incarnation_of(committer: &Committer, file: &Seen) -> Result<Option<Incarnati
         .index
         .find(&file.head.head, file.listed.file.number())?;
     Ok(found.last().map(|entry| entry.incarnation))
-}
-
-/// Writes `state.json` from the index: the newest segment, whoever archived it.
-fn write_manifest(committer: &Committer, settings: &Settings) -> Result<()> {
-    let state = committer.index.state()?;
-    let newest = state.as_deref().and_then(LedgerState::newest_segment);
-    let entry = newest
-        .map(|seq| committer.index.entry_by_seq(seq))
-        .transpose()?
-        .flatten();
-    let last_archived = entry.and_then(|entry| {
-        let segment = entry.segment?;
-        Some(LastArchived {
-            file: segment.file.clone(),
-            incarnation: entry.incarnation,
-            gtid_set: state?.incarnation(entry.incarnation)?.executed.clone(),
-            sha256: segment.sha256,
-            seq: entry.seq,
-        })
-    });
-    let manifest = Manifest {
-        last_archived,
-        updated_at: (settings.clock)(),
-    };
-    around(&*settings.interrupt, "manifest.write", || {
-        manifest::write(&settings.state_dir, &manifest)
-    })
-    .with_context(|| {
-        format!(
-            "cannot write {}",
-            manifest::path(&settings.state_dir).display()
-        )
-    })
 }

@@ -3,6 +3,7 @@
 
 mod bench;
 mod cell;
+mod healing;
 mod matrix;
 
 use crate::archive::Archive;
@@ -227,7 +228,7 @@ impl Stream {
         let findings = report["findings"].as_array().expect("a list");
         findings
             .iter()
-            .map(|finding| finding.as_str().expect("text").to_owned())
+            .map(|finding| finding["detail"].as_str().expect("text").to_owned())
             .collect()
     }
 }

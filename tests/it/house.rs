@@ -7,7 +7,7 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["config"],
     &["agent", "doctor"],
-    &["replay"],
+    &["replay", "verify"],
     &["sync", "fs", "recover", "prune"],
     &["backup"],
     &["locate"],

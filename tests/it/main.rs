@@ -47,6 +47,7 @@ mod read_path;
 mod recover;
 mod refusals;
 mod rekey;
+mod replicas;
 mod s3;
 mod scale;
 mod schedules;

@@ -291,6 +291,7 @@ impl Scene<'_> {
             repeat: Duration::from_secs(4 * 3600),
             notices: None,
             host: "here".to_owned(),
+            replicas: Default::default(),
         };
         Tending::new(agent).0
     }

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 /// A server with `closed` closed binlogs, archived, in clear.
-fn archived(closed: usize) -> (MySql, Archive) {
+pub fn archived(closed: usize) -> (MySql, Archive) {
     let mysql = MySql::new();
     mysql.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY AUTO_INCREMENT)");
     for _ in 0..closed {
@@ -23,7 +23,7 @@ fn archived(closed: usize) -> (MySql, Archive) {
 }
 
 /// `purge-safe --json`: its exit code, its document, and what it said on stderr.
-fn purge_safe(
+pub fn purge_safe(
     archive: &Archive,
     source: &Path,
     socket: &Path,

@@ -105,6 +105,13 @@ binlogfs rekey s3://acme-binlogs/prod/orders --identity /root/old.key --recipien
 ",
     ),
     (
+        "binlogfs-replicate",
+        "
+binlogfs replicate s3://acme-binlogs/prod/orders --to gs://acme-binlogs-copy/prod/orders
+binlogfs replicate s3://acme-binlogs/prod/orders --to gs://acme-binlogs-copy/prod/orders --check --replace
+",
+    ),
+    (
         "binlogfs-retain",
         "
 binlogfs retain s3://acme-binlogs/prod/orders --for 35d --execute
@@ -114,6 +121,8 @@ binlogfs retain s3://acme-binlogs/prod/orders --for 35d --execute
         "binlogfs-verify",
         "
 binlogfs verify --deep --orphans s3://acme-binlogs/prod/orders --identity /etc/binlogfs/key.txt
+binlogfs verify --deep --budget 50GiB --rate 50MB --json s3://acme-binlogs/prod/orders --identity /etc/binlogfs/key.txt
+binlogfs verify --repair s3://acme-binlogs/prod/orders --replica gs://acme-binlogs-copy/prod/orders
 ",
     ),
 ];

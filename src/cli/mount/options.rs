@@ -7,6 +7,7 @@
 use crate::cache::disk::DiskLimits;
 use crate::cli::cache;
 use crate::config;
+use crate::model::StoreUrl;
 use crate::segment::Recipients;
 use crate::telemetry::LogFormat;
 use std::path::PathBuf;
@@ -17,6 +18,8 @@ use std::time::Duration;
 pub struct MountSettings {
     /// Files with private keys.
     pub identity: Vec<PathBuf>,
+    /// Stores with copies of what is mounted.
+    pub replicas: Vec<StoreUrl>,
     /// Where the index of the stream is kept, and what was fetched, if not at their usual places.
     pub cache_dir: Option<PathBuf>,
     /// How much of what was fetched is kept on disk.
@@ -59,6 +62,7 @@ impl Default for MountSettings {
     fn default() -> MountSettings {
         MountSettings {
             identity: Vec::new(),
+            replicas: Vec::new(),
             cache_dir: None,
             disk: DiskLimits::default(),
             refresh: Duration::from_secs(5),
@@ -118,6 +122,18 @@ pub const OPTIONS: &[MountOption] = &[
         global: true,
         set: |s, v| {
             s.identity.push(v.into());
+            Ok(())
+        },
+    },
+    MountOption {
+        flag: "replica",
+        takes: Takes::Value("URL"),
+        default: "none",
+        help: "Another store with a copy: read where the first lacks an object, has a damaged one or does not answer; may be repeated",
+        global: true,
+        set: |s, v| {
+            s.replicas
+                .push(v.parse::<StoreUrl>().map_err(|error| error.to_string())?);
             Ok(())
         },
     },

@@ -212,6 +212,7 @@ fn global(settings: &MountSettings) -> Global {
     Global {
         json: false,
         identity: settings.identity.clone(),
+        replica: settings.replicas.clone(),
         state_dir: settings.state_dir.clone(),
         cache_dir: settings.cache_dir.clone(),
         verbose: settings.verbose,

@@ -155,6 +155,9 @@ pub fn of_global(global: &Global) -> Result<Vec<Told>, String> {
     for path in &global.identity {
         told.push(tell("identity", &absolute(path)?)?);
     }
+    for url in &global.replica {
+        told.push(tell("replica", &url.to_string())?);
+    }
     if let Some(dir) = &global.cache_dir {
         told.push(tell("cache_dir", &absolute(dir)?)?);
     }

@@ -92,6 +92,7 @@ fn quiet_agent(
         repeat: Duration::from_secs(48 * 3600),
         notices: Some(notices),
         host: "here".to_owned(),
+        replicas: Default::default(),
     });
     (tending, heard)
 }

@@ -72,6 +72,7 @@ fn agent(
         repeat: Duration::from_secs(4 * 3600),
         notices: Some(notices),
         host: "here".to_owned(),
+        replicas: Default::default(),
     });
     (temp, memory, tending, heard)
 }

@@ -49,6 +49,7 @@ pub fn agent_of(
         repeat: Duration::from_secs(4 * 3600),
         notices: None,
         host: "here".to_owned(),
+        replicas: Default::default(),
     }
 }
 

@@ -196,6 +196,11 @@ impl Bench {
         }
     }
 
+    /// The stream before any damage.
+    pub fn whole(&self) -> &Stream {
+        &self.stream
+    }
+
     /// Segments that are read in every cell: all of a short stream.
     pub fn sample(&self) -> impl Iterator<Item = usize> + use<> {
         let last = self.stream.truth.len() - 2;

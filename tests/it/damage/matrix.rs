@@ -141,7 +141,7 @@ const fn older(fresh: &'static [&'static str]) -> Expected {
 /// The segment and its object, by name.
 const OBJECT: &[&str] = &["segment {name}", "{key}"];
 
-const MATRIX: &[(Place, Damage, Expected)] = &[
+pub const MATRIX: &[(Place, Damage, Expected)] = &[
     (ObjectStart, Truncated, readers(Unreadable(OBJECT))),
     (ObjectStart, Flipped, readers(Unreadable(OBJECT))),
     (ObjectStart, Deleted, readers(Unreadable(OBJECT))),

@@ -1,0 +1,326 @@
+//! The replicas of one stream: each filled by a task of its own, beside the archiver and never in its way.
+
+use super::schedule;
+use super::stream::{OpenStore, Tending};
+use crate::index::Index;
+use crate::ledger::Body;
+use crate::model::{Micros, Seq};
+use crate::store::SharedStore;
+use crate::stream::Stream;
+use crate::sync::archive::INDEX_NAME;
+use crate::sync::manifest;
+use crate::sync::replica::Pass;
+use crate::sync::{Pace, Replicator};
+use crate::telemetry;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Without news a replica is looked at this often: another host may archive to the stream too.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// When a segment counts as archived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ArchivedWhen {
+    /// When the first store has it; replicas are filled behind.
+    #[default]
+    Primary,
+    /// When every replica has it too.
+    All,
+}
+
+impl std::str::FromStr for ArchivedWhen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ArchivedWhen, String> {
+        match text {
+            "primary" => Ok(ArchivedWhen::Primary),
+            "all" => Ok(ArchivedWhen::All),
+            _ => Err(format!("{text:?} is neither \"primary\" nor \"all\"")),
+        }
+    }
+}
+
+/// A replica to fill.
+pub struct ReplicaOrder {
+    /// Its URL, for people.
+    pub url: String,
+    /// How the first store is opened, for reading: not through the breaker of the archiver.
+    pub from: OpenStore,
+    /// How the replica is opened.
+    pub to: OpenStore,
+}
+
+/// The replicas of a stream.
+#[derive(Default)]
+pub struct Replicas {
+    /// Each of them.
+    pub orders: Vec<ReplicaOrder>,
+    /// When a segment counts as archived.
+    pub archived_when: ArchivedWhen,
+}
+
+/// How one replica is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReplicaHealth {
+    /// Its URL.
+    pub url: String,
+    /// It has all records up to this one.
+    pub through: u64,
+    /// Records that it lacks.
+    pub lag_records: u64,
+    /// When the segment of the oldest of them was closed.
+    pub oldest_closed_at: Option<Micros>,
+    /// Why the last pass failed.
+    pub last_error: Option<String>,
+    /// Objects copied since the process began.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What the first store could not give.
+    pub passed_over: u64,
+}
+
+impl ReplicaHealth {
+    /// Age of the oldest record that it lacks, in seconds.
+    pub fn lag_seconds(&self, now: Micros) -> Option<u64> {
+        let micros = now.0.saturating_sub(self.oldest_closed_at?.0);
+        Some(u64::try_from(micros / 1_000_000).unwrap_or(0))
+    }
+}
+
+/// One replica at work: what its task knows, for others to read.
+pub(super) struct Replica {
+    order: ReplicaOrder,
+    /// A record was made.
+    news: Notify,
+    through: AtomicU64,
+    told: Mutex<ReplicaHealth>,
+}
+
+impl Replica {
+    fn told(&self) -> ReplicaHealth {
+        let told = self.told.lock();
+        told.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut ReplicaHealth)) {
+        change(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Copies what it lacks.
+    async fn pass(&self, filling: &mut Option<Replicator>, place: &Place) -> Result<Pass> {
+        let replicator = match filling {
+            Some(replicator) => replicator,
+            None => filling.insert(self.begin(place).await?),
+        };
+        let known = |seq: Seq| {
+            self.through.fetch_max(seq.0, Ordering::Relaxed);
+        };
+        let pass = replicator.pass(|_| {}).await;
+        known(Seq(replicator.through()));
+        pass
+    }
+
+    async fn begin(&self, place: &Place) -> Result<Replicator> {
+        let from: SharedStore = (self.order.from)().await?;
+        let to: SharedStore = (self.order.to)().await?;
+        let index = Arc::new(Index::open(&place.index)?.0);
+        let stream = Stream::open(from, index).await?;
+        Ok(Replicator::new(
+            Arc::new(stream),
+            to,
+            Arc::clone(&place.pace),
+        ))
+    }
+
+    fn book(&self, name: &str, pass: Result<Pass>) -> bool {
+        let url = &self.order.url;
+        match pass {
+            Ok(pass) => {
+                if pass.records > 0 {
+                    tracing::info!(
+                        stream = name,
+                        replica = url,
+                        records = pass.records,
+                        segments = pass.segments,
+                        bytes = pass.bytes,
+                        "replicated"
+                    );
+                }
+                self.tell(|told| {
+                    told.last_error = None;
+                    told.segments += pass.segments;
+                    told.bytes += pass.bytes;
+                    told.passed_over += pass.passed_over_count;
+                });
+                true
+            }
+            Err(error) => {
+                let error = telemetry::message(&error);
+                let again = self.told().last_error.is_some();
+                if !again {
+                    tracing::warn!(stream = name, replica = url, error, "not replicated");
+                }
+                self.tell(|told| told.last_error = Some(error));
+                false
+            }
+        }
+    }
+}
+
+/// Where a stream's state is, and how fast it may be copied.
+#[derive(Clone)]
+struct Place {
+    name: String,
+    index: PathBuf,
+    pace: Arc<Pace>,
+}
+
+/// Replicas that are filled until this is dropped. What is dropped in the middle, the next process finds out anew.
+pub(super) struct Filling(
+    #[expect(dead_code, reason = "dropped, it ends them")] tokio::task::JoinSet<()>,
+);
+
+impl Tending {
+    pub(super) fn replicas_of(orders: Vec<ReplicaOrder>) -> Vec<Arc<Replica>> {
+        let replica = |order: ReplicaOrder| {
+            let told = ReplicaHealth {
+                url: order.url.clone(),
+                ..ReplicaHealth::default()
+            };
+            Arc::new(Replica {
+                order,
+                news: Notify::new(),
+                through: AtomicU64::new(0),
+                told: Mutex::new(told),
+            })
+        };
+        orders.into_iter().map(replica).collect()
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            name: self.agent.name.clone(),
+            index: self.agent.settings.state_dir.join(INDEX_NAME),
+            pace: Arc::clone(&self.agent.settings.pace),
+        }
+    }
+
+    /// Begins to fill the replicas, each by itself.
+    pub(super) fn fill_replicas(&self) -> Filling {
+        let mut tasks = tokio::task::JoinSet::new();
+        for replica in &self.replicas {
+            let (replica, place) = (Arc::clone(replica), self.place());
+            tasks.spawn(async move {
+                let (mut filling, mut failed): (Option<Replicator>, u32) = (None, 0);
+                loop {
+                    // Before the first record there is no stream to copy.
+                    let pass = match place.index.exists() {
+                        true => replica.pass(&mut filling, &place).await,
+                        false => Ok(Pass::default()),
+                    };
+                    failed = match replica.book(&place.name, pass) {
+                        true => 0,
+                        false => failed.saturating_add(1),
+                    };
+                    let random = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
+                    let pause = match failed {
+                        0 => LOOK_EVERY,
+                        _ => schedule::pause_after(failed, random),
+                    };
+                    let news = async {
+                        match failed {
+                            0 => replica.news.notified().await,
+                            _ => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        () = news => {}
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                }
+            });
+        }
+        Filling(tasks)
+    }
+
+    /// Fills the replicas once, for a process that does not stay. One after the other.
+    pub async fn replicate_once(&mut self) {
+        for replica in &self.replicas {
+            let pass = match self.place() {
+                place if place.index.exists() => replica.pass(&mut None, &place).await,
+                _ => Ok(Pass::default()),
+            };
+            replica.book(&self.agent.name, pass);
+        }
+        if !self.replicas.is_empty() {
+            self.tell(Duration::ZERO);
+        }
+    }
+
+    /// Something was archived.
+    pub(super) fn news_for_replicas(&self) {
+        self.replicas
+            .iter()
+            .for_each(|replica| replica.news.notify_one());
+    }
+
+    /// How far the replicas are, and what counts as archived because of that.
+    pub(super) fn note_replicas(&mut self) {
+        if self.replicas.is_empty() {
+            return;
+        }
+        let told = self.replicas.iter().map(|replica| {
+            let through = replica.through.load(Ordering::Relaxed);
+            ReplicaHealth {
+                through,
+                ..replica.told()
+            }
+        });
+        match self.behind(told.collect()) {
+            Ok(told) => self.health.replicas = told,
+            Err(error) => tracing::warn!(%error, "how far the replicas are is not known"),
+        }
+    }
+
+    fn behind(&self, mut told: Vec<ReplicaHealth>) -> Result<Vec<ReplicaHealth>> {
+        let index = self.index()?;
+        let last = index.state()?.map_or(0, |state| state.last_seq.0);
+        for replica in &mut told {
+            replica.lag_records = last.saturating_sub(replica.through);
+            replica.oldest_closed_at = match replica.lag_records {
+                0 => None,
+                _ => closed_at(&index, Seq(replica.through + 1))?,
+            };
+        }
+        let settings = &self.agent.settings;
+        if self.health.waits_for_replicas {
+            let through = told
+                .iter()
+                .map(|replica| replica.through)
+                .min()
+                .unwrap_or(0);
+            let before = settings.archived_through.swap(through, Ordering::Relaxed);
+            if before != through && before != u64::MAX {
+                manifest::write_manifest(&index, settings)?;
+            }
+        }
+        Ok(told)
+    }
+}
+
+/// When what record `seq` says was over: the time of a segment's last event, which is when its file was closed; else when the record
+/// was made.
+fn closed_at(index: &Index, seq: Seq) -> Result<Option<Micros>> {
+    let line = index.record(seq)?;
+    Ok(line.map(|line| match &line.record().body {
+        Body::Segment(segment) => segment.last_time.unwrap_or(segment.archived_at),
+        other => other.archived_at(),
+    }))
+}

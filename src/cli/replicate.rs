@@ -1,0 +1,216 @@
+//! `binlogfs replicate`: another store filled with a copy of a stream, once or for as long as the process lives.
+
+use super::exit::Exit;
+use super::signals::Signals;
+use super::{Global, output, reading};
+use crate::config;
+use crate::index::Index;
+use crate::model::StoreUrl;
+use crate::store::{self, OpenMode, SharedStore};
+use crate::stream::Stream;
+use crate::sync::archive::INDEX_NAME;
+use crate::sync::replica::{Checked, Pass};
+use crate::sync::{Pace, Replicator, Settings, manifest};
+use crate::telemetry;
+use anyhow::{Result, bail};
+use serde::Serialize;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+#[derive(clap::Args, Debug)]
+pub struct ReplicateArgs {
+    /// The stream, such as s3://bucket/prod/orders.
+    url: StoreUrl,
+    /// The store that gets the copy; a directory is made if it does not exist.
+    #[arg(long, value_name = "URL")]
+    to: StoreUrl,
+    /// Go on until SIGTERM: copy what is archived from now on, too.
+    #[arg(long, conflicts_with = "check")]
+    follow: bool,
+    /// Between looks for new records.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = config::duration, requires = "follow")]
+    poll: Duration,
+    /// Compare what the replica has as well: every record, and the size and checksums of every object. Where the store keeps no
+    /// checksums, objects are read.
+    #[arg(long)]
+    check: bool,
+    /// Remove what is wrong in the replica, and copy it again. Takes the right to delete there.
+    #[arg(long, requires = "check")]
+    replace: bool,
+    /// Bytes per second sent to the replica at most, such as 20MB.
+    #[arg(long, value_name = "RATE", value_parser = config::rate)]
+    rate: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    replica: String,
+    checked: bool,
+    findings: Vec<Checked>,
+    #[serde(flatten)]
+    pass: Pass,
+}
+
+pub async fn run(global: &Global, args: &ReplicateArgs) -> Result<Exit> {
+    if args.url.place() == args.to.place() {
+        bail!("the replica is the stream itself: name another place with --to");
+    }
+    // The first store alone says what the history is.
+    let mut alone = global.clone();
+    alone.replica.clear();
+    let reading = reading::open(&alone, &args.url).await?;
+    if let Some(alarm) = &reading.alarm {
+        bail!("{alarm}; nothing is copied from a ledger that is not whole");
+    }
+    let to = store::open(&args.to, OpenMode::Create).await?;
+    let pace = Arc::new(Pace::new(None, args.rate, None));
+    let mut replicator = Replicator::new(Arc::clone(&reading.stream), to, pace);
+    if args.follow {
+        return follow(replicator, args.poll).await;
+    }
+    let findings = match args.check {
+        true => replicator.check(args.replace).await?,
+        false => Vec::new(),
+    };
+    let bar = output::count_bar(reading.state().last_seq.0);
+    let pass = replicator.pass(|seq| bar.set_position(seq.0)).await;
+    bar.finish_and_clear();
+    let report = Report {
+        replica: args.to.to_string(),
+        checked: args.check,
+        findings,
+        pass: pass?,
+    };
+    print(global, &report)?;
+    let healed = report.findings.iter().all(|finding| finding.healed);
+    Ok(match healed && report.pass.passed_over_count == 0 {
+        true => Exit::Done,
+        false => Exit::Findings,
+    })
+}
+
+/// Copies what comes, until it is told to end. A store that fails is asked again at the next look.
+async fn follow(mut replicator: Replicator, poll: Duration) -> Result<Exit> {
+    let mut signals = Signals::listen()?;
+    loop {
+        let pass = tokio::select! {
+            pass = replicator.pass(|_| {}) => pass,
+            () = signals.any() => return Ok(Exit::Done),
+        };
+        match pass {
+            Ok(pass) if pass.records + pass.segments > 0 => output::print(&line(&pass))?,
+            Ok(_) => {}
+            Err(error) => tracing::error!("not copied: {}", telemetry::message(&error)),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(poll) => {}
+            () = signals.any() => return Ok(Exit::Done),
+        }
+    }
+}
+
+fn line(pass: &Pass) -> String {
+    format!(
+        "copied {}, {} ({}): the replica has the history up to record {}\n",
+        output::count(pass.records, "record"),
+        output::count(pass.segments, "segment"),
+        output::size(pass.bytes),
+        pass.through
+    )
+}
+
+fn print(global: &Global, report: &Report) -> Result<()> {
+    if global.json {
+        return output::print_json(report);
+    }
+    let mut text = String::new();
+    for finding in &report.findings {
+        let done = if finding.healed {
+            "replaced"
+        } else {
+            "not replaced"
+        };
+        text += &format!("{}: {}: {done}\n", finding.key, finding.detail);
+    }
+    for why in &report.pass.passed_over {
+        text += &format!("not copied: {why}\n");
+    }
+    text += &line(&report.pass);
+    output::print(&text)
+}
+
+/// What became of one replica of an archiver that runs once.
+#[derive(Serialize)]
+pub struct Filled {
+    replica: String,
+    #[serde(flatten)]
+    pass: Option<Pass>,
+    /// Why it is not filled.
+    pub error: Option<String>,
+}
+
+impl Filled {
+    /// For people.
+    pub fn line(&self) -> String {
+        match (&self.error, &self.pass) {
+            (Some(error), _) => format!("{}: not filled: {error}\n", self.replica),
+            (None, Some(pass)) => format!("{}: {}", self.replica, line(pass)),
+            (None, None) => format!("{}: nothing to copy yet\n", self.replica),
+        }
+    }
+}
+
+/// Fills the replicas of an archiver that runs once. One that fails is told of, and disturbs no other.
+pub async fn fill_all(
+    store: &SharedStore,
+    replicas: &[StoreUrl],
+    settings: &Settings,
+) -> Vec<Filled> {
+    let mut all = Vec::new();
+    let mut through = Some(u64::MAX);
+    for url in replicas {
+        let filled = fill(store, url, settings).await;
+        let reached = filled
+            .as_ref()
+            .ok()
+            .and_then(Option::as_ref)
+            .map(|pass| pass.through);
+        through = through.zip(reached).map(|(all, this)| all.min(this));
+        let (pass, error) = match filled {
+            Ok(pass) => (pass, None),
+            Err(error) => (None, Some(telemetry::message(&error))),
+        };
+        all.push(Filled {
+            replica: url.to_string(),
+            pass,
+            error,
+        });
+    }
+    if let Some(through) =
+        through.filter(|_| settings.archived_through.load(Ordering::Relaxed) == 0)
+    {
+        settings.archived_through.store(through, Ordering::Relaxed);
+        if let Err(error) = rewrite_manifest(settings) {
+            tracing::warn!("state.json: {}", telemetry::message(&error));
+        }
+    }
+    all
+}
+
+async fn fill(store: &SharedStore, url: &StoreUrl, settings: &Settings) -> Result<Option<Pass>> {
+    let path = settings.state_dir.join(INDEX_NAME);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let index = Arc::new(Index::open(&path)?.0);
+    let stream = Stream::open(Arc::clone(store), index).await?;
+    let to = store::open(url, OpenMode::Create).await?;
+    let mut replicator = Replicator::new(Arc::new(stream), to, Arc::clone(&settings.pace));
+    Ok(Some(replicator.pass(|_| {}).await?))
+}
+
+fn rewrite_manifest(settings: &Settings) -> Result<()> {
+    let (index, _) = Index::open(&settings.state_dir.join(INDEX_NAME))?;
+    manifest::write_manifest(&index, settings)
+}

@@ -1,0 +1,179 @@
+//! What a look at an archive has shown: for people, and as a document for auditors.
+
+use crate::cli::status_locks::LockCounts;
+use crate::cli::{Global, output};
+use crate::ledger::Entry;
+use crate::model::{Micros, Sha256, StoreUrl};
+use crate::verify::{Audit, Finding, Proofs};
+use anyhow::Result;
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+
+/// What was looked at, and what was found.
+#[derive(Serialize)]
+pub struct Report {
+    version: &'static str,
+    url: String,
+    stream_id: String,
+    started_at: String,
+    ended_at: String,
+    records: u64,
+    /// SHA-256 of the newest record: of two reports with the same one, the ledger was the same.
+    ledger_head: Option<Sha256>,
+    pages: u64,
+    segments: u64,
+    /// Entries that were pruned: that they have no object is no finding.
+    pruned: u64,
+    /// Segments read to their end.
+    pub segments_read: u64,
+    /// Bytes of the server's files in them.
+    pub bytes_read: u64,
+    findings: Vec<Finding>,
+    /// Objects that no record names, if they were looked for.
+    pub orphans: Option<Vec<String>>,
+    /// The locks, if they were asked for.
+    pub locks: Option<LockCounts>,
+    results: Vec<SegmentResult>,
+    /// Records of the segments that were read.
+    #[serde(skip)]
+    pub read: HashSet<u64>,
+    #[serde(skip)]
+    proven_at: HashMap<u64, Micros>,
+}
+
+/// One segment.
+#[derive(Serialize)]
+struct SegmentResult {
+    segment: String,
+    record: u64,
+    object: String,
+    size: u64,
+    stored_size: u64,
+    sha256: Sha256,
+    /// `content` if all of it was read in this run, else `object`: that it is there, its size and its checksums.
+    checked: &'static str,
+    /// `right`, `wrong`, or `healed`.
+    result: &'static str,
+    /// When this host last read all of it and found it right.
+    proven_at: Option<String>,
+}
+
+impl Report {
+    /// One of a run that began at `started_at`.
+    pub fn new(url: &StoreUrl, started_at: Micros, audit: &Audit) -> Report {
+        Report {
+            version: env!("CARGO_PKG_VERSION"),
+            url: url.to_string(),
+            stream_id: audit.stream().file().stream_id.to_string(),
+            started_at: started_at.to_string(),
+            ended_at: String::new(),
+            records: 0,
+            ledger_head: None,
+            pages: 0,
+            segments: audit.entries.len() as u64,
+            pruned: audit.pruned,
+            segments_read: 0,
+            bytes_read: 0,
+            findings: Vec::new(),
+            orphans: None,
+            locks: None,
+            results: Vec::new(),
+            read: HashSet::new(),
+            proven_at: HashMap::new(),
+        }
+    }
+
+    /// Takes in when the segments were proven.
+    pub fn proven(&mut self, entries: &[Entry], proofs: &Proofs) {
+        for entry in entries {
+            let segment = entry.segment.as_ref();
+            if let Some(at) = segment.and_then(|segment| proofs.at(&segment.object.key)) {
+                self.proven_at.insert(entry.seq.0, at);
+            }
+        }
+    }
+
+    /// Takes in what was found.
+    pub fn finish(&mut self, audit: &Audit) {
+        self.ended_at = Micros::now().to_string();
+        self.records = audit.state().last_seq.0;
+        self.ledger_head = audit.state().last_hash;
+        self.pages = audit.pages;
+        self.findings.clone_from(&audit.findings);
+        let mut wrong: HashMap<u64, bool> = HashMap::new();
+        for finding in &self.findings {
+            if let (Some(record), Some(_)) = (finding.record, &finding.segment) {
+                *wrong.entry(record).or_insert(true) &= finding.healed;
+            }
+        }
+        let result = |entry: &Entry| {
+            let segment = entry.segment.as_ref()?;
+            Some(SegmentResult {
+                segment: entry.mount_name.to_string(),
+                record: entry.seq.0,
+                object: segment.object.key.to_string(),
+                size: segment.size,
+                stored_size: segment.object.size,
+                sha256: segment.sha256,
+                checked: match self.read.contains(&entry.seq.0) {
+                    true => "content",
+                    false => "object",
+                },
+                result: match wrong.get(&entry.seq.0) {
+                    None => "right",
+                    Some(true) => "healed",
+                    Some(false) => "wrong",
+                },
+                proven_at: self.proven_at.get(&entry.seq.0).map(ToString::to_string),
+            })
+        };
+        self.results = audit.entries.iter().filter_map(result).collect();
+    }
+
+    /// Whether nothing is wrong any more.
+    pub fn is_clean(&self) -> bool {
+        self.findings.iter().all(|finding| finding.healed)
+    }
+
+    /// Prints it.
+    pub fn print(&self, global: &Global) -> Result<()> {
+        if global.json {
+            return output::print_json(self);
+        }
+        let findings = self.findings.iter();
+        let mut text: String = findings.map(|finding| format!("{finding}\n")).collect();
+        let orphans = self.orphans.iter().flatten();
+        text.extend(orphans.map(|key| format!("orphan: {key}\n")));
+        if let Some(locks) = &self.locks {
+            text += &locks.to_string();
+        }
+        text += &output::count(self.records, "record");
+        if self.pages > 0 {
+            text += &format!(", {}", output::count(self.pages, "page"));
+        }
+        text += &format!(", {}", output::count(self.segments, "segment"));
+        if self.pruned > 0 {
+            text += &format!(", {} pruned", self.pruned);
+        }
+        if self.segments_read > 0 || !self.read.is_empty() {
+            let (read, bytes) = (self.segments_read, output::size(self.bytes_read));
+            text += &format!(", {read} read ({bytes})");
+        }
+        if let Some(orphans) = &self.orphans {
+            text += &format!(", {}", output::count(orphans.len() as u64, "orphan"));
+        }
+        let healed = self.findings.iter().filter(|finding| finding.healed);
+        let healed = healed.count();
+        text += &match (self.findings.len(), healed) {
+            (0, _) => ": all as recorded\n".to_owned(),
+            (n, 0) => format!(": {}\n", output::count(n as u64, "finding")),
+            (n, healed) => {
+                format!(
+                    ": {}, {healed} healed\n",
+                    output::count(n as u64, "finding")
+                )
+            }
+        };
+        output::print(&text)
+    }
+}

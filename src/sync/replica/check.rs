@@ -1,0 +1,178 @@
+//! Whether what a replica has is what the ledger says, and putting the right thing in the place of what is not.
+
+use super::Replicator;
+use super::copy::stored;
+use crate::ledger::record::ObjectRecord;
+use crate::ledger::{Line, RECORD_MAX_BYTES, record_key};
+use crate::model::{ObjectKey, Seq};
+use crate::store::{CopyError, ErrorKind, Source, prove_object};
+use anyhow::Result;
+use futures::StreamExt as _;
+
+/// Requests in flight at a time.
+const REQUESTS: usize = 16;
+/// Objects of the index looked at at a time.
+const KEYS_AT_ONCE: usize = 1000;
+
+/// Something in a replica that is not what it must be.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Checked {
+    /// The record that it is, or that names it.
+    pub record: u64,
+    /// Its key.
+    pub key: String,
+    /// What is wrong with it.
+    pub detail: String,
+    /// Whether the right thing stands there now.
+    pub healed: bool,
+}
+
+impl Replicator {
+    /// Compares every record that the replica has, and every object. An object is read where the store keeps no checksum of it. With
+    /// `replace`, what is wrong is removed and copied again, once the first store has shown that it has the right bytes. What is
+    /// missing is for [`Replicator::pass`].
+    ///
+    /// # Errors
+    /// When a store does not do what it is asked.
+    pub async fn check(&mut self, replace: bool) -> Result<Vec<Checked>> {
+        let mut found = Vec::new();
+        let last = self.stream.follow().await?.state.last_seq;
+        let differing: Vec<_> = futures::stream::iter(1..=last.0)
+            .map(|seq| self.record_differs(Seq(seq)))
+            .buffered(REQUESTS)
+            .filter_map(async |differs| differs.transpose())
+            .collect()
+            .await;
+        for differs in differing {
+            let (line, detail) = differs?;
+            let healed = replace && self.replace_record(&line).await?;
+            found.push(Checked {
+                record: line.seq().0,
+                key: record_key(line.seq()).to_string(),
+                detail,
+                healed,
+            });
+        }
+        self.check_objects(replace, &mut found).await?;
+        Ok(found)
+    }
+
+    async fn record_differs(&self, seq: Seq) -> Result<Option<(Line, String)>> {
+        let Some(line) = self.index.record(seq)? else {
+            return Ok(None);
+        };
+        let key = record_key(seq);
+        let detail = match self.replica.get_all(&key, RECORD_MAX_BYTES).await {
+            Ok(there) if there == stored(&line) => return Ok(None),
+            Ok(_) => "holds other bytes than the first store's".to_owned(),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if is_damage(error.kind) => error.to_string(),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some((line, detail)))
+    }
+
+    async fn replace_record(&self, line: &Line) -> Result<bool> {
+        self.replica.delete(&record_key(line.seq())).await?;
+        self.create(line).await?;
+        Ok(true)
+    }
+
+    async fn check_objects(&mut self, replace: bool, found: &mut Vec<Checked>) -> Result<()> {
+        let mut after: Option<ObjectKey> = None;
+        loop {
+            let named = self.index.object_keys(after.as_ref(), KEYS_AT_ONCE)?;
+            let Some((last, _)) = named.last() else {
+                return Ok(());
+            };
+            after = Some(last.clone());
+            let differing: Vec<_> = futures::stream::iter(named)
+                .map(|(key, seq)| self.object_differs(seq, key))
+                .buffered(REQUESTS)
+                .filter_map(async |differs| differs.transpose())
+                .collect()
+                .await;
+            for differs in differing {
+                let (seq, object, mut detail) = differs?;
+                let mut healed = false;
+                if replace {
+                    match self.replace_object(seq, &object).await? {
+                        None => healed = true,
+                        Some(why) => detail += &format!("; not replaced: {why}"),
+                    }
+                }
+                found.push(Checked {
+                    record: seq.0,
+                    key: object.key.to_string(),
+                    detail,
+                    healed,
+                });
+            }
+        }
+    }
+
+    /// How the replica's object differs from what is recorded.
+    async fn object_differs(
+        &self,
+        seq: Seq,
+        key: ObjectKey,
+    ) -> Result<Option<(Seq, ObjectRecord, String)>> {
+        let line = self.index.record(seq)?;
+        let object = line.as_ref().and_then(Line::object);
+        let Some(object) = object.filter(|object| object.key == key) else {
+            return Ok(None);
+        };
+        let (expected, object) = (object.checksums(), object.clone());
+        let known = match self.replica.head(&key).await {
+            Ok(known) => known,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if !known.agrees_with(&expected) {
+            let detail = format!("the store has {known:?}, recorded are {expected:?}");
+            return Ok(Some((seq, object, detail)));
+        }
+        if known.crc32c.is_some() || known.crc64nvme.is_some() {
+            return Ok(None);
+        }
+        let source = Source {
+            store: &self.replica,
+            key: &key,
+            expected,
+        };
+        match prove_object(source).await {
+            Ok(()) => Ok(None),
+            Err(error @ CopyError::Differs { .. }) => Ok(Some((seq, object, error.to_string()))),
+            Err(CopyError::Source(error)) if is_damage(error.kind) => {
+                Ok(Some((seq, object, error.to_string())))
+            }
+            Err(CopyError::Source(error) | CopyError::Target(error)) => Err(error.into()),
+        }
+    }
+
+    /// Removes an object and copies it again. Nothing is removed before the first store's bytes were read and are right.
+    async fn replace_object(&mut self, seq: Seq, object: &ObjectRecord) -> Result<Option<String>> {
+        let source = Source {
+            store: self.stream.store(),
+            key: &object.key,
+            expected: object.checksums(),
+        };
+        if let Err(error) = prove_object(source).await {
+            return Ok(Some(error.to_string()));
+        }
+        self.replica.delete(&object.key).await?;
+        let copied = self.copy_object(seq, object).await?;
+        Ok(match copied {
+            super::copy::Object::PassedOver(why) => Some(why),
+            super::copy::Object::There(_) | super::copy::Object::NotNeeded => {
+                self.book(copied);
+                None
+            }
+        })
+    }
+}
+
+/// Whether an error of this kind says that the object itself is wrong.
+fn is_damage(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Truncated | ErrorKind::TooLarge)
+}

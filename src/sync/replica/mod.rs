@@ -1,0 +1,151 @@
+//! Second copies: a stream's objects, byte for byte and under the same keys, in another store.
+//!
+//! The ledger of the first store stays the one truth and the one arbiter: only there records are made. A replica is filled from
+//! it, and is a complete stream by itself: it can be mounted and recovered from when the first store is gone.
+//!
+//! # Ordering
+//! 1. `stream.json`, once.
+//! 2. For each record, in order: the object that it names, then the record itself. Its bytes are those that this host has followed
+//!    the ledger with, so their chain is proven, and the record before it is there already.
+//! 3. The pages whose records are there, and the registered backups.
+//!
+//! So a replica is at every instant what the first store was at some instant: a prefix of the history. It is filled behind the
+//! archiver, by a task of its own: a replica that is down, slow or full stops nothing but itself.
+//!
+//! # Crashes
+//! Everything is created only where nothing stands, and under the key that it has in the first store. Whoever was killed begins
+//! again by a comparison of what there is (two listings), and goes on with what is missing. Two that fill one replica do the same
+//! work twice and disturb each other in nothing. An upload that was cut off may leave parts behind, invisible ones, as any does.
+//!
+//! # What is missing or damaged in the first store
+//! It cannot be copied: it is passed over and told, and what comes after it is copied. A record that cannot be read leaves the same
+//! hole in the replica as in the first store.
+//!
+//! # When a segment counts as archived
+//! [`crate::sync::archive::Settings::archived_through`]: the newest record that all replicas have, where all are waited for; else
+//! there is no such limit. `state.json` names no segment after it.
+//!
+//! # What it costs
+//! Of the first store one get for each 8 MiB of an object, of the replica a head and an upload for each segment and one create for
+//! its record. The database host reads nothing twice.
+
+mod begin;
+mod check;
+mod copy;
+mod extras;
+
+pub use check::Checked;
+
+use super::pace::Pace;
+use crate::index::Index;
+use crate::model::{ObjectKey, Seq};
+use crate::store::SharedStore;
+use crate::stream::Stream;
+use anyhow::{Context as _, Result};
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use tokio::time::Instant;
+
+/// No record is held back from counting as archived.
+pub fn through_unlimited() -> Arc<AtomicU64> {
+    Arc::new(AtomicU64::new(u64::MAX))
+}
+
+/// What could not be copied, told one by one; more are counted.
+const PASSED_OVER_TOLD: usize = 100;
+
+/// What a pass has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Pass {
+    /// All records up to this one are in the replica, as far as the first store has them.
+    pub through: u64,
+    /// The newest record of the first store.
+    pub last: u64,
+    /// Records created.
+    pub records: u64,
+    /// Objects of segments copied.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What the first store could not give, the first hundred.
+    pub passed_over: Vec<String>,
+    /// How many there are.
+    pub passed_over_count: u64,
+}
+
+/// Fills one replica.
+pub struct Replicator {
+    stream: Arc<Stream>,
+    index: Arc<Index>,
+    replica: SharedStore,
+    pace: Arc<Pace>,
+    /// Records that the replica lacks, in order; the last range is without end. Empty before the comparison.
+    lacking: VecDeque<RangeInclusive<u64>>,
+    /// Objects that it lacks, of records that it has.
+    objects: Vec<(ObjectKey, Seq)>,
+    /// Pages that it has.
+    pages: BTreeSet<Seq>,
+    /// When pages and backups were last looked at.
+    extras_at: Option<Instant>,
+    done: Pass,
+}
+
+impl Replicator {
+    /// One that copies what `stream` has to `replica`, as fast as `pace` lets it send.
+    pub fn new(stream: Arc<Stream>, replica: SharedStore, pace: Arc<Pace>) -> Replicator {
+        Replicator {
+            index: Arc::clone(stream.index()),
+            stream,
+            replica,
+            pace,
+            lacking: VecDeque::new(),
+            objects: Vec::new(),
+            pages: BTreeSet::new(),
+            extras_at: None,
+            done: Pass::default(),
+        }
+    }
+
+    /// Copies everything that the replica lacks now, and calls `on_record` after each record.
+    ///
+    /// # Errors
+    /// When a store does not do what it is asked, or the replica holds another history. What was copied stays, and the next call goes
+    /// on from there.
+    pub async fn pass(&mut self, on_record: impl Fn(Seq)) -> Result<Pass> {
+        self.done = Pass::default();
+        let followed = self.stream.follow().await.context("the first store")?;
+        if followed.look_again {
+            // What could not be copied before may be readable now.
+            self.lacking.clear();
+        }
+        let last = followed.state.last_seq;
+        let compares = self.lacking.is_empty();
+        if compares {
+            self.begin(last).await?;
+        }
+        self.copy_objects().await?;
+        self.copy_records(last, on_record).await?;
+        if compares || self.extras_due() {
+            self.copy_extras().await?;
+        }
+        self.done.through = self.through();
+        self.done.last = last.0;
+        Ok(std::mem::take(&mut self.done))
+    }
+
+    /// The record up to which the replica has all of them; 0 as long as that is not known.
+    pub fn through(&self) -> u64 {
+        let first = self.lacking.front().map_or(1, |range| *range.start());
+        first.saturating_sub(1)
+    }
+
+    fn pass_over(&mut self, why: String) {
+        if self.done.passed_over.len() < PASSED_OVER_TOLD {
+            tracing::warn!(replica = self.replica.describe(), "not copied: {why}");
+            self.done.passed_over.push(why);
+        }
+        self.done.passed_over_count += 1;
+    }
+}

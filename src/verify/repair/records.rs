@@ -1,0 +1,212 @@
+//! Records and pages: those that cannot be read, and those at the end that the first store has lost.
+
+use super::Repair;
+use crate::ledger::page::{page_of_key, write_page};
+use crate::ledger::{Line, RECORD_MAX_BYTES, StreamFile, record_key};
+use crate::model::{ObjectKey, Seq, Sha256};
+use crate::store::SharedStore;
+use crate::verify::{Audit, Finding, FindingKind};
+use anyhow::{Result, bail};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A record as it is stored.
+fn stored(line: &Line) -> Bytes {
+    format!("{}\n", line.text()).into()
+}
+
+async fn record_in(store: &SharedStore, seq: Seq) -> Option<Line> {
+    let bytes = store.get_all(&record_key(seq), RECORD_MAX_BYTES).await;
+    let line = Line::read(&bytes.ok()?).ok()?;
+    (line.seq() == seq).then_some(line)
+}
+
+impl Audit {
+    /// Heals the records that cannot be read, and follows the ledger again if any was. Each is among the findings after this.
+    ///
+    /// # Errors
+    /// When the first store does not do what it is asked, or the index cannot be read.
+    pub async fn repair_records(&mut self, repair: &Repair) -> Result<()> {
+        let lost = self.index().lost(usize::MAX)?;
+        let mut any = false;
+        for seq in lost {
+            let detail = format!("ledger record {seq} could not be read");
+            let mut finding = Finding::new(FindingKind::Record, detail).record(seq);
+            match self.of_replicas(seq).await? {
+                None => finding.not_healed("no replica has the record that belongs there"),
+                Some(line) => {
+                    let key = record_key(seq);
+                    let store = Arc::clone(self.store());
+                    match repair.put(&store, &key, stored(&line)).await {
+                        Ok(put) if put.is_done() => {
+                            finding.healed(put.told(key.as_str()));
+                            any = true;
+                        }
+                        Ok(put) => finding.not_healed(put.told(key.as_str())),
+                        Err(error) => finding.not_healed(error.to_string()),
+                    }
+                }
+            }
+            self.findings.push(finding);
+        }
+        match any {
+            true => self.follow_again().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Record `seq` as a replica has it, if it is the one that belongs there: it continues the record before it, and the one after it
+    /// continues it. Of a neighbour that cannot be read either, nothing is asked; of both of them, nothing is believed.
+    async fn of_replicas(&self, seq: Seq) -> Result<Option<Line>> {
+        let before = match seq.0 {
+            1 => Some(StreamFile::hash(self.stream().file_bytes())),
+            _ => self.hash_of(Seq(seq.0 - 1))?,
+        };
+        let next = self.index().record(Seq(seq.0 + 1))?;
+        for replica in &self.replicas {
+            let Some(line) = record_in(replica, seq).await else {
+                continue;
+            };
+            // What the replica says of the one before it joins a row of lost records to what is known.
+            let before = match before {
+                Some(hash) => Some(hash),
+                None => record_in(replica, Seq(seq.0 - 1))
+                    .await
+                    .map(|line| line.hash()),
+            };
+            let continues = before.is_some_and(|hash| hash == line.record().prev);
+            let continued = next.as_ref().map(|next| next.record().prev == line.hash());
+            if continued.unwrap_or(continues) && before.is_none_or(|_| continues) {
+                return Ok(Some(line));
+            }
+        }
+        Ok(None)
+    }
+
+    fn hash_of(&self, seq: Seq) -> Result<Option<Sha256>> {
+        let text = self.index().line(seq)?;
+        Ok(text.map(|text| Sha256::of(text.as_bytes())))
+    }
+
+    /// Compares the end of the ledger with that of each replica: a replica never has a record that the first store never had. Where
+    /// `repair` is given, what continues the ledger is put back.
+    ///
+    /// # Errors
+    /// When the first store does not do what it is asked.
+    pub async fn compare_ends(&mut self, repair: Option<&Repair>) -> Result<()> {
+        let replicas = self.replicas.clone();
+        for replica in &replicas {
+            let last = self.state().last_seq;
+            let next = Seq(last.0 + 1);
+            let there = record_in(replica, last).await.map(|line| line.hash());
+            let differs = |(own, there): (Sha256, Sha256)| own != there;
+            if self.state().last_hash.zip(there).is_some_and(differs) {
+                let detail = format!(
+                    "record {last} in {} is another than in {}: one of the two ledgers was changed; find out which before anything else",
+                    replica.describe(),
+                    self.store().describe()
+                );
+                let finding = Finding::new(FindingKind::Rollback, detail).record(last);
+                self.findings.push(finding);
+                continue;
+            }
+            if record_in(replica, next).await.is_none() {
+                continue;
+            }
+            // Whoever archives meanwhile may have made it since this ledger was followed.
+            match self.store().head(&record_key(next)).await {
+                Ok(_) => continue,
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+            }
+            self.put_back(replica, repair).await?;
+        }
+        Ok(())
+    }
+
+    /// The records after the newest one that `replica` has, found and put back.
+    async fn put_back(&mut self, replica: &SharedStore, repair: Option<&Repair>) -> Result<()> {
+        let last = self.state().last_seq;
+        let (mut hash, mut seq) = (self.state().last_hash, last);
+        let mut stopped = None;
+        let mut restored = 0;
+        while let Some(line) = record_in(replica, Seq(seq.0 + 1)).await {
+            if hash.is_some_and(|hash| hash != line.record().prev) {
+                stopped = Some(format!("record {} there does not continue it", line.seq()));
+                break;
+            }
+            (hash, seq) = (Some(line.hash()), line.seq());
+            let Some(repair) = repair else {
+                continue;
+            };
+            let store = Arc::clone(self.store());
+            match repair.put(&store, &record_key(seq), stored(&line)).await {
+                Ok(put) if put.is_done() => restored += 1,
+                Ok(put) => {
+                    stopped = Some(put.told(record_key(seq).as_str()));
+                    break;
+                }
+                Err(error) => {
+                    stopped = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+        let detail = format!(
+            "the ledger ends at record {last}, and {} has records up to {seq}: records were removed from {}",
+            replica.describe(),
+            self.store().describe()
+        );
+        let mut finding = Finding::new(FindingKind::Rollback, detail).record(Seq(last.0 + 1));
+        match (stopped, repair) {
+            (Some(why), _) => finding.not_healed(why),
+            (None, Some(_)) => finding.healed(format!("{restored} records were created again")),
+            (None, None) => {}
+        }
+        self.findings.push(finding);
+        match restored {
+            0 => Ok(()),
+            _ => self.follow_again().await,
+        }
+    }
+
+    /// Heals the pages that were found wrong: each is made again of its records.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn repair_pages(&mut self, repair: &Repair) -> Result<()> {
+        let store = Arc::clone(self.store());
+        let mut findings = std::mem::take(&mut self.findings);
+        for finding in &mut findings {
+            let key = finding.object.as_deref().map(str::parse::<ObjectKey>);
+            let (FindingKind::Page, Some(Ok(key))) = (finding.kind, key) else {
+                continue;
+            };
+            match self.page(&key) {
+                Err(error) => finding.not_healed(error.to_string()),
+                Ok(bytes) => match repair.put(&store, &key, bytes.into()).await {
+                    Ok(put) if put.is_done() => finding.healed("it was made again of its records"),
+                    Ok(put) => finding.not_healed(put.told(key.as_str())),
+                    Err(error) => finding.not_healed(error.to_string()),
+                },
+            }
+        }
+        self.findings = findings;
+        Ok(())
+    }
+
+    /// The page at `key`, of the records that it must hold.
+    fn page(&self, key: &ObjectKey) -> Result<Vec<u8>> {
+        let Some(first) = page_of_key(key) else {
+            bail!("{key} is no page");
+        };
+        let mut lines = Vec::new();
+        for seq in first.0..=crate::ledger::page::page_end(first).0 {
+            match self.index().record(Seq(seq))? {
+                Some(line) => lines.push(line),
+                None => bail!("record {seq} cannot be read: heal that first"),
+            }
+        }
+        Ok(write_page(&lines)?)
+    }
+}
