@@ -74,7 +74,7 @@ pub async fn run(global: &Global, args: &MigrateArgs) -> Result<Exit> {
     let store = store::open(&args.to, OpenMode::Create).await?;
     let (index, _) = Index::open(&reading::index_path_of_many(global, &args.to)?)?;
     let to = open_copy(&from, store, Arc::new(index), &order.clock).await?;
-    let bar = output::count_bar("records");
+    let bar = output::tally_bar("records");
     let progress = |report: &Report| bar.set_position(report.compared + report.carried);
     let mut migration = Migration::begin(&from, &to, &order).await?;
     let report = match (args.cut_over, args.follow) {

@@ -143,7 +143,7 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// A progress bar that counts things whose number is not known beforehand, on terminals only.
-pub fn count_bar(what: &'static str) -> indicatif::ProgressBar {
+pub fn tally_bar(what: &'static str) -> indicatif::ProgressBar {
     let bar = indicatif::ProgressBar::new_spinner();
     let template = format!("{{spinner}} {{pos}} {what} {{per_sec}}");
     bar.set_style(

@@ -70,7 +70,7 @@ pub async fn run(global: &Global, args: &RekeyArgs) -> Result<Exit> {
         by: format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name()),
         clock: system_clock(),
     };
-    let bar = output::count_bar("segments");
+    let bar = output::tally_bar("segments");
     let report = Rekeying::begin(&stream, &order)
         .await?
         .run(|report| bar.set_position(report.segments))

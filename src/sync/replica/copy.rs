@@ -29,7 +29,7 @@ impl Line {
         match &self.record().body {
             Body::Segment(segment) => Some(&segment.object),
             Body::Supersede(supersede) => Some(&supersede.segment.object),
-            Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) => None,
+            Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) | Body::Moved(_) => None,
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use super::Repair;
 use crate::ledger::record::{ObjectRecord, SupersedeReason, SupersedeRecord};
-use crate::ledger::{Body, Entry, FORMAT, Line, Record, SegmentRecord, record_key};
+use crate::ledger::{Body, Entry, SegmentRecord};
 use crate::model::{Micros, ObjectKey, Seq, Sha256};
 use crate::store::{Checksums, CopyError, SharedStore, Source, copy_object, prove_object};
+use crate::sync::append;
 use crate::verify::deep::{self, Reading};
 use crate::verify::{Audit, Finding, FindingKind};
 use anyhow::{Context as _, Result, bail};
@@ -132,7 +133,6 @@ impl Audit {
                 key: key.clone(),
                 ..segment.object.clone()
             },
-            archiver: repair.archiver.clone(),
             // In full where it is known: what follows from the records before this one is another segment's.
             previous_gtids: entry
                 .previous_gtids
@@ -145,7 +145,7 @@ impl Audit {
             ..segment.clone()
         };
         let seq = self
-            .supersede(entry.seq, &segment.object.key, better)
+            .supersede(entry.seq, &segment.object.key, &better, &repair.archiver)
             .await?;
         Ok(format!(
             "record {seq} names {key}, copied from {}; {} stays as it is",
@@ -189,45 +189,27 @@ impl Audit {
         &self,
         seq: Seq,
         damaged: &ObjectKey,
-        mut better: SegmentRecord,
+        better: &SegmentRecord,
+        by: &str,
     ) -> Result<Seq> {
         for _ in 0..RACES_MAX {
-            let followed = self.stream().follow().await?;
-            if let Some(tail) = followed.tail_damaged {
-                bail!("the newest ledger record, {tail}, cannot be read: heal that first");
-            }
+            let state = append::followed(self.stream()).await?;
             let now = self.index().entry_by_seq(seq)?;
             let now = now.and_then(|entry| entry.segment);
             let named = now.map(|segment| segment.object.key);
             if named.as_ref() != Some(damaged) {
                 // Ours, whose reply was lost, or somebody else's.
-                return Ok(followed.state.last_seq);
+                return Ok(state.last_seq);
             }
-            better.archived_at = Micros::now();
-            let state = followed.state;
-            let line = Line::write(Record {
-                format: FORMAT,
-                seq: state.next_seq(),
-                prev: state
-                    .last_hash
-                    .context("the newest record's hash is not known")?,
-                body: Body::Supersede(Box::new(SupersedeRecord {
-                    supersedes: seq,
-                    reason: SupersedeReason::BetterCopy,
-                    segment: better.clone(),
-                })),
-            })?;
-            // A record that breaks a rule could never be removed again, and nobody could read past it.
-            (*state).clone().accept(&line)?;
-            let body = format!("{}\n", line.text());
-            match self
-                .store()
-                .create(&record_key(line.seq()), body.into())
-                .await
-            {
-                Ok(()) => return Ok(line.seq()),
-                Err(error) if error.already_exists() => {}
-                Err(error) => return Err(error.into()),
+            let body = Body::Supersede(Box::new(SupersedeRecord {
+                supersedes: seq,
+                reason: SupersedeReason::BetterCopy,
+                made_at: Some(Micros::now()),
+                made_by: Some(by.to_owned()),
+                segment: better.clone(),
+            }));
+            if let Some((line, _)) = append::create(self.store(), &state, body).await? {
+                return Ok(line.seq());
             }
         }
         bail!(
