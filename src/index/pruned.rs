@@ -41,7 +41,7 @@ impl Index {
         self.with(|inner| {
             let mut query = inner
                 .conn
-                .prepare_cached("SELECT line, through FROM prunes ORDER BY line")?;
+                .prepare_cached("SELECT line, through FROM prunes WHERE line > 0 ORDER BY line")?;
             let found = query.query_map([], |row| {
                 Ok((Seq(rows::unsigned(row, 0)?), row.get::<_, String>(1)?))
             })?;

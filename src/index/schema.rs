@@ -195,10 +195,7 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 /// The same, to which nothing was ever pruned: a view of its own stands before the table of what is visible.
 pub(super) fn open_unpruned(path: &Path) -> rusqlite::Result<Connection> {
     let conn = open_reader(path)?;
-    conn.execute_batch(
-        "CREATE TEMP VIEW bounds AS
-         SELECT timeline, NULL AS after, through, fence_line, fence_position FROM main.bounds",
-    )?;
+    conn.execute_batch("CREATE TEMP VIEW bounds AS SELECT timeline, '' AS after FROM main.bounds")?;
     Ok(conn)
 }
 

@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn what_was_never_proven_comes_first_and_then_what_was_longest_ago() {
         let entries = entries(6);
-        let size = entries[0].segment.as_ref().expect("a segment").object.size;
+        let size = |n: usize| entries[n].segment.as_ref().expect("a segment").object.size;
         let times = [Some(30), None, Some(10), Some(20), None, Some(40)];
         let at = |wanted: &ObjectKey| {
             let n = entries.iter().position(|entry| key(entry) == wanted);
@@ -160,7 +160,7 @@ mod tests {
         };
         let all = seqs(&entries);
         assert_eq!(seqs(&due(&entries, at, None, false)), all);
-        let some = due(&entries, at, Some(3 * size), false);
+        let some = due(&entries, at, Some(size(1) + size(4) + size(2)), false);
         assert_eq!(seqs(&some), [all[1], all[2], all[4]]);
         assert_eq!(seqs(&due(&entries, at, Some(1), false)), [all[1]]);
         assert_eq!(seqs(&due(&entries, at, None, true)), [all[1], all[4]]);

@@ -116,7 +116,10 @@ pub(super) fn drop_beginnings(
             .iter()
             .filter(|long| beginnings.contains(&(long.index, short.index)))
             .filter(|long| is_same_file(found, long, short))
-            .max_by_key(|long| found[long.index].summary.size);
+            .max_by_key(|long| {
+                let long = &found[long.index].summary;
+                (long.size, !long.in_use)
+            });
         let Some(longest) = longest else { return true };
         dropped.push(Dropped {
             path: found[short.index].item.path.clone(),

@@ -102,6 +102,7 @@ impl Pair<'_> {
         let replica = ["--replica", self.replica];
         let (code, report) = self.verify(&stream, &replica, &what);
         assert_eq!(code, Some(3), "{what}, not asked to: {report:#}");
+        let clean = if has_holes(&report) { 3 } else { 0 };
         let repair = [&replica[..], &["--repair"]].concat();
         let (mut code, mut report) = self.verify(&stream, &repair, &what);
         if self.is_in_the_way() {
@@ -111,15 +112,16 @@ impl Pair<'_> {
             let replace = [&repair[..], &["--replace"]].concat();
             (code, report) = self.verify(&stream, &replace, &what);
         }
-        assert_eq!(code, Some(0), "{what}: {report:#}");
-        let findings = report["findings"].as_array().expect("a list");
+        assert_eq!(code, Some(clean), "{what}: {report:#}");
+        let findings = no_holes(&report);
         assert!(!findings.is_empty(), "{what}");
         for finding in findings {
             assert_eq!(finding["healed"], true, "{what}: {finding:#}");
         }
         // Once more, and without the replica: there is nothing left to find.
         let (code, report) = self.verify(&stream, &[], &what);
-        assert_eq!(code, Some(0), "{what}, again: {report:#}");
+        assert_eq!(code, Some(clean), "{what}, again: {report:#}");
+        assert!(no_holes(&report).is_empty(), "{what}, again: {report:#}");
         stream.forget();
         for n in self.bench.sample() {
             assert_eq!(stream.cat(n, &what), None);
@@ -135,6 +137,17 @@ impl Pair<'_> {
 }
 
 /// Heals all cells of a place.
+/// What was found, apart from the holes that make a ledger long enough for a page.
+fn no_holes(report: &serde_json::Value) -> Vec<&serde_json::Value> {
+    let findings = report["findings"].as_array().expect("a list");
+    findings.iter().filter(|f| f["kind"] != "hole").collect()
+}
+
+fn has_holes(report: &serde_json::Value) -> bool {
+    let findings = report["findings"].as_array().expect("a list");
+    findings.len() > no_holes(report).len()
+}
+
 fn check(place: Place, encrypted: bool) {
     let bench = Bench::of(place, encrypted);
     let whole = &bench.whole().archive;
