@@ -84,14 +84,16 @@ fn a_fence_is_told_beforehand_and_every_reader_obeys_it() {
     assert_eq!(listed(&archive, &[]), want);
     let kept = [files[0].as_slice(), cut].concat();
     assert!(tools::run(&mut archive.command(&["cat", &url])) == kept);
-    for mounted in [before, archive.mount_at(&url, archive.path("again"), &[])] {
+    let again = archive.mount_at(&url, archive.path("again"), &[]);
+    // Of one mounted before, the kernel may still know the name, for as long as it was told that it may.
+    assert!(fs::read(again.dir().join("binlog.000003")).is_err());
+    for mounted in [before, again] {
         let root = mounted.dir();
         tools::eventually("the mount has seen the fence", || {
             fs::read_dir(root).expect("listed").count() == 2
         });
         assert!(read(root.join("binlog.000001")) == files[0]);
         assert!(read(root.join("binlog.000002")) == cut);
-        assert!(fs::read(root.join("binlog.000003")).is_err());
         assert!(!root.join(".before").join(gtid(1, 8)).exists());
         assert!(root.join(".before").join(gtid(1, 6)).exists());
     }
