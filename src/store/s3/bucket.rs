@@ -10,7 +10,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
-use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode, ChecksumType};
 use bytes::Bytes;
 
 /// The condition of every create ("Conditional writes"): no object has the key.
@@ -134,6 +134,8 @@ impl Bucket {
             .set_object_lock_mode(mode)
             .set_object_lock_retain_until_date(until)
             .set_object_lock_legal_hold_status(self.terms.legal_hold())
+            // A request that locks must say so; the value alone is not enough for every server.
+            .set_checksum_algorithm(self.terms.locks().then_some(ChecksumAlgorithm::Crc64Nvme))
             .checksum_crc64_nvme(crc_text(crc64nvme))
             .body(in_memory(body));
         send_body!(self, request)

@@ -47,6 +47,11 @@ impl Terms {
         (Some(mode), Some(date(lock.until)))
     }
 
+    /// Whether what is made is locked or held in any way.
+    pub(super) fn locks(&self) -> bool {
+        self.protection.legal_hold || self.protection.lock.is_some()
+    }
+
     /// Whether an object that is made now is put on legal hold.
     pub(super) fn legal_hold(&self) -> Option<ObjectLockLegalHoldStatus> {
         self.protection
