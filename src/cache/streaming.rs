@@ -128,25 +128,8 @@ impl SegmentStream {
                 {
                     return Ok(plain);
                 }
-                let mut wrong = None;
-                for ask in asks(&store) {
-                    let run = run.clone();
-                    match fetch_run(&ask.store, &disk, &key, &open, run, patience).await {
-                        Ok(Ok(plain)) => {
-                            ask.proven(&key);
-                            return Ok(plain);
-                        }
-                        Ok(Err(error)) if error.is_corrupt() => {
-                            tracing::warn!(object = %key, %error, "fetching frames again");
-                            wrong = Some(error.into());
-                        }
-                        Ok(Err(error)) => return Err(error.into()),
-                        // Whoever cannot be asked changes nothing about bytes that were wrong.
-                        Err(_) if wrong.is_some() => {}
-                        Err(cause) => return Err(cause),
-                    }
-                }
-                Err(wrong.unwrap_or(Cause::Closing))
+                let origin = Origin { disk, key, open };
+                origin.fetch(&store, run, patience).await
             }));
         }
     }
@@ -190,33 +173,85 @@ impl SegmentStream {
     }
 }
 
-/// The frames of one run, or what is wrong with the bytes that came.
-async fn fetch_run(
-    store: &SharedStore,
-    disk: &Option<StreamDisk>,
-    key: &ObjectKey,
-    open: &Arc<OpenSegment>,
-    run: Range<u32>,
-    patience: Patience,
-) -> Result<Result<VecDeque<Bytes>, SegmentError>, Cause> {
-    let range = open.object_range(run.clone());
-    let start = range.start;
-    let bytes = patience.wait(store.get(key, range)).await??;
-    let (open, disk, key) = (Arc::clone(open), disk.clone(), key.clone());
-    let decode = move || {
-        let frames: Vec<u32> = run.collect();
-        let plain = frames
-            .iter()
-            .map(|frame| open.decode(*frame, &bytes, start));
-        let plain = plain.collect::<Result<_, _>>()?;
-        if let Some(disk) = disk {
-            disk.keep(&key, &open, &frames, &bytes, start);
+/// Where frames come from, and where they are kept.
+struct Origin {
+    disk: Option<StreamDisk>,
+    key: ObjectKey,
+    open: Arc<OpenSegment>,
+}
+
+impl Origin {
+    /// The frames of one run: from the store, and what was wrong there, again, and then from copies; for as long as each round gives
+    /// at least one frame.
+    async fn fetch(
+        &self,
+        store: &SharedStore,
+        mut run: Range<u32>,
+        patience: Patience,
+    ) -> Result<VecDeque<Bytes>, Cause> {
+        let mut frames = VecDeque::new();
+        loop {
+            let begun_at = run.start;
+            let mut wrong = None;
+            for ask in asks(store) {
+                let (proven, error) = match self.prefix(&ask.store, run.clone(), patience).await {
+                    Ok(fetched) => fetched,
+                    // Whoever cannot be asked changes nothing about bytes that were wrong.
+                    Err(_) if wrong.is_some() => continue,
+                    Err(cause) => return Err(cause),
+                };
+                if !proven.is_empty() {
+                    ask.proven(&self.key);
+                }
+                run.start += u32::try_from(proven.len()).unwrap_or(u32::MAX);
+                frames.extend(proven);
+                match error {
+                    None => return Ok(frames),
+                    Some(error) if error.is_corrupt() => {
+                        tracing::warn!(object = %self.key, %error, "fetching frames again");
+                        wrong = Some(error.into());
+                    }
+                    Some(error) => return Err(error.into()),
+                }
+            }
+            if run.start == begun_at {
+                return Err(wrong.unwrap_or(Cause::Closing));
+            }
         }
-        Ok(plain)
-    };
-    tokio::task::spawn_blocking(decode)
-        .await
-        .map_err(|died| Cause::Internal(died.to_string().into()))
+    }
+
+    /// The frames at the beginning of a run that are right, and what is wrong with the next, if there is one.
+    async fn prefix(
+        &self,
+        store: &SharedStore,
+        run: Range<u32>,
+        patience: Patience,
+    ) -> Result<(Vec<Bytes>, Option<SegmentError>), Cause> {
+        let range = self.open.object_range(run.clone());
+        let start = range.start;
+        let bytes = patience.wait(store.get(&self.key, range)).await??;
+        let (open, disk, key) = (Arc::clone(&self.open), self.disk.clone(), self.key.clone());
+        let decode = move || {
+            let (mut frames, mut wrong) = (Vec::new(), None);
+            for frame in run.clone() {
+                match open.decode(frame, &bytes, start) {
+                    Ok(plain) => frames.push(plain),
+                    Err(error) => {
+                        wrong = Some(error);
+                        break;
+                    }
+                }
+            }
+            if let Some(disk) = disk {
+                let proven: Vec<u32> = run.take(frames.len()).collect();
+                disk.keep(&key, &open, &proven, &bytes, start);
+            }
+            (frames, wrong)
+        };
+        tokio::task::spawn_blocking(decode)
+            .await
+            .map_err(|died| Cause::Internal(died.to_string().into()))
+    }
 }
 
 impl Drop for SegmentStream {
