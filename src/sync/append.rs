@@ -17,15 +17,21 @@ pub async fn followed(stream: &Stream) -> Result<Arc<LedgerState>> {
 
 /// What the ledger says, if it can be appended to.
 pub(super) fn appendable(followed: Followed) -> Result<Arc<LedgerState>> {
+    let state = whole(followed)?;
+    if let Some(moved) = &state.moved {
+        bail!(moved_away(moved));
+    }
+    Ok(state)
+}
+
+/// What the ledger says, if its newest record could be read.
+pub(super) fn whole(followed: Followed) -> Result<Arc<LedgerState>> {
     if let Some(seq) = followed.tail_damaged {
         bail!(
             "the newest ledger record, {}, cannot be read, so nothing can be appended after it; restore {} from a copy of the bucket",
             seq,
             record_key(seq)
         );
-    }
-    if let Some(moved) = &followed.state.moved {
-        bail!(moved_away(moved));
     }
     Ok(followed.state)
 }

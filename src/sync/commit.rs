@@ -67,9 +67,18 @@ impl Committer {
     /// # Errors
     /// When the ledger cannot be followed, went backwards, or ends in a damaged record.
     pub async fn state(&self) -> Result<Arc<LedgerState>> {
+        append::appendable(self.followed().await?)
+    }
+
+    /// Follows the ledger.
+    pub(super) async fn followed(&self) -> Result<Followed> {
         self.interrupt.before("index.follow")?;
         let followed = self.stream.follow().await?;
-        self.settled(followed)
+        self.interrupt.after("index.follow")?;
+        if followed.new_records > 0 {
+            self.met_another.store(true, Ordering::Relaxed);
+        }
+        Ok(followed)
     }
 
     /// The same at the beginning of a run. Whoever expects that nobody else has appended only makes sure that nothing was taken
@@ -80,14 +89,7 @@ impl Committer {
         }
         self.interrupt.before("index.follow")?;
         let followed = self.stream.confirm().await?;
-        self.settled(followed)
-    }
-
-    fn settled(&self, followed: Followed) -> Result<Arc<LedgerState>> {
         self.interrupt.after("index.follow")?;
-        if followed.new_records > 0 {
-            self.met_another.store(true, Ordering::Relaxed);
-        }
         append::appendable(followed)
     }
 

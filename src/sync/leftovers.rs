@@ -1,5 +1,6 @@
 //! What interrupted uploads left: objects that no record names, removed by the archiver that made them.
 
+use super::append;
 use super::commit::Committer;
 use crate::model::{ObjectKey, Seq};
 use crate::store::ErrorKind;
@@ -45,7 +46,8 @@ impl Committer {
         if open.is_empty() {
             return Ok(tidied);
         }
-        let last = self.state().await?.last_seq;
+        // Of a stream that has moved away, too: nothing more is written there, and nothing is left there.
+        let last = append::whole(self.followed().await?)?.last_seq;
         for (key, record) in open {
             match self.fate(&key, record, last)? {
                 Fate::Undecided => continue,
