@@ -5,13 +5,13 @@
 
 mod kept;
 
+use super::append;
 use crate::cache::SegmentReader;
 use crate::index::{Index, Step};
-use crate::ledger::record::{Body, FenceRecord, Record};
-use crate::ledger::{Entry, FORMAT, LedgerState, Line, record_key};
+use crate::ledger::record::{Body, FenceRecord};
+use crate::ledger::{Entry, LedgerState};
 use crate::locate::{LocateError, Located, Locator, Target};
 use crate::model::{GtidSet, Micros, MountName, Seq, Timeline};
-use crate::store::SharedStore;
 use crate::stream::{Stream, probe_condition};
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeSet;
@@ -126,18 +126,12 @@ impl Fencing<'_> {
         let store = self.stream.store();
         probe_condition(store, self.stream.file_bytes()).await?;
         for _ in 0..RACES_MAX {
-            let followed = self.stream.follow().await?;
-            if let Some(seq) = followed.tail_damaged {
-                bail!(
-                    "the newest ledger record, {seq}, cannot be read, so nothing can be appended after it; restore {} from a copy of the \
-                     bucket",
-                    record_key(seq)
-                );
-            }
+            let state = append::followed(self.stream).await?;
             let plan = self.plan(timeline, edge).await?;
-            let line = self.line(&followed.state, &plan)?;
-            if append(store, self.index(), &line).await? {
-                return Ok((line.seq(), plan));
+            if let Some((line, _)) = append::create(store, &state, self.body(&plan)).await? {
+                let seq = line.seq();
+                self.index().apply(&[Step::Line(line)])?;
+                return Ok((seq, plan));
             }
         }
         bail!(
@@ -281,44 +275,19 @@ impl Fencing<'_> {
         Ok(())
     }
 
-    fn line(&self, state: &LedgerState, plan: &FencePlan) -> Result<Line> {
-        let prev = state
-            .last_hash
-            .context("the hash of the newest ledger record is unknown")?;
-        let line = Line::write(Record {
-            format: FORMAT,
-            seq: state.next_seq(),
-            prev,
-            body: Body::Fence(Box::new(FenceRecord {
-                timeline: plan.timeline,
-                segment: plan.segment,
-                position: plan.position,
-                gtids: plan.kept.gtids.clone(),
-                transactions: plan.kept.transactions,
-                latest_commit: plan.kept.latest_commit,
-                lost: plan.lost.clone(),
-                reason: self.reason.clone(),
-                archived_at: Micros::now(),
-                archiver: self.archiver.clone(),
-            })),
-        })?;
-        // A record that breaks a rule could never be removed again, and nobody could read past it.
-        state.clone().accept(&line)?;
-        Ok(line)
-    }
-}
-
-/// Creates a record, and applies it to the index. Returns whether it is ours.
-async fn append(store: &SharedStore, index: &Index, line: &Line) -> Result<bool> {
-    let mut bytes = line.text().as_bytes().to_vec();
-    bytes.push(b'\n');
-    match store.create(&record_key(line.seq()), bytes.into()).await {
-        Ok(()) => {
-            index.apply(&[Step::Line(line.clone())])?;
-            Ok(true)
-        }
-        Err(error) if error.already_exists() => Ok(false),
-        Err(error) => Err(error.into()),
+    fn body(&self, plan: &FencePlan) -> Body {
+        Body::Fence(Box::new(FenceRecord {
+            timeline: plan.timeline,
+            segment: plan.segment,
+            position: plan.position,
+            gtids: plan.kept.gtids.clone(),
+            transactions: plan.kept.transactions,
+            latest_commit: plan.kept.latest_commit,
+            lost: plan.lost.clone(),
+            reason: self.reason.clone(),
+            archived_at: Micros::now(),
+            archiver: self.archiver.clone(),
+        }))
     }
 }
 
