@@ -1,5 +1,6 @@
 //! `binlogfs prune`: what is too old goes in two steps, and everything that reads knows of it.
 
+mod afterwards;
 mod killed;
 mod locks;
 

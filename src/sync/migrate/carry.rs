@@ -158,8 +158,14 @@ impl Source {
         let (mut object, mut read_back) = (None, None);
         if let Some(segment) = segment {
             let what = || format!("record {seq}, {}", segment.mount_name);
-            let copied = self.copier.copy(&segment.object).await;
-            let copied = copied.with_context(what)?;
+            let copied = match self.copier.copy(&segment.object).await {
+                // A damaged object that a better one has replaced stays where it is.
+                Err(error) if !self.is_needed(seq, segment)? => {
+                    tracing::warn!(%seq, error = format!("{error:#}"), "not carried over: the history needs it no more");
+                    Copied::Gone
+                }
+                copied => copied.with_context(what)?,
+            };
             match copied {
                 Copied::Gone if self.is_needed(seq, segment)? => bail!(
                     "record {seq}, {}: its object {} is not in {}; 'binlogfs verify' tells what is missing",

@@ -185,11 +185,15 @@ impl Replicator {
                 _ => break,
             }
         }
-        let segment = self
-            .index
-            .entry_by_seq(seq)?
-            .and_then(|entry| entry.segment);
-        Ok(segment.is_some_and(|segment| segment.object.key == *key))
+        let Some(entry) = self.index.entry_by_seq(seq)? else {
+            return Ok(false);
+        };
+        if self.index.is_pruned(entry.timeline, &entry.mount_name)? {
+            return Ok(false);
+        }
+        Ok(entry
+            .segment
+            .is_some_and(|segment| segment.object.key == *key))
     }
 
     /// Creates a record, or finds the same one there.
