@@ -117,8 +117,9 @@ pub(super) fn drop_beginnings(
             .filter(|long| beginnings.contains(&(long.index, short.index)))
             .filter(|long| is_same_file(found, long, short))
             .max_by_key(|long| {
+                // A damaged copy has the same beginning as the whole one, and is left itself.
                 let long = &found[long.index].summary;
-                (long.size, !long.in_use)
+                (long.size, long.damage.is_none(), !long.in_use)
             });
         let Some(longest) = longest else { return true };
         dropped.push(Dropped {
@@ -143,6 +144,23 @@ fn is_same_file(found: &[Arc<Found>], long: &Kept, short: &Kept) -> bool {
             long.path_names.contains(short_name) || content.as_ref() == Some(short_name)
         });
     names_agree || found[short.index].summary.transactions > 0
+}
+
+/// Has each that is left name what is taken, where what stood for it was left in turn.
+pub(super) fn name_what_is_taken(dropped: &mut [Dropped]) {
+    let stands_for: BTreeMap<String, String> = dropped
+        .iter()
+        .map(|dropped| (dropped.path.clone(), dropped.of.clone()))
+        .collect();
+    for dropped in dropped {
+        // Each is left for one that is better, so that this ends; the bound says so.
+        for _ in 0..stands_for.len() {
+            match stands_for.get(&dropped.of) {
+                Some(of) => dropped.of.clone_from(of),
+                None => break,
+            }
+        }
+    }
 }
 
 /// Of files with one head and one name, takes the one that is right.

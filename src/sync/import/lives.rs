@@ -3,9 +3,16 @@
 //! Two files follow each other if the numbers do, what the second says was executed before it contains what was executed
 //! at the end of the first, and, behind a ROTATE, the second begins when the first ended. Where a number is missing
 //! between them, only GTIDs, the server id and times are left to tell. Names that repeat (RESET, another server) are told apart by
-//! the same rules: each file has at most one before it and one behind. GTIDs repeat as well after a RESET; but a server
-//! writes one file at a time, so that of two files with a third one of its own between them in time neither follows the
-//! other, unless their GTIDs or a ROTATE say exactly that.
+//! the same rules: each file has at most one before it and one behind.
+//!
+//! GTIDs repeat as well after a RESET; but a server writes one file at a time, so that of two files with a third one of its
+//! own between them in time neither follows the other, unless a ROTATE says so. GTIDs that go on exactly say so only if
+//! the second cannot stand behind the third: RESET may have brought the same server to the same GTIDs again, with the
+//! files between lost. If it cannot, the third is of another server, which [`check_apart`] refuses.
+//!
+//! # What nothing tells
+//! Times are whole seconds. Lives that began and rotated within [`ROTATION_MAX_MICROS`] of each other, without GTIDs that
+//! differ, may fit each other's files equally well. Such a pile is refused by name: nothing is chosen.
 
 use super::found::Found;
 use super::names::{self, ROTATION_MAX_MICROS};
@@ -81,23 +88,37 @@ fn fit(a: &Link<'_>, b: &Link<'_>, rotated: bool) -> Option<Fit> {
 }
 
 /// When each server began files of each name, in order.
-struct Births<'a>(BTreeMap<(&'a str, u32), Vec<(Micros, u64)>>);
+struct Births<'a>(BTreeMap<(&'a str, u32), Vec<&'a Link<'a>>>);
 
 impl<'a> Births<'a> {
     fn of(links: &'a [Link<'_>]) -> Births<'a> {
-        let mut births: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut births: BTreeMap<_, Vec<&Link<'_>>> = BTreeMap::new();
         for link in links {
-            births.entry(key(link)).or_default().push(link.born());
+            births.entry(key(link)).or_default().push(link);
         }
-        births.values_mut().for_each(|born| born.sort());
+        for born in births.values_mut() {
+            born.sort_by_key(|link| link.born());
+        }
         Births(births)
+    }
+
+    /// What the server of `b` began after `a` and before `b`.
+    fn between<'s>(&'s self, a: &Link<'_>, b: &'s Link<'_>) -> &'s [&'s Link<'s>] {
+        let born = self.0.get(&key(b)).map_or(&[][..], Vec::as_slice);
+        let after = &born[born.partition_point(|link| link.born() <= a.born())..];
+        &after[..after.partition_point(|link| link.born() < b.born())]
     }
 
     /// Whether the server of `b` began another file after `a` and before `b`.
     fn any_between(&self, a: &Link<'_>, b: &Link<'_>) -> bool {
-        let born = self.0.get(&key(b)).map_or(&[][..], Vec::as_slice);
-        let after = born.partition_point(|born| *born <= a.born());
-        born.get(after).is_some_and(|born| *born < b.born())
+        !self.between(a, b).is_empty()
+    }
+
+    /// Whether one of those may be before `b`, in a life that began after `a`.
+    fn any_before(&self, a: &Link<'_>, b: &Link<'_>) -> bool {
+        self.between(a, b).iter().any(|between| {
+            between.name.number() < b.name.number() && fit(between, b, false).is_some()
+        })
     }
 }
 
@@ -115,7 +136,11 @@ fn follows(a: &Link<'_>, b: &Link<'_>, births: &Births<'_>) -> Option<(Fit, Reve
     };
     let fit = fit(a, b, rotated).filter(|_| in_time)?;
     let same_server = a.found.summary.server_id == b.found.summary.server_id;
-    let told = fit == Fit::Exact || rotated || (same_server && !births.any_between(a, b));
+    let told = match fit {
+        _ if rotated => true,
+        Fit::Exact => !births.any_before(a, b),
+        Fit::Differing | Fit::Untold => same_server && !births.any_between(a, b),
+    };
     told.then_some((fit, Reverse(apart.abs())))
 }
 
@@ -184,7 +209,20 @@ fn join_neighbours(
                         });
                     }
                 }
-                None | Some(_) => {}
+                None => {
+                    let rival = pairs
+                        .iter()
+                        .find(|pair| pair.2 == *b && next[pair.1] == Some(*b));
+                    if let Some((_, taken, _)) = rival.filter(|rival| rival.0 == *fit) {
+                        return Err(OrderError::Forked {
+                            name: links[*b].name.to_string(),
+                            path: links[*b].found.item.path.clone(),
+                            first: links[*taken].found.item.path.clone(),
+                            second: links[*a].found.item.path.clone(),
+                        });
+                    }
+                }
+                Some(_) => {}
             }
         }
     }

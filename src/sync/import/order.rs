@@ -1,6 +1,6 @@
 //! The order in which a pile is imported: by what the files hold. Pure.
 
-use super::copies::{Kept, drop_beginnings, drop_damaged, once};
+use super::copies::{self, Kept, drop_beginnings, drop_damaged, once};
 use super::found::{Found, Left};
 use super::lives::{Link, lives};
 use super::names;
@@ -101,6 +101,21 @@ pub enum OrderError {
         /// The other.
         second: String,
     },
+    /// Two files may be before one.
+    #[error(
+        "{path} ({name}) goes on behind {first} as well as behind {second}, and neither GTIDs nor times tell which: find out which of the two was its server's \
+         last before it (mysqlbinlog --verbose shows what was done), and leave the other one out with --exclude; nothing was written"
+    )]
+    Forked {
+        /// What the server called the file behind them.
+        name: String,
+        /// Its path.
+        path: String,
+        /// One that may be before it.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// Two servers wrote at the same time.
     #[error(
         "these were written at the same time, so that they are of two servers: {first}, and {second}. A stream has one server at a time: import one of the \
@@ -131,6 +146,7 @@ pub fn order(
     });
     let (mut named, nameless) = name(found, &kept);
     dropped.extend(drop_damaged(found, &mut named)?);
+    copies::name_what_is_taken(&mut dropped);
     let links = named
         .into_iter()
         .map(|(index, name)| Link::new(index, name, &found[index]))

@@ -9,6 +9,9 @@ use crate::sync::import::may_be_beginnings;
 use crate::sync::import::pile::Item;
 use proptest::prelude::*;
 
+#[path = "reset_tests.rs"]
+mod resets;
+
 /// How a server ends a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
@@ -235,12 +238,9 @@ fn of_copies_the_whole_and_undamaged_one_is_taken() {
             ("raw/binlog.000001", Why::InUse)
         ]
     );
-    assert!(
-        order
-            .dropped
-            .iter()
-            .all(|dropped| dropped.of == "binlog.000001")
-    );
+    for dropped in &order.dropped {
+        assert_eq!(dropped.of, "binlog.000001", "{dropped:?}");
+    }
 }
 
 #[test]
