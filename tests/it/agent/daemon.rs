@@ -100,10 +100,15 @@ impl Drop for Daemon {
 }
 
 /// Waits until `done` says so.
-pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub fn until(what: &str, done: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, done);
+}
+
+/// The same for what takes longer on a busy host.
+pub fn until_within(patience: Duration, what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !done() {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        assert!(begun.elapsed() < patience, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

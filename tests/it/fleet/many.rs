@@ -1,12 +1,12 @@
 //! Two hundred streams of twenty tenants in one agent, against one S3 server.
 
 use super::{Fleet, records};
-use crate::agent::daemon::{Daemon, until};
+use crate::agent::daemon::{Daemon, until, until_within};
 use crate::s3::server::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
 use crate::tools;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 const TENANTS: usize = 20;
 const STREAMS_OF_EACH: usize = 10;
@@ -95,7 +95,7 @@ fn two_hundred_streams_are_archived_fairly_in_little_memory() {
     let bucket = fleet.path("s3").join(BUCKET);
     let stored = |tenant: usize, stream: usize| -> PathBuf { bucket.join(name(tenant, stream)) };
     let mut left: Vec<_> = all().collect();
-    until("all is archived", || {
+    until_within(Duration::from_secs(300), "all is archived", || {
         left.retain(|(tenant, stream)| records(&stored(*tenant, *stream)) < files_of(*tenant));
         left.is_empty()
     });
