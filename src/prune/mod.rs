@@ -24,7 +24,7 @@
 //!
 //! # Locks
 //! An object that its store keeps is told with the moment until when, and nothing newer of its timeline is deleted: what is left stays
-//! one piece. The locks of [`LOOKED_AT_ONCE`] objects are looked at before the first of them goes.
+//! one piece. The locks of `LOOKED_AT_ONCE` objects are looked at before the first of them goes.
 //!
 //! # Whose clock
 //! The moment that `--keep` counts from is the store's (the `Date` of its answers), and so is the age of a prune record (when its

@@ -2,7 +2,7 @@
 //!
 //! # What is looked at
 //! 1. The ledger, from its first record on, each record itself ([`audit`]). No index is believed.
-//! 2. The pages, which must say what the records say ([`pages`]).
+//! 2. The pages, which must say what the records say (`pages`).
 //! 3. Every object that a segment of the history stands for: that it is there, its size, and the checksums that its store keeps
 //!    ([`objects`]).
 //! 4. If asked for, every byte of them: decrypted, decompressed, hashed and scanned again ([`deep`]); of a large archive a part at a
