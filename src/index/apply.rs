@@ -2,6 +2,7 @@
 
 use super::batch::Batch;
 use super::error::Fault;
+use super::foresee::Foreseen;
 use super::intervals::NewRuns;
 use super::latest::Latest;
 use super::listing::{self, Changes};
@@ -59,17 +60,22 @@ impl Index {
     /// [`IndexError::Chain`] when a record breaks a rule, or differs from the one applied at its place: all before it
     /// are applied. On any other error nothing is.
     pub fn apply(&self, steps: &[Step]) -> Result<Applied, IndexError> {
-        self.with(|inner| inner.apply(steps, None))
+        self.with(|inner| inner.apply(steps, None, None))
     }
 
     /// Takes in the records of a page, and keeps its `bytes` instead of its records' texts: a quarter of the space, and of the time
-    /// that writing them takes.
+    /// that writing them takes. What was `foreseen` of them need not be worked out again.
     ///
     /// # Errors
     /// As [`Index::apply`].
-    pub fn apply_page(&self, steps: &[Step], bytes: &[u8]) -> Result<Applied, IndexError> {
+    pub fn apply_page(
+        &self,
+        steps: &[Step],
+        bytes: &[u8],
+        foreseen: Option<Foreseen>,
+    ) -> Result<Applied, IndexError> {
         self.with(|inner| {
-            let applied = inner.apply(steps, Some(bytes))?;
+            let applied = inner.apply(steps, Some(bytes), foreseen)?;
             if let Some(path) = &self.path {
                 let checkpoints = self.checkpoints.lock();
                 let mut checkpoints = checkpoints.unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +87,12 @@ impl Index {
 }
 
 impl Inner {
-    fn apply(&mut self, steps: &[Step], page: Option<&[u8]>) -> Result<Applied, Fault> {
+    fn apply(
+        &mut self,
+        steps: &[Step],
+        page: Option<&[u8]>,
+        foreseen: Option<Foreseen>,
+    ) -> Result<Applied, Fault> {
         let cached = self.state()?;
         let last_page = &self.last_page;
         let tx = self
@@ -122,17 +133,7 @@ impl Inner {
             new_entries: Vec::new(),
             new_runs: NewRuns::default(),
         };
-        let mut broken = None;
-        for step in steps {
-            match batch.step(step) {
-                Ok(()) => {}
-                Err(Fault::Chain(error)) => {
-                    broken = Some(error);
-                    break;
-                }
-                Err(other) => return Err(other),
-            }
-        }
+        let broken = batch.take_in(steps, foreseen)?;
         batch.write_out()?;
         let Batch {
             records,

@@ -3,6 +3,7 @@
 use super::apply::Step;
 use super::before::Before;
 use super::error::Fault;
+use super::foresee::{Foreseen, NewRow};
 use super::intervals::NewRuns;
 use super::latest::{self, Latest};
 use super::listing::Changes;
@@ -37,8 +38,44 @@ pub(super) struct Batch<'a> {
 }
 
 impl Batch<'_> {
+    /// Takes all steps in, and tells of the first that breaks a rule: nothing of it and of those after it is taken in.
+    pub(super) fn take_in(
+        &mut self,
+        steps: &[Step],
+        foreseen: Option<Foreseen>,
+    ) -> Result<Option<ChainError>, Fault> {
+        // What was worked out ahead holds if nobody else has written meanwhile, and each object belongs to its record.
+        let foreseen = foreseen.filter(|known| self.objects_claimed && known.is_of(self.state));
+        if let Some(foreseen) = foreseen {
+            self.foreseen(steps, foreseen)?;
+            return Ok(None);
+        }
+        for step in steps {
+            match self.step(step) {
+                Ok(()) => {}
+                Err(Fault::Chain(error)) => return Ok(Some(error)),
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes in steps of which all is known already.
+    fn foreseen(&mut self, steps: &[Step], foreseen: Foreseen) -> Result<(), Fault> {
+        for (step, row) in steps.iter().zip(foreseen.rows) {
+            let Step::Line(line) = step else { continue };
+            if !self.page_kept {
+                keep_line(self.conn, line)?;
+            }
+            self.append(row, line.record().body.segment())?;
+            self.records += 1;
+        }
+        *self.state = (*foreseen.after).clone();
+        Ok(())
+    }
+
     /// Everything is checked before anything is written: on [`Fault::Chain`] the step left no trace.
-    pub(super) fn step(&mut self, step: &Step) -> Result<(), Fault> {
+    fn step(&mut self, step: &Step) -> Result<(), Fault> {
         if step.seq() <= self.state.last_seq {
             return self.seen(step);
         }
@@ -119,10 +156,7 @@ impl Batch<'_> {
             | Body::Moved(_) => None,
         };
         bounds::check(self.conn, line.seq(), body)?;
-        let segment = match body {
-            Body::Segment(segment) => Some(&**segment),
-            _ => None,
-        };
+        let segment = body.segment();
         let missing_name =
             |state: &LedgerState, entry: &Entry| repair::missing_before(state, segment, entry);
         // What the record shows of lost ones is told by the state before it.
@@ -137,8 +171,7 @@ impl Batch<'_> {
                     repair::claim(self.conn, &entry, before.last_seq, &name, &mut self.changes)?;
                     latest::settle(self.conn, entry.timeline, &name)?;
                 }
-                before.note_break(self.conn, &entry)?;
-                self.add(&entry, segment)
+                self.add(&before, &entry, segment)
             }
             (Change::Replace(_, segment), Body::Supersede(supersede)) => match target {
                 Some(target) => self.replace(line.seq(), target, supersede, &segment),
@@ -157,7 +190,12 @@ impl Batch<'_> {
         }
     }
 
-    fn add(&mut self, entry: &Entry, segment: Option<&SegmentRecord>) -> Result<(), Fault> {
+    fn add(
+        &mut self,
+        before: &Before,
+        entry: &Entry,
+        segment: Option<&SegmentRecord>,
+    ) -> Result<(), Fault> {
         if let Some(lost) = self.lost_at(entry)? {
             // A gap where a lost record stands: one name, and the gap says more.
             self.conn.execute(
@@ -173,23 +211,24 @@ impl Batch<'_> {
             self.changes.touch(lost.timeline, &lost.mount_name);
             return alias(self.conn, entry.seq, lost.seq);
         }
-        let row = EntryRow::of(entry, segment, Some(entry.seq));
-        let row = self.latest.appended(self.conn, row)?;
+        self.append(NewRow::of(before, entry, segment), segment)
+    }
+
+    /// Writes the row of an entry that sorts after all of its timeline.
+    fn append(&mut self, new: NewRow, segment: Option<&SegmentRecord>) -> Result<(), Fault> {
+        let (seq, timeline) = (new.row.seq, new.row.timeline);
+        if let Some(broken) = &new.broken {
+            broken.keep(self.conn, seq)?;
+        }
+        if let Some(text) = &new.position {
+            super::build::keep_position(self.conn, seq, text)?;
+        }
+        let row = self.latest.appended(self.conn, new.row)?;
         self.new_entries.push(NewEntry::new(row, segment));
-        self.changes.grown.insert(entry.timeline.0);
+        self.changes.grown.insert(timeline.0);
         self.added += 1;
         match segment {
-            Some(segment) => {
-                let previous = entry.previous_gtids.as_ref();
-                super::build::keep_position(self.conn, entry.seq, segment, previous)?;
-                file(
-                    self.conn,
-                    &mut self.new_runs,
-                    entry.timeline,
-                    segment,
-                    entry.seq,
-                )
-            }
+            Some(segment) => file(self.conn, &mut self.new_runs, timeline, segment, seq),
             None => Ok(()),
         }
     }

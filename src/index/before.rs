@@ -60,28 +60,37 @@ impl Before {
         }
     }
 
-    /// Keeps what does not continue: GTIDs that appeared from nowhere, or vanished.
-    pub(super) fn note_break(&self, conn: &Connection, entry: &Entry) -> Result<(), Fault> {
-        let (Some(expected), Some(previous)) = (&self.expected, &entry.previous_gtids) else {
-            return Ok(());
-        };
+    /// What of an entry does not continue.
+    pub(super) fn break_at(&self, entry: &Entry) -> Option<Break> {
+        let (expected, previous) = (self.expected.as_ref()?, entry.previous_gtids.as_ref()?);
         if expected == previous {
-            return Ok(());
+            return None;
         }
         let appeared = previous.minus(expected);
         let vanished = match self.joins {
             true => GtidSet::new(),
             false => expected.minus(previous),
         };
-        if appeared.is_empty() && vanished.is_empty() {
-            return Ok(());
-        }
+        let found = Break { appeared, vanished };
+        (!found.appeared.is_empty() || !found.vanished.is_empty()).then_some(found)
+    }
+}
+
+/// GTIDs that appeared from nowhere before an entry, or vanished.
+pub(super) struct Break {
+    appeared: GtidSet,
+    vanished: GtidSet,
+}
+
+impl Break {
+    /// Keeps it, with the entry that it stands before.
+    pub(super) fn keep(&self, conn: &Connection, entry: Seq) -> Result<(), Fault> {
         conn.execute(
             "INSERT INTO breaks (entry, appeared, vanished) VALUES (?1, ?2, ?3)",
             params![
-                entry.seq.0 as i64,
-                appeared.to_string(),
-                vanished.to_string()
+                entry.0 as i64,
+                self.appeared.to_string(),
+                self.vanished.to_string()
             ],
         )?;
         Ok(())

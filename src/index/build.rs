@@ -168,23 +168,22 @@ fn walk_back(texts: Texts<'_>, row: &EntryRow) -> Result<Option<GtidSet>, Fault>
     Ok(None)
 }
 
-/// Keeps what was executed before an entry, now and then.
-pub(super) fn keep_position(
-    conn: &Connection,
+/// What was executed before an entry, as it is kept now and then.
+pub(super) fn position_to_keep(
     seq: Seq,
     segment: &SegmentRecord,
     previous: Option<&GtidSet>,
-) -> Result<(), Fault> {
-    let Some(previous) = previous else {
-        return Ok(());
-    };
+) -> Option<String> {
     if segment.previous_gtids.is_some() || !seq.0.is_multiple_of(POSITION_EVERY) {
-        return Ok(());
+        return None;
     }
-    let text = previous.to_string();
-    if text.len() <= POSITION_MAX_BYTES {
-        conn.prepare_cached("INSERT INTO positions (entry, previous_gtids) VALUES (?1, ?2)")?
-            .execute(params![seq.0 as i64, text])?;
-    }
+    let text = previous?.to_string();
+    (text.len() <= POSITION_MAX_BYTES).then_some(text)
+}
+
+/// Keeps it.
+pub(super) fn keep_position(conn: &Connection, seq: Seq, text: &str) -> Result<(), Fault> {
+    conn.prepare_cached("INSERT INTO positions (entry, previous_gtids) VALUES (?1, ?2)")?
+        .execute(params![seq.0 as i64, text])?;
     Ok(())
 }

@@ -42,6 +42,14 @@ pub enum Body {
 }
 
 impl Body {
+    /// The segment, of a record that says that one is archived.
+    pub fn segment(&self) -> Option<&SegmentRecord> {
+        match self {
+            Body::Segment(segment) => Some(segment),
+            _ => None,
+        }
+    }
+
     /// When the record was made.
     pub fn archived_at(&self) -> Micros {
         match self {

@@ -30,6 +30,7 @@ mod error;
 mod extent;
 mod fetch;
 mod follow;
+mod intake;
 mod newest;
 mod plan;
 #[cfg(test)]
@@ -46,6 +47,7 @@ use crate::store::{self, CopyReason, SharedStore};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::Mutex;
+use tokio::task::JoinError;
 
 /// Calls before the first that lists, where listing can wait: two while a mount is made.
 const CALLS_BEFORE_LISTING: u64 = 2;
@@ -203,11 +205,16 @@ async fn stream_bytes(store: &SharedStore, known: Option<&[u8]>) -> Result<Bytes
 async fn blocking<T: Send + 'static>(
     f: impl FnOnce() -> Result<T, IndexError> + Send + 'static,
 ) -> Result<T, IndexError> {
-    match tokio::task::spawn_blocking(f).await {
+    unless_cancelled(tokio::task::spawn_blocking(f)).await
+}
+
+/// What a task that nobody cancels returns.
+async fn unless_cancelled<T>(task: impl Future<Output = Result<T, JoinError>>) -> T {
+    match task.await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // A blocking task is only cancelled with its runtime, and then this one is too.
+            // It is only cancelled with its runtime, and then this one is too.
             Err(_) => std::future::pending().await,
         },
     }
