@@ -1,0 +1,48 @@
+//! A record at the end of a ledger: created only if nobody else created one at that place.
+
+use super::Followed;
+use crate::ledger::{LedgerState, Line, record_key};
+use crate::model::{ObjectKey, Seq};
+use crate::store::{self, SharedStore};
+use std::sync::Arc;
+
+/// The newest record cannot be read: what it said is unknown, and so is what may follow it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the newest ledger record, {seq}, cannot be read, so nothing can be appended after it; restore {key} from a copy of the bucket"
+)]
+pub struct TailDamaged {
+    /// The record.
+    pub seq: Seq,
+    /// Its key.
+    pub key: ObjectKey,
+}
+
+impl Followed {
+    /// What the ledger says, if its newest record could be read.
+    ///
+    /// # Errors
+    /// When it could not.
+    pub fn whole(self) -> Result<Arc<LedgerState>, TailDamaged> {
+        match self.tail_damaged {
+            None => Ok(self.state),
+            Some(seq) => Err(TailDamaged {
+                seq,
+                key: record_key(seq),
+            }),
+        }
+    }
+}
+
+/// Creates the object of a record, which [`LedgerState::followed_by`] made. Returns whether it is the one that was created: if not,
+/// somebody else's is there. It may be ours after a lost reply, and who follows the ledger sees which.
+///
+/// # Errors
+/// When the store fails.
+pub async fn append(store: &SharedStore, line: &Line) -> store::Result<bool> {
+    match store.create(&record_key(line.seq()), line.stored()).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.already_exists() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
