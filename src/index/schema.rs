@@ -288,25 +288,28 @@ fn create(conn: &mut Connection) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
+/// The tables whose rows come from records.
+const OF_RECORDS: [&str; 15] = [
+    "lines",
+    "line_pages",
+    "entries",
+    "listing",
+    "aliases",
+    "lost",
+    "objects",
+    "sources",
+    "runs",
+    "long_sets",
+    "bounds",
+    "fences",
+    "prunes",
+    "breaks",
+    "positions",
+];
+
 /// Removes all that came from records.
 pub(super) fn clear_records(conn: &Connection) -> Result<(), Fault> {
-    for table in [
-        "lines",
-        "line_pages",
-        "entries",
-        "listing",
-        "aliases",
-        "lost",
-        "objects",
-        "sources",
-        "runs",
-        "long_sets",
-        "bounds",
-        "fences",
-        "prunes",
-        "breaks",
-        "positions",
-    ] {
+    for table in OF_RECORDS {
         conn.execute(&format!("DELETE FROM {table}"), [])?;
     }
     conn.execute("DELETE FROM meta WHERE name = ?1", [super::paged::PAGED])?;
@@ -329,25 +332,7 @@ fn check(conn: &Connection, path: &Path) -> Result<(), Refusal> {
             return Err(Refusal::Unusable(verdict));
         }
     }
-    for table in [
-        "meta",
-        "lines",
-        "line_pages",
-        "entries",
-        "listing",
-        "aliases",
-        "lost",
-        "objects",
-        "sources",
-        "runs",
-        "long_sets",
-        "bounds",
-        "fences",
-        "prunes",
-        "breaks",
-        "positions",
-        "opens",
-    ] {
+    for table in OF_RECORDS.into_iter().chain(["meta", "opens"]) {
         let there: bool = conn.query_row(
             "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)",
             [table],

@@ -1,12 +1,12 @@
 //! Filling a hole: the segment of a file that was put aside, and can be read after all.
 
 use super::archive::{Settings, lock, open_stream};
+use super::begin::makers;
 use super::commit::{Committer, closed_by, segment_record};
-use super::compress::CompressPool;
 use super::dead_letter::DeadLetter;
 use super::footing::Footing;
 use super::listed::{Batch, HeadOfFile};
-use super::pipeline::{Format, Uploaded};
+use super::pipeline::Uploaded;
 use super::place::{Arrival, Place, Provenance, Signature};
 use super::plan::Seen;
 use super::run::upload_one;
@@ -85,16 +85,7 @@ pub async fn retry(
         archived: None,
     };
     drop(opened);
-    let pool = CompressPool::start(
-        settings.threads,
-        settings.level,
-        settings.frame_size,
-        &settings.pace,
-    )?;
-    let format = Format {
-        frame_size: settings.frame_size,
-        recipients: settings.recipients.clone(),
-    };
+    let (pool, format) = makers(settings)?;
     let progress = Arc::clone(&settings.progress);
     let on_read = Arc::new(move |bytes| progress.read(bytes));
     let uploaded = upload_one(&committer, source, &pool, None, &format, &seen, on_read).await?;

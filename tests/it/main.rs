@@ -28,6 +28,7 @@ mod local;
 mod locate;
 mod lost_race;
 mod mariadb;
+mod memory;
 mod migrate;
 mod model;
 mod mount;

@@ -78,12 +78,15 @@ impl SyntheticServer {
         &self.executed
     }
 
-    /// Paths of the closed files, oldest first.
+    /// Names of the closed files, oldest first.
+    pub fn closed_names(&self) -> &[String] {
+        &self.files[..self.files.len() - 1]
+    }
+
+    /// Their paths.
     pub fn closed(&self) -> Vec<PathBuf> {
-        self.files[..self.files.len() - 1]
-            .iter()
-            .map(|name| self.dir.join(name))
-            .collect()
+        let names = self.closed_names().iter();
+        names.map(|name| self.dir.join(name)).collect()
     }
 
     /// Writes `transactions` transactions of `body_bytes` into the active file, and goes on in the next.
