@@ -79,11 +79,7 @@ impl Stream {
         let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
         (0..count).for_each(|_| server.rotate(transactions, body_bytes));
         archive.archive(server.dir());
-        let truth = server
-            .closed()
-            .iter()
-            .map(|path| fs::read(path).expect("readable"))
-            .collect();
+        let truth = server.truth();
         Stream {
             archive,
             server,

@@ -48,7 +48,12 @@ impl Opinion {
 }
 
 /// Compares item by item, so that a failure shows the first difference and not two long lists.
-fn assert_same<T: PartialEq + std::fmt::Debug>(what: &str, file: &Path, ours: &[T], theirs: &[T]) {
+pub fn assert_same<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    file: &Path,
+    ours: &[T],
+    theirs: &[T],
+) {
     for (n, (one, other)) in ours.iter().zip(theirs).enumerate() {
         assert_eq!(one, other, "{what} {n} of {}", file.display());
     }
@@ -60,18 +65,19 @@ fn assert_same<T: PartialEq + std::fmt::Debug>(what: &str, file: &Path, ours: &[
     );
 }
 
+/// Compares what every reader tells.
+fn assert_agree(file: &Path, one: &Opinion, other: &Opinion) {
+    assert_same("event", file, &one.events, &other.events);
+    assert_same("transaction", file, &one.transactions, &other.transactions);
+    let at = file.display();
+    assert_eq!(one.previous_gtids, other.previous_gtids, "{at}");
+}
+
 #[test]
 fn the_two_other_readers_agree_with_each_other() {
     for file in corpus_files() {
         let (one, other) = (mysqlbinlog::opinion(&file), mysql_common::opinion(&file));
-        assert_same("event", &file, &one.events, &other.events);
-        assert_same("transaction", &file, &one.transactions, &other.transactions);
-        assert_eq!(
-            one.previous_gtids,
-            other.previous_gtids,
-            "{}",
-            file.display()
-        );
+        assert_agree(&file, &one, &other);
         assert!(one.tables.is_superset(&other.tables), "{}", file.display());
     }
 }
@@ -130,19 +136,7 @@ fn our_scanner_sees_the_events_and_transactions_that_mysqlbinlog_sees() {
     for file in corpus_files() {
         let (ours, summary) = ours::opinion(&file);
         let theirs = mysqlbinlog::opinion(&file);
-        assert_same("event", &file, &ours.events, &theirs.events);
-        assert_same(
-            "transaction",
-            &file,
-            &ours.transactions,
-            &theirs.transactions,
-        );
-        assert_eq!(
-            ours.previous_gtids,
-            theirs.previous_gtids,
-            "{}",
-            file.display()
-        );
+        assert_agree(&file, &ours, &theirs);
         assert_eq!(ours.tables, theirs.tables, "{}", file.display());
         assert_eq!(ours.times, theirs.times, "{}", file.display());
         assert_summary_fits(&file, &summary, &theirs);
@@ -154,19 +148,7 @@ fn our_scanner_sees_the_events_and_transactions_that_mysql_common_sees() {
     for file in corpus_files() {
         let (ours, _) = ours::opinion(&file);
         let theirs = mysql_common::opinion(&file);
-        assert_same("event", &file, &ours.events, &theirs.events);
-        assert_same(
-            "transaction",
-            &file,
-            &ours.transactions,
-            &theirs.transactions,
-        );
-        assert_eq!(
-            ours.previous_gtids,
-            theirs.previous_gtids,
-            "{}",
-            file.display()
-        );
+        assert_agree(&file, &ours, &theirs);
     }
 }
 

@@ -89,6 +89,12 @@ impl SyntheticServer {
         names.map(|name| self.dir.join(name)).collect()
     }
 
+    /// What the closed files hold, oldest first.
+    pub fn truth(&self) -> Vec<Vec<u8>> {
+        let read = |path| fs::read(path).expect("the file is there");
+        self.closed().into_iter().map(read).collect()
+    }
+
     /// Writes `transactions` transactions of `body_bytes` into the active file, and goes on in the next.
     pub fn rotate(&mut self, transactions: u64, body_bytes: usize) {
         let mut builder = self.builder();

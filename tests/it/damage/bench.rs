@@ -102,11 +102,7 @@ fn stream_of(archive: Archive, count: usize, transactions: u64) -> Stream {
     archive.archive(server.dir());
     archive.ls(&[]);
     server.rotate(transactions, 3000);
-    let truth = server
-        .closed()
-        .iter()
-        .map(|path| fs::read(path).expect("readable"))
-        .collect();
+    let truth = server.truth();
     Stream {
         archive,
         server,
@@ -118,22 +114,15 @@ fn stream_of(archive: Archive, count: usize, transactions: u64) -> Stream {
 /// archived, and another segment.
 fn stream_with_a_page(archive: Archive) -> Stream {
     let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
-    let read = |server: &SyntheticServer| -> Vec<Vec<u8>> {
-        let closed = server.closed();
-        closed
-            .iter()
-            .map(|path| fs::read(path).expect("readable"))
-            .collect()
-    };
     (0..ARCHIVED).for_each(|_| server.rotate(2, 3000));
     archive.archive(server.dir());
     (0..PAGE_RECORDS).for_each(|_| server.rotate(1, 10));
-    let mut truth = read(&server);
+    let mut truth = server.truth();
     server.purge(truth.len());
     server.rotate(2, 3000);
     tools::run(archive.archive_command(server.dir()).arg("--accept-holes"));
     server.rotate(2, 3000);
-    truth.extend(read(&server));
+    truth.extend(server.truth());
     Stream {
         archive,
         server,
@@ -348,12 +337,7 @@ fn twins(stream: &mut Stream) -> (usize, usize) {
         (0..5).for_each(|_| stream.server.rotate(400, 3000));
         stream.archive.archive(stream.server.dir());
         stream.server.rotate(400, 3000);
-        stream.truth = stream
-            .server
-            .closed()
-            .iter()
-            .map(|path| fs::read(path).expect("readable"))
-            .collect();
+        stream.truth = stream.server.truth();
     }
 }
 
