@@ -8,6 +8,7 @@ mod corpus;
 mod damage;
 mod disk_cache;
 mod doctor;
+mod documents;
 mod drill;
 mod failover;
 mod fence;

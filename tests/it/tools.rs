@@ -211,6 +211,22 @@ impl Sysbench {
     }
 }
 
+/// The files below `dir` that have this extension.
+pub fn files_below(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let (mut found, mut dirs) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).expect("the directory is readable") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|its| its == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
 /// Writes a script that can be run.
 pub fn write_program(path: &Path, text: &str) {
     std::fs::write(path, text).expect("the directory is writable");
