@@ -68,6 +68,16 @@ impl Replicated {
         self.archive.output(&["cat", &url, "--replica", &replica])
     }
 
+    /// That gives out all that the server has closed. Returns what it says beside it.
+    #[track_caller]
+    fn reads_the_truth(&self) -> String {
+        let output = self.cat();
+        let said = tools::excerpt(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(output.stdout == self.truth());
+        said
+    }
+
     /// What the server has closed, one file after the other.
     fn truth(&self) -> Vec<u8> {
         self.server.truth().concat()

@@ -5,10 +5,13 @@ pub mod mysqlbinlog;
 mod ours;
 
 use crate::corpus;
-use binlogfs::binlog::{Ending, Summary};
+use binlogfs::binlog::{Ending, Scanner, Sink, Summary};
 use binlogfs::model::{GtidSet, Micros};
 use std::collections::BTreeSet;
 use std::path::Path;
+
+/// Pushed at a time: small and odd, so that events lie across the pieces' borders.
+const PIECE_BYTES: usize = 4099;
 
 /// An event, as far as all readers tell of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,19 @@ impl Opinion {
         let (min, max) = self.times.unwrap_or((micros, micros));
         self.times = Some((min.min(micros), max.max(micros)));
     }
+}
+
+/// Reads `file`, which must be a binlog, into `sink`.
+pub fn scanned<S: Sink>(file: &Path, sink: S) -> (Summary, S) {
+    let at = file.display();
+    let bytes = std::fs::read(file).unwrap_or_else(|e| panic!("{at}: {e}"));
+    let mut scanner = Scanner::new(sink);
+    for piece in bytes.chunks(PIECE_BYTES) {
+        let pushed = scanner.push(piece);
+        pushed.unwrap_or_else(|e| panic!("{at}: {e}"));
+    }
+    let (summary, sink) = scanner.finish();
+    (summary.unwrap_or_else(|e| panic!("{at}: {e}")), sink)
 }
 
 /// Compares item by item, so that a failure shows the first difference and not two long lists.

@@ -4,6 +4,7 @@ use super::clients::Clients;
 use super::failure::Failure;
 use super::terms::Terms;
 use crate::model::ObjectKey;
+use crate::store::body::Body;
 use crate::store::{Error, ErrorKind, Listing, ObjectMeta, Result};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
@@ -53,7 +54,21 @@ macro_rules! about {
     };
 }
 
-pub(super) use {about, send_body};
+/// A request that makes an object, of one piece or of parts, as the URL and the archiver want it kept.
+macro_rules! on_terms {
+    ($self:ident, $request:expr) => {{
+        let (mode, until) = $self.terms.lock();
+        $request
+            .set_server_side_encryption($self.terms.encryption.clone())
+            .set_ssekms_key_id($self.terms.kms_key.clone())
+            .set_storage_class($self.terms.class.clone())
+            .set_object_lock_mode(mode)
+            .set_object_lock_retain_until_date(until)
+            .set_object_lock_legal_hold_status($self.terms.legal_hold())
+    }};
+}
+
+pub(super) use {about, on_terms, send_body};
 
 impl Bucket {
     pub(super) fn new(
@@ -133,15 +148,8 @@ impl Bucket {
         body: Bytes,
         crc64nvme: u64,
     ) -> Result<()> {
-        let (mode, until) = self.terms.lock();
-        let request = about!(self, put_object, key)
+        let request = on_terms!(self, about!(self, put_object, key))
             .if_none_match(NO_OBJECT)
-            .set_server_side_encryption(self.terms.encryption.clone())
-            .set_ssekms_key_id(self.terms.kms_key.clone())
-            .set_storage_class(self.terms.class.clone())
-            .set_object_lock_mode(mode)
-            .set_object_lock_retain_until_date(until)
-            .set_object_lock_legal_hold_status(self.terms.legal_hold())
             // A request that locks must say so; the value alone is not enough for every server.
             .set_checksum_algorithm(self.terms.locks().then_some(ChecksumAlgorithm::Crc64Nvme))
             .checksum_crc64_nvme(crc_text(crc64nvme))
@@ -215,19 +223,12 @@ impl Bucket {
         length: u64,
     ) -> Result<Bytes> {
         let cut_off = |why: String| self.error(ErrorKind::Transient, verb, key).because(why);
-        let mut body = Vec::with_capacity(length as usize);
+        let mut body = Body::of(length);
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(|error| cut_off(format!("the body was cut off: {error}")))?;
-            if piece.len() as u64 > length - body.len() as u64 {
-                return Err(cut_off("the body is longer than announced".to_owned()));
-            }
-            body.extend_from_slice(&piece);
+            body.push(&piece).map_err(cut_off)?;
         }
-        if body.len() as u64 != length {
-            let why = format!("the body ended after {} of {length} bytes", body.len());
-            return Err(cut_off(why));
-        }
-        Ok(body.into())
+        body.whole().map_err(cut_off)
     }
 
     /// HeadObject. To be asked for checksums, S3 wants `kms:Decrypt` where a key of KMS is used.

@@ -323,15 +323,9 @@ fn write_pages(archive: &Archive, page: &[u8]) {
 /// Two segments whose objects have the same size; more are archived until there are. One stays unarchived.
 fn twins(stream: &mut Stream) -> (usize, usize) {
     loop {
-        let sizes: Vec<_> = stream
-            .archive
-            .ls(&[])
-            .iter()
-            .map(|entry| entry["stored_size"].as_u64().expect("a size"))
-            .collect();
-        let pairs = (0..sizes.len()).flat_map(|a| (a + 1..sizes.len()).map(move |b| (a, b)));
-        if let Some(pair) = pairs.into_iter().find(|(a, b)| sizes[*a] == sizes[*b]) {
-            return pair;
+        let (sizes, twins) = stream.stored_sizes();
+        if let Some(twins) = twins {
+            return twins;
         }
         assert!(sizes.len() < TRIED_MAX, "no two of {sizes:?} are the same");
         (0..5).for_each(|_| stream.server.rotate(400, 3000));
