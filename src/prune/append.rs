@@ -4,7 +4,7 @@ use super::{Pruner, Recorded, Survey, Wanted};
 use crate::index::Step;
 use crate::ledger::LedgerState;
 use crate::ledger::record::{Body, PruneRecord};
-use crate::stream;
+use crate::stream::{self, RacesLost};
 use anyhow::{Result, bail};
 use std::sync::Arc;
 
@@ -54,9 +54,7 @@ impl Pruner {
                 races_lost += 1;
             }
         }
-        bail!(
-            "lost the race for the next ledger record {RACES_MAX} times in a row; is an archiver writing without end?"
-        )
+        bail!(RacesLost(RACES_MAX))
     }
 
     /// Creates the next record with `body`. Returns whether it is ours.

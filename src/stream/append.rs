@@ -18,6 +18,13 @@ pub struct TailDamaged {
     pub key: ObjectKey,
 }
 
+/// Each time, somebody else's record was there first.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "lost the race for the next ledger record {0} times in a row; is another archiver writing to this stream without end?"
+)]
+pub struct RacesLost(pub u32);
+
 impl Followed {
     /// What the ledger says, if its newest record could be read.
     ///

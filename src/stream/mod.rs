@@ -36,7 +36,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use append::{TailDamaged, append};
+pub use append::{RacesLost, TailDamaged, append};
 pub use create::{create, probe_condition};
 pub use error::StreamError;
 pub use follow::Followed;

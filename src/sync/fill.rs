@@ -15,6 +15,7 @@ use crate::ledger::{Entry, EntryState, Line};
 use crate::model::{FileName, GtidSet, Seq};
 use crate::source::Source;
 use crate::store::SharedStore;
+use crate::stream::RacesLost;
 use anyhow::{Context as _, Result, bail};
 use std::sync::Arc;
 
@@ -221,7 +222,5 @@ async fn supersede(
             return Ok(seq);
         }
     }
-    bail!(
-        "lost the race for the next ledger record {RACES_MAX} times in a row; is another archiver writing without end?"
-    )
+    bail!(RacesLost(RACES_MAX))
 }

@@ -5,6 +5,7 @@ use crate::ledger::record::{ObjectRecord, SupersedeReason, SupersedeRecord};
 use crate::ledger::{Body, Entry, SegmentRecord};
 use crate::model::{Micros, ObjectKey, Seq, Sha256};
 use crate::store::{CopyError, SharedStore, Source, copy_object, prove_object};
+use crate::stream::RacesLost;
 use crate::sync::append;
 use crate::verify::deep::{self, Reading};
 use crate::verify::{Audit, Finding, FindingKind};
@@ -212,9 +213,7 @@ impl Audit {
                 return Ok(line.seq());
             }
         }
-        bail!(
-            "lost the race for the next ledger record {RACES_MAX} times in a row; is another archiver writing without end?"
-        )
+        bail!(RacesLost(RACES_MAX))
     }
 }
 
