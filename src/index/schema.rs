@@ -183,10 +183,11 @@ pub(super) fn open_in_memory() -> Result<Connection, IndexError> {
 
 /// Another connection to an index that is open, which only reads.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let conn = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
+    open_again(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+fn open_again(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     settings(&conn)?;
     conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     Ok(conn)
@@ -202,13 +203,7 @@ pub(super) fn open_unpruned(path: &Path) -> rusqlite::Result<Connection> {
 /// Another connection to an index that is open, for checkpoints.
 pub(super) fn open_beside(path: &Path) -> rusqlite::Result<Connection> {
     // Without CREATE: an index that was deleted meanwhile is not begun anew.
-    let conn = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    settings(&conn)?;
-    conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
-    Ok(conn)
+    open_again(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
 fn try_open(path: &Path) -> Result<(Connection, Opened), Refusal> {
