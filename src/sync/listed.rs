@@ -189,8 +189,8 @@ pub(super) fn executed_in_active(source: &Source, seen: &[Seen]) -> Result<GtidS
         return Ok(GtidSet::new());
     };
     // What is there now is enough; a server that keeps writing must not keep us.
-    let summary = scan(&opened, &active.listed.path, opened.size(), |_| {})?;
-    Ok(summary.gtids)
+    let scanner = scan(&opened, &active.listed.path, opened.size(), |_| {})?;
+    Ok(scanner.finish().0?.gtids)
 }
 
 /// Scans and hashes a whole file.
@@ -200,11 +200,11 @@ fn read_through(source: &Source, file: &Seen) -> Result<Option<(Summary, Sha256)
     };
     let mut hasher = Hasher::default();
     let all = u64::MAX;
-    let summary = scan(&opened, &file.listed.path, all, |piece| {
+    let scanner = scan(&opened, &file.listed.path, all, |piece| {
         hasher.update(piece)
     })?;
     opened.unchanged()?;
-    Ok(Some((summary, hasher.finish())))
+    Ok(Some((scanner.finish().0?, hasher.finish())))
 }
 
 /// Scans an open file until `bytes` bytes were read, or it ends. `also` gets each piece.
@@ -213,7 +213,7 @@ fn scan(
     path: &Path,
     bytes: u64,
     mut also: impl FnMut(&[u8]),
-) -> Result<Summary> {
+) -> Result<Scanner<()>> {
     let (mut scanner, mut through) = (Scanner::new(()), opened.read_through());
     let mut buffer = vec![0; FRAME_SIZE_DEFAULT as usize];
     while scanner.size() < bytes {
@@ -228,5 +228,5 @@ fn scan(
         scanner.push(&buffer[..n]).map_err(refused)?;
         also(&buffer[..n]);
     }
-    Ok(scanner.finish().0?)
+    Ok(scanner)
 }
