@@ -199,10 +199,8 @@ fn read_through(source: &Source, file: &Seen) -> Result<Option<(Summary, Sha256)
         return Ok(None);
     };
     let mut hasher = Hasher::default();
-    let all = u64::MAX;
-    let scanner = scan(&opened, &file.listed.path, all, |piece| {
-        hasher.update(piece)
-    })?;
+    let also = |piece: &[u8]| hasher.update(piece);
+    let scanner = scan(&opened, &file.listed.path, u64::MAX, also)?;
     opened.unchanged()?;
     Ok(Some((scanner.finish().0?, hasher.finish())))
 }
