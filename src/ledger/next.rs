@@ -35,3 +35,28 @@ impl LedgerState {
         Ok((line, next))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    #[test]
+    fn a_record_continues_the_ledger_breaks_no_rule_and_follows_none_that_is_lost() {
+        let file = testing::stream_file();
+        let mut state = LedgerState::new(&file, &file.write());
+        let segment = || Body::Segment(Box::new(testing::segment(1)));
+        let (line, next) = state.followed_by(segment()).expect("the first record");
+        let mut accepted = state.clone();
+        accepted.accept(&line).expect("follows");
+        assert_eq!(next, accepted);
+        assert_ne!(next, state);
+        // Of a timeline that does not exist.
+        let refused = state.followed_by(Body::Prune(testing::prune(1)));
+        let refused = refused.expect_err("breaks a rule");
+        assert!(matches!(&refused, NextError::Rules(_)), "{refused:?}");
+        state.accept_lost("it is a test");
+        let refused = state.followed_by(segment());
+        assert_eq!(refused.expect_err("after a lost one"), NextError::NoHash);
+    }
+}

@@ -53,3 +53,31 @@ pub async fn append(store: &SharedStore, line: &Line) -> store::Result<bool> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Body, testing};
+    use crate::store::{MemoryStore, Store as _};
+
+    #[tokio::test]
+    async fn of_two_records_for_one_place_the_first_stays() {
+        let file = testing::stream_file();
+        let state = LedgerState::new(&file, &file.write());
+        let record = |size: u64| {
+            let mut segment = testing::segment(1);
+            segment.size = size;
+            let body = Body::Segment(Box::new(segment));
+            state.followed_by(body).expect("a record").0
+        };
+        let (ours, theirs) = (record(10_000), record(20_000));
+        let memory = MemoryStore::new();
+        let store: SharedStore = Arc::new(memory.clone());
+        assert!(append(&store, &ours).await.expect("creates"));
+        assert!(!append(&store, &theirs).await.expect("finds it taken"));
+        assert!(!append(&store, &ours).await.expect("finds it taken"));
+        let key = record_key(ours.seq());
+        let there = memory.get_all(&key, 1 << 20).await.expect("there");
+        assert_eq!(there, ours.stored());
+    }
+}
