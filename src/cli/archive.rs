@@ -2,19 +2,18 @@
 
 use super::agent::{self, Orders};
 use super::exit::Exit;
+use super::output::{self, ArchivedBar};
 use super::replicate::{self, Filled};
-use super::{Global, fleet, output};
+use super::storing::{ConsentArgs, StoringArgs};
+use super::{Global, fleet};
 use crate::agent::replicas::ArchivedWhen;
 use crate::agent::schedule::Policy;
-use crate::config::{self, AgentConfig, LEVEL_MAX, MysqlAccess, PARALLEL_MAX, StreamConfig};
+use crate::config::{self, AgentConfig, MysqlAccess, StreamConfig};
 use crate::model::StoreUrl;
-use crate::segment::Recipients;
 use crate::source::Source;
 use crate::store::{LockMode, Protection};
-use crate::sync::archive::{LEVEL_DEFAULT, Progress};
 use crate::sync::dead_letter::DeadLetter;
 use crate::sync::journal::{JOURNAL_NAME, Journal, Uninterrupted};
-use crate::sync::place::Consent;
 use crate::sync::{Outcome, Settings, archive_once, read_batch_with};
 use anyhow::{Result, bail};
 use std::net::SocketAddr;
@@ -47,18 +46,8 @@ pub struct ArchiveArgs {
     /// Archive what is closed now, and end. Without it, go on until SIGTERM.
     #[arg(long)]
     once: bool,
-    /// Public key (age1...) to encrypt to; may be repeated. Without one, segments are stored unencrypted.
-    #[arg(long, value_name = "age1...", value_parser = recipient)]
-    recipient: Vec<String>,
-    /// zstd level, 1 to 19.
-    #[arg(long, default_value_t = LEVEL_DEFAULT, value_parser = clap::value_parser!(i32).range(1..=i64::from(LEVEL_MAX)))]
-    level: i32,
-    /// Compression threads.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(PARALLEL_MAX)))]
-    threads: u16,
-    /// Files in flight at a time.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=i64::from(PARALLEL_MAX)))]
-    transfers: u16,
+    #[command(flatten)]
+    storing: StoringArgs,
     /// Bytes per second sent to the store at most, such as 20MB.
     #[arg(long, value_name = "RATE", value_parser = config::rate)]
     send_limit: Option<u64>,
@@ -103,39 +92,18 @@ pub struct ArchiveArgs {
     /// When a segment counts as archived: in the store of --to, or in every --replica too.
     #[arg(long, value_name = "primary|all", default_value = "primary", value_parser = archived_when, conflicts_with = "config")]
     archived_when: ArchivedWhen,
-    /// Record any number of files that vanished from the server as holes, and go on.
-    #[arg(long)]
-    accept_holes: bool,
-    /// Accept a server that shares no history with the stream, by its server_uuid ('none' for one that has none).
-    #[arg(long, value_name = "UUID")]
-    accept_server: Option<String>,
-    /// Archive to a store that ignores conditional creates and would overwrite: you promise that no other archiver writes here.
-    #[arg(long)]
-    single_writer: bool,
-    /// Store segments unencrypted in a stream whose newest segment is encrypted.
-    #[arg(long)]
-    allow_unencrypted: bool,
+    #[command(flatten)]
+    consent: ConsentArgs,
 }
 
 fn archived_when(text: &str) -> Result<ArchivedWhen, String> {
     text.parse()
 }
 
-fn recipient(text: &str) -> Result<String, String> {
-    Recipients::parse([text])
-        .map(|_| text.to_owned())
-        .map_err(|e| e.to_string())
-}
-
 impl ArchiveArgs {
     /// What is to be done, from the configuration or from these arguments. Whether it is to be done once.
     pub fn orders(self, replicas: &[StoreUrl]) -> Result<(Orders, bool)> {
-        let consent = Consent {
-            holes: self.accept_holes,
-            unencrypted: self.allow_unencrypted,
-            single_writer: self.single_writer,
-            server: self.accept_server,
-        };
+        let consent = self.consent.consent();
         if let Some(path) = &self.config {
             if !replicas.is_empty() {
                 bail!("with --config the replicas of a stream are in the file: replicas = [...]");
@@ -160,10 +128,6 @@ impl ArchiveArgs {
                 dsn: self.mysql,
                 defaults_file: self.defaults_file,
             },
-            recipients: self.recipient,
-            level: self.level,
-            threads: self.threads,
-            transfers: self.transfers,
             send_limit: self.send_limit,
             read_limit: self.read_limit,
             cpu_limit: self.cpu_limit,
@@ -177,7 +141,7 @@ impl ArchiveArgs {
                 rotate_after: self.rotate_after,
                 ..policy
             },
-            ..StreamConfig::default()
+            ..self.storing.stream()
         };
         let agent = AgentConfig {
             listen: self.listen,
@@ -211,7 +175,7 @@ async fn archive(global: &Global, orders: &Orders) -> Result<Exit> {
     let source = Source::open(&stream.source)?;
     let bar = output::byte_bar(0);
     let mut settings = agent::settings(global, stream, &orders.consent)?;
-    settings.progress = Arc::new(Bar(bar.clone()));
+    settings.progress = Arc::new(ArchivedBar(bar.clone()));
     let batch = read_batch_with(&source, &mut Default::default(), &dead_letters(&settings)?)?;
     let store = agent::open_store(stream, &settings).await?;
     if stream.archived_when == ArchivedWhen::All && !stream.replicas.is_empty() {
@@ -235,20 +199,6 @@ fn dead_letters(settings: &Settings) -> Result<Vec<DeadLetter>> {
     }
     let journal = Journal::open(&settings.state_dir, Arc::new(Uninterrupted))?;
     Ok(journal.dead_letters()?)
-}
-
-struct Bar(indicatif::ProgressBar);
-
-impl Progress for Bar {
-    fn planned(&self, _files: usize, bytes: u64) {
-        self.0.set_length(bytes);
-    }
-    fn read(&self, bytes: u64) {
-        self.0.inc(bytes);
-    }
-    fn archived(&self, name: &str) {
-        self.0.set_message(name.to_owned());
-    }
 }
 
 fn print(global: &Global, outcome: &Outcome, filled: &[Filled], unencrypted: bool) -> Result<Exit> {

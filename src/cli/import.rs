@@ -3,19 +3,17 @@
 mod report;
 
 use super::exit::Exit;
-use super::{Global, agent, output, reading};
-use crate::config::{LEVEL_MAX, PARALLEL_MAX, StreamConfig};
+use super::output::{self, ArchivedBar};
+use super::storing::{ConsentArgs, StoringArgs};
+use super::{Global, agent, reading};
+use crate::config::StreamConfig;
 use crate::model::StoreUrl;
 use crate::model::url::Location;
-use crate::segment::Recipients;
 use crate::source;
-use crate::store::{self, ErrorKind, OpenMode};
-use crate::stream::StreamError;
-use crate::sync::archive::{LEVEL_DEFAULT, Progress};
+use crate::store::{self, OpenMode};
 use crate::sync::import::{
     self, Compared, Findings, Job, Order, Pile, Wanted, Watch, is_beginning, may_be_beginnings,
 };
-use crate::sync::place::Consent;
 use anyhow::{Context as _, Result, bail};
 use report::Report;
 use std::collections::HashSet;
@@ -34,18 +32,8 @@ pub struct ImportArgs {
     /// Tell the order, what is missing and what is left out, and write nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Public key (age1...) to encrypt to; may be repeated. Without one, segments are stored unencrypted.
-    #[arg(long, value_name = "age1...", value_parser = recipient)]
-    recipient: Vec<String>,
-    /// zstd level, 1 to 19.
-    #[arg(long, default_value_t = LEVEL_DEFAULT, value_parser = clap::value_parser!(i32).range(1..=i64::from(LEVEL_MAX)))]
-    level: i32,
-    /// Compression threads.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(PARALLEL_MAX)))]
-    threads: u16,
-    /// Files in flight at a time.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=i64::from(PARALLEL_MAX)))]
-    transfers: u16,
+    #[command(flatten)]
+    storing: StoringArgs,
     /// Leave out what lies at this path below FROM; may be repeated.
     #[arg(long, value_name = "PATH")]
     exclude: Vec<String>,
@@ -58,32 +46,17 @@ pub struct ImportArgs {
     /// Import the newest binlog too if it ends in neither ROTATE nor STOP: its server is gone and writes no more.
     #[arg(long = "final")]
     last: bool,
-    /// Record any number of binlogs that are missing as holes.
-    #[arg(long)]
-    accept_holes: bool,
-    /// Accept binlogs that share no history with the stream: those of this server_uuid ('none' if it is not known).
-    #[arg(long, value_name = "UUID")]
-    accept_server: Option<String>,
-    /// Import into a store that ignores conditional creates and would overwrite: you promise that nobody else writes here.
-    #[arg(long)]
-    single_writer: bool,
-    /// Store segments unencrypted in a stream whose newest segment is encrypted.
-    #[arg(long)]
-    allow_unencrypted: bool,
-}
-
-fn recipient(text: &str) -> Result<String, String> {
-    Recipients::parse([text])
-        .map(|_| text.to_owned())
-        .map_err(|e| e.to_string())
+    #[command(flatten)]
+    consent: ConsentArgs,
 }
 
 pub async fn run(global: &Global, args: &ImportArgs) -> Result<Exit> {
     let pile = Arc::new(open_pile(args).await?);
     let bar = output::byte_bar(0);
     bar.set_message("read");
-    let watch = Bar(bar.clone());
-    let surveyed = import::survey(&pile, &args.exclude, args.transfers.into(), &watch).await;
+    let watch = ArchivedBar(bar.clone());
+    let surveyed =
+        import::survey(&pile, &args.exclude, args.storing.transfers.into(), &watch).await;
     bar.finish_and_clear();
     let findings = surveyed?;
     let order = put_in_order(&pile, &findings, args).await?;
@@ -101,8 +74,8 @@ pub async fn run(global: &Global, args: &ImportArgs) -> Result<Exit> {
     }
     let stream = stream_of(args);
     let bar = output::byte_bar(0);
-    let mut settings = agent::settings(global, &stream, &consent(args))?;
-    settings.progress = Arc::new(Bar(bar.clone()));
+    let mut settings = agent::settings(global, &stream, &args.consent.consent())?;
+    settings.progress = Arc::new(ArchivedBar(bar.clone()));
     let store = agent::open_store(&stream, &settings).await?;
     let job = Job {
         pile: &pile,
@@ -193,7 +166,7 @@ async fn compare(
 ) -> Result<Compared> {
     let reading = match reading::open(global, &args.to).await {
         Ok(reading) => Some(reading),
-        Err(error) if is_absence(&error) => None,
+        Err(error) if reading::is_nothing_there(&error) => None,
         Err(error) => return Err(error),
     };
     let stream = reading
@@ -202,59 +175,21 @@ async fn compare(
     import::compare(pile, order, stream)
 }
 
-fn is_absence(error: &anyhow::Error) -> bool {
-    let no_place = error
-        .downcast_ref::<store::Error>()
-        .is_some_and(|error| error.kind == ErrorKind::NoSuchBucket);
-    let no_stream = matches!(
-        error.downcast_ref::<StreamError>(),
-        Some(StreamError::NoStream { .. })
-    );
-    no_place || no_stream
-}
-
-fn consent(args: &ImportArgs) -> Consent {
-    Consent {
-        holes: args.accept_holes,
-        unencrypted: args.allow_unencrypted,
-        single_writer: args.single_writer,
-        server: args.accept_server.clone(),
-    }
-}
-
 fn stream_of(args: &ImportArgs) -> StreamConfig {
     StreamConfig {
         name: args.to.to_string(),
         source: PathBuf::from(&args.from),
         to: Some(args.to.clone()),
-        recipients: args.recipient.clone(),
-        level: args.level,
-        threads: args.threads,
-        transfers: args.transfers,
-        ..StreamConfig::default()
+        ..args.storing.stream()
     }
 }
 
-/// Both passes count bytes: the first as they are stored, the second as their server wrote them.
-struct Bar(indicatif::ProgressBar);
-
-impl Watch for Bar {
+/// The first pass counts bytes as they are stored; the second, as every archiver does, those that their server wrote.
+impl Watch for ArchivedBar {
     fn begin(&self, _items: usize, stored_bytes: u64) {
         self.0.set_length(stored_bytes);
     }
     fn read(&self, stored_bytes: u64) {
         self.0.inc(stored_bytes);
-    }
-}
-
-impl Progress for Bar {
-    fn planned(&self, _files: usize, bytes: u64) {
-        self.0.inc_length(bytes);
-    }
-    fn read(&self, bytes: u64) {
-        self.0.inc(bytes);
-    }
-    fn archived(&self, name: &str) {
-        self.0.set_message(name.to_owned());
     }
 }

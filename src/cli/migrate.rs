@@ -7,7 +7,7 @@ use super::{Global, output, reading};
 use crate::index::Index;
 use crate::model::StoreUrl;
 use crate::store::{self, OpenMode};
-use crate::stream::{Stream, StreamError};
+use crate::stream::Stream;
 use crate::sync::migrate::{Migration, Order, Report, look, open_copy};
 use crate::sync::system_clock;
 use crate::telemetry;
@@ -57,7 +57,7 @@ pub async fn run(global: &Global, args: &MigrateArgs) -> Result<Exit> {
     if args.dry_run {
         let to = match opened(global, &args.to).await {
             Ok(to) => Some(to),
-            Err(error) if is_nothing_there(&error) => None,
+            Err(error) if reading::is_nothing_there(&error) => None,
             Err(error) => return Err(error),
         };
         let report = look(&from, to.as_ref()).await?;
@@ -92,17 +92,6 @@ pub async fn run(global: &Global, args: &MigrateArgs) -> Result<Exit> {
     bar.finish_and_clear();
     print(global, args, &report)?;
     Ok(Exit::Done)
-}
-
-/// Whether there is no stream to be opened, nor a directory that could have one.
-fn is_nothing_there(error: &anyhow::Error) -> bool {
-    let no_stream = error
-        .downcast_ref::<StreamError>()
-        .is_some_and(|error| matches!(error, StreamError::NoStream { .. }));
-    let no_place = error
-        .downcast_ref::<store::Error>()
-        .is_some_and(|error| error.kind == store::ErrorKind::NoSuchBucket);
-    no_stream || no_place
 }
 
 /// Carries over what comes, until a signal or the cut-over of another run.

@@ -40,6 +40,7 @@ mod route;
 mod signals;
 mod status;
 mod status_locks;
+mod storing;
 mod verify;
 mod version;
 

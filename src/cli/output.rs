@@ -1,6 +1,7 @@
 //! How results look: JSON documents, tables, sizes, times, progress bars, errors.
 
 use crate::model::Micros;
+use crate::sync::archive::Progress;
 use crate::telemetry;
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
@@ -164,4 +165,19 @@ pub fn byte_bar(total_bytes: u64) -> indicatif::ProgressBar {
     // Nothing shows for work under a second.
     bar.enable_steady_tick(std::time::Duration::from_secs(1));
     bar
+}
+
+/// A bar over the bytes that an archiver reads, with the name of what it archived last.
+pub struct ArchivedBar(pub indicatif::ProgressBar);
+
+impl Progress for ArchivedBar {
+    fn planned(&self, _files: usize, bytes: u64) {
+        self.0.inc_length(bytes);
+    }
+    fn read(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+    fn archived(&self, name: &str) {
+        self.0.set_message(name.to_owned());
+    }
 }

@@ -10,7 +10,7 @@ use crate::ledger::{Entry, LedgerState};
 use crate::model::{Sha256, StoreUrl, Timeline};
 use crate::segment::{IDENTITY_FILE_MAX_BYTES, Identities};
 use crate::store::{self, SharedStore};
-use crate::stream::Stream;
+use crate::stream::{Stream, StreamError};
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -311,6 +311,17 @@ impl Reading {
         })?;
         Ok(all)
     }
+}
+
+/// Whether there is no stream to be opened, nor a directory that could have one.
+pub fn is_nothing_there(error: &anyhow::Error) -> bool {
+    let no_stream = error
+        .downcast_ref::<StreamError>()
+        .is_some_and(|error| matches!(error, StreamError::NoStream { .. }));
+    let no_place = error
+        .downcast_ref::<store::Error>()
+        .is_some_and(|error| error.kind == store::ErrorKind::NoSuchBucket);
+    no_stream || no_place
 }
 
 /// The readable segment of an entry, all of its bytes even if it is damaged.

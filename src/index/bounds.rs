@@ -29,7 +29,12 @@ pub(super) fn of(conn: &Connection, timeline: Timeline) -> Result<Bounds, Fault>
 
 impl Bounds {
     pub(super) fn show(&self, name: &MountName) -> bool {
-        name.as_str() > self.after.as_str()
+        !self.hide(name)
+    }
+
+    /// Whether a name was pruned.
+    pub(super) fn hide(&self, name: &MountName) -> bool {
+        name.as_str() <= self.after.as_str()
     }
 }
 

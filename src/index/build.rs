@@ -88,6 +88,11 @@ impl Builder {
     }
 }
 
+/// The entry of one row.
+pub(super) fn one(texts: Texts<'_>, row: EntryRow) -> Result<Entry, Fault> {
+    Builder::default().entry(texts, row)
+}
+
 /// What a position says after a segment.
 fn executed_after(mut previous: GtidSet, gtids: &GtidSet) -> GtidSet {
     previous.union_with(gtids);

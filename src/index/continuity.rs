@@ -85,7 +85,7 @@ impl Index {
                     text.parse::<GtidSet>()
                         .map_err(|e| Fault::Corrupt(format!("the GTIDs of a break: {e}")))
                 };
-                let entry = rows::one(conn, "WHERE seq = ?1", [seq as i64])?;
+                let entry = rows::introduced_by(conn, Seq(seq))?;
                 // The first visible entry begins what is there: that pruned GTIDs precede it is no break.
                 if let Some(entry) = entry.filter(|e| bounds.show(&e.mount_name)) {
                     found.push(Finding::GtidBreak {

@@ -129,7 +129,7 @@ impl Batch<'_> {
             return Ok(());
         };
         let line = self.texts.line(seq)?;
-        let row = rows::one(self.conn, "WHERE seq = ?1", [old.seq.0 as i64])?;
+        let row = rows::introduced_by(self.conn, old.seq)?;
         match (&line.record().body, row) {
             (Body::Fence(fence), Some(row)) => self.cut(seq, fence, &row),
             _ => Ok(()),
@@ -181,7 +181,7 @@ impl Index {
                 "WHERE timeline = ?1 AND mount_name > ?2 AND state IN (0, 1) ORDER BY mount_name DESC LIMIT 1",
                 params![timeline.0, bounds.after],
             )?;
-            row.map(|row| build::Builder::default().entry(inner.texts(), row))
+            row.map(|row| build::one(inner.texts(), row))
                 .transpose()
         })
     }
@@ -196,7 +196,7 @@ impl Index {
             let found = rows::all(&inner.conn, "WHERE timeline = ?1 ORDER BY mount_name", [of])?;
             found
                 .into_iter()
-                .map(|row| build::Builder::default().entry(inner.texts(), row))
+                .map(|row| build::one(inner.texts(), row))
                 .collect()
         })
     }

@@ -3,10 +3,10 @@
 use super::error::Fault;
 use super::query::{UNSOUND_MAX, limit};
 use super::rows::{self, EntryRow};
-use super::{Index, IndexError, bounds, build, schema};
+use super::{Index, IndexError, bounds, intervals, schema, special};
 use crate::ledger::Body;
 use crate::ledger::record::PruneRecord;
-use crate::model::{Gtid, Micros, MountName, ObjectKey, Seq, Timeline};
+use crate::model::{FileName, Gtid, Micros, MountName, ObjectKey, Seq, Timeline};
 use rusqlite::{OptionalExtension as _, params};
 use std::fmt;
 
@@ -90,16 +90,8 @@ impl Index {
     ) -> Result<Vec<EntryRow>, IndexError> {
         self.with(|inner| {
             let bounds = bounds::of(&inner.conn, timeline)?;
-            rows::all(
-                &inner.conn,
-                "WHERE timeline = ?1 AND mount_name > ?2 AND mount_name <= ?3 ORDER BY mount_name LIMIT ?4",
-                params![
-                    timeline.0,
-                    after.map_or("", MountName::as_str),
-                    bounds.after,
-                    limit(count)
-                ],
-            )
+            let after = after.map_or("", MountName::as_str);
+            rows::between(&inner.conn, timeline, (after, &bounds.after), count)
         })
     }
 
@@ -145,11 +137,11 @@ impl Index {
         gtid: &Gtid,
     ) -> Result<Option<EntryRow>, IndexError> {
         self.with(|inner| {
-            let after = bounds::of(&inner.conn, timeline)?.after;
-            for seq in super::intervals::holding(&inner.conn, gtid)? {
-                let row = rows::one(&inner.conn, "WHERE seq = ?1", [seq.0 as i64])?;
+            let bounds = bounds::of(&inner.conn, timeline)?;
+            for seq in intervals::holding(&inner.conn, gtid)? {
+                let row = rows::introduced_by(&inner.conn, seq)?;
                 let row = row.filter(|row| row.timeline == timeline);
-                if let Some(row) = row.filter(|row| row.mount_name.as_str() <= after.as_str()) {
+                if let Some(row) = row.filter(|row| bounds.hide(&row.mount_name)) {
                     return Ok(Some(row));
                 }
             }
@@ -168,28 +160,18 @@ impl Index {
     ) -> Result<Option<EntryRow>, IndexError> {
         self.with(|inner| {
             let conn = &inner.conn;
-            let after = bounds::of(conn, timeline)?.after;
-            let gone = |row: &EntryRow| row.mount_name.as_str() <= after.as_str();
+            let bounds = bounds::of(conn, timeline)?;
+            let gone = |row: &EntryRow| bounds.hide(&row.mount_name);
             if let Ok(name) = name.parse::<MountName>()
                 && let Some(row) = rows::named(conn, timeline, &name)?.filter(gone)
             {
                 return Ok(Some(row));
             }
-            let Ok(file) = name.parse::<crate::model::FileName>() else {
+            let Ok(file) = name.parse::<FileName>() else {
                 return Ok(None);
             };
-            let same_number = rows::all(
-                conn,
-                "INDEXED BY entries_head WHERE number = ?1 AND timeline = ?2 ORDER BY mount_name DESC",
-                params![file.number().0 as i64, timeline.0],
-            )?;
-            for row in same_number.into_iter().filter(gone) {
-                let entry = build::Builder::default().entry(inner.texts(), row.clone())?;
-                if entry.segment.is_some_and(|segment| segment.file == file) {
-                    return Ok(Some(row));
-                }
-            }
-            Ok(None)
+            let mut called = special::called(inner.texts(), timeline, &file, gone)?;
+            Ok(called.pop().map(|(row, _)| row))
         })
     }
 
@@ -230,10 +212,7 @@ impl Index {
     /// # Errors
     /// When the database cannot be read.
     pub fn is_pruned(&self, timeline: Timeline, name: &MountName) -> Result<bool, IndexError> {
-        self.with(|inner| {
-            let after = bounds::of(&inner.conn, timeline)?.after;
-            Ok(name.as_str() <= after.as_str())
-        })
+        self.with(|inner| Ok(bounds::of(&inner.conn, timeline)?.hide(name)))
     }
 
     /// The same index as if nothing had ever been pruned; it only reads. What is applied to this one is seen there too.

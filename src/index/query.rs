@@ -1,5 +1,6 @@
 //! The questions an index answers.
 
+use super::bounds::NAME_END;
 use super::error::Fault;
 use super::rows::{self, EntryRow};
 use super::texts::Texts;
@@ -55,22 +56,17 @@ fn page(
     conn: &Connection,
     timeline: Timeline,
     after: Option<&MountName>,
-    rows: usize,
+    count: usize,
 ) -> Result<Vec<EntryRow>, Fault> {
     let bounds = bounds::of(conn, timeline)?;
     let after = after
         .map_or("", MountName::as_str)
         .max(bounds.after.as_str());
-    rows::all(
-        conn,
-        "WHERE timeline = ?1 AND mount_name > ?2 ORDER BY mount_name LIMIT ?3",
-        params![timeline.0, after, limit(rows)],
-    )
+    rows::between(conn, timeline, (after, NAME_END), count)
 }
 
 fn build_one(texts: Texts<'_>, row: Option<EntryRow>) -> Result<Option<Entry>, Fault> {
-    row.map(|row| build::Builder::default().entry(texts, row))
-        .transpose()
+    row.map(|row| build::one(texts, row)).transpose()
 }
 
 impl Index {
@@ -229,7 +225,7 @@ impl Index {
             )?;
             let mut found = Vec::new();
             for row in candidates {
-                let entry = build::Builder::default().entry(inner.texts(), row)?;
+                let entry = build::one(inner.texts(), row)?;
                 if entry.segment.as_ref().is_some_and(|s| s.head == *head) {
                     found.push(entry);
                 }
@@ -319,7 +315,7 @@ impl Index {
             let bounds = bounds::of(conn, timeline)?;
             let mut found = Vec::new();
             for seq in intervals::overlapping(conn, timeline, from, to)? {
-                let row = rows::one(conn, "WHERE seq = ?1", [seq.0 as i64])?;
+                let row = rows::introduced_by(conn, seq)?;
                 found.extend(row.filter(|row| !row.behind && bounds.show(&row.mount_name)));
             }
             found.sort_by(|a, b| a.mount_name.cmp(&b.mount_name));
@@ -336,11 +332,11 @@ impl Index {
             let conn = &inner.conn;
             let mut found = Vec::new();
             for seq in intervals::holding(conn, gtid)? {
-                let Some(row) = rows::one(conn, "WHERE seq = ?1", [seq.0 as i64])? else {
+                let Some(row) = rows::introduced_by(conn, seq)? else {
                     continue;
                 };
                 if !row.behind && bounds::of(conn, row.timeline)?.show(&row.mount_name) {
-                    found.push(build::Builder::default().entry(inner.texts(), row)?);
+                    found.push(build::one(inner.texts(), row)?);
                 }
             }
             found.sort_by(|a, b| (a.timeline, &a.mount_name).cmp(&(b.timeline, &b.mount_name)));

@@ -2,6 +2,7 @@
 
 use super::error::Fault;
 use super::fences::BEHIND;
+use super::query::limit;
 use crate::ledger::{Entry, EntryState, SegmentRecord};
 use crate::model::{Incarnation, Micros, MountName, SegmentNumber, Seq, Timeline};
 use rusqlite::types::Type;
@@ -172,9 +173,14 @@ pub(super) fn all(
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// The entry that record `seq` introduced.
+pub(super) fn introduced_by(conn: &Connection, seq: Seq) -> Result<Option<EntryRow>, Fault> {
+    one(conn, "WHERE seq = ?1", [seq.0 as i64])
+}
+
 /// The entry that record `seq` introduced, or speaks of.
 pub(super) fn resolve(conn: &Connection, seq: Seq) -> Result<Option<EntryRow>, Fault> {
-    if let Some(row) = one(conn, "WHERE seq = ?1", [seq.0 as i64])? {
+    if let Some(row) = introduced_by(conn, seq)? {
         return Ok(Some(row));
     }
     one(
@@ -190,11 +196,8 @@ pub(super) fn named(
     timeline: Timeline,
     name: &MountName,
 ) -> Result<Option<EntryRow>, Fault> {
-    one(
-        conn,
-        "WHERE timeline = ?1 AND mount_name = ?2",
-        params![timeline.0, name.as_str()],
-    )
+    let rest = "WHERE timeline = ?1 AND mount_name = ?2";
+    one(conn, rest, params![timeline.0, name.as_str()])
 }
 
 /// The entry that stands before a name.
@@ -203,11 +206,8 @@ pub(super) fn before(
     timeline: Timeline,
     name: &MountName,
 ) -> Result<Option<EntryRow>, Fault> {
-    one(
-        conn,
-        "WHERE timeline = ?1 AND mount_name < ?2 ORDER BY mount_name DESC LIMIT 1",
-        params![timeline.0, name.as_str()],
-    )
+    let rest = "WHERE timeline = ?1 AND mount_name < ?2 ORDER BY mount_name DESC LIMIT 1";
+    one(conn, rest, params![timeline.0, name.as_str()])
 }
 
 /// The entry that stands after a name.
@@ -216,9 +216,20 @@ pub(super) fn after(
     timeline: Timeline,
     name: &MountName,
 ) -> Result<Option<EntryRow>, Fault> {
-    one(
+    let rest = "WHERE timeline = ?1 AND mount_name > ?2 ORDER BY mount_name LIMIT 1";
+    one(conn, rest, params![timeline.0, name.as_str()])
+}
+
+/// Up to `count` entries of a timeline after a name and up to another, which may be no names, in replay order.
+pub(super) fn between(
+    conn: &Connection,
+    timeline: Timeline,
+    (after, through): (&str, &str),
+    count: usize,
+) -> Result<Vec<EntryRow>, Fault> {
+    all(
         conn,
-        "WHERE timeline = ?1 AND mount_name > ?2 ORDER BY mount_name LIMIT 1",
-        params![timeline.0, name.as_str()],
+        "WHERE timeline = ?1 AND mount_name > ?2 AND mount_name <= ?3 ORDER BY mount_name LIMIT ?4",
+        params![timeline.0, after, through, limit(count)],
     )
 }

@@ -183,10 +183,11 @@ pub(super) fn open_in_memory() -> Result<Connection, IndexError> {
 
 /// Another connection to an index that is open, which only reads.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let conn = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
+    open_again(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+fn open_again(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     settings(&conn)?;
     conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     Ok(conn)
@@ -202,13 +203,7 @@ pub(super) fn open_unpruned(path: &Path) -> rusqlite::Result<Connection> {
 /// Another connection to an index that is open, for checkpoints.
 pub(super) fn open_beside(path: &Path) -> rusqlite::Result<Connection> {
     // Without CREATE: an index that was deleted meanwhile is not begun anew.
-    let conn = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    settings(&conn)?;
-    conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
-    Ok(conn)
+    open_again(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
 fn try_open(path: &Path) -> Result<(Connection, Opened), Refusal> {
@@ -288,25 +283,28 @@ fn create(conn: &mut Connection) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
+/// The tables whose rows come from records.
+const OF_RECORDS: [&str; 15] = [
+    "lines",
+    "line_pages",
+    "entries",
+    "listing",
+    "aliases",
+    "lost",
+    "objects",
+    "sources",
+    "runs",
+    "long_sets",
+    "bounds",
+    "fences",
+    "prunes",
+    "breaks",
+    "positions",
+];
+
 /// Removes all that came from records.
 pub(super) fn clear_records(conn: &Connection) -> Result<(), Fault> {
-    for table in [
-        "lines",
-        "line_pages",
-        "entries",
-        "listing",
-        "aliases",
-        "lost",
-        "objects",
-        "sources",
-        "runs",
-        "long_sets",
-        "bounds",
-        "fences",
-        "prunes",
-        "breaks",
-        "positions",
-    ] {
+    for table in OF_RECORDS {
         conn.execute(&format!("DELETE FROM {table}"), [])?;
     }
     conn.execute("DELETE FROM meta WHERE name = ?1", [super::paged::PAGED])?;
@@ -329,25 +327,7 @@ fn check(conn: &Connection, path: &Path) -> Result<(), Refusal> {
             return Err(Refusal::Unusable(verdict));
         }
     }
-    for table in [
-        "meta",
-        "lines",
-        "line_pages",
-        "entries",
-        "listing",
-        "aliases",
-        "lost",
-        "objects",
-        "sources",
-        "runs",
-        "long_sets",
-        "bounds",
-        "fences",
-        "prunes",
-        "breaks",
-        "positions",
-        "opens",
-    ] {
+    for table in OF_RECORDS.into_iter().chain(["meta", "opens"]) {
         let there: bool = conn.query_row(
             "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)",
             [table],

@@ -1,13 +1,38 @@
 //! Questions that few ask: by the server's own file names, and for sets that are too long.
 
+use super::error::Fault;
 use super::query::limit;
-use super::{Index, IndexError, bounds, build, rows};
+use super::rows::{self, EntryRow};
+use super::texts::Texts;
+use super::{Index, IndexError, bounds, build};
 use crate::ledger::Entry;
 use crate::model::{FileName, Timeline};
 use rusqlite::params;
 
 /// Incarnations of one timeline that are looked through for a file name.
 const SAME_NUMBER_MAX: usize = 1000;
+
+/// Segments of a timeline that their server called `file`, in replay order: those whose rows are wanted.
+pub(super) fn called(
+    texts: Texts<'_>,
+    timeline: Timeline,
+    file: &FileName,
+    wanted: impl Fn(&EntryRow) -> bool,
+) -> Result<Vec<(EntryRow, Entry)>, Fault> {
+    let same_number = rows::all(
+        texts.conn,
+        "INDEXED BY entries_head WHERE number = ?1 AND timeline = ?2 ORDER BY mount_name LIMIT ?3",
+        params![file.number().0 as i64, timeline.0, limit(SAME_NUMBER_MAX)],
+    )?;
+    let mut found = Vec::new();
+    for row in same_number.into_iter().filter(wanted) {
+        let entry = build::one(texts, row.clone())?;
+        if entry.segment.as_ref().is_some_and(|s| s.file == *file) {
+            found.push((row, entry));
+        }
+    }
+    Ok(found)
+}
 
 impl Index {
     /// Visible segments of a timeline that their server called `file`, in replay order: one for each incarnation at most.
@@ -17,19 +42,9 @@ impl Index {
     pub fn of_file(&self, timeline: Timeline, file: &FileName) -> Result<Vec<Entry>, IndexError> {
         self.with(|inner| {
             let bounds = bounds::of(&inner.conn, timeline)?;
-            let rows = rows::all(
-                &inner.conn,
-                "INDEXED BY entries_head WHERE number = ?1 AND timeline = ?2 ORDER BY mount_name LIMIT ?3",
-                params![file.number().0 as i64, timeline.0, limit(SAME_NUMBER_MAX)],
-            )?;
-            let mut found = Vec::new();
-            for row in rows.into_iter().filter(|row| bounds.show(&row.mount_name)) {
-                let entry = build::Builder::default().entry(inner.texts(), row)?;
-                if entry.segment.as_ref().is_some_and(|s| s.file == *file) {
-                    found.push(entry);
-                }
-            }
-            Ok(found)
+            let shown = |row: &EntryRow| bounds.show(&row.mount_name);
+            let called = called(inner.texts(), timeline, file, shown)?;
+            Ok(called.into_iter().map(|(_, entry)| entry).collect())
         })
     }
 
@@ -46,7 +61,7 @@ impl Index {
             )?;
             found
                 .into_iter()
-                .map(|row| build::Builder::default().entry(inner.texts(), row))
+                .map(|row| build::one(inner.texts(), row))
                 .collect()
         })
     }

@@ -4,6 +4,7 @@ use super::read::KINDS;
 use super::record::Record;
 use super::{FORMAT, RECORD_MAX_BYTES};
 use crate::model::{Seq, Sha256};
+use bytes::Bytes;
 
 /// What stands before the 64 digits of `self`, and after them.
 const SELF_OPEN: &[u8] = br#","self":""#;
@@ -103,6 +104,11 @@ impl Line {
     /// The line without a newline.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The bytes of its object: the line with a newline.
+    pub fn stored(&self) -> Bytes {
+        format!("{}\n", self.text).into()
     }
 }
 

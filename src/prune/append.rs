@@ -2,9 +2,10 @@
 
 use super::{Pruner, Recorded, Survey, Wanted};
 use crate::index::Step;
-use crate::ledger::record::{Body, PruneRecord, Record};
-use crate::ledger::{FORMAT, LedgerState, Line, record_key};
-use anyhow::{Context as _, Result, bail};
+use crate::ledger::LedgerState;
+use crate::ledger::record::{Body, PruneRecord};
+use crate::stream::{self, RacesLost};
+use anyhow::{Result, bail};
 use std::sync::Arc;
 
 /// Lost races for a record after which something else is going on.
@@ -16,14 +17,7 @@ impl Pruner {
     /// # Errors
     /// When the ledger cannot be followed, went backwards, or ends in a damaged record.
     pub async fn state(&self) -> Result<Arc<LedgerState>> {
-        let followed = self.stream.follow().await?;
-        if let Some(seq) = followed.tail_damaged {
-            bail!(
-                "the newest ledger record, {seq}, cannot be read, so nothing can be appended after it; restore {} from a copy of the bucket",
-                record_key(seq)
-            );
-        }
-        Ok(followed.state)
+        Ok(self.stream.follow().await?.whole()?)
     }
 
     /// Makes the records that take away what may go now. What is looked at, and what of it goes, is decided anew whenever somebody
@@ -60,39 +54,16 @@ impl Pruner {
                 races_lost += 1;
             }
         }
-        bail!(
-            "lost the race for the next ledger record {RACES_MAX} times in a row; is an archiver writing without end?"
-        )
+        bail!(RacesLost(RACES_MAX))
     }
 
     /// Creates the next record with `body`. Returns whether it is ours.
     async fn append(&self, state: &LedgerState, body: Body) -> Result<bool> {
-        let prev = state
-            .last_hash
-            .context("the hash of the newest ledger record is unknown")?;
-        let line = Line::write(Record {
-            format: FORMAT,
-            seq: state.next_seq(),
-            prev,
-            body,
-        })?;
-        // A record that breaks a rule could never be removed again, and nobody could read past it.
-        state.clone().accept(&line).context(
-            "the prune record would break the ledger's rules, so it was not made; this is a bug: report it with the output of 'binlogfs ls --json'",
-        )?;
-        let mut bytes = line.text().as_bytes().to_vec();
-        bytes.push(b'\n');
-        match self
-            .store
-            .create(&record_key(line.seq()), bytes.into())
-            .await
-        {
-            Ok(()) => {
-                self.index.apply(&[Step::Line(line)])?;
-                Ok(true)
-            }
-            Err(error) if error.already_exists() => Ok(false),
-            Err(error) => Err(error.into()),
+        let (line, _) = state.followed_by(body)?;
+        let ours = stream::append(&self.store, &line).await?;
+        if ours {
+            self.index.apply(&[Step::Line(line)])?;
         }
+        Ok(ours)
     }
 }

@@ -5,6 +5,7 @@
 //! flag. What the contracts below say is proved by `conformance`, which every store and every decorator passes.
 
 mod below;
+mod body;
 pub mod breaker;
 mod causes;
 mod checksum;

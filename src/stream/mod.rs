@@ -25,6 +25,7 @@
 //! **Missing in the middle.** A record that is not there is the end of the ledger, mostly. That later ones exist is only
 //! seen in a listing: the first call lists (or the third, of a process that stays: [`Stream::listing_later`]), and then one in sixty.
 
+mod append;
 mod create;
 mod error;
 mod extent;
@@ -36,6 +37,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+pub use append::{RacesLost, TailDamaged, append};
 pub use create::{create, probe_condition};
 pub use error::StreamError;
 pub use follow::Followed;

@@ -1,10 +1,10 @@
 //! One record at the end of a ledger: created only if nobody else created one at that place.
 
-use crate::ledger::record::{Body, MovedRecord, Record};
-use crate::ledger::{FORMAT, LedgerState, Line, record_key};
+use crate::ledger::record::{Body, MovedRecord};
+use crate::ledger::{LedgerState, Line};
 use crate::store::SharedStore;
-use crate::stream::{Followed, Stream};
-use anyhow::{Context as _, Result, bail};
+use crate::stream::{self, Followed, Stream};
+use anyhow::{Result, bail};
 use std::sync::Arc;
 
 /// Follows the ledger of `stream` to its end, which must be one that can be appended to.
@@ -17,23 +17,11 @@ pub async fn followed(stream: &Stream) -> Result<Arc<LedgerState>> {
 
 /// What the ledger says, if it can be appended to.
 pub(super) fn appendable(followed: Followed) -> Result<Arc<LedgerState>> {
-    let state = whole(followed)?;
+    let state = followed.whole()?;
     if let Some(moved) = &state.moved {
         bail!(moved_away(moved));
     }
     Ok(state)
-}
-
-/// What the ledger says, if its newest record could be read.
-pub(super) fn whole(followed: Followed) -> Result<Arc<LedgerState>> {
-    if let Some(seq) = followed.tail_damaged {
-        bail!(
-            "the newest ledger record, {}, cannot be read, so nothing can be appended after it; restore {} from a copy of the bucket",
-            seq,
-            record_key(seq)
-        );
-    }
-    Ok(followed.state)
 }
 
 /// What is said to whoever would write to a stream that has moved.
@@ -54,26 +42,7 @@ pub async fn create(
     state: &LedgerState,
     body: Body,
 ) -> Result<Option<(Line, LedgerState)>> {
-    let prev = state
-        .last_hash
-        .context("the hash of the newest ledger record is unknown")?;
-    let line = Line::write(Record {
-        format: FORMAT,
-        seq: state.next_seq(),
-        prev,
-        body,
-    })
-    .context("this segment's ledger record")?;
-    // A record that breaks a rule could never be removed again, and nobody could read past it.
-    let mut next = state.clone();
-    next.accept(&line).context(
-        "the record to be created would break the ledger's rules, so it was not; this is a bug: report it with the output of 'binlogfs ls --json'",
-    )?;
-    let mut bytes = line.text().as_bytes().to_vec();
-    bytes.push(b'\n');
-    match store.create(&record_key(line.seq()), bytes.into()).await {
-        Ok(()) => Ok(Some((line, next))),
-        Err(error) if error.already_exists() => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let (line, next) = state.followed_by(body)?;
+    let ours = stream::append(store, &line).await?;
+    Ok(ours.then_some((line, next)))
 }

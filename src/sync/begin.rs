@@ -52,6 +52,18 @@ pub(super) async fn begin(
     })
 }
 
+/// What makes objects of files.
+pub(super) fn makers(settings: &Settings) -> std::io::Result<(CompressPool, Format)> {
+    let (frame_size, pace) = (settings.frame_size, &settings.pace);
+    let pool = CompressPool::start(settings.threads, settings.level, frame_size, pace)?;
+    let recipients = settings.recipients.clone();
+    let format = Format {
+        frame_size,
+        recipients,
+    };
+    Ok((pool, format))
+}
+
 /// A run without files yet.
 pub(super) fn new_run<'a>(
     origin: &'a dyn Origin,
@@ -59,21 +71,13 @@ pub(super) fn new_run<'a>(
     committer: Committer,
     orphans_removed: u64,
 ) -> Result<Run<'a>> {
-    let pool = CompressPool::start(
-        settings.threads,
-        settings.level,
-        settings.frame_size,
-        &settings.pace,
-    )?;
+    let (pool, format) = makers(settings)?;
     Ok(Run {
         origin,
         settings,
         committer,
         pool,
-        format: Format {
-            frame_size: settings.frame_size,
-            recipients: settings.recipients.clone(),
-        },
+        format,
         listing: Listing {
             files: Vec::new(),
             server_uuid: None,

@@ -13,7 +13,7 @@ use crate::ledger::record::{Body, ClosedBy, DamagedRecord, ObjectRecord};
 use crate::ledger::{LedgerState, SegmentRecord, record_key};
 use crate::model::{FileName, Incarnation, Seq};
 use crate::store::{Checksums, SharedStore};
-use crate::stream::{Followed, Stream};
+use crate::stream::{Followed, RacesLost, Stream};
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -168,9 +168,7 @@ impl Committer {
                 state = self.known()?;
             }
         }
-        bail!(
-            "lost the race for the next ledger record {RACES_MAX} times in a row; is another archiver writing to this stream without end?"
-        )
+        bail!(RacesLost(RACES_MAX))
     }
 
     /// A record that was lost since the files were compared with the ledger may be that of `file`: with it unread, the file

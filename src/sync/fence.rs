@@ -12,7 +12,7 @@ use crate::ledger::record::{Body, FenceRecord};
 use crate::ledger::{Entry, LedgerState};
 use crate::locate::{LocateError, Located, Locator, Target};
 use crate::model::{GtidSet, Micros, MountName, Seq, Timeline};
-use crate::stream::{Stream, probe_condition};
+use crate::stream::{RacesLost, Stream, probe_condition};
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -134,9 +134,7 @@ impl Fencing<'_> {
                 return Ok((seq, plan));
             }
         }
-        bail!(
-            "lost the race for the next ledger record {RACES_MAX} times in a row; is another archiver writing to this stream without end?"
-        )
+        bail!(RacesLost(RACES_MAX))
     }
 
     /// The entry and the byte that the timeline is to end at.

@@ -1,12 +1,12 @@
 //! Filling a hole: the segment of a file that was put aside, and can be read after all.
 
 use super::archive::{Settings, lock, open_stream};
+use super::begin::makers;
 use super::commit::{Committer, closed_by, segment_record};
-use super::compress::CompressPool;
 use super::dead_letter::DeadLetter;
 use super::footing::Footing;
 use super::listed::{Batch, HeadOfFile};
-use super::pipeline::{Format, Uploaded};
+use super::pipeline::Uploaded;
 use super::place::{Arrival, Place, Provenance, Signature};
 use super::plan::Seen;
 use super::run::upload_one;
@@ -15,6 +15,7 @@ use crate::ledger::{Entry, EntryState, Line};
 use crate::model::{FileName, GtidSet, Seq};
 use crate::source::Source;
 use crate::store::SharedStore;
+use crate::stream::RacesLost;
 use anyhow::{Context as _, Result, bail};
 use std::sync::Arc;
 
@@ -85,16 +86,7 @@ pub async fn retry(
         archived: None,
     };
     drop(opened);
-    let pool = CompressPool::start(
-        settings.threads,
-        settings.level,
-        settings.frame_size,
-        &settings.pace,
-    )?;
-    let format = Format {
-        frame_size: settings.frame_size,
-        recipients: settings.recipients.clone(),
-    };
+    let (pool, format) = makers(settings)?;
     let progress = Arc::clone(&settings.progress);
     let on_read = Arc::new(move |bytes| progress.read(bytes));
     let uploaded = upload_one(&committer, source, &pool, None, &format, &seen, on_read).await?;
@@ -230,7 +222,5 @@ async fn supersede(
             return Ok(seq);
         }
     }
-    bail!(
-        "lost the race for the next ledger record {RACES_MAX} times in a row; is another archiver writing without end?"
-    )
+    bail!(RacesLost(RACES_MAX))
 }

@@ -1,6 +1,5 @@
 //! What interrupted uploads left: objects that no record names, removed by the archiver that made them.
 
-use super::append;
 use super::commit::Committer;
 use crate::model::{ObjectKey, Seq};
 use crate::store::ErrorKind;
@@ -47,7 +46,7 @@ impl Committer {
             return Ok(tidied);
         }
         // Of a stream that has moved away, too: nothing more is written there, and nothing is left there.
-        let last = append::whole(self.followed().await?)?.last_seq;
+        let last = self.followed().await?.whole()?.last_seq;
         for (key, record) in open {
             match self.fate(&key, record, last)? {
                 Fate::Undecided => continue,

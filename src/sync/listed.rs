@@ -188,21 +188,8 @@ pub(super) fn executed_in_active(source: &Source, seen: &[Seen]) -> Result<GtidS
     let Some(opened) = source.open_listed(&active.listed)? else {
         return Ok(GtidSet::new());
     };
-    let mut scanner = Scanner::new(());
-    let mut buffer = vec![0; FRAME_SIZE_DEFAULT as usize];
-    let mut through = opened.read_through();
     // What is there now is enough; a server that keeps writing must not keep us.
-    while scanner.size() < opened.size() {
-        let n = through.next(&mut buffer)?;
-        if n == 0 {
-            break;
-        }
-        let refused = |source| SourceError::Refused {
-            path: active.listed.path.clone(),
-            source,
-        };
-        scanner.push(&buffer[..n]).map_err(refused)?;
-    }
+    let scanner = scan(&opened, &active.listed.path, opened.size(), |_| {})?;
     Ok(scanner.finish().0?.gtids)
 }
 
@@ -211,21 +198,33 @@ fn read_through(source: &Source, file: &Seen) -> Result<Option<(Summary, Sha256)
     let Some(opened) = source.open_listed(&file.listed)? else {
         return Ok(None);
     };
-    let (mut scanner, mut hasher) = (Scanner::new(()), Hasher::default());
+    let mut hasher = Hasher::default();
+    let also = |piece: &[u8]| hasher.update(piece);
+    let scanner = scan(&opened, &file.listed.path, u64::MAX, also)?;
+    opened.unchanged()?;
+    Ok(Some((scanner.finish().0?, hasher.finish())))
+}
+
+/// Scans an open file until `bytes` bytes were read, or it ends. `also` gets each piece.
+fn scan(
+    opened: &SourceFile,
+    path: &Path,
+    bytes: u64,
+    mut also: impl FnMut(&[u8]),
+) -> Result<Scanner<()>> {
+    let (mut scanner, mut through) = (Scanner::new(()), opened.read_through());
     let mut buffer = vec![0; FRAME_SIZE_DEFAULT as usize];
-    let mut through = opened.read_through();
-    loop {
+    while scanner.size() < bytes {
         let n = through.next(&mut buffer)?;
         if n == 0 {
             break;
         }
         let refused = |source| SourceError::Refused {
-            path: file.listed.path.clone(),
+            path: path.to_owned(),
             source,
         };
         scanner.push(&buffer[..n]).map_err(refused)?;
-        hasher.update(&buffer[..n]);
+        also(&buffer[..n]);
     }
-    opened.unchanged()?;
-    Ok(Some((scanner.finish().0?, hasher.finish())))
+    Ok(scanner)
 }

@@ -79,16 +79,22 @@ impl Stream {
         let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
         (0..count).for_each(|_| server.rotate(transactions, body_bytes));
         archive.archive(server.dir());
-        let truth = server
-            .closed()
-            .iter()
-            .map(|path| fs::read(path).expect("readable"))
-            .collect();
+        let truth = server.truth();
         Stream {
             archive,
             server,
             truth,
         }
+    }
+
+    /// How large the objects are, and two segments, from 0, whose objects have the same size, if there are two.
+    fn stored_sizes(&self) -> (Vec<u64>, Option<(usize, usize)>) {
+        let listed = self.archive.ls(&[]);
+        let size = |entry: &serde_json::Value| entry["stored_size"].as_u64().expect("a size");
+        let sizes: Vec<u64> = listed.iter().map(size).collect();
+        let mut pairs = (0..sizes.len()).flat_map(|a| (a + 1..sizes.len()).map(move |b| (a, b)));
+        let twins = pairs.find(|(a, b)| sizes[*a] == sizes[*b]);
+        (sizes, twins)
     }
 
     /// The object of the segment at `n`, from 0.
@@ -241,17 +247,7 @@ fn name(n: usize) -> String {
 fn another_valid_object_of_the_same_size_is_refused() {
     // Unencrypted, of one shape: among so many, some are stored in as many bytes.
     let stream = Stream::of(Archive::plain(), 24, 20, 2000);
-    let sizes: Vec<_> = stream
-        .archive
-        .ls(&[])
-        .iter()
-        .map(|entry| entry["stored_size"].as_u64().expect("a size"))
-        .collect();
-    let pairs = (0..sizes.len()).flat_map(|a| (a + 1..sizes.len()).map(move |b| (a, b)));
-    let (a, b) = pairs
-        .into_iter()
-        .find(|(a, b)| sizes[*a] == sizes[*b])
-        .expect("two of one size");
+    let (a, b) = stream.stored_sizes().1.expect("two of one size");
     let (object, other) = (
         stream.object(a),
         fs::read(stream.object(b)).expect("readable"),

@@ -33,11 +33,7 @@ impl Victim {
         let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
         (0..2).for_each(|_| server.rotate(5, 2000));
         archive.archive(server.dir());
-        let truth = server
-            .closed()
-            .iter()
-            .map(|path| fs::read(path).expect("readable"))
-            .collect();
+        let truth = server.truth();
         let line = fs::read(archive.keys("ledger")[1].as_path()).expect("readable");
         let mut record: Value = serde_json::from_slice(&line).expect("JSON");
         record.as_object_mut().expect("an object").remove("self");

@@ -1,5 +1,6 @@
 //! The house keeps its order: uses go downward only, pure modules do no I/O, files stay short.
 
+use crate::tools;
 use std::path::{Path, PathBuf};
 
 /// The layers from the top; a module may use those of lower layers, and of its own where [`BESIDE`] says so.
@@ -37,21 +38,13 @@ const IMPURE: &[&str] = &[
 const LINES_MAX: usize = 400;
 
 fn sources() -> Vec<(PathBuf, String)> {
-    let mut found = Vec::new();
-    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(&dir).expect("src is readable") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                dirs.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                let text = std::fs::read_to_string(&path).expect("text");
-                found.push((path, text));
-            }
-        }
-    }
-    assert!(found.len() > 50, "the sources were found");
-    found
+    let paths = tools::files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "rs");
+    assert!(paths.len() > 50, "the sources were found");
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).expect("text");
+        (path, text)
+    };
+    paths.into_iter().map(read).collect()
 }
 
 /// The module a file belongs to: `store` for `src/store/file.rs`.

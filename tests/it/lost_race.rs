@@ -1,37 +1,16 @@
 //! Two archivers of one server, and a record that one of them cannot read.
 
+use crate::memory::{archive, copy};
 use crate::sweep::memory_dir;
 use crate::synthetic::SyntheticServer;
 use binlogfs::index::Index;
 use binlogfs::ledger::record_key;
 use binlogfs::model::{Seq, Timeline};
-use binlogfs::source::Source;
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
-use binlogfs::store::{MemoryStore, SharedStore, Store as _};
+use binlogfs::store::{MemoryStore, SharedStore};
 use binlogfs::stream::Stream;
-use binlogfs::sync::{Outcome, Settings, archive_once, read_batch};
-use std::path::Path;
+use binlogfs::sync::Settings;
 use std::sync::Arc;
-
-async fn archive(
-    server: &SyntheticServer,
-    state: &Path,
-    store: SharedStore,
-) -> anyhow::Result<Outcome> {
-    let source = Source::open(server.dir())?;
-    let batch = read_batch(&source)?;
-    archive_once(&source, batch, store, &Settings::new(state)).await
-}
-
-async fn copy(from: &MemoryStore, to: &MemoryStore) {
-    for key in from.keys() {
-        let body = from.get_all(&key, 1 << 20).await.expect("there");
-        match to.create(&key, body).await {
-            Ok(()) => {}
-            Err(error) => assert!(error.already_exists(), "{error}"),
-        }
-    }
-}
 
 /// What the file at hand is, cannot be told while the other's record of it cannot be read: it must not seem to be another file
 /// of the same number, which would begin a timeline.
@@ -39,16 +18,17 @@ async fn copy(from: &MemoryStore, to: &MemoryStore) {
 async fn a_record_lost_in_a_race_is_not_taken_for_another_history() {
     let temp = memory_dir();
     let path = |name: &str| temp.path().join(name);
+    let state = |name: &str| Settings::new(path(name));
     std::fs::create_dir(path("data")).expect("writable");
     let mut server = SyntheticServer::new(&path("data"), 1, "binlog");
     server.rotate(2, 100);
     let (store, others) = (MemoryStore::new(), MemoryStore::new());
     let ours: SharedStore = Arc::new(store.clone());
-    let first = archive(&server, &path("a"), Arc::clone(&ours)).await;
+    let first = archive(&server, Arc::clone(&ours), &state("a")).await;
     assert_eq!(first.expect("archives").archived.len(), 1);
     copy(&store, &others).await;
     (0..3).for_each(|_| server.rotate(2, 100));
-    let other = archive(&server, &path("b"), Arc::new(others.clone())).await;
+    let other = archive(&server, Arc::new(others.clone()), &state("b")).await;
     assert_eq!(other.expect("archives").archived.len(), 3);
 
     // Right before our record 2, the other's records are there; and of them we never read record 2 as it is.
@@ -68,14 +48,14 @@ async fn a_record_lost_in_a_race_is_not_taken_for_another_history() {
         }
     });
     let faulty = Arc::new(FaultStore::new(ours.clone(), clock));
-    let refused = archive(&server, &path("a"), faulty).await;
+    let refused = archive(&server, faulty, &state("a")).await;
     let refused = format!("{:#}", refused.expect_err("it cannot be told"));
     for word in ["ledger record 2", "binlog.000002", "next run", "verify"] {
         assert!(refused.contains(word), "no {word}: {refused}");
     }
 
     // Read again, it is there.
-    let again = archive(&server, &path("a"), Arc::clone(&ours)).await;
+    let again = archive(&server, Arc::clone(&ours), &state("a")).await;
     assert!(again.expect("runs").archived.is_empty());
     let index = Arc::new(Index::in_memory().expect("an index"));
     let stream = Stream::open(ours, Arc::clone(&index)).await.expect("opens");

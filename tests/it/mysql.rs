@@ -87,19 +87,7 @@ impl Server {
         let Some(mut child) = self.child.take() else {
             return;
         };
-        let pid = rustix::process::Pid::from_child(&child);
-        // The child is not reaped yet, so the pid is still its own.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let deadline = Instant::now() + STOP_DEADLINE;
-        while Instant::now() < deadline {
-            if matches!(child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(POLL_INTERVAL);
-        }
-        let _ = child.kill();
-        let _ = child.wait();
-        if !std::thread::panicking() {
+        if !tools::terminate(&mut child, STOP_DEADLINE) && !std::thread::panicking() {
             panic!(
                 "mysqld did not shut down in {STOP_DEADLINE:?}:\n{}",
                 self.log()

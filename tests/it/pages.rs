@@ -1,16 +1,16 @@
 //! Pages beside a real archiver: the run that commits the thousandth record writes one, whatever goes wrong around it.
 
+use crate::memory::{archive, copied};
 use crate::sweep::{Local, memory_dir};
 use crate::synthetic::SyntheticServer;
 use binlogfs::index::Index;
 use binlogfs::ledger::page::{page_key, read_page};
 use binlogfs::ledger::{Entry, LedgerState};
 use binlogfs::model::{Seq, Sha256, Timeline};
-use binlogfs::source::Source;
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
 use binlogfs::store::{ErrorKind, MemoryStore, SharedStore, Store as _};
 use binlogfs::stream::Stream;
-use binlogfs::sync::{Outcome, Settings, archive_once, read_batch};
+use binlogfs::sync::{Outcome, Settings};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,16 +31,7 @@ async fn run(
     let faulty: SharedStore = Arc::new(FaultStore::new(Arc::new(store.clone()), Arc::clone(clock)));
     let mut settings = Settings::new(state);
     settings.interrupt = Arc::new(Local(Arc::clone(clock)));
-    let source = Source::open(server.dir())?;
-    archive_once(&source, read_batch(&source)?, faulty, &settings).await
-}
-
-async fn copied(store: &MemoryStore) -> MemoryStore {
-    let copy = MemoryStore::new();
-    for key in store.keys() {
-        copy.tamper(&key, store.get_all(&key, OBJECT_MAX).await.expect("there"));
-    }
-    copy
+    archive(server, faulty, &settings).await
 }
 
 fn copied_dir(from: &Path) -> tempfile::TempDir {

@@ -1,6 +1,7 @@
 //! What `src/fs/SEMANTICS.md` promises is shown by tests: each of its paragraphs names them, in a comment that no reader of the
 //! rendered page sees, and each name is a test that exists.
 
+use crate::tools;
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -35,26 +36,19 @@ fn paragraphs(text: &str) -> Vec<String> {
 /// The names of all tests of the project.
 fn tests() -> HashSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut dirs = vec![root.join("src"), root.join("tests")];
     let mut names = HashSet::new();
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(&dir).expect("it is readable") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                dirs.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                let text = std::fs::read_to_string(&path).expect("text");
-                let mut is_test = false;
-                for line in text.lines().map(str::trim) {
-                    let function = line.trim_start_matches("async ").strip_prefix("fn ");
-                    if let (true, Some(function)) = (is_test, function) {
-                        let name = function.split('(').next().expect("a first part");
-                        names.insert(name.to_owned());
-                        is_test = false;
-                    }
-                    is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
-                }
+    let sources = ["src", "tests"].map(|dir| tools::files_below(&root.join(dir), "rs"));
+    for path in sources.iter().flatten() {
+        let text = std::fs::read_to_string(path).expect("text");
+        let mut is_test = false;
+        for line in text.lines().map(str::trim) {
+            let function = line.trim_start_matches("async ").strip_prefix("fn ");
+            if let (true, Some(function)) = (is_test, function) {
+                let name = function.split('(').next().expect("a first part");
+                names.insert(name.to_owned());
+                is_test = false;
             }
+            is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
         }
     }
     assert!(names.len() > 300, "the tests were found: {}", names.len());

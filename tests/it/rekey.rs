@@ -90,9 +90,7 @@ impl Scene {
 
     /// All bytes that the server closed.
     fn plain(&self) -> Vec<u8> {
-        let files = self.server.closed();
-        let files = files.iter().map(|path| fs::read(path).expect("readable"));
-        files.collect::<Vec<_>>().concat()
+        self.server.truth().concat()
     }
 
     /// `cat` of everything, by `key` and out of a fresh cache.

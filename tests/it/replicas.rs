@@ -68,13 +68,19 @@ impl Replicated {
         self.archive.output(&["cat", &url, "--replica", &replica])
     }
 
+    /// That gives out all that the server has closed. Returns what it says beside it.
+    #[track_caller]
+    fn reads_the_truth(&self) -> String {
+        let output = self.cat();
+        let said = tools::excerpt(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(output.stdout == self.truth());
+        said
+    }
+
     /// What the server has closed, one file after the other.
     fn truth(&self) -> Vec<u8> {
-        let closed = self.server.closed();
-        closed
-            .iter()
-            .flat_map(|path| fs::read(path).expect("readable"))
-            .collect()
+        self.server.truth().concat()
     }
 }
 

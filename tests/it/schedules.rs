@@ -8,18 +8,18 @@
 //! Everything but the local files is in memory, and those are on a memory file system where there is one: journals wait for
 //! their disk at every entry. Time is tokio's, paused: pauses of retries, delays and late effects cost none.
 
+use crate::agent::outage::agent_of;
+use crate::memory;
 use crate::random::Random;
 use crate::sweep::{Local, memory_dir};
 use crate::synthetic::SyntheticServer;
 use binlogfs::agent::alarm::Thresholds;
-use binlogfs::agent::schedule::Policy;
 use binlogfs::agent::stream::{StreamAgent, Tending};
 use binlogfs::cache::{ArchivedSegment, CacheOptions, SegmentReader};
 use binlogfs::index::Index;
 use binlogfs::ledger::{Entry, EntryState};
 use binlogfs::model::{Micros, ObjectKey, Sha256, Timeline};
 use binlogfs::segment::Identities;
-use binlogfs::source::Source;
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
 use binlogfs::store::{
     Breaker, BreakerPolicy, BreakerStore, ErrorKind, MemoryStore, RetryPolicy, RetryStore,
@@ -27,8 +27,7 @@ use binlogfs::store::{
 };
 use binlogfs::stream::Stream;
 use binlogfs::sync::journal::{Journal, Uninterrupted};
-use binlogfs::sync::{Outcome, Settings, archive_once, read_batch};
-use futures::FutureExt as _;
+use binlogfs::sync::{Outcome, Settings};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::pin;
@@ -258,9 +257,7 @@ impl Scene<'_> {
         clock: &Arc<FaultClock>,
     ) -> anyhow::Result<Outcome> {
         let settings = self.settings(host, transfers, clock);
-        let source = Source::open(self.server.dir())?;
-        let batch = read_batch(&source)?;
-        archive_once(&source, batch, faulty(&self.store, clock), &settings).await
+        memory::archive(&self.server, faulty(&self.store, clock), &settings).await
     }
 
     /// A daemon on that host.
@@ -273,25 +270,13 @@ impl Scene<'_> {
             Arc::clone(&breaker),
         ));
         let agent = StreamAgent {
-            name: "orders".to_owned(),
-            url: "memory".to_owned(),
-            source: self.server.dir().to_owned(),
-            open: Box::new(move || futures::future::ready(Ok(Arc::clone(&store))).boxed()),
-            breaker,
-            settings,
-            policy: Policy::default(),
             thresholds: Thresholds {
                 // Of a disk that others use too.
                 disk_full_warning: Duration::ZERO,
                 disk_full_critical: Duration::ZERO,
                 ..Thresholds::default()
             },
-            expire_after: None,
-            ask: None,
-            repeat: Duration::from_secs(4 * 3600),
-            notices: None,
-            host: "here".to_owned(),
-            replicas: Default::default(),
+            ..agent_of("orders", self.server.dir(), store, breaker, settings)
         };
         Tending::new(agent).0
     }

@@ -1,16 +1,16 @@
 //! Every store, journal, index and manifest operation of an archiving run fails once, before and after its effect: the next
 //! run converges, and nothing is lost, twice, out of order or left over.
 
+use crate::memory::archive;
 use crate::synthetic::SyntheticServer;
 use binlogfs::index::Index;
 use binlogfs::ledger::Entry;
 use binlogfs::model::Timeline;
-use binlogfs::source::Source;
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
 use binlogfs::store::{ErrorKind, MemoryStore, RetryPolicy, RetryStore, SharedStore, Store as _};
 use binlogfs::stream::Stream;
 use binlogfs::sync::journal::Interrupt;
-use binlogfs::sync::{Outcome, Settings, archive_once, read_batch};
+use binlogfs::sync::{Outcome, Settings};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -69,14 +69,7 @@ async fn run(
     };
     let mut settings = Settings::new(state);
     settings.interrupt = Arc::new(Local(Arc::clone(clock)));
-    let source = Source::open(server.dir())?;
-    archive_once(
-        &source,
-        read_batch(&source)?,
-        Arc::new(RetryStore::new(faulty, policy)),
-        &settings,
-    )
-    .await
+    archive(server, Arc::new(RetryStore::new(faulty, policy)), &settings).await
 }
 
 /// The history as somebody else reads it from the bucket.
@@ -95,17 +88,11 @@ async fn check_converged(server: &SyntheticServer, store: &MemoryStore, what: &s
         .iter()
         .map(|entry| entry.mount_name.to_string())
         .collect();
-    let want: Vec<_> = server
-        .closed()
-        .iter()
-        .map(|path| {
-            path.file_name()
-                .expect("a name")
-                .to_string_lossy()
-                .into_owned()
-        })
-        .collect();
-    assert_eq!(names, want, "{what}: every file once, in order");
+    assert_eq!(
+        names,
+        server.closed_names(),
+        "{what}: every file once, in order"
+    );
     let mut named = Vec::new();
     for (entry, path) in entries.iter().zip(server.closed()) {
         let segment = entry.segment.as_ref().expect("a segment");

@@ -78,12 +78,21 @@ impl SyntheticServer {
         &self.executed
     }
 
-    /// Paths of the closed files, oldest first.
+    /// Names of the closed files, oldest first.
+    pub fn closed_names(&self) -> &[String] {
+        &self.files[..self.files.len() - 1]
+    }
+
+    /// Their paths.
     pub fn closed(&self) -> Vec<PathBuf> {
-        self.files[..self.files.len() - 1]
-            .iter()
-            .map(|name| self.dir.join(name))
-            .collect()
+        let names = self.closed_names().iter();
+        names.map(|name| self.dir.join(name)).collect()
+    }
+
+    /// What the closed files hold, oldest first.
+    pub fn truth(&self) -> Vec<Vec<u8>> {
+        let read = |path| fs::read(path).expect("the file is there");
+        self.closed().into_iter().map(read).collect()
     }
 
     /// Writes `transactions` transactions of `body_bytes` into the active file, and goes on in the next.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Where the scripts keep what is expensive to make; they export it, and make the same choice when it is unset.
@@ -67,6 +67,18 @@ pub fn run_text(command: &mut Command) -> String {
     String::from_utf8(run(command)).unwrap_or_else(|e| panic!("{command:?} printed no UTF-8: {e}"))
 }
 
+/// Runs `command`, which must end with `code` and say all of `says` on standard error. Returns what it said there.
+#[track_caller]
+pub fn refused(command: &mut Command, code: i32, says: &[&str]) -> String {
+    let output = output(command);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {said}");
+    for words in says {
+        assert!(said.contains(words), "{words:?} is not in: {said}");
+    }
+    said
+}
+
 /// The errno that a call failed with; it must have.
 #[track_caller]
 pub fn errno<T>(result: std::io::Result<T>) -> i32 {
@@ -82,6 +94,23 @@ pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
         assert!(begun.elapsed() < Duration::from_secs(20), "not yet: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Ends `child` by SIGTERM, or, if it has not ended within `patience`, by SIGKILL. Whether the first was enough.
+pub fn terminate(child: &mut Child, patience: Duration) -> bool {
+    // It is not reaped yet, so the pid is still its own.
+    let pid = rustix::process::Pid::from_child(child);
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    false
 }
 
 /// Enough of an output to see what is wrong.
@@ -151,7 +180,7 @@ impl Sysbench {
     }
 
     /// Starts the load and returns: the caller waits for it, or kills it.
-    pub fn spawn(&self, server: &crate::mysql::Server) -> std::process::Child {
+    pub fn spawn(&self, server: &crate::mysql::Server) -> Child {
         let mut command = self.command(&server.socket());
         command
             .arg("run")
@@ -180,6 +209,22 @@ impl Sysbench {
             .arg(format!("--time={}", self.seconds.unwrap_or(0)));
         command
     }
+}
+
+/// The files below `dir` that have this extension.
+pub fn files_below(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let (mut found, mut dirs) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).expect("the directory is readable") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|its| its == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found
 }
 
 /// Writes a script that can be run.

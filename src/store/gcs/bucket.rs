@@ -5,6 +5,7 @@ use super::failure::{About, Asked, Failure};
 use super::locks::protect;
 use super::object::{Object, crc_text, multipart};
 use crate::model::{Micros, ObjectKey};
+use crate::store::body::Body;
 use crate::store::{Checksums, Error, ErrorKind, Listing, ObjectMeta, Outcome, Protection, Result};
 use bytes::Bytes;
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
@@ -234,23 +235,16 @@ impl Bucket {
         length: u64,
     ) -> Result<Bytes> {
         let cut_off = |why: String| self.error(ErrorKind::Transient, verb, key).because(why);
-        let mut body = Vec::with_capacity(length as usize);
+        let mut body = Body::of(length);
         loop {
             let piece = match answer.piece().await {
                 Ok(Some(piece)) => piece,
                 Ok(None) => break,
                 Err(failure) => return Err(self.failed(verb, key, failure).await),
             };
-            if piece.len() as u64 > length - body.len() as u64 {
-                return Err(cut_off("the body is longer than announced".to_owned()));
-            }
-            body.extend_from_slice(&piece);
+            body.push(&piece).map_err(cut_off)?;
         }
-        if body.len() as u64 != length {
-            let why = format!("the body ended after {} of {length} bytes", body.len());
-            return Err(cut_off(why));
-        }
-        Ok(body.into())
+        body.whole().map_err(cut_off)
     }
 
     /// objects.get of the description.

@@ -4,10 +4,12 @@ use super::clients::Clients;
 use super::failure::Failure;
 use super::terms::Terms;
 use crate::model::ObjectKey;
+use crate::store::body::Body;
 use crate::store::{Error, ErrorKind, Listing, ObjectMeta, Result};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode, ChecksumType};
@@ -39,7 +41,34 @@ macro_rules! send_body {
     };
 }
 
-pub(super) use send_body;
+/// A request about the object at a key, of which the rest is still to be said.
+macro_rules! about {
+    ($self:ident, $request:ident, $key:expr) => {
+        $self
+            .client()
+            .await?
+            .$request()
+            .bucket(&$self.bucket)
+            .set_request_payer($self.terms.payer.clone())
+            .key($self.full($key))
+    };
+}
+
+/// A request that makes an object, of one piece or of parts, as the URL and the archiver want it kept.
+macro_rules! on_terms {
+    ($self:ident, $request:expr) => {{
+        let (mode, until) = $self.terms.lock();
+        $request
+            .set_server_side_encryption($self.terms.encryption.clone())
+            .set_ssekms_key_id($self.terms.kms_key.clone())
+            .set_storage_class($self.terms.class.clone())
+            .set_object_lock_mode(mode)
+            .set_object_lock_retain_until_date(until)
+            .set_object_lock_legal_hold_status($self.terms.legal_hold())
+    }};
+}
+
+pub(super) use {about, on_terms, send_body};
 
 impl Bucket {
     pub(super) fn new(
@@ -119,21 +148,8 @@ impl Bucket {
         body: Bytes,
         crc64nvme: u64,
     ) -> Result<()> {
-        let (mode, until) = self.terms.lock();
-        let request = self
-            .client()
-            .await?
-            .put_object()
-            .bucket(&self.bucket)
-            .set_request_payer(self.terms.payer.clone())
-            .key(self.full(key))
+        let request = on_terms!(self, about!(self, put_object, key))
             .if_none_match(NO_OBJECT)
-            .set_server_side_encryption(self.terms.encryption.clone())
-            .set_ssekms_key_id(self.terms.kms_key.clone())
-            .set_storage_class(self.terms.class.clone())
-            .set_object_lock_mode(mode)
-            .set_object_lock_retain_until_date(until)
-            .set_object_lock_legal_hold_status(self.terms.legal_hold())
             // A request that locks must say so; the value alone is not enough for every server.
             .set_checksum_algorithm(self.terms.locks().then_some(ChecksumAlgorithm::Crc64Nvme))
             .checksum_crc64_nvme(crc_text(crc64nvme))
@@ -150,13 +166,7 @@ impl Bucket {
         range: std::ops::Range<u64>,
     ) -> Result<Bytes> {
         let expected = range.end - range.start;
-        let found = self
-            .client()
-            .await?
-            .get_object()
-            .bucket(&self.bucket)
-            .set_request_payer(self.terms.payer.clone())
-            .key(self.full(key))
+        let found = about!(self, get_object, key)
             // Servers refuse numbers that no object can have as malformed.
             .range(format!(
                 "bytes={}-{}",
@@ -188,13 +198,7 @@ impl Bucket {
 
     /// GetObject of all of it.
     pub(super) async fn get_all(&self, key: &ObjectKey, max_bytes: u64) -> Result<Bytes> {
-        let found = self
-            .client()
-            .await?
-            .get_object()
-            .bucket(&self.bucket)
-            .set_request_payer(self.terms.payer.clone())
-            .key(self.full(key))
+        let found = about!(self, get_object, key)
             .send()
             .await
             .map_err(self.failed("get_all", key))?;
@@ -219,34 +223,32 @@ impl Bucket {
         length: u64,
     ) -> Result<Bytes> {
         let cut_off = |why: String| self.error(ErrorKind::Transient, verb, key).because(why);
-        let mut body = Vec::with_capacity(length as usize);
+        let mut body = Body::of(length);
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(|error| cut_off(format!("the body was cut off: {error}")))?;
-            if piece.len() as u64 > length - body.len() as u64 {
-                return Err(cut_off("the body is longer than announced".to_owned()));
-            }
-            body.extend_from_slice(&piece);
+            body.push(&piece).map_err(cut_off)?;
         }
-        if body.len() as u64 != length {
-            let why = format!("the body ended after {} of {length} bytes", body.len());
-            return Err(cut_off(why));
-        }
-        Ok(body.into())
+        body.whole().map_err(cut_off)
     }
 
-    /// HeadObject.
-    pub(super) async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta> {
-        let found = self
-            .client()
-            .await?
-            .head_object()
-            .bucket(&self.bucket)
-            .set_request_payer(self.terms.payer.clone())
-            .key(self.full(key))
-            .checksum_mode(ChecksumMode::Enabled)
+    /// HeadObject. To be asked for checksums, S3 wants `kms:Decrypt` where a key of KMS is used.
+    pub(super) async fn described(
+        &self,
+        verb: &'static str,
+        key: &ObjectKey,
+        checksums: Option<ChecksumMode>,
+    ) -> Result<HeadObjectOutput> {
+        about!(self, head_object, key)
+            .set_checksum_mode(checksums)
             .send()
             .await
-            .map_err(self.failed("head", key))?;
+            .map_err(self.failed(verb, key))
+    }
+
+    /// How long an object is, and its checksums.
+    pub(super) async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta> {
+        let checksums = Some(ChecksumMode::Enabled);
+        let found = self.described("head", key, checksums).await?;
         let Some(size) = found.content_length.and_then(|len| u64::try_from(len).ok()) else {
             return Err(self
                 .error(ErrorKind::Unsupported, "head", key)
@@ -313,13 +315,7 @@ impl Bucket {
 
     /// DeleteObject.
     pub(super) async fn delete(&self, key: &ObjectKey) -> Result<()> {
-        let deleted = self
-            .client()
-            .await?
-            .delete_object()
-            .bucket(&self.bucket)
-            .set_request_payer(self.terms.payer.clone())
-            .key(self.full(key))
+        let deleted = about!(self, delete_object, key)
             .send()
             .await
             .map(drop)

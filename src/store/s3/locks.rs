@@ -1,6 +1,6 @@
 //! The requests about Object Lock and versions, each once and without retries.
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, about};
 use super::terms::date;
 use crate::model::{Micros, ObjectKey};
 use crate::store::{ErrorKind, Keeping, Lock, LockMode, Removed, Result, Retain};
@@ -18,18 +18,9 @@ pub(super) struct Version {
 }
 
 impl Bucket {
-    /// HeadObject. Without `s3:GetObjectRetention` and `s3:GetObjectLegalHold` it tells of no lock.
+    /// The version that is there. Without `s3:GetObjectRetention` and `s3:GetObjectLegalHold` it tells of no lock.
     pub(super) async fn version(&self, verb: &'static str, key: &ObjectKey) -> Result<Version> {
-        let found = self
-            .client()
-            .await?
-            .head_object()
-            .bucket(&self.bucket)
-            .set_request_payer(self.terms.payer.clone())
-            .key(self.full(key))
-            .send()
-            .await
-            .map_err(self.failed(verb, key))?;
+        let found = self.described(verb, key, None).await?;
         let mode = match found.object_lock_mode {
             Some(ObjectLockMode::Compliance) => Some(LockMode::Compliance),
             Some(_) => Some(LockMode::Governance),
@@ -57,13 +48,7 @@ impl Bucket {
         if version.keeping.holds_at(Micros::now()) {
             return Ok(Removed::Kept(version.keeping));
         }
-        let removed = self
-            .client()
-            .await?
-            .delete_object()
-            .bucket(&self.bucket)
-            .set_request_payer(self.terms.payer.clone())
-            .key(self.full(key))
+        let removed = about!(self, delete_object, key)
             .set_version_id(version.id)
             .send()
             .await
@@ -91,12 +76,7 @@ impl Bucket {
                 .mode(mode)
                 .retain_until_date(date(lock.until))
                 .build();
-            self.client()
-                .await?
-                .put_object_retention()
-                .bucket(&self.bucket)
-                .set_request_payer(self.terms.payer.clone())
-                .key(self.full(key))
+            about!(self, put_object_retention, key)
                 .retention(retention)
                 .send()
                 .await
@@ -107,12 +87,7 @@ impl Bucket {
                 true => ObjectLockLegalHoldStatus::On,
                 false => ObjectLockLegalHoldStatus::Off,
             };
-            self.client()
-                .await?
-                .put_object_legal_hold()
-                .bucket(&self.bucket)
-                .set_request_payer(self.terms.payer.clone())
-                .key(self.full(key))
+            about!(self, put_object_legal_hold, key)
                 .legal_hold(ObjectLockLegalHold::builder().status(status).build())
                 .send()
                 .await

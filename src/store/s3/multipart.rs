@@ -1,6 +1,6 @@
 //! The requests of an upload in parts, each once and without retries.
 
-use super::bucket::{Bucket, NO_OBJECT, crc_text, in_memory, send_body};
+use super::bucket::{Bucket, NO_OBJECT, about, crc_text, in_memory, on_terms, send_body};
 use crate::model::ObjectKey;
 use crate::store::{Checksums, ErrorKind, Result};
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
@@ -12,20 +12,7 @@ const UPLOADS_MAX: i32 = 100;
 impl Bucket {
     /// CreateMultipartUpload: the id of the upload.
     pub(super) async fn begin_parts(&self, key: &ObjectKey) -> Result<String> {
-        let (mode, until) = self.terms.lock();
-        let begun = self
-            .client()
-            .await?
-            .create_multipart_upload()
-            .bucket(&self.bucket)
-            .set_request_payer(self.terms.payer.clone())
-            .key(self.full(key))
-            .set_server_side_encryption(self.terms.encryption.clone())
-            .set_ssekms_key_id(self.terms.kms_key.clone())
-            .set_storage_class(self.terms.class.clone())
-            .set_object_lock_mode(mode)
-            .set_object_lock_retain_until_date(until)
-            .set_object_lock_legal_hold_status(self.terms.legal_hold())
+        let begun = on_terms!(self, about!(self, create_multipart_upload, key))
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .checksum_type(ChecksumType::FullObject)
             .send()
@@ -46,13 +33,7 @@ impl Bucket {
         body: Bytes,
     ) -> Result<CompletedPart> {
         let crc = crc_text(Checksums::of(&body).crc64nvme);
-        let request = self
-            .client()
-            .await?
-            .upload_part()
-            .bucket(&self.bucket)
-            .set_request_payer(self.terms.payer.clone())
-            .key(self.full(key))
+        let request = about!(self, upload_part, key)
             .upload_id(upload_id)
             .part_number(number)
             .checksum_crc64_nvme(&crc)
@@ -73,12 +54,7 @@ impl Bucket {
         parts: Vec<CompletedPart>,
         expected: Checksums,
     ) -> Result<()> {
-        self.client()
-            .await?
-            .complete_multipart_upload()
-            .bucket(&self.bucket)
-            .set_request_payer(self.terms.payer.clone())
-            .key(self.full(key))
+        about!(self, complete_multipart_upload, key)
             .upload_id(upload_id)
             .multipart_upload(
                 CompletedMultipartUpload::builder()
@@ -97,12 +73,7 @@ impl Bucket {
 
     /// AbortMultipartUpload.
     pub(super) async fn abort_parts(&self, key: &ObjectKey, upload_id: &str) -> Result<()> {
-        self.client()
-            .await?
-            .abort_multipart_upload()
-            .bucket(&self.bucket)
-            .set_request_payer(self.terms.payer.clone())
-            .key(self.full(key))
+        about!(self, abort_multipart_upload, key)
             .upload_id(upload_id)
             .send()
             .await

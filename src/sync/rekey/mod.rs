@@ -31,7 +31,7 @@ use crate::ledger::{Entry, LedgerState, SegmentRecord, page};
 use crate::model::Seq;
 use crate::segment::{Identities, Recipients};
 use crate::store::SharedStore;
-use crate::stream::Stream;
+use crate::stream::{RacesLost, Stream};
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 use prepare::{Prepared, Preparer, Ready};
@@ -173,9 +173,7 @@ impl<'a> Rekeying<'a> {
                 .context("a segment that was in the history is in it no more")?
                 .1;
         }
-        bail!(
-            "lost the race for the next ledger record {RACES_MAX} times in a row; is another archiver writing without end?"
-        )
+        bail!(RacesLost(RACES_MAX))
     }
 
     /// Whether nobody recorded anything else of a segment since its header was made. What others record is only seen when

@@ -1,7 +1,6 @@
 //! Whether what a replica has is what the ledger says, and putting the right thing in the place of what is not.
 
 use super::Replicator;
-use super::copy::stored;
 use crate::ledger::record::ObjectRecord;
 use crate::ledger::{Line, RECORD_MAX_BYTES, record_key};
 use crate::model::{ObjectKey, Seq};
@@ -63,7 +62,7 @@ impl Replicator {
         };
         let key = record_key(seq);
         let detail = match self.replica.get_all(&key, RECORD_MAX_BYTES).await {
-            Ok(there) if there == stored(&line) => return Ok(None),
+            Ok(there) if there == line.stored() => return Ok(None),
             Ok(_) => "holds other bytes than the first store's".to_owned(),
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) if is_damage(error.kind) => error.to_string(),

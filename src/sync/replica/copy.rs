@@ -6,7 +6,6 @@ use crate::ledger::{Body, Line, RECORD_MAX_BYTES, record_key};
 use crate::model::{ObjectKey, Seq};
 use crate::store::{Checksums, CopyError, Source, copy_object};
 use anyhow::{Result, bail};
-use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
 
 /// Segments whose objects are on their way at the same time, 16 MiB of memory each: a far replica is not filled at one round trip
@@ -36,20 +35,13 @@ impl Line {
 
 impl ObjectRecord {
     /// What its bytes must be.
-    pub(super) fn checksums(&self) -> Checksums {
+    pub(crate) fn checksums(&self) -> Checksums {
         Checksums {
             size: self.size,
             crc32c: self.crc32c,
             crc64nvme: self.crc64nvme,
         }
     }
-}
-
-/// A record as it is stored.
-pub(super) fn stored(line: &Line) -> Bytes {
-    let mut bytes = line.text().as_bytes().to_vec();
-    bytes.push(b'\n');
-    bytes.into()
 }
 
 impl Replicator {
@@ -198,7 +190,7 @@ impl Replicator {
 
     /// Creates a record, or finds the same one there.
     pub(super) async fn create(&self, line: &Line) -> Result<()> {
-        let (key, bytes) = (record_key(line.seq()), stored(line));
+        let (key, bytes) = (record_key(line.seq()), line.stored());
         match self.replica.create(&key, bytes.clone()).await {
             Ok(()) => Ok(()),
             Err(error) if error.already_exists() => {

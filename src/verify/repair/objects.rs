@@ -4,7 +4,8 @@ use super::Repair;
 use crate::ledger::record::{ObjectRecord, SupersedeReason, SupersedeRecord};
 use crate::ledger::{Body, Entry, SegmentRecord};
 use crate::model::{Micros, ObjectKey, Seq, Sha256};
-use crate::store::{Checksums, CopyError, SharedStore, Source, copy_object, prove_object};
+use crate::store::{CopyError, SharedStore, Source, copy_object, prove_object};
+use crate::stream::RacesLost;
 use crate::sync::append;
 use crate::verify::deep::{self, Reading};
 use crate::verify::{Audit, Finding, FindingKind};
@@ -77,7 +78,7 @@ impl Audit {
             let source = Source {
                 store: replica,
                 key: &object.key,
-                expected: checksums(object),
+                expected: object.checksums(),
             };
             let healed = match damaged {
                 false => self.create_again(source).await.map(|()| {
@@ -212,17 +213,7 @@ impl Audit {
                 return Ok(line.seq());
             }
         }
-        bail!(
-            "lost the race for the next ledger record {RACES_MAX} times in a row; is another archiver writing without end?"
-        )
-    }
-}
-
-fn checksums(object: &ObjectRecord) -> Checksums {
-    Checksums {
-        size: object.size,
-        crc32c: object.crc32c,
-        crc64nvme: object.crc64nvme,
+        bail!(RacesLost(RACES_MAX))
     }
 }
 

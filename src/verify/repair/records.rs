@@ -7,13 +7,7 @@ use crate::model::{ObjectKey, Seq, Sha256};
 use crate::store::SharedStore;
 use crate::verify::{Audit, Finding, FindingKind};
 use anyhow::{Result, bail};
-use bytes::Bytes;
 use std::sync::Arc;
-
-/// A record as it is stored.
-fn stored(line: &Line) -> Bytes {
-    format!("{}\n", line.text()).into()
-}
 
 async fn record_in(store: &SharedStore, seq: Seq) -> Option<Line> {
     let bytes = store.get_all(&record_key(seq), RECORD_MAX_BYTES).await;
@@ -37,7 +31,7 @@ impl Audit {
                 Some(line) => {
                     let key = record_key(seq);
                     let store = Arc::clone(self.store());
-                    match repair.put(&store, &key, stored(&line)).await {
+                    match repair.put(&store, &key, line.stored()).await {
                         Ok(put) if put.is_done() => {
                             finding.healed(put.told(key.as_str()));
                             any = true;
@@ -140,7 +134,7 @@ impl Audit {
                 continue;
             };
             let store = Arc::clone(self.store());
-            match repair.put(&store, &record_key(seq), stored(&line)).await {
+            match repair.put(&store, &record_key(seq), line.stored()).await {
                 Ok(put) if put.is_done() => restored += 1,
                 Ok(put) => {
                     stopped = Some(put.told(record_key(seq).as_str()));

@@ -1,6 +1,6 @@
 //! A run that lasts for hours, on a simulated clock: what happens meanwhile is seen, told of, and acted on.
 
-use super::outage::simulated_clock;
+use super::outage::{agent_of, simulated_clock};
 use crate::sweep::memory_dir;
 use crate::synthetic::SyntheticServer;
 use binlogfs::agent::alarm::{AlarmKind, Event, Thresholds};
@@ -9,7 +9,6 @@ use binlogfs::agent::stream::{StreamAgent, Tending};
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
 use binlogfs::store::{Breaker, BreakerPolicy, MemoryStore, SharedStore};
 use binlogfs::sync::Settings;
-use futures::FutureExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -49,16 +48,8 @@ fn agent(
     settings.consent.unencrypted = true;
     settings.clock = simulated_clock();
     let (notices, heard) = mpsc::channel(1000);
+    let breaker = Arc::new(Breaker::new(BreakerPolicy::default()));
     let (tending, _) = Tending::new(StreamAgent {
-        name: "orders".to_owned(),
-        url: "memory".to_owned(),
-        source: data,
-        open: Box::new(move || {
-            let store = Arc::clone(&store);
-            async move { Ok(store) }.boxed()
-        }),
-        breaker: Arc::new(Breaker::new(BreakerPolicy::default())),
-        settings,
         policy,
         thresholds: Thresholds {
             lag_warning,
@@ -67,12 +58,8 @@ fn agent(
             disk_full_critical: Duration::ZERO,
             ..Thresholds::default()
         },
-        expire_after: None,
-        ask: None,
-        repeat: Duration::from_secs(4 * 3600),
         notices: Some(notices),
-        host: "here".to_owned(),
-        replicas: Default::default(),
+        ..agent_of("orders", &data, store, breaker, settings)
     });
     (temp, memory, tending, heard)
 }

@@ -174,15 +174,5 @@ async fn check_history(memory: &MemoryStore, server: &SyntheticServer) {
         .into_iter()
         .map(|entry| entry.segment.expect("no hole").file.to_string())
         .collect();
-    let closed: Vec<String> = server
-        .closed()
-        .iter()
-        .map(|path| {
-            path.file_name()
-                .expect("a name")
-                .to_string_lossy()
-                .into_owned()
-        })
-        .collect();
-    assert_eq!(archived, closed);
+    assert_eq!(archived, server.closed_names());
 }

@@ -102,11 +102,7 @@ fn stream_of(archive: Archive, count: usize, transactions: u64) -> Stream {
     archive.archive(server.dir());
     archive.ls(&[]);
     server.rotate(transactions, 3000);
-    let truth = server
-        .closed()
-        .iter()
-        .map(|path| fs::read(path).expect("readable"))
-        .collect();
+    let truth = server.truth();
     Stream {
         archive,
         server,
@@ -118,22 +114,15 @@ fn stream_of(archive: Archive, count: usize, transactions: u64) -> Stream {
 /// archived, and another segment.
 fn stream_with_a_page(archive: Archive) -> Stream {
     let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
-    let read = |server: &SyntheticServer| -> Vec<Vec<u8>> {
-        let closed = server.closed();
-        closed
-            .iter()
-            .map(|path| fs::read(path).expect("readable"))
-            .collect()
-    };
     (0..ARCHIVED).for_each(|_| server.rotate(2, 3000));
     archive.archive(server.dir());
     (0..PAGE_RECORDS).for_each(|_| server.rotate(1, 10));
-    let mut truth = read(&server);
+    let mut truth = server.truth();
     server.purge(truth.len());
     server.rotate(2, 3000);
     tools::run(archive.archive_command(server.dir()).arg("--accept-holes"));
     server.rotate(2, 3000);
-    truth.extend(read(&server));
+    truth.extend(server.truth());
     Stream {
         archive,
         server,
@@ -334,26 +323,15 @@ fn write_pages(archive: &Archive, page: &[u8]) {
 /// Two segments whose objects have the same size; more are archived until there are. One stays unarchived.
 fn twins(stream: &mut Stream) -> (usize, usize) {
     loop {
-        let sizes: Vec<_> = stream
-            .archive
-            .ls(&[])
-            .iter()
-            .map(|entry| entry["stored_size"].as_u64().expect("a size"))
-            .collect();
-        let pairs = (0..sizes.len()).flat_map(|a| (a + 1..sizes.len()).map(move |b| (a, b)));
-        if let Some(pair) = pairs.into_iter().find(|(a, b)| sizes[*a] == sizes[*b]) {
-            return pair;
+        let (sizes, twins) = stream.stored_sizes();
+        if let Some(twins) = twins {
+            return twins;
         }
         assert!(sizes.len() < TRIED_MAX, "no two of {sizes:?} are the same");
         (0..5).for_each(|_| stream.server.rotate(400, 3000));
         stream.archive.archive(stream.server.dir());
         stream.server.rotate(400, 3000);
-        stream.truth = stream
-            .server
-            .closed()
-            .iter()
-            .map(|path| fs::read(path).expect("readable"))
-            .collect();
+        stream.truth = stream.server.truth();
     }
 }
 

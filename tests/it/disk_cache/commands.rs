@@ -42,11 +42,7 @@ impl Stream {
         let key = std::fs::read_to_string(temp.path().join("key")).expect("made");
         let public = key.split_whitespace().find(|word| word.starts_with("age1"));
         let stream = Stream {
-            truth: server
-                .closed()
-                .iter()
-                .map(|path| std::fs::read(path).expect("readable"))
-                .collect(),
+            truth: server.truth(),
             s3,
             temp,
         };

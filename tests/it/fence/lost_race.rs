@@ -1,5 +1,6 @@
 //! A fence and an archiver at the same moment: what is fenced is what stands in the ledger when the record is made.
 
+use crate::memory::{archive, copy};
 use crate::sweep::memory_dir;
 use crate::synthetic::{SyntheticServer, uuid_of};
 use binlogfs::cache::{CacheOptions, SegmentReader};
@@ -8,44 +9,28 @@ use binlogfs::ledger::record_key;
 use binlogfs::locate::Target;
 use binlogfs::model::{Seq, Timeline};
 use binlogfs::segment::Identities;
-use binlogfs::source::Source;
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
-use binlogfs::store::{MemoryStore, SharedStore, Store as _};
+use binlogfs::store::{MemoryStore, SharedStore};
 use binlogfs::stream::Stream;
+use binlogfs::sync::Settings;
 use binlogfs::sync::fence::{Edge, Fencing};
-use binlogfs::sync::{Settings, archive_once, read_batch};
-use std::path::Path;
 use std::sync::Arc;
-
-async fn archive(server: &SyntheticServer, state: &Path, store: SharedStore) {
-    let source = Source::open(server.dir()).expect("opens");
-    let batch = read_batch(&source).expect("reads");
-    let done = archive_once(&source, batch, store, &Settings::new(state)).await;
-    done.expect("archives");
-}
-
-async fn copy(from: &MemoryStore, to: &MemoryStore) {
-    for key in from.keys() {
-        let body = from.get_all(&key, 1 << 20).await.expect("there");
-        match to.create(&key, body).await {
-            Ok(()) => {}
-            Err(error) => assert!(error.already_exists(), "{error}"),
-        }
-    }
-}
 
 #[tokio::test]
 async fn a_fence_that_lost_the_race_for_its_record_takes_out_what_came_first_as_well() {
     let temp = memory_dir();
     let path = |name: &str| temp.path().join(name);
+    let state = |name: &str| Settings::new(path(name));
     std::fs::create_dir(path("data")).expect("writable");
     let mut server = SyntheticServer::new(&path("data"), 1, "binlog");
     (0..2).for_each(|_| server.rotate(2, 100));
     let (store, others) = (MemoryStore::new(), MemoryStore::new());
-    archive(&server, &path("a"), Arc::new(store.clone())).await;
+    let first = archive(&server, Arc::new(store.clone()), &state("a")).await;
+    first.expect("archives");
     copy(&store, &others).await;
     server.rotate(2, 100);
-    archive(&server, &path("b"), Arc::new(others.clone())).await;
+    let other = archive(&server, Arc::new(others.clone()), &state("b")).await;
+    other.expect("archives");
 
     // Right before record 3 of ours, that of the archiver is there.
     let (key, from, to) = (record_key(Seq(3)), others, store.clone());

@@ -31,18 +31,6 @@ impl Case {
     }
 }
 
-/// Runs `command`, which must end with 1 and say all `parts`; what it said.
-#[track_caller]
-fn refused(command: &mut Command, parts: &[&str]) -> String {
-    let output = tools::output(command);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    for part in parts {
-        assert!(said.contains(part), "no {part:?} in: {said}");
-    }
-    said
-}
-
 #[test]
 fn the_environment_names_the_emulator_with_and_without_the_scheme() {
     let case = Case::new();
@@ -66,8 +54,9 @@ fn a_missing_bucket_is_named() {
     let case = Case::new();
     let emulator = Emulator::start(&case.archive.path("emulator"));
     let url = emulator.url("prod").replace(BUCKET, "no-such-bucket");
-    refused(
+    tools::refused(
         &mut case.command(&url),
+        1,
         &[
             "no-such-bucket",
             "bucket or directory does not exist",
@@ -80,7 +69,7 @@ fn a_missing_bucket_is_named() {
 fn a_server_that_is_not_there_is_named_after_the_retries() {
     let case = Case::new();
     let url = url(&format!("http://{}", free_address()), "prod");
-    refused(&mut case.command(&url), &[&url, "passing fault"]);
+    tools::refused(&mut case.command(&url), 1, &[&url, "passing fault"]);
 }
 
 #[test]
@@ -94,7 +83,11 @@ fn https_to_a_server_that_speaks_http_is_named_as_such() {
     let token = r#"{"access_token":"t","expires_in":3600,"token_type":"Bearer"}"#;
     let gives_tokens = runtime.block_on(Recorder::start(move |_| Some((200, token))));
     with_a_key(&case, &mut command, &gives_tokens.endpoint);
-    refused(&mut command, &["no encrypted connection", "http or https?"]);
+    tools::refused(
+        &mut command,
+        1,
+        &["no encrypted connection", "http or https?"],
+    );
 }
 
 /// Credentials of which the server at `endpoint` makes a token.
@@ -112,8 +105,9 @@ fn without_credentials_the_message_says_where_they_come_from() {
     let case = Case::new();
     let mut command = case.command(&format!("gs://{BUCKET}/prod"));
     command.env("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent/key.json");
-    refused(
+    tools::refused(
         &mut command,
+        1,
         &[
             "credentials are missing",
             "/nonexistent/key.json",
@@ -130,8 +124,9 @@ fn credentials_that_are_refused_are_named_with_the_reason_and_without_the_secret
     let refuses = runtime.block_on(Recorder::start(move |_| Some((400, revoked))));
     let mut command = case.command(&format!("gs://{BUCKET}/prod"));
     with_a_key(&case, &mut command, &refuses.endpoint);
-    let said = refused(
+    let said = tools::refused(
         &mut command,
+        1,
         &[
             "credentials",
             "revoked",
@@ -148,7 +143,7 @@ fn a_host_without_root_certificates_is_told_what_to_install() {
     command
         .env("SSL_CERT_FILE", "/dev/null")
         .env("SSL_CERT_DIR", "/nonexistent");
-    refused(&mut command, &["root certificates", "ca-certificates"]);
+    tools::refused(&mut command, 1, &["root certificates", "ca-certificates"]);
 }
 
 #[test]
@@ -170,7 +165,7 @@ fn without_a_permission_the_message_names_it_and_a_role_that_has_it() {
         let url = url(&model.endpoint, "prod");
         let mut said = vec!["permission denied", "archiver@p.iam"];
         said.extend(parts);
-        refused(&mut case.command(&url), &said);
+        tools::refused(&mut case.command(&url), 1, &said);
     }
 }
 

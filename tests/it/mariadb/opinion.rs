@@ -2,13 +2,11 @@
 
 use super::server::mariadb_binlog;
 use crate::second_opinion::mysqlbinlog::{HeaderLine, header_line, position, table};
-use binlogfs::binlog::{EventRef, Scanner, Sink, Summary, Transaction};
+use crate::second_opinion::scanned;
+use binlogfs::binlog::{EventRef, Sink, Summary, Transaction};
 use binlogfs::model::GtidSet;
 use std::collections::BTreeSet;
 use std::path::Path;
-
-/// Pushed at a time: small and odd, so that events lie across the pieces' borders.
-const PIECE_BYTES: usize = 4099;
 
 /// An event, as far as both readers tell of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,14 +139,7 @@ impl Opinion {
 
 /// What our scanner says of `file`.
 pub fn ours(file: &Path) -> (Opinion, Summary) {
-    let bytes = std::fs::read(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-    let mut scanner = Scanner::new(Collector::default());
-    for piece in bytes.chunks(PIECE_BYTES) {
-        let pushed = scanner.push(piece);
-        pushed.unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-    }
-    let (summary, Collector(mut opinion)) = scanner.finish();
-    let summary = summary.unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    let (summary, Collector(mut opinion)) = scanned(file, Collector::default());
     opinion.tables = summary.index.tables.iter().cloned().collect();
     (opinion, summary)
 }

@@ -3,6 +3,7 @@
 use super::corpus;
 use super::opinion::{self, Event, Opinion};
 use super::position;
+use crate::second_opinion::assert_same;
 use binlogfs::binlog::{Ending, Flavour, Summary};
 use binlogfs::model::Micros;
 use std::collections::BTreeSet;
@@ -11,15 +12,6 @@ use std::path::{Path, PathBuf};
 /// Every file of the corpus, the active ones too.
 fn corpus_files() -> impl Iterator<Item = PathBuf> {
     corpus::names().flat_map(|name| corpus::snapshot(name).files())
-}
-
-/// Compares item by item, so that a failure shows the first difference and not two long lists.
-fn assert_same<T: PartialEq + std::fmt::Debug>(what: &str, file: &Path, ours: &[T], theirs: &[T]) {
-    let at = file.display();
-    for (n, (one, other)) in ours.iter().zip(theirs).enumerate() {
-        assert_eq!(one, other, "{what} {n} of {at}");
-    }
-    assert_eq!(ours.len(), theirs.len(), "number of {what}s of {at}");
 }
 
 #[test]

@@ -66,17 +66,8 @@ impl MariaDb {
         let Some(mut child) = self.child.take() else {
             return;
         };
-        let pid = rustix::process::Pid::from_child(&child);
-        // The child is not reaped yet, so the pid is still its own.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let deadline = Instant::now() + STOP_DEADLINE;
-        while !matches!(child.try_wait(), Ok(Some(_))) {
-            if Instant::now() > deadline {
-                let _ = child.kill();
-                let _ = child.wait();
-                panic!("mariadbd did not shut down:\n{}", self.log());
-            }
-            std::thread::sleep(POLL_INTERVAL);
+        if !tools::terminate(&mut child, STOP_DEADLINE) {
+            panic!("mariadbd did not shut down:\n{}", self.log());
         }
     }
 

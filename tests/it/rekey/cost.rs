@@ -1,17 +1,17 @@
 //! What re-keying asks of the store: counted, not timed.
 
+use crate::memory::{self, copied};
 use crate::sweep::memory_dir;
 use crate::synthetic::SyntheticServer;
 use age_core::secrecy::ExposeSecret as _;
 use binlogfs::index::Index;
 use binlogfs::model::{Micros, Seq};
 use binlogfs::segment::{Identities, KeyPair, Recipients, keygen};
-use binlogfs::source::Source;
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
-use binlogfs::store::{MemoryStore, RecordingStore, SharedStore, Store as _};
+use binlogfs::store::{MemoryStore, RecordingStore, SharedStore};
 use binlogfs::stream::Stream;
+use binlogfs::sync::Settings;
 use binlogfs::sync::rekey::{Order, Rekeying, Report};
-use binlogfs::sync::{Settings, archive_once, read_batch};
 use std::sync::Arc;
 
 /// More than are in flight at a time.
@@ -40,22 +40,9 @@ async fn archived(key: &KeyPair) -> MemoryStore {
     let store = MemoryStore::new();
     let mut settings = Settings::new(state.path());
     settings.recipients = Recipients::parse([&key.public]).expect("a key");
-    let source = Source::open(server.dir()).expect("opens");
-    let batch = read_batch(&source).expect("reads");
-    archive_once(&source, batch, Arc::new(store.clone()), &settings)
-        .await
-        .expect("archives");
+    let archived = memory::archive(&server, Arc::new(store.clone()), &settings).await;
+    archived.expect("archives");
     store
-}
-
-/// The same objects in a store of their own.
-async fn copy(store: &MemoryStore) -> MemoryStore {
-    let copied = MemoryStore::new();
-    for key in store.keys() {
-        let bytes = store.get_all(&key, 1 << 20).await.expect("it is there");
-        copied.create(&key, bytes).await.expect("it is new");
-    }
-    copied
 }
 
 async fn followed(store: SharedStore) -> Stream {
@@ -129,7 +116,7 @@ async fn whatever_request_fails_the_next_run_goes_on_and_no_segment_is_re_keyed_
         rekey(&stream, &order).await
     };
     let calm = FaultClock::calm();
-    run(&copy(&archive).await, &calm)
+    run(&copied(&archive).await, &calm)
         .await
         .expect("nothing fails");
     let steps = calm.count();
@@ -137,7 +124,7 @@ async fn whatever_request_fails_the_next_run_goes_on_and_no_segment_is_re_keyed_
     // Every fifth operation, what goes wrong in turn.
     for (turn, at) in (0..steps).step_by(5).enumerate() {
         let fault = [Fault::CrashBefore, Fault::CrashAfter, Fault::Twice][turn % 3];
-        let store = copy(&archive).await;
+        let store = copied(&archive).await;
         match run(&store, &FaultClock::nth(at, fault)).await {
             Ok(report) => twice += report.already,
             Err(_) => failed += 1,

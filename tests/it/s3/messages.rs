@@ -60,15 +60,10 @@ impl Case {
     }
 }
 
-/// Runs `command`, which must end with 1; what it said.
+/// Runs `command`, which must end with 1 and say all `parts`, and no secret; what it said.
 #[track_caller]
 fn refused(command: &mut Command, parts: &[&str]) -> String {
-    let output = tools::output(command);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    for part in parts {
-        assert!(said.contains(part), "no {part:?} in: {said}");
-    }
+    let said = tools::refused(command, 1, parts);
     assert!(
         !said.contains(super::server::SECRET_KEY),
         "a secret is in: {said}"

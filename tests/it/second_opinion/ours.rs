@@ -1,23 +1,13 @@
 //! What our scanner says of a binlog, in the terms of the other readers.
 
-use super::{Event, Opinion, TransactionStart, mysql_common};
+use super::{Event, Opinion, TransactionStart, mysql_common, scanned};
 use ::mysql_common::binlog::consts::EventType;
-use binlogfs::binlog::{EventRef, Scanner, Sink, Summary, Transaction};
+use binlogfs::binlog::{EventRef, Sink, Summary, Transaction};
 use std::path::Path;
-
-/// Pushed at a time: small and odd, so that events lie across the pieces' borders.
-const PIECE_BYTES: usize = 4099;
 
 /// Reads `file`, which must be a binlog.
 pub fn opinion(file: &Path) -> (Opinion, Summary) {
-    let bytes = std::fs::read(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-    let mut scanner = Scanner::new(Collector::default());
-    for piece in bytes.chunks(PIECE_BYTES) {
-        let pushed = scanner.push(piece);
-        pushed.unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-    }
-    let (summary, Collector(mut opinion)) = scanner.finish();
-    let summary = summary.unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    let (summary, Collector(mut opinion)) = scanned(file, Collector::default());
     opinion.previous_gtids = summary.previous_gtids.clone();
     opinion.tables = summary.index.tables.iter().cloned().collect();
     opinion.times = summary
