@@ -1,6 +1,7 @@
 //! What a replica lacks, and whether it is a replica of this stream at all.
 
 use super::Replicator;
+use super::check::is_another;
 use crate::ledger::stream_file::STREAM_FILE_MAX_BYTES;
 use crate::ledger::{
     RECORD_MAX_BYTES, RECORDS_PREFIX, SEGMENTS_PREFIX, StreamFile, record_key, seq_of_key,
@@ -8,6 +9,7 @@ use crate::ledger::{
 use crate::model::{ObjectKey, Seq};
 use crate::store::SharedStore;
 use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
@@ -45,8 +47,21 @@ impl Replicator {
                 Err(error) => Err(error),
             }
         };
-        let there = create.await?;
-        if there != *own {
+        self.check_stream(&create.await?)
+    }
+
+    /// Whether the replica has a `stream.json`, which must be this stream's.
+    pub(super) async fn is_begun(&self) -> Result<bool> {
+        let key = StreamFile::key();
+        match self.replica.get_all(&key, STREAM_FILE_MAX_BYTES).await {
+            Ok(there) => self.check_stream(&there).map(|()| true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn check_stream(&self, there: &Bytes) -> Result<()> {
+        if there != self.stream.file_bytes() {
             bail!(
                 "{} holds another stream than {}: a replica needs a place of its own, empty in the beginning. Nothing was written",
                 self.replica.describe(),
@@ -69,20 +84,27 @@ impl Replicator {
                 self.stream.store().describe()
             );
         }
-        let Some(own) = self.index.line(newest)? else {
+        let Some(own) = self.index.record(newest)? else {
             // Unreadable here: there is nothing to compare with.
             return Ok(());
         };
         let key = record_key(newest);
         let there = self.replica.get_all(&key, RECORD_MAX_BYTES).await?;
-        if there.strip_suffix(b"\n") != Some(own.as_bytes()) {
+        if there.strip_suffix(b"\n") == Some(own.text().as_bytes()) {
+            return Ok(());
+        }
+        let first = self.stream.store().describe();
+        if is_another(&there, &own) {
             bail!(
-                "record {newest} in {replica} is not the one in {0}: it is damaged, or of another ledger. Nothing was copied; \
-                 'binlogfs replicate {0} --to {replica} --check --replace' puts the right one in its place",
-                self.stream.store().describe()
+                "record {newest} in {replica} is another than the one in {first}: something else wrote to one of the two, such as a prune \
+                 with a rule or an archiver in {replica}. Nothing was copied; find out which of the two histories counts ('binlogfs ls' of \
+                 each), and remove the record from {replica} by hand if it is that of {first}"
             );
         }
-        Ok(())
+        bail!(
+            "record {newest} in {replica} is damaged. Nothing was copied; 'binlogfs replicate {first} --to {replica} --check --replace' \
+             puts the right one in its place"
+        )
     }
 
     /// Objects that records name which the replica has, and that it lacks itself.
