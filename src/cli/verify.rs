@@ -12,6 +12,7 @@ use crate::index::Index;
 use crate::ledger::Entry;
 use crate::model::{Micros, StoreUrl};
 use crate::store::{self, OpenMode, SharedStore};
+use crate::stream;
 use crate::sync::Pace;
 use crate::verify::deep::{self, Read, Reading};
 use crate::verify::proofs::{self, PROOFS_NAME};
@@ -67,6 +68,11 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
         archiver: format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name()),
     });
     let mut audit = open(&store, replicas, repair.as_ref()).await?;
+    if repair.is_some() {
+        // A store that overwrites what is there would lose what an archiver makes meanwhile.
+        let probed = stream::probe_condition(&store, audit.stream().file_bytes()).await;
+        probed.context("nothing was repaired")?;
+    }
     check_ledger(global, args, &mut audit, repair.as_ref()).await?;
     audit.check_objects().await;
     let mut report = Report::new(&args.url, started_at, &audit);

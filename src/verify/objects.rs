@@ -25,17 +25,32 @@ impl Audit {
         self.findings.extend(found);
     }
 
-    /// The objects that no record names.
+    /// The objects that no record names: those of segments that were archived while they were listed are none.
     ///
     /// # Errors
-    /// When they cannot be listed.
+    /// When they cannot be listed, or the ledger cannot be followed on.
     pub async fn orphans(&self) -> Result<Vec<String>> {
-        let (mut found, mut after): (Vec<String>, Option<ObjectKey>) = (Vec::new(), None);
+        let found = self.unnamed().await?;
+        if !found.is_empty() {
+            self.follow_on().await?;
+        }
+        let mut orphans = Vec::new();
+        for key in found {
+            if !self.index().names_object(&key)? {
+                orphans.push(key.to_string());
+            }
+        }
+        Ok(orphans)
+    }
+
+    /// The objects that no record names which is known by now.
+    async fn unnamed(&self) -> Result<Vec<ObjectKey>> {
+        let (mut found, mut after): (Vec<ObjectKey>, Option<ObjectKey>) = (Vec::new(), None);
         loop {
             let page = self.store().list(SEGMENTS_PREFIX, after.as_ref()).await?;
             for (key, _) in &page.objects {
                 if !self.index().names_object(key)? {
-                    found.push(key.to_string());
+                    found.push(key.clone());
                 }
             }
             match page.objects.into_iter().next_back() {
