@@ -135,3 +135,23 @@ fn stream_json_of_another_stream_heals_nothing() {
     fs::write(&first, record).expect("writable");
     pair.archive.verify();
 }
+
+#[test]
+fn nothing_is_appended_after_a_record_that_only_a_replica_has() {
+    let pair = Replicated::of(Archive::plain(), 2);
+    pair.replicate(&[], 0);
+    fs::remove_file(pair.archive.keys("ledger").pop().expect("a record")).expect("removable");
+    let (url, replica) = (pair.archive.url(), pair.replica());
+    let copy = ["--replica", &replica];
+    let fence = ["fence", &url, "--end", "--reason", "x", "--execute"];
+    let fence = [&fence[..], &copy].concat();
+    let output = pair.archive.output(&fence);
+    let said = tools::excerpt(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("lacks ledger record 2"), "{said}");
+    assert_eq!(pair.archive.keys("ledger").len(), 1);
+    let repair = ["verify", &url, "--repair"];
+    tools::run(&mut pair.archive.command(&[&repair[..], &copy].concat()));
+    tools::run(&mut pair.archive.command(&fence));
+    assert_eq!(pair.archive.keys("ledger").len(), 3);
+}
