@@ -107,7 +107,7 @@ impl Replicator {
         )
     }
 
-    /// Objects that records name which the replica has, and that it lacks itself.
+    /// Objects that the history needs and records name which the replica has, and that it lacks itself.
     async fn missing_objects(
         &self,
         lacking: &VecDeque<RangeInclusive<u64>>,
@@ -127,7 +127,8 @@ impl Replicator {
                     there = listed.next().await?;
                 }
                 let record_is_there = !lacking.iter().any(|range| range.contains(&seq.0));
-                if there.as_ref() != Some(&key) && record_is_there {
+                // What was pruned there by itself does not come back, and is not asked for at each comparison.
+                if there.as_ref() != Some(&key) && record_is_there && self.is_needed(seq, &key)? {
                     missing.push((key, seq));
                 }
             }
