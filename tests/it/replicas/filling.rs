@@ -87,10 +87,12 @@ fn a_place_that_holds_another_stream_is_refused_and_so_is_the_stream_itself() {
 fn a_record_that_is_whole_and_another_is_told_of_and_never_removed() {
     let mut pair = Replicated::of(Archive::plain(), 2);
     pair.replicate(&[], 0);
-    // Somebody fences the replica, and the first store goes on.
+    // Somebody elsewhere fences the replica, and the first store goes on.
     let replica = pair.replica();
-    let fence = ["fence", &replica, "--end", "--reason", "x", "--execute"];
-    tools::run(&mut pair.archive.command(&fence));
+    let mut fence = tools::binlogfs();
+    fence.args(["fence", &replica, "--end", "--reason", "x", "--execute"]);
+    let cache = pair.archive.path("another-cache");
+    tools::run(fence.arg("--cache-dir").arg(cache));
     pair.server.rotate(3, 1000);
     pair.archive.archive(pair.server.dir());
     let before = objects(&pair.replica_dir());
