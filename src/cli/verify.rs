@@ -96,7 +96,13 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
         report.locks = Some(counts);
     }
     if args.orphans {
-        report.orphans = Some(audit.orphans().await?);
+        report.orphans = audit.orphans().await?;
+        if report.orphans.is_none() {
+            eprintln!(
+                "binlogfs: note: orphans are not listed: the ledger cannot be read whole, and an object whose record cannot be read would \
+                 pass for one"
+            );
+        }
     }
     report.finish(&audit);
     report.print(global)?;

@@ -25,11 +25,19 @@ impl Audit {
         self.findings.extend(found);
     }
 
-    /// The objects that no record names: those of segments that were archived while they were listed are none.
+    /// The objects that no record names: those of segments that were archived while they were listed are none. `None` where that cannot
+    /// be told: whoever removes what is listed must not remove what a record names that cannot be read at the moment.
     ///
     /// # Errors
     /// When they cannot be listed, or the ledger cannot be followed on.
-    pub async fn orphans(&self) -> Result<Vec<String>> {
+    pub async fn orphans(&self) -> Result<Option<Vec<String>>> {
+        let of_ledger = |finding: &Finding| {
+            let kinds = [FindingKind::Ledger, FindingKind::Rollback];
+            kinds.contains(&finding.kind) && !finding.healed
+        };
+        if self.findings.iter().any(of_ledger) || !self.index().lost(1)?.is_empty() {
+            return Ok(None);
+        }
         let found = self.unnamed().await?;
         if !found.is_empty() {
             self.follow_on().await?;
@@ -40,7 +48,7 @@ impl Audit {
                 orphans.push(key.to_string());
             }
         }
-        Ok(orphans)
+        Ok(Some(orphans))
     }
 
     /// The objects that no record names which is known by now.
