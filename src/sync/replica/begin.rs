@@ -98,7 +98,7 @@ impl Replicator {
             bail!(
                 "record {newest} in {replica} is another than the one in {first}: something else wrote to one of the two, such as a prune \
                  with a rule or an archiver in {replica}. Nothing was copied; find out which of the two histories counts ('binlogfs ls' of \
-                 each), and remove the record from {replica} by hand if it is that of {first}"
+                 each), and remove the record from {replica} by hand if that of {first} does"
             );
         }
         bail!(

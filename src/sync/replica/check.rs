@@ -16,7 +16,7 @@ const KEYS_AT_ONCE: usize = 1000;
 
 /// What is told of a record that is whole and not the first store's.
 const ANOTHER: &str = "holds another record than the first store: something else wrote to one of the two. It is not removed: find out which \
-     of the two histories counts ('binlogfs ls' of each), and remove the record by hand if it is the first store's";
+     of the two histories counts ('binlogfs ls' of each), and remove the record by hand if that of the first store does";
 
 /// How a record in the replica differs from the first store's.
 enum Difference {
