@@ -82,8 +82,10 @@ pub struct ReplicaHealth {
     pub segments: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// What the first store could not give.
+    /// Times that the first store could not give something since the process began.
     pub passed_over: u64,
+    /// What it could not give when all was last compared, and since.
+    pub lacks: u64,
 }
 
 impl ReplicaHealth {
@@ -173,6 +175,7 @@ impl Replica {
                     told.segments += pass.segments;
                     told.bytes += pass.bytes;
                     told.passed_over += pass.passed_over_count;
+                    told.lacks = pass.lacks;
                 });
                 true
             }

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
+use tokio::time::Instant;
 
 /// Objects of the index that are compared with a listing at a time.
 const KEYS_AT_ONCE: usize = 1000;
@@ -26,6 +27,7 @@ impl Replicator {
         self.objects = self.missing_objects(&lacking).await?;
         // At once: a failure before leaves all of it to be done again.
         self.lacking = lacking;
+        (self.compared_at, self.lacks) = (Some(Instant::now()), 0);
         Ok(())
     }
 
