@@ -240,13 +240,10 @@ fn replica(health: &Health, limits: &Thresholds, now: Micros) -> Option<Alarm> {
     } else if lag(worst) >= limits.lag_warning.as_secs() {
         Severity::Warning
     } else {
-        let lacks = health
-            .replicas
-            .iter()
-            .find(|replica| replica.passed_over > 0)?;
+        let lacks = health.replicas.iter().find(|replica| replica.lacks > 0)?;
         let text = format!(
             "{} lacks {} records or objects that the first store could not give: run 'binlogfs verify {}'",
-            lacks.url, lacks.passed_over, health.url
+            lacks.url, lacks.lacks, health.url
         );
         return Some(alarm(AlarmKind::Replica, Severity::Warning, text));
     };

@@ -82,8 +82,10 @@ pub struct ReplicaHealth {
     pub segments: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// What the first store could not give.
+    /// Times that the first store could not give something since the process began.
     pub passed_over: u64,
+    /// What it could not give when all was last compared, and since.
+    pub lacks: u64,
 }
 
 impl ReplicaHealth {
@@ -99,7 +101,10 @@ pub(super) struct Replica {
     order: ReplicaOrder,
     /// A record was made.
     news: Notify,
+    /// It has all records up to this one; 0 as long as this process does not know.
     through: AtomicU64,
+    /// How far it was when the process before looked: what is lag until this one knows. It makes nothing count as archived.
+    through_before: u64,
     told: Mutex<ReplicaHealth>,
 }
 
@@ -107,6 +112,14 @@ impl Replica {
     fn told(&self) -> ReplicaHealth {
         let told = self.told.lock();
         told.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How far it is, as far as is known.
+    fn reached(&self) -> u64 {
+        match self.through.load(Ordering::Relaxed) {
+            0 => self.through_before,
+            through => through,
+        }
     }
 
     fn tell(&self, change: impl FnOnce(&mut ReplicaHealth)) {
@@ -119,11 +132,15 @@ impl Replica {
             Some(replicator) => replicator,
             None => filling.insert(self.begin(place).await?),
         };
-        let known = |seq: Seq| {
-            self.through.fetch_max(seq.0, Ordering::Relaxed);
-        };
         let pass = replicator.pass(|_| {}).await;
-        known(Seq(replicator.through()));
+        match &pass {
+            // Less than before, if somebody has removed something there.
+            Ok(pass) => self.through.store(pass.through, Ordering::Relaxed),
+            Err(_) => {
+                let through = replicator.through();
+                self.through.fetch_max(through, Ordering::Relaxed);
+            }
+        }
         pass
     }
 
@@ -158,6 +175,7 @@ impl Replica {
                     told.segments += pass.segments;
                     told.bytes += pass.bytes;
                     told.passed_over += pass.passed_over_count;
+                    told.lacks = pass.lacks;
                 });
                 true
             }
@@ -188,16 +206,22 @@ pub(super) struct Filling(
 );
 
 impl Tending {
-    pub(super) fn replicas_of(orders: Vec<ReplicaOrder>) -> Vec<Arc<Replica>> {
+    /// Those ordered; `before` is what the process before this one knew of them.
+    pub(super) fn replicas_of(
+        orders: Vec<ReplicaOrder>,
+        before: &[ReplicaHealth],
+    ) -> Vec<Arc<Replica>> {
         let replica = |order: ReplicaOrder| {
             let told = ReplicaHealth {
                 url: order.url.clone(),
                 ..ReplicaHealth::default()
             };
+            let before = before.iter().find(|before| before.url == order.url);
             Arc::new(Replica {
                 order,
                 news: Notify::new(),
                 through: AtomicU64::new(0),
+                through_before: before.map_or(0, |before| before.through),
                 told: Mutex::new(told),
             })
         };
@@ -276,20 +300,21 @@ impl Tending {
         if self.replicas.is_empty() {
             return;
         }
-        let told = self.replicas.iter().map(|replica| {
-            let through = replica.through.load(Ordering::Relaxed);
-            ReplicaHealth {
-                through,
-                ..replica.told()
-            }
+        let told = self.replicas.iter().map(|replica| ReplicaHealth {
+            through: replica.reached(),
+            ..replica.told()
         });
-        match self.behind(told.collect()) {
+        let known = self.replicas.iter();
+        let known = known.map(|replica| replica.through.load(Ordering::Relaxed));
+        let counts = known.min().unwrap_or(0);
+        match self.behind(told.collect(), counts) {
             Ok(told) => self.health.replicas = told,
             Err(error) => tracing::warn!(%error, "how far the replicas are is not known"),
         }
     }
 
-    fn behind(&self, mut told: Vec<ReplicaHealth>) -> Result<Vec<ReplicaHealth>> {
+    /// `counts`: what this process knows that all of them have.
+    fn behind(&self, mut told: Vec<ReplicaHealth>, counts: u64) -> Result<Vec<ReplicaHealth>> {
         let index = self.index()?;
         let last = index.state()?.map_or(0, |state| state.last_seq.0);
         for replica in &mut told {
@@ -301,13 +326,8 @@ impl Tending {
         }
         let settings = &self.agent.settings;
         if self.health.waits_for_replicas {
-            let through = told
-                .iter()
-                .map(|replica| replica.through)
-                .min()
-                .unwrap_or(0);
-            let before = settings.archived_through.swap(through, Ordering::Relaxed);
-            if before != through && before != u64::MAX {
+            let before = settings.archived_through.swap(counts, Ordering::Relaxed);
+            if before != counts && before != u64::MAX {
                 manifest::write_manifest(&index, settings)?;
             }
         }
@@ -323,4 +343,35 @@ fn closed_at(index: &Index, seq: Seq) -> Result<Option<Micros>> {
         Body::Segment(segment) => segment.last_time.unwrap_or(segment.archived_at),
         other => other.archived_at(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+
+    fn order(url: &str) -> ReplicaOrder {
+        let open = || futures::future::pending::<Result<SharedStore>>().boxed();
+        ReplicaOrder {
+            url: url.to_owned(),
+            from: Box::new(open),
+            to: Box::new(open),
+        }
+    }
+
+    #[test]
+    fn a_replica_of_which_this_process_knows_nothing_yet_is_as_far_as_it_was_before() {
+        let before = [ReplicaHealth {
+            url: "a".to_owned(),
+            through: 7,
+            ..ReplicaHealth::default()
+        }];
+        let replicas = Tending::replicas_of(vec![order("a"), order("b")], &before);
+        let reached: Vec<u64> = replicas.iter().map(|replica| replica.reached()).collect();
+        assert_eq!(reached, [7, 0]);
+        let known = replicas.iter().map(|r| r.through.load(Ordering::Relaxed));
+        assert_eq!(known.max(), Some(0), "and counts for nothing");
+        replicas[0].through.store(5, Ordering::Relaxed);
+        assert_eq!(replicas[0].reached(), 5, "what is known now has the word");
+    }
 }

@@ -115,13 +115,14 @@ pub struct Next {
 impl Tending {
     /// Begins; what the process before knew of its alarms is taken over.
     pub fn new(mut agent: StreamAgent) -> (Tending, watch::Receiver<Health>) {
-        let replicas = Tending::replicas_of(std::mem::take(&mut agent.replicas.orders));
+        let before = health::read(&agent.settings.state_dir).unwrap_or_default();
+        let orders = std::mem::take(&mut agent.replicas.orders);
+        let replicas = Tending::replicas_of(orders, &before.replicas);
         let waits = agent.replicas.archived_when == ArchivedWhen::All && !replicas.is_empty();
         if waits {
             // Until it is known how far they are.
             agent.settings.archived_through.store(0, Ordering::Relaxed);
         }
-        let before = health::read(&agent.settings.state_dir).unwrap_or_default();
         let health = Health {
             stream: agent.name.clone(),
             url: agent.url.clone(),

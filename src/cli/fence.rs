@@ -2,9 +2,12 @@
 
 use super::agent::host_name;
 use super::exit::Exit;
+use super::reading::Reading;
 use super::{Global, output, reading};
+use crate::ledger::record_key;
 use crate::locate::{FilePosition, Target};
 use crate::model::{Gtid, Micros, Seq, StoreUrl};
+use crate::store::{self, OpenMode};
 use crate::sync::fence::{Edge, FencePlan, Fencing};
 use anyhow::{Context as _, Result, bail};
 use std::sync::Arc;
@@ -79,6 +82,7 @@ pub async fn run(global: &Global, args: &FenceArgs) -> Result<Exit> {
     };
     let (seq, plan) = match args.execute {
         true => {
+            check_first(global, args, &reading).await?;
             let (seq, plan) = fencing.execute(timeline, &edge).await?;
             (Some(seq), plan)
         }
@@ -86,6 +90,24 @@ pub async fn run(global: &Global, args: &FenceArgs) -> Result<Exit> {
     };
     print(global, &edge, &plan, seq)?;
     Ok(Exit::Done)
+}
+
+/// Records are appended to the first store: what only a replica has of its ledger must be put back before.
+async fn check_first(global: &Global, args: &FenceArgs, reading: &Reading) -> Result<()> {
+    let newest = reading.state().last_seq;
+    if global.replica.is_empty() || newest.0 == 0 {
+        return Ok(());
+    }
+    let first = store::open(&args.url, OpenMode::Existing).await?;
+    match first.head(&record_key(newest)).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_not_found() => bail!(
+            "{url} lacks ledger record {newest}, which a replica has: 'binlogfs verify {url} --replica URL --repair' puts it back; nothing \
+             is recorded before that",
+            url = args.url
+        ),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn print(global: &Global, edge: &Edge, plan: &FencePlan, seq: Option<Seq>) -> Result<()> {

@@ -7,6 +7,7 @@ use super::exit::Exit;
 use super::reading::{self, Reading};
 use super::{Global, output};
 use crate::config;
+use crate::model::url::Location;
 use crate::model::{Micros, StoreUrl};
 use crate::prune::{Pruner, Recorded, Removal, Survey, Wanted};
 use crate::store::{self, OpenMode, Protection, Writers};
@@ -86,7 +87,12 @@ pub async fn run(global: &Global, args: &PruneArgs) -> Result<Exit> {
         // Without a backup nothing is deleted either, whatever was recorded.
         pruner.survey(&Wanted::Backups(1)).await?;
     }
-    let removal = remove(&pruner, args).await?;
+    let removal = remove(&pruner, args).await;
+    if removal.is_err() {
+        // What was recorded stays, and is told whatever comes after it.
+        eprint!("{}", print::recorded(&recorded));
+    }
+    let removal = removal?;
     let done = Done {
         now,
         wanted,
@@ -134,6 +140,11 @@ async fn open(global: &Global, args: &PruneArgs) -> Result<Reading> {
 pub(super) async fn clock(url: &StoreUrl) -> Micros {
     let own = Micros::now();
     let Some(theirs) = store::server_time(url).await else {
+        if !matches!(url.location, Location::File { .. }) {
+            eprintln!(
+                "binlogfs: warning: the store does not tell its time; this host's counts, {own}"
+            );
+        }
         return own;
     };
     if own.0.abs_diff(theirs.0) > CLOCK_SKEW_MICROS {

@@ -76,6 +76,12 @@ pub async fn run(global: &Global, args: &ReplicateArgs) -> Result<Exit> {
     let bar = output::count_bar(reading.state().last_seq.0);
     let pass = replicator.pass(|seq| bar.set_position(seq.0)).await;
     bar.finish_and_clear();
+    if pass.is_err() {
+        // Some of it may be replaced by now: that is not to be lost behind the error.
+        for finding in &findings {
+            eprintln!("binlogfs: note: {}", told(finding));
+        }
+    }
     let report = Report {
         replica: args.to.to_string(),
         checked: args.check,
@@ -120,18 +126,22 @@ fn line(pass: &Pass) -> String {
     )
 }
 
+/// What was found, and what became of it.
+fn told(finding: &Checked) -> String {
+    let done = match finding.healed {
+        true => "replaced",
+        false => "not replaced",
+    };
+    format!("{}: {}: {done}", finding.key, finding.detail)
+}
+
 fn print(global: &Global, report: &Report) -> Result<()> {
     if global.json {
         return output::print_json(report);
     }
     let mut text = String::new();
     for finding in &report.findings {
-        let done = if finding.healed {
-            "replaced"
-        } else {
-            "not replaced"
-        };
-        text += &format!("{}: {}: {done}\n", finding.key, finding.detail);
+        text += &format!("{}\n", told(finding));
     }
     for why in &report.pass.passed_over {
         text += &format!("not copied: {why}\n");

@@ -3,8 +3,10 @@
 use super::exit::Exit;
 use super::reading::{self, Reading};
 use super::{Global, output, prune};
+use crate::backup::BACKUPS_PREFIX;
 use crate::config;
-use crate::ledger::SEGMENTS_PREFIX;
+use crate::ledger::page::PAGES_PREFIX;
+use crate::ledger::{RECORDS_PREFIX, SEGMENTS_PREFIX, StreamFile};
 use crate::model::{Micros, ObjectKey, StoreUrl};
 use crate::store::{Lock, LockMode, Retain};
 use anyhow::{Result, bail};
@@ -65,6 +67,8 @@ struct Wanted {
     lock: Option<Lock>,
     legal_hold: Option<bool>,
     since: Option<Micros>,
+    /// By the store's clock.
+    now: Micros,
 }
 
 pub async fn run(global: &Global, args: &RetainArgs) -> Result<Exit> {
@@ -104,6 +108,9 @@ async fn one(
     wanted: &Wanted,
     execute: bool,
 ) -> Result<Option<bool>> {
+    if !is_of_a_stream(key) {
+        return Ok(None);
+    }
     if key.as_str().starts_with(SEGMENTS_PREFIX) && !is_kept(reading, key, wanted.since)? {
         return Ok(None);
     }
@@ -114,7 +121,9 @@ async fn one(
         Err(error) => return Err(error.into()),
     };
     let change = Retain {
-        lock: wanted.lock.and_then(|lock| longer(lock, keeping.lock)),
+        lock: wanted
+            .lock
+            .and_then(|lock| longer(lock, keeping.lock, wanted.now)),
         legal_hold: wanted.legal_hold.filter(|held| *held != keeping.legal_hold),
     };
     let is_change = change != Retain::default();
@@ -124,9 +133,22 @@ async fn one(
     Ok(Some(is_change))
 }
 
-/// The lock that an object gets: never a shorter one, nor a weaker one.
-fn longer(wanted: Lock, has: Option<Lock>) -> Option<Lock> {
-    let Some(has) = has else {
+/// Whether a key below the stream's prefix is one of the stream's own. Another stream may lie there too, or the dumps of the base
+/// backups: nobody asked to lock those, and a lock in compliance mode cannot be taken back.
+fn is_of_a_stream(key: &ObjectKey) -> bool {
+    let prefixes = [
+        RECORDS_PREFIX,
+        PAGES_PREFIX,
+        BACKUPS_PREFIX,
+        SEGMENTS_PREFIX,
+    ];
+    let text = key.as_str();
+    *key == StreamFile::key() || prefixes.iter().any(|prefix| text.starts_with(prefix))
+}
+
+/// The lock that an object gets at `now`: never a shorter one, nor a weaker one, than it has then. One that is over is none.
+fn longer(wanted: Lock, has: Option<Lock>, now: Micros) -> Option<Lock> {
+    let Some(has) = has.filter(|has| has.until > now) else {
         return Some(wanted);
     };
     let mode = match (wanted.mode, has.mode) {
@@ -175,6 +197,7 @@ impl RetainArgs {
             }),
             legal_hold: self.legal_hold,
             since,
+            now,
         })
     }
 }
@@ -230,7 +253,33 @@ mod tests {
             (governance(5), Some(compliance(9)), None),
             (compliance(5), Some(governance(9)), Some(compliance(9))),
         ] {
-            assert_eq!(longer(wanted, has), gets, "{wanted:?} over {has:?}");
+            let found = longer(wanted, has, Micros(1));
+            assert_eq!(found, gets, "{wanted:?} over {has:?}");
+        }
+        // What is over binds nobody: least of all to a mode that cannot be undone.
+        let over = Some(compliance(5));
+        let found = longer(governance(9), over, Micros(5));
+        assert_eq!(found, Some(governance(9)));
+    }
+
+    #[test]
+    fn what_lies_below_the_prefix_and_is_none_of_the_stream_is_left_alone() {
+        for (key, is_own) in [
+            ("stream.json", true),
+            ("ledger/00000000000000000001.json", true),
+            (
+                "pages/00000000000000000001-00000000000000001000.jsonl.zst",
+                true,
+            ),
+            ("backups/nightly.json", true),
+            ("segments/binlog.000001-00.zst", true),
+            ("crm/stream.json", false),
+            ("crm/segments/binlog.000001-00.zst", false),
+            ("dumps/nightly.sql", false),
+            ("stream.json.old", false),
+        ] {
+            let key: ObjectKey = key.parse().expect("a key");
+            assert_eq!(is_of_a_stream(&key), is_own, "{key}");
         }
     }
 }

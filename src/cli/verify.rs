@@ -12,6 +12,7 @@ use crate::index::Index;
 use crate::ledger::Entry;
 use crate::model::{Micros, StoreUrl};
 use crate::store::{self, OpenMode, SharedStore};
+use crate::stream;
 use crate::sync::Pace;
 use crate::verify::deep::{self, Read, Reading};
 use crate::verify::proofs::{self, PROOFS_NAME};
@@ -67,6 +68,11 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
         archiver: format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name()),
     });
     let mut audit = open(&store, replicas, repair.as_ref()).await?;
+    if repair.is_some() {
+        // A store that overwrites what is there would lose what an archiver makes meanwhile.
+        let probed = stream::probe_condition(&store, audit.stream().file_bytes()).await;
+        probed.context("nothing was repaired")?;
+    }
     check_ledger(global, args, &mut audit, repair.as_ref()).await?;
     audit.check_objects().await;
     let mut report = Report::new(&args.url, started_at, &audit);
@@ -90,7 +96,13 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
         report.locks = Some(counts);
     }
     if args.orphans {
-        report.orphans = Some(audit.orphans().await?);
+        report.orphans = audit.orphans().await?;
+        if report.orphans.is_none() {
+            eprintln!(
+                "binlogfs: note: orphans are not listed: the ledger cannot be read whole, and an object whose record cannot be read would \
+                 pass for one"
+            );
+        }
     }
     report.finish(&audit);
     report.print(global)?;

@@ -29,6 +29,13 @@ impl Pruner {
         let (mut recorded, mut races_lost) = (Vec::new(), 0);
         while races_lost < RACES_MAX {
             let state = self.state().await?;
+            if let Some(moved) = &state.moved {
+                bail!(
+                    "this stream has moved to {}: its ledger has ended, and no more of it can be pruned; prune there, or without a rule delete \
+                     what was pruned here before",
+                    moved.to
+                );
+            }
             let survey = self.survey(wanted).await?;
             let mut plans = survey.timelines.iter();
             let Some((timeline, (seq, name))) =

@@ -172,7 +172,8 @@ impl Pruner {
             let has_newest = rows.iter().any(|row| Some(row.seq) == newest_segment);
             let holds = needs.of_timeline(timeline);
             let stays = timeline == goes_on || has_newest;
-            let plan = retention::plan(&rows, &rule, &holds, stays);
+            let mut plan = retention::plan(&rows, &rule, &holds, stays);
+            plan.end = self.nameable_end(&rows, plan.end)?;
             timelines.push(TimelinePlan {
                 timeline,
                 rows,
@@ -183,6 +184,18 @@ impl Pruner {
             timelines,
             backups: (registered.backups.len(), usable.len()),
         })
+    }
+
+    /// Of the first `end` rows those up to the last one whose record can be read. A prune record names the last entry that it takes away,
+    /// and a record that is lost may be read again one day, out of a copy: if it then says something of another timeline, or of no segment,
+    /// the prune record breaks a rule, and nobody could follow the ledger past it.
+    fn nameable_end(&self, rows: &[Row], end: usize) -> Result<usize> {
+        for (at, row) in rows.iter().enumerate().take(end).rev() {
+            if self.index.line(row.seq)?.is_some() {
+                return Ok(at + 1);
+            }
+        }
+        Ok(0)
     }
 
     /// The rule by which the newest `count` backups are kept: on the timeline that goes on from the entry that the oldest of them

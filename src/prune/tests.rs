@@ -164,6 +164,48 @@ async fn what_was_recorded_is_deleted_when_the_grace_is_over_and_not_before() {
     assert_eq!(remove(&pruner, DAY).await, Removal::default());
 }
 
+/// What a lost record says can come to light, out of a replica for example.
+#[tokio::test]
+async fn a_prune_record_never_names_a_lost_record_so_that_it_can_be_healed() {
+    let history = [segment(1), segment(2), segment(3), branched(3), full(4)];
+    let bucket = Bucket::with(history.into_iter().chain([segment(5)]).collect()).await;
+    let key = record_key(crate::model::Seq(4));
+    let whole = bucket.memory.get_all(&key, 1 << 20).await.expect("there");
+    bucket.memory.tamper(&key, "no record");
+    bucket.backup("nightly", after(3 * TRANSACTIONS + 5)).await;
+    let pruner = bucket.pruner().await;
+    assert_eq!(names(&pruner.index, 1).len(), 6, "the lost one has a name");
+    let (recorded, survey) = pruner.record(&since(end_of(6))).await.expect("records");
+    let through: Vec<_> = recorded.iter().map(|one| one.through.as_str()).collect();
+    assert_eq!(through, ["binlog.000003"], "{survey:#?}");
+    drop(pruner);
+    // It is healed, and was something else than it seemed.
+    bucket.memory.tamper(&key, whole);
+    let (index, store) = (Index::in_memory(), Arc::new(bucket.memory.clone()));
+    let index = Arc::new(index.expect("opens"));
+    let stream = Stream::open(store, Arc::clone(&index))
+        .await
+        .expect("opens");
+    let followed = stream.follow().await.expect("the ledger can be followed");
+    assert_eq!(followed.state.last_seq.0, 7);
+    assert_eq!(names(&index, 1), ["binlog.000004", "binlog.000005"]);
+    assert_eq!(names(&index, 2), ["binlog.000003"]);
+}
+
+#[tokio::test]
+async fn in_a_stream_that_has_moved_nothing_more_is_pruned() {
+    let mut bucket = Bucket::with((1..=4).map(segment).collect()).await;
+    bucket.backup("nightly", after(3 * TRANSACTIONS + 5)).await;
+    bucket.append(Body::Moved(testing::moved_to()));
+    let pruner = bucket.pruner().await;
+    let error = pruner.record(&since(end_of(6))).await.expect_err("moved");
+    assert!(
+        error.to_string().contains("has moved to s3://elsewhere"),
+        "{error:#}"
+    );
+    assert_eq!(remove(&pruner, NO_GRACE).await, Removal::default());
+}
+
 #[tokio::test]
 async fn a_lock_keeps_its_object_and_all_that_is_newer() {
     let bucket = Bucket::with((1..=6).map(segment).collect()).await;

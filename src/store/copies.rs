@@ -2,14 +2,19 @@
 //!
 //! Only reading knows of copies; what is created, uploaded and deleted is so in the first store alone. A read goes on to the
 //! copies when the first store has no such object, has a shorter one, or does not answer; after [`PATIENCE`] whoever answers
-//! first has it. A store that did not answer is asked last for a while ([`AWAY`]), so that not every read waits for it.
+//! first has it. A store that did not answer is asked last for a while ([`AWAY`]), so that not every read waits for it. A copy that
+//! does not answer holds up nobody to whom the first store does: each record of a ledger that is not there yet is asked for everywhere.
 //!
 //! Whether bytes are the right ones is not known here. Whoever proves them asks for the [`Copies`] of a store that gave wrong
 //! ones, and reads those.
 
+mod away;
 mod counts;
 mod list;
+#[cfg(test)]
+mod tests;
 
+pub use away::AWAY;
 pub use counts::{CopyFigures, CopyReason};
 
 use super::{
@@ -17,20 +22,18 @@ use super::{
 };
 use crate::model::ObjectKey;
 use async_trait::async_trait;
+use away::Away;
 use bytes::Bytes;
 use counts::CopyCounts;
 use futures::future::BoxFuture;
 use std::ops::Range;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// How long the first store is waited for alone. Several times what a slow one takes for a range, and several fit into the
 /// deadline of a read.
 pub const PATIENCE: Duration = Duration::from_secs(8);
-/// How long a store that did not answer is asked last.
-pub const AWAY: Duration = Duration::from_secs(30);
 
 /// Other copies of what a store has, for whoever found that it gave wrong bytes.
 #[derive(Clone)]
@@ -69,8 +72,9 @@ impl Copies {
 pub struct CopiesStore {
     first: SharedStore,
     copies: Copies,
-    /// Until when the first store is asked last.
-    away_until: Mutex<Option<Instant>>,
+    /// Whether the first store did not answer a while ago, and each copy.
+    first_away: Away,
+    copies_away: Vec<Away>,
 }
 
 impl CopiesStore {
@@ -78,40 +82,27 @@ impl CopiesStore {
     pub fn new(first: SharedStore, copies: Vec<SharedStore>) -> CopiesStore {
         CopiesStore {
             first,
+            copies_away: copies.iter().map(|_| Away::default()).collect(),
             copies: Copies {
                 stores: copies,
                 counts: Arc::default(),
             },
-            away_until: Mutex::new(None),
+            first_away: Away::default(),
         }
     }
 
-    fn away_until(&self) -> MutexGuard<'_, Option<Instant>> {
-        // A time is whole or not there: a panic elsewhere leaves it sound.
-        self.away_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_away(&self) -> bool {
-        self.away_until()
-            .is_some_and(|until| Instant::now() < until)
-    }
-
-    fn note_away(&self) {
-        *self.away_until() = Some(Instant::now() + AWAY);
-    }
-
-    /// What `ask` gives of the first store, or else of a copy.
+    /// What `ask` gives of the first store, or else of a copy. `is_probe`: nobody knows that it exists, and a copy that hangs is not
+    /// waited for where the first store says that it does not.
     async fn read<'a, T>(
         &'a self,
         key: &'a str,
+        is_probe: bool,
         ask: impl Fn(&'a SharedStore) -> BoxFuture<'a, Result<T>> + Send + Sync,
     ) -> Result<T>
     where
         T: Send,
     {
-        if self.is_away() {
+        if self.first_away.is_away() {
             let given = self.ask_copies(key, CopyReason::Unreachable, &ask).await;
             return match given {
                 Some(given) => Ok(given),
@@ -126,13 +117,16 @@ impl CopiesStore {
                     return Err(error);
                 };
                 if reason == CopyReason::Unreachable {
-                    self.note_away();
+                    self.first_away.note();
                 }
-                let given = self.ask_copies(key, reason, &ask).await;
+                let given = match is_probe && reason == CopyReason::Missing {
+                    true => self.probe_copies(key, &ask).await,
+                    false => self.ask_copies(key, reason, &ask).await,
+                };
                 given.ok_or(error)
             }
             Err(_) => {
-                self.note_away();
+                self.first_away.note();
                 let mut copies = pin!(self.ask_copies(key, CopyReason::Unreachable, &ask));
                 tokio::select! {
                     done = &mut first => done,
@@ -161,6 +155,32 @@ impl CopiesStore {
                     return Some(given);
                 }
                 Err(error) => tracing::debug!(%error, "nor has this copy it"),
+            }
+        }
+        None
+    }
+
+    /// The same of what the first store says it has not, and a copy mostly has not either.
+    async fn probe_copies<'a, T>(
+        &'a self,
+        key: &str,
+        ask: &(impl Fn(&'a SharedStore) -> BoxFuture<'a, Result<T>> + Send + Sync),
+    ) -> Option<T>
+    where
+        T: Send,
+    {
+        let counts = &self.copies.counts;
+        for (store, away) in self.copies.stores.iter().zip(&self.copies_away) {
+            if away.is_away() {
+                continue;
+            }
+            match tokio::time::timeout(PATIENCE, ask(store)).await {
+                Ok(Ok(given)) => {
+                    counts.served(CopyReason::Missing, key, &store.describe());
+                    return Some(given);
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "nor has this copy it"),
+                Err(_) => away.note(),
             }
         }
         None
@@ -202,41 +222,48 @@ impl Store for CopiesStore {
     }
 
     async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
-        self.read(key.as_str(), |store| store.get(key, range.clone()))
+        self.read(key.as_str(), false, |store| store.get(key, range.clone()))
             .await
     }
 
     async fn get_all(&self, key: &ObjectKey, max_bytes: u64) -> Result<Bytes> {
-        self.read(key.as_str(), |store| store.get_all(key, max_bytes))
+        self.read(key.as_str(), true, |store| store.get_all(key, max_bytes))
             .await
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta> {
-        self.read(key.as_str(), |store| store.head(key)).await
+        self.read(key.as_str(), true, |store| store.head(key)).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Listing> {
         let first = async {
-            if self.is_away() {
+            if self.first_away.is_away() {
                 return None;
             }
             let listed = tokio::time::timeout(PATIENCE, self.first.list(prefix, after)).await;
             if listed.as_ref().map_or(true, |listed| {
                 matches!(listed, Err(error) if reason(error.kind) == Some(CopyReason::Unreachable))
             }) {
-                self.note_away();
+                self.first_away.note();
             }
             listed.ok()
         };
-        let copies = self.copies.stores.iter().map(|store| async move {
-            let listed = tokio::time::timeout(PATIENCE, store.list(prefix, after)).await;
-            match listed {
+        let alone = self.first_away.is_away();
+        let copies = self.copies.stores.iter().zip(&self.copies_away);
+        let copies = copies.map(|(store, away)| async move {
+            if away.is_away() && !alone {
+                return None;
+            }
+            match tokio::time::timeout(PATIENCE, store.list(prefix, after)).await {
                 Ok(Ok(listing)) => Some(listing),
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "a copy cannot be listed");
                     None
                 }
-                Err(_) => None,
+                Err(_) => {
+                    away.note();
+                    None
+                }
             }
         });
         let (first, copies) = futures::join!(first, futures::future::join_all(copies));
@@ -255,7 +282,7 @@ impl Store for CopiesStore {
     }
 
     async fn list_dirs(&self, prefix: &str, max: usize) -> Result<Vec<String>> {
-        self.read(prefix, |store| store.list_dirs(prefix, max))
+        self.read(prefix, true, |store| store.list_dirs(prefix, max))
             .await
     }
 
@@ -294,99 +321,5 @@ impl CopiesStore {
             "it does not answer: what its copies list is what there is"
         );
         Some(list::merged(copies))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::fault::{Fault, FaultClock, FaultStore};
-    use crate::store::{MemoryStore, conformance};
-
-    fn key() -> ObjectKey {
-        "segments/x".parse().expect("a key")
-    }
-
-    fn store(first: SharedStore, copy: &MemoryStore) -> CopiesStore {
-        CopiesStore::new(first, vec![Arc::new(copy.clone())])
-    }
-
-    fn figures(store: &CopiesStore) -> (u64, u64, u64) {
-        let figures = store.copies.figures();
-        (figures.missing, figures.damaged, figures.unreachable)
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn with_copies_that_have_nothing_every_contract_holds() {
-        conformance::run_all(|| Arc::new(store(Arc::new(MemoryStore::new()), &MemoryStore::new())))
-            .await;
-    }
-
-    #[tokio::test]
-    async fn what_the_first_store_lacks_or_has_cut_a_copy_gives_and_it_is_counted() {
-        let (first, copy) = (MemoryStore::new(), MemoryStore::new());
-        copy.tamper(&key(), "whole");
-        let store = store(Arc::new(first.clone()), &copy);
-        assert_eq!(store.get(&key(), 1..5).await.expect("read"), "hole");
-        assert_eq!(store.get_all(&key(), 9).await.expect("read"), "whole");
-        assert_eq!(store.head(&key()).await.expect("known").size, 5);
-        assert_eq!(figures(&store), (3, 0, 0));
-        first.tamper(&key(), "wh");
-        assert_eq!(store.get(&key(), 1..5).await.expect("read"), "hole");
-        assert_eq!(figures(&store), (3, 1, 0));
-        first.tamper(&key(), "first");
-        assert_eq!(store.get(&key(), 1..5).await.expect("read"), "irst");
-        assert_eq!(figures(&store), (3, 1, 0), "the first store goes first");
-        let missing: ObjectKey = "segments/y".parse().expect("a key");
-        let error = store.get(&missing, 0..1).await.expect_err("nowhere");
-        assert!(error.is_not_found());
-    }
-
-    #[tokio::test]
-    async fn a_store_that_fails_or_hangs_is_waited_for_once() {
-        for fault in [
-            Fault::ErrorBefore(ErrorKind::Timeout),
-            Fault::Delay(Duration::from_secs(3600)),
-        ] {
-            let (first, copy) = (MemoryStore::new(), MemoryStore::new());
-            first.tamper(&key(), "first");
-            copy.tamper(&key(), "copied");
-            tokio::time::pause();
-            let clock = FaultClock::new(move |_| fault);
-            let store = store(Arc::new(FaultStore::new(Arc::new(first), clock)), &copy);
-            let begun = Instant::now();
-            for _ in 0..3 {
-                let all = store.get_all(&key(), 9).await.expect("read");
-                assert_eq!(all, "copied", "{fault:?}");
-            }
-            assert_eq!(store.list("", None).await.expect("listed").objects.len(), 1);
-            assert!(
-                begun.elapsed() < PATIENCE + Duration::from_secs(1),
-                "{fault:?}"
-            );
-            assert_eq!(figures(&store), (0, 0, 3), "{fault:?}");
-            tokio::time::resume();
-        }
-    }
-
-    #[tokio::test]
-    async fn what_only_a_copy_has_is_listed_and_nothing_is_written_to_it() {
-        let (first, copy) = (MemoryStore::new(), MemoryStore::new());
-        for (store, keys) in [(&first, ["l/1", "l/3"]), (&copy, ["l/2", "l/3"])] {
-            for key in keys {
-                store.tamper(&key.parse().expect("a key"), "x");
-            }
-        }
-        let store = store(Arc::new(first.clone()), &copy);
-        let listed = store.list("l/", None).await.expect("listed");
-        let keys: Vec<_> = listed.objects.iter().map(|(key, _)| key.as_str()).collect();
-        assert_eq!(keys, ["l/1", "l/2", "l/3"]);
-        store.create(&key(), "new".into()).await.expect("created");
-        store
-            .delete(&"l/2".parse().expect("a key"))
-            .await
-            .expect("deleted");
-        assert_eq!(copy.keys().len(), 2);
-        assert_eq!(first.keys().len(), 3);
     }
 }

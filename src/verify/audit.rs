@@ -107,6 +107,16 @@ impl Audit {
         Ok(())
     }
 
+    /// Takes in the records that were made since it was followed. One that went backwards, or breaks a rule, is among the findings already
+    /// or is found by the next run.
+    pub(super) async fn follow_on(&self) -> Result<()> {
+        match self.stream.follow().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.leaves_history() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The first store.
     pub fn store(&self) -> &SharedStore {
         self.stream.store()

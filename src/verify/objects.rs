@@ -25,17 +25,40 @@ impl Audit {
         self.findings.extend(found);
     }
 
-    /// The objects that no record names.
+    /// The objects that no record names: those of segments that were archived while they were listed are none. `None` where that cannot
+    /// be told: whoever removes what is listed must not remove what a record names that cannot be read at the moment.
     ///
     /// # Errors
-    /// When they cannot be listed.
-    pub async fn orphans(&self) -> Result<Vec<String>> {
-        let (mut found, mut after): (Vec<String>, Option<ObjectKey>) = (Vec::new(), None);
+    /// When they cannot be listed, or the ledger cannot be followed on.
+    pub async fn orphans(&self) -> Result<Option<Vec<String>>> {
+        let of_ledger = |finding: &Finding| {
+            let kinds = [FindingKind::Ledger, FindingKind::Rollback];
+            kinds.contains(&finding.kind) && !finding.healed
+        };
+        if self.findings.iter().any(of_ledger) || !self.index().lost(1)?.is_empty() {
+            return Ok(None);
+        }
+        let found = self.unnamed().await?;
+        if !found.is_empty() {
+            self.follow_on().await?;
+        }
+        let mut orphans = Vec::new();
+        for key in found {
+            if !self.index().names_object(&key)? {
+                orphans.push(key.to_string());
+            }
+        }
+        Ok(Some(orphans))
+    }
+
+    /// The objects that no record names which is known by now.
+    async fn unnamed(&self) -> Result<Vec<ObjectKey>> {
+        let (mut found, mut after): (Vec<ObjectKey>, Option<ObjectKey>) = (Vec::new(), None);
         loop {
             let page = self.store().list(SEGMENTS_PREFIX, after.as_ref()).await?;
             for (key, _) in &page.objects {
                 if !self.index().names_object(key)? {
-                    found.push(key.to_string());
+                    found.push(key.clone());
                 }
             }
             match page.objects.into_iter().next_back() {

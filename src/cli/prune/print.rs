@@ -3,7 +3,7 @@
 use super::{Done, span};
 use crate::cli::{Global, output};
 use crate::model::Micros;
-use crate::prune::{Removal, Survey, TimelinePlan, Wanted};
+use crate::prune::{Recorded, Removal, Survey, TimelinePlan, Wanted};
 use crate::retention::{Limit, Reason};
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -22,20 +22,26 @@ pub(super) fn done(global: &Global, done: &Done) -> Result<()> {
             text += &timeline(plan, wanted);
         }
     }
-    for recorded in &done.recorded {
-        text += &format!(
-            "record {}: {} of timeline {} up to {} are pruned\n",
-            recorded.seq,
-            entries(recorded.entries),
-            recorded.timeline,
-            recorded.through
-        );
-    }
+    text += &recorded(&done.recorded);
     text += &removal(done, &done.removal);
     if !done.execute {
         text += "nothing was changed; --execute does it\n";
     }
     output::print(&text)
+}
+
+/// The records that were made.
+pub(super) fn recorded(made: &[Recorded]) -> String {
+    let line = |one: &Recorded| {
+        format!(
+            "record {}: {} of timeline {} up to {} are pruned\n",
+            one.seq,
+            entries(one.entries),
+            one.timeline,
+            one.through
+        )
+    };
+    made.iter().map(line).collect()
 }
 
 fn entries(n: u64) -> String {

@@ -29,7 +29,7 @@ pub struct Report {
     /// Bytes of the server's files in them.
     pub bytes_read: u64,
     findings: Vec<Finding>,
-    /// Objects that no record names, if they were looked for.
+    /// Objects that no record names, if they were looked for and it can be told.
     pub orphans: Option<Vec<String>>,
     /// The locks, if they were asked for.
     pub locks: Option<LockCounts>,

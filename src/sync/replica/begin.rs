@@ -1,6 +1,7 @@
 //! What a replica lacks, and whether it is a replica of this stream at all.
 
 use super::Replicator;
+use super::check::is_another;
 use crate::ledger::stream_file::STREAM_FILE_MAX_BYTES;
 use crate::ledger::{
     RECORD_MAX_BYTES, RECORDS_PREFIX, SEGMENTS_PREFIX, StreamFile, record_key, seq_of_key,
@@ -8,8 +9,10 @@ use crate::ledger::{
 use crate::model::{ObjectKey, Seq};
 use crate::store::SharedStore;
 use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
+use tokio::time::Instant;
 
 /// Objects of the index that are compared with a listing at a time.
 const KEYS_AT_ONCE: usize = 1000;
@@ -24,6 +27,7 @@ impl Replicator {
         self.objects = self.missing_objects(&lacking).await?;
         // At once: a failure before leaves all of it to be done again.
         self.lacking = lacking;
+        (self.compared_at, self.lacks) = (Some(Instant::now()), 0);
         Ok(())
     }
 
@@ -45,8 +49,21 @@ impl Replicator {
                 Err(error) => Err(error),
             }
         };
-        let there = create.await?;
-        if there != *own {
+        self.check_stream(&create.await?)
+    }
+
+    /// Whether the replica has a `stream.json`, which must be this stream's.
+    pub(super) async fn is_begun(&self) -> Result<bool> {
+        let key = StreamFile::key();
+        match self.replica.get_all(&key, STREAM_FILE_MAX_BYTES).await {
+            Ok(there) => self.check_stream(&there).map(|()| true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn check_stream(&self, there: &Bytes) -> Result<()> {
+        if there != self.stream.file_bytes() {
             bail!(
                 "{} holds another stream than {}: a replica needs a place of its own, empty in the beginning. Nothing was written",
                 self.replica.describe(),
@@ -69,23 +86,30 @@ impl Replicator {
                 self.stream.store().describe()
             );
         }
-        let Some(own) = self.index.line(newest)? else {
+        let Some(own) = self.index.record(newest)? else {
             // Unreadable here: there is nothing to compare with.
             return Ok(());
         };
         let key = record_key(newest);
         let there = self.replica.get_all(&key, RECORD_MAX_BYTES).await?;
-        if there.strip_suffix(b"\n") != Some(own.as_bytes()) {
+        if there.strip_suffix(b"\n") == Some(own.text().as_bytes()) {
+            return Ok(());
+        }
+        let first = self.stream.store().describe();
+        if is_another(&there, &own) {
             bail!(
-                "record {newest} in {replica} is not the one in {0}: it is damaged, or of another ledger. Nothing was copied; \
-                 'binlogfs replicate {0} --to {replica} --check --replace' puts the right one in its place",
-                self.stream.store().describe()
+                "record {newest} in {replica} is another than the one in {first}: something else wrote to one of the two, such as a prune \
+                 with a rule or an archiver in {replica}. Nothing was copied; find out which of the two histories counts ('binlogfs ls' of \
+                 each), and remove the record from {replica} by hand if that of {first} does"
             );
         }
-        Ok(())
+        bail!(
+            "record {newest} in {replica} is damaged. Nothing was copied; 'binlogfs replicate {first} --to {replica} --check --replace' \
+             puts the right one in its place"
+        )
     }
 
-    /// Objects that records name which the replica has, and that it lacks itself.
+    /// Objects that the history needs and records name which the replica has, and that it lacks itself.
     async fn missing_objects(
         &self,
         lacking: &VecDeque<RangeInclusive<u64>>,
@@ -105,7 +129,8 @@ impl Replicator {
                     there = listed.next().await?;
                 }
                 let record_is_there = !lacking.iter().any(|range| range.contains(&seq.0));
-                if there.as_ref() != Some(&key) && record_is_there {
+                // What was pruned there by itself does not come back, and is not asked for at each comparison.
+                if there.as_ref() != Some(&key) && record_is_there && self.is_needed(seq, &key)? {
                     missing.push((key, seq));
                 }
             }

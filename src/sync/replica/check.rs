@@ -2,7 +2,7 @@
 
 use super::Replicator;
 use crate::ledger::record::ObjectRecord;
-use crate::ledger::{Line, RECORD_MAX_BYTES, record_key};
+use crate::ledger::{Line, LineError, RECORD_MAX_BYTES, record_key};
 use crate::model::{ObjectKey, Seq};
 use crate::store::{CopyError, ErrorKind, Source, prove_object};
 use anyhow::Result;
@@ -12,6 +12,18 @@ use futures::StreamExt as _;
 const REQUESTS: usize = 16;
 /// Objects of the index looked at at a time.
 const KEYS_AT_ONCE: usize = 1000;
+
+/// What is told of a record that is whole and not the first store's.
+const ANOTHER: &str = "holds another record than the first store: something else wrote to one of the two. It is not removed: find out which \
+     of the two histories counts ('binlogfs ls' of each), and remove the record by hand if that of the first store does";
+
+/// How a record in the replica differs from the first store's.
+enum Difference {
+    /// It is no record.
+    Damage(String),
+    /// It is a record, and another.
+    Another,
+}
 
 /// Something in a replica that is not what it must be.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -29,12 +41,16 @@ pub struct Checked {
 impl Replicator {
     /// Compares every record that the replica has, and every object. An object is read where the store keeps no checksum of it. With
     /// `replace`, what is wrong is removed and copied again, once the first store has shown that it has the right bytes. What is
-    /// missing is for [`Replicator::pass`].
+    /// missing is for [`Replicator::pass`]. A record that is whole, and another than the first store's, is never removed: nobody but a
+    /// person knows which of two histories counts.
     ///
     /// # Errors
-    /// When a store does not do what it is asked.
+    /// When a store does not do what it is asked, or the replica is one of another stream.
     pub async fn check(&mut self, replace: bool) -> Result<Vec<Checked>> {
         let mut found = Vec::new();
+        if !self.is_begun().await? {
+            return Ok(found);
+        }
         let last = self.stream.follow().await?.state.last_seq;
         let differing: Vec<_> = futures::stream::iter(1..=last.0)
             .map(|seq| self.record_differs(Seq(seq)))
@@ -43,8 +59,13 @@ impl Replicator {
             .collect()
             .await;
         for differs in differing {
-            let (line, detail) = differs?;
-            let healed = replace && self.replace_record(&line).await?;
+            let (line, difference) = differs?;
+            let (healed, detail) = match difference {
+                Difference::Damage(detail) => {
+                    (replace && self.replace_record(&line).await?, detail)
+                }
+                Difference::Another => (false, ANOTHER.to_owned()),
+            };
             found.push(Checked {
                 record: line.seq().0,
                 key: record_key(line.seq()).to_string(),
@@ -56,19 +77,20 @@ impl Replicator {
         Ok(found)
     }
 
-    async fn record_differs(&self, seq: Seq) -> Result<Option<(Line, String)>> {
+    async fn record_differs(&self, seq: Seq) -> Result<Option<(Line, Difference)>> {
         let Some(line) = self.index.record(seq)? else {
             return Ok(None);
         };
         let key = record_key(seq);
-        let detail = match self.replica.get_all(&key, RECORD_MAX_BYTES).await {
+        let difference = match self.replica.get_all(&key, RECORD_MAX_BYTES).await {
             Ok(there) if there == line.stored() => return Ok(None),
-            Ok(_) => "holds other bytes than the first store's".to_owned(),
+            Ok(there) if is_another(&there, &line) => Difference::Another,
+            Ok(_) => Difference::Damage("holds other bytes than the first store's".to_owned()),
             Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) if is_damage(error.kind) => error.to_string(),
+            Err(error) if is_damage(error.kind) => Difference::Damage(error.to_string()),
             Err(error) => return Err(error.into()),
         };
-        Ok(Some((line, detail)))
+        Ok(Some((line, difference)))
     }
 
     async fn replace_record(&self, line: &Line) -> Result<bool> {
@@ -168,6 +190,16 @@ impl Replicator {
                 None
             }
         })
+    }
+}
+
+/// Whether what stands at the place of the record `own` is a whole record of that place, and another one.
+pub(super) fn is_another(there: &[u8], own: &Line) -> bool {
+    match Line::read(there) {
+        Ok(line) => line.seq() == own.seq() && line.text() != own.text(),
+        // What a newer version writes is no damage.
+        Err(LineError::NewerFormat(_) | LineError::NewerKind(_)) => true,
+        Err(_) => false,
     }
 }
 

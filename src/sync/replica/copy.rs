@@ -166,7 +166,7 @@ impl Replicator {
     }
 
     /// Whether a segment of the history still stands for the object that record `seq` names.
-    fn is_needed(&self, seq: Seq, key: &ObjectKey) -> Result<bool> {
+    pub(super) fn is_needed(&self, seq: Seq, key: &ObjectKey) -> Result<bool> {
         let mut seq = seq;
         // An entry has the number of the record that introduced it.
         while let Some(line) = self.index.record(seq)? {

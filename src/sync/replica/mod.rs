@@ -19,7 +19,8 @@
 //!
 //! # What is missing or damaged in the first store
 //! It cannot be copied: it is passed over and told, and what comes after it is copied. A record that cannot be read leaves the same
-//! hole in the replica as in the first store.
+//! hole in the replica as in the first store. As long as there is such a thing, all is compared again every hour: what was
+//! healed in the first store is copied then.
 //!
 //! # When a segment counts as archived
 //! [`crate::sync::archive::Settings::archived_through`]: the newest record that all replicas have, where all are waited for; else
@@ -33,6 +34,8 @@ mod begin;
 mod check;
 mod copy;
 mod extras;
+#[cfg(test)]
+mod tests;
 
 pub use check::Checked;
 
@@ -46,6 +49,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// No record is held back from counting as archived.
@@ -53,6 +57,8 @@ pub fn through_unlimited() -> Arc<AtomicU64> {
     Arc::new(AtomicU64::new(u64::MAX))
 }
 
+/// How long something that was passed over is left alone. The comparison takes two listings.
+const TRY_AGAIN_EVERY: Duration = Duration::from_secs(3600);
 /// What could not be copied, told one by one; more are counted.
 const PASSED_OVER_TOLD: usize = 100;
 
@@ -73,6 +79,9 @@ pub struct Pass {
     pub passed_over: Vec<String>,
     /// How many there are.
     pub passed_over_count: u64,
+    /// How many were passed over since all was last compared: what the replica lacks for good, as far as is known.
+    #[serde(skip)]
+    pub lacks: u64,
 }
 
 /// Fills one replica.
@@ -89,6 +98,9 @@ pub struct Replicator {
     pages: BTreeSet<Seq>,
     /// When pages and backups were last looked at.
     extras_at: Option<Instant>,
+    /// When all was last compared, and how many things were passed over since.
+    compared_at: Option<Instant>,
+    lacks: u64,
     done: Pass,
 }
 
@@ -104,6 +116,8 @@ impl Replicator {
             objects: Vec::new(),
             pages: BTreeSet::new(),
             extras_at: None,
+            compared_at: None,
+            lacks: 0,
             done: Pass::default(),
         }
     }
@@ -116,7 +130,7 @@ impl Replicator {
     pub async fn pass(&mut self, on_record: impl Fn(Seq)) -> Result<Pass> {
         self.done = Pass::default();
         let followed = self.stream.follow().await.context("the first store")?;
-        if followed.look_again {
+        if followed.look_again || self.tries_again() {
             // What could not be copied before may be readable now.
             self.lacking.clear();
         }
@@ -132,6 +146,7 @@ impl Replicator {
         }
         self.done.through = self.through();
         self.done.last = last.0;
+        self.done.lacks = self.lacks;
         Ok(std::mem::take(&mut self.done))
     }
 
@@ -141,7 +156,14 @@ impl Replicator {
         first.saturating_sub(1)
     }
 
+    /// Whether it is time to look once more whether the first store can give what it could not.
+    fn tries_again(&self) -> bool {
+        let is_due = |at: Instant| at.elapsed() >= TRY_AGAIN_EVERY;
+        self.lacks > 0 && self.compared_at.is_none_or(is_due)
+    }
+
     fn pass_over(&mut self, why: String) {
+        self.lacks += 1;
         if self.done.passed_over.len() < PASSED_OVER_TOLD {
             tracing::warn!(replica = self.replica.describe(), "not copied: {why}");
             self.done.passed_over.push(why);

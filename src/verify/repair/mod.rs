@@ -3,12 +3,13 @@
 mod objects;
 mod records;
 
-use crate::ledger::StreamFile;
 use crate::ledger::stream_file::STREAM_FILE_MAX_BYTES;
-use crate::model::ObjectKey;
+use crate::ledger::{RECORDS_PREFIX, StreamFile};
+use crate::model::{ObjectKey, Seq};
 use crate::store::SharedStore;
 use anyhow::{Result, bail};
 use bytes::Bytes;
+use records::record_in;
 
 /// What may be done.
 #[derive(Clone, Debug)]
@@ -68,7 +69,7 @@ impl Repair {
     /// Puts `stream.json` of a replica into `store`, where there is none that can be read. Says what was done.
     ///
     /// # Errors
-    /// When no replica has one, replicas differ, or the one that is there may not be replaced.
+    /// When no replica has one, replicas differ or are of another stream, or the one that is there may not be replaced.
     pub async fn stream_file(
         &self,
         store: &SharedStore,
@@ -82,6 +83,13 @@ impl Repair {
             };
             if StreamFile::read(&bytes).is_err() {
                 continue;
+            }
+            if !begins(store, replica, &bytes).await? {
+                bail!(
+                    "the stream.json in {} is not the one that the ledger in {} begins with: name a replica of this stream",
+                    replica.describe(),
+                    store.describe()
+                );
             }
             if found.as_ref().is_some_and(|found| *found != bytes) {
                 bail!("the replicas are of different streams: name those of this one only");
@@ -98,4 +106,23 @@ impl Repair {
         }
         Ok(told)
     }
+}
+
+/// Whether the ledger in `store` begins with these bytes of a `stream.json`: its first record names them. Where that cannot be read, the
+/// replica's does, if the second one here continues it. A store without any record tells nothing against them.
+async fn begins(store: &SharedStore, replica: &SharedStore, bytes: &Bytes) -> Result<bool> {
+    let hash = StreamFile::hash(bytes);
+    if let Some(first) = record_in(store, Seq(1)).await {
+        return Ok(first.record().prev == hash);
+    }
+    if store.list(RECORDS_PREFIX, None).await?.objects.is_empty() {
+        return Ok(true);
+    }
+    let (first, second) = (
+        record_in(replica, Seq(1)).await,
+        record_in(store, Seq(2)).await,
+    );
+    Ok(first.zip(second).is_some_and(|(first, second)| {
+        first.record().prev == hash && second.record().prev == first.hash()
+    }))
 }

@@ -1,6 +1,7 @@
 //! Objects: a missing one is created again under its key, a damaged one under a new key, which a `supersede` record names.
 
 use super::Repair;
+use crate::index::Step;
 use crate::ledger::record::{ObjectRecord, SupersedeReason, SupersedeRecord};
 use crate::ledger::{Body, Entry, SegmentRecord};
 use crate::model::{Micros, ObjectKey, Seq, Sha256};
@@ -210,7 +211,10 @@ impl Audit {
                 segment: better.clone(),
             }));
             if let Some((line, _)) = append::create(self.store(), &state, body).await? {
-                return Ok(line.seq());
+                let seq = line.seq();
+                // Else the new object would pass for one that no record names.
+                self.index().apply(&[Step::Line(line)])?;
+                return Ok(seq);
             }
         }
         bail!(RacesLost(RACES_MAX))

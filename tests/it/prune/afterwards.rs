@@ -83,3 +83,34 @@ fn a_history_that_was_pruned_healed_and_re_keyed_is_copied_and_moved_without_wha
     let truth = truth.flat_map(|file| fs::read(file).expect("readable"));
     assert!(read == truth.collect::<Vec<u8>>());
 }
+
+#[test]
+fn a_replica_is_pruned_by_itself_with_the_records_of_the_first_store_and_what_went_stays_gone() {
+    let (archive, mut server) = archived(Archive::plain(), FILES);
+    let url = archive.url();
+    let replica = format!("file://{}", archive.path("replica").display());
+    backup(&archive, "late", 55, 0);
+    let replicate = |code: i32| {
+        let all = ["replicate", &url, "--to", &replica, "--json"];
+        run(&archive, &all, code)
+    };
+    replicate(0);
+    prune(&archive, &["--keep", "1s", "--execute"], 0);
+    replicate(0);
+    let second = ["prune", &replica, "--execute", "--grace", "0s", "--json"];
+    let did = run(&archive, &second, 0);
+    assert_eq!(did["removal"]["objects"], 4, "{did:#}");
+    assert_eq!(archive.keys("segments").len(), FILES, "still in the grace");
+    // What the first store has still is not copied again.
+    let done = replicate(0);
+    assert_eq!(done["segments"], 0, "{done:#}");
+    prune(&archive, &["--execute", "--grace", "0s"], 0);
+    server.rotate(TRANSACTIONS, 200);
+    archive.archive(server.dir());
+    let done = replicate(0);
+    assert_eq!(done["segments"], 1, "{done:#}");
+    run(&archive, &["verify", &replica, "--deep", "--orphans"], 0);
+    let there = fs::read_dir(archive.path("replica").join("segments"));
+    assert_eq!(there.expect("readable").count(), 3);
+    archive.verify();
+}

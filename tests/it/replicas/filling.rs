@@ -66,12 +66,48 @@ fn a_place_that_holds_another_stream_is_refused_and_so_is_the_stream_itself() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("holds another stream"), "{said}");
     assert!(objects(&other.archive.bucket()) == before);
+    // Least of all is anything of it replaced.
+    for more in [&["--check"][..], &["--check", "--replace"]] {
+        let fixed = ["replicate", &url, "--to", &theirs];
+        let output = pair.archive.output(&[&fixed[..], more].concat());
+        let said = tools::excerpt(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{more:?}: {said}");
+        assert!(said.contains("holds another stream"), "{said}");
+        assert!(objects(&other.archive.bucket()) == before, "{more:?}");
+    }
     let output = pair.archive.output(&["replicate", &url, "--to", &url]);
     let said = tools::excerpt(&output.stderr);
     assert!(
         output.status.code() == Some(1) && said.contains("--to"),
         "{said}"
     );
+}
+
+#[test]
+fn a_record_that_is_whole_and_another_is_told_of_and_never_removed() {
+    let mut pair = Replicated::of(Archive::plain(), 2);
+    pair.replicate(&[], 0);
+    // Somebody elsewhere fences the replica, and the first store goes on.
+    let replica = pair.replica();
+    let mut fence = tools::binlogfs();
+    fence.args(["fence", &replica, "--end", "--reason", "x", "--execute"]);
+    let cache = pair.archive.path("another-cache");
+    tools::run(fence.arg("--cache-dir").arg(cache));
+    pair.server.rotate(3, 1000);
+    pair.archive.archive(pair.server.dir());
+    let before = objects(&pair.replica_dir());
+    let url = pair.archive.url();
+    for more in [&[][..], &["--check"], &["--check", "--replace"]] {
+        let fixed = ["replicate", &url, "--to", &replica];
+        let output = pair.archive.output(&[&fixed[..], more].concat());
+        let said = tools::excerpt(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{more:?}: {said}");
+        assert!(said.contains("which of the two histories"), "{said}");
+        assert!(objects(&pair.replica_dir()) == before, "{more:?}");
+    }
+    fs::remove_file(pair.replica_dir().join(format!("ledger/{:020}.json", 3))).expect("removable");
+    pair.replicate(&["--check"], 0);
+    pair.check_same();
 }
 
 #[test]

@@ -125,7 +125,11 @@ fn what_turns_out_wrong_is_read_again_first_and_a_repair_that_is_repeated_makes_
 
     let replica = pair.replica();
     let repair = ["--deep", "--repair", "--replica", &replica];
-    pair.archive.json("verify", &repair, 0);
+    let report = pair
+        .archive
+        .json("verify", &[&repair[..], &["--orphans"]].concat(), 0);
+    // Whoever removes what is listed must not remove what was healed.
+    assert_eq!(report["orphans"], serde_json::json!([]), "{report:#}");
     let record = pair.archive.keys("ledger").pop().expect("a record");
     let objects = pair.archive.keys("segments").len();
     assert_eq!((pair.archive.keys("ledger").len(), objects), (4, 4));
@@ -146,4 +150,18 @@ fn what_turns_out_wrong_is_read_again_first_and_a_repair_that_is_repeated_makes_
             .archive
             .command(&["verify", &replica, "--deep", "--orphans"]),
     );
+}
+
+#[test]
+fn where_a_record_cannot_be_read_no_object_passes_for_an_orphan() {
+    let pair = Replicated::of(Archive::plain(), 3);
+    let record = pair.archive.keys("ledger")[1].clone();
+    let whole = fs::read(&record).expect("readable");
+    fs::remove_file(&record).expect("removable");
+    fs::write(&record, &whole[1..]).expect("writable");
+    let report = pair.archive.json("verify", &["--orphans"], 3);
+    assert_eq!(report["orphans"], Value::Null, "{report:#}");
+    fs::remove_file(&record).expect("removable");
+    fs::write(&record, whole).expect("writable");
+    pair.archive.verify();
 }

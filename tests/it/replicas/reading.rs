@@ -92,3 +92,49 @@ fn stream_json_that_is_damaged_or_gone_is_read_past_and_healed() {
     }
     pair.archive.verify();
 }
+
+#[test]
+fn stream_json_of_another_stream_heals_nothing() {
+    let pair = Replicated::of(Archive::plain(), 2);
+    let other = Replicated::of(Archive::plain(), 2);
+    let own = pair.archive.bucket();
+    let path = own.join("stream.json");
+    let whole = fs::read(&path).expect("readable");
+    fs::remove_file(&path).expect("removable");
+    let (url, theirs) = (pair.archive.url(), other.archive.url());
+    let first = own.join(format!("ledger/{:020}.json", 1));
+    let record = fs::read(&first).expect("readable");
+    let repair = ["verify", &url, "--replica", &theirs, "--repair"];
+    // Whether the first record, which names it, can be read or not.
+    for _ in 0..2 {
+        let output = pair.archive.output(&repair);
+        let said = tools::excerpt(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("name a replica of this stream"), "{said}");
+        assert!(!path.exists(), "nothing was made");
+        let _ = fs::remove_file(&first);
+    }
+    fs::write(&path, whole).expect("writable");
+    fs::write(&first, record).expect("writable");
+    pair.archive.verify();
+}
+
+#[test]
+fn nothing_is_appended_after_a_record_that_only_a_replica_has() {
+    let pair = Replicated::of(Archive::plain(), 2);
+    pair.replicate(&[], 0);
+    fs::remove_file(pair.archive.keys("ledger").pop().expect("a record")).expect("removable");
+    let (url, replica) = (pair.archive.url(), pair.replica());
+    let copy = ["--replica", &replica];
+    let fence = ["fence", &url, "--end", "--reason", "x", "--execute"];
+    let fence = [&fence[..], &copy].concat();
+    let output = pair.archive.output(&fence);
+    let said = tools::excerpt(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("lacks ledger record 2"), "{said}");
+    assert_eq!(pair.archive.keys("ledger").len(), 1);
+    let repair = ["verify", &url, "--repair"];
+    tools::run(&mut pair.archive.command(&[&repair[..], &copy].concat()));
+    tools::run(&mut pair.archive.command(&fence));
+    assert_eq!(pair.archive.keys("ledger").len(), 3);
+}
