@@ -120,7 +120,7 @@ impl Committer {
     ) -> Result<Committed> {
         let mut state = self.known()?;
         let mut notices = Vec::new();
-        let (mut races_lost, mut appended) = (0, 0);
+        let (mut races_lost, mut appended, mut is_new) = (0, 0, false);
         while races_lost < RACES_MAX {
             if let Some(done) = self.already_there(uploaded, arrival.file).await? {
                 return Ok(Committed { notices, ..done });
@@ -137,20 +137,23 @@ impl Committer {
                 archiver: &self.archiver,
                 now,
             };
-            let placed = place(&state, arrival, &self.consent, &by)?;
+            let placed = match place(&state, arrival, &self.consent, &by) {
+                Ok(placed) => placed,
+                // What seems to be missing, or another's, others may have archived meanwhile.
+                Err(_) if !is_new => {
+                    (state, is_new) = (self.state().await?, true);
+                    continue;
+                }
+                Err(refusal) => return Err(refusal.into()),
+            };
             let body = match placed.before.first() {
                 Some(before) => before.clone(),
                 None => {
                     self.check_object(uploaded).await?;
-                    Body::Segment(Box::new(segment_record(
-                        &state,
-                        &placed,
-                        arrival,
-                        uploaded,
-                        closed_by,
-                        &self.consent,
-                        &by,
-                    )))
+                    let (consent, by) = (&self.consent, &by);
+                    let record =
+                        segment_record(&state, &placed, arrival, uploaded, closed_by, consent, by);
+                    Body::Segment(Box::new(record))
                 }
             };
             self.journal.recording(&uploaded.key, state.next_seq())?;
