@@ -6,7 +6,7 @@ use super::footing::Footing;
 use super::journal::{Interrupt, Journal, around};
 use super::likeness::{Likeness, likeness};
 use super::pipeline::Uploaded;
-use super::place::{Arrival, Consent, HOLES_MAX, Place, Signature, place};
+use super::place::{Arrival, Consent, HOLES_MAX, Place, Provenance, Signature, place};
 use crate::binlog::{Ending, Summary};
 use crate::index::{Index, Step};
 use crate::ledger::record::{Body, ClosedBy, DamagedRecord, ObjectRecord};
@@ -126,6 +126,7 @@ impl Committer {
                 return Ok(Committed { notices, ..done });
             }
             self.check_none_lost(arrival.file)?;
+            check_nobody_between(&state, arrival)?;
             if appended > HOLES_MAX {
                 bail!(
                     "{appended} records went before that of {}, and it still has no place: this is a bug; nothing more is written",
@@ -262,6 +263,19 @@ impl Committer {
             by_another: !ours,
             notices,
         }))
+    }
+}
+
+/// What is imported was compared with what the stream had then, and found to come behind it. It need not come behind what others
+/// have archived since: a ledger has no place for it then, and would get a wrong one.
+fn check_nobody_between(state: &LedgerState, arrival: &Arrival<'_>) -> Result<()> {
+    match (arrival.provenance, state.newest_segment()) {
+        (Provenance::Pile { behind, .. }, Some(newest)) if behind != Some(newest) => bail!(
+            "another archiver has added to this stream while files were imported (ledger record {newest}), and {} may belong before that: neither it nor \
+             what comes after it was recorded. See that nobody else archives to the stream, and run the import again: it compares with what is there now",
+            arrival.file
+        ),
+        (Provenance::Pile { .. } | Provenance::Server, _) => Ok(()),
     }
 }
 

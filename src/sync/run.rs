@@ -102,7 +102,9 @@ impl Run<'_> {
             }
         };
         futures::join!(uploads, commit);
-        let Some(e) = commits.failed else {
+        let Commits { failed, files, .. } = commits;
+        self.provenance = files.provenance;
+        let Some(e) = failed else {
             return Ok(());
         };
         if let Err(tidy) = committer.tidy_up().await {
@@ -176,8 +178,12 @@ impl Commits<'_> {
 
     async fn commit(&mut self, n: usize, uploaded: &Uploaded) -> Result<()> {
         let (file, committer) = (&self.seen[n], self.committer);
-        let committed = commit_one(committer, self.files, self.seen, self.plan, n, uploaded).await;
-        self.outcome.add(file, uploaded, committed?);
+        let committed =
+            commit_one(committer, self.files, self.seen, self.plan, n, uploaded).await?;
+        if let Provenance::Pile { behind, .. } = &mut self.files.provenance {
+            *behind = Some(committed.seq);
+        }
+        self.outcome.add(file, uploaded, committed);
         write_manifest(&committer.index, self.settings)?;
         let name = file.listed.file.to_string();
         self.settings.progress.archived(&name);
@@ -283,7 +289,10 @@ async fn commit_one(
         None => files.after,
     };
     let provenance = match (files.provenance, before) {
-        (Provenance::Pile { .. }, Some(_)) => Provenance::Pile { begins: false },
+        (Provenance::Pile { behind, .. }, Some(_)) => Provenance::Pile {
+            begins: false,
+            behind,
+        },
         (provenance, _) => provenance,
     };
     let mut history: GtidSet = plan.history.clone();
