@@ -119,9 +119,10 @@ pub enum OrderError {
     },
     /// More are missing in a row than are recorded one by one.
     #[error(
-        "{missing} files in a row are missing between {first} ({first_path}) and {last} ({last_path}), and no more than {HOLES_MAX} are recorded as holes: \
+        "{missing} files in a row are missing between {first} ({first_path}) and {last} ({last_path}), and no more than {max} are recorded as holes: \
          one of the two may be named after something else than its number, such as a date. Rename it to BASENAME.NNNNNN, or leave it out with \
-         --exclude; nothing was written"
+         --exclude; nothing was written",
+        max = HOLES_MAX
     )]
     TooFar {
         /// How many.
