@@ -128,11 +128,11 @@ pub enum OrderError {
         /// How many.
         missing: u64,
         /// The file before them.
-        first: FileName,
+        first: String,
         /// Its path.
         first_path: String,
         /// The file behind them.
-        last: FileName,
+        last: String,
         /// Its path.
         last_path: String,
     },
@@ -197,9 +197,9 @@ fn check_width(life: &Life) -> Result<(), OrderError> {
     match life.widest_hole() {
         Some((missing, before, after)) if missing > HOLES_MAX => Err(OrderError::TooFar {
             missing,
-            first: before.name.clone(),
+            first: before.name.to_string(),
             first_path: before.found.item.path.clone(),
-            last: after.name.clone(),
+            last: after.name.to_string(),
             last_path: after.found.item.path.clone(),
         }),
         Some(_) | None => Ok(()),
