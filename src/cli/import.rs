@@ -46,7 +46,7 @@ pub struct ImportArgs {
     /// Files in flight at a time.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=i64::from(PARALLEL_MAX)))]
     transfers: u16,
-    /// Leave out what lies at this path below FROM, and something must; may be repeated.
+    /// Leave out what lies at this path below FROM; may be repeated.
     #[arg(long, value_name = "PATH")]
     exclude: Vec<String>,
     /// Import only the binlogs of the server with this server_id.

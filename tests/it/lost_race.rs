@@ -1,4 +1,4 @@
-//! Two archivers of one server: a record that one of them cannot read, and one that knows an old ledger only.
+//! Two archivers of one server, and a record that one of them cannot read.
 
 use crate::sweep::memory_dir;
 use crate::synthetic::SyntheticServer;
@@ -9,7 +9,7 @@ use binlogfs::source::Source;
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
 use binlogfs::store::{MemoryStore, SharedStore, Store as _};
 use binlogfs::stream::Stream;
-use binlogfs::sync::{Footing, Outcome, Settings, archive_again, archive_once, read_batch};
+use binlogfs::sync::{Outcome, Settings, archive_once, read_batch};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -84,42 +84,4 @@ async fn a_record_lost_in_a_race_is_not_taken_for_another_history() {
     assert_eq!(followed.state.timelines().count(), 1);
     let entries = index.entries(Timeline(1), None, 10).expect("entries");
     assert_eq!(entries.len(), 4);
-}
-
-/// An agent that expects to be alone commits against the ledger as it knows it. What is missing there may be archived: it is no
-/// reason to refuse a file.
-#[tokio::test]
-async fn what_another_archived_meanwhile_does_not_seem_to_be_missing() {
-    let temp = memory_dir();
-    let path = |name: &str| temp.path().join(name);
-    std::fs::create_dir(path("data")).expect("writable");
-    let mut server = SyntheticServer::new(&path("data"), 1, "binlog");
-    let store: SharedStore = Arc::new(MemoryStore::new());
-    let mut footing = Footing::default();
-    let mut again = async |server: &SyntheticServer| {
-        let source = Source::open(server.dir())?;
-        let (batch, settings) = (read_batch(&source)?, Settings::new(path("a")));
-        archive_again(&source, batch, Arc::clone(&store), &settings, &mut footing).await
-    };
-    for _ in 0..2 {
-        server.rotate(2, 100);
-        assert_eq!(again(&server).await.expect("archives").archived.len(), 1);
-    }
-    // More files than may be missing without a person's word.
-    (0..6).for_each(|_| server.rotate(2, 100));
-    let other = archive(&server, &path("b"), Arc::clone(&store)).await;
-    assert_eq!(other.expect("archives").archived.len(), 6);
-    server.purge(7);
-    server.rotate(2, 100);
-    let outcome = again(&server).await.expect("nothing is missing");
-    assert_eq!((outcome.archived.len(), outcome.by_another), (1, 1));
-    let index = Arc::new(Index::in_memory().expect("an index"));
-    let stream = Stream::open(store, Arc::clone(&index))
-        .await
-        .expect("opens");
-    assert_eq!(
-        stream.follow().await.expect("follows").state.last_seq,
-        Seq(9)
-    );
-    assert!(index.unsound().expect("reads").is_empty());
 }
