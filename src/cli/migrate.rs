@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_store_that_is_away_for_a_while_is_tried_again_whoever_tells_of_it() {
-        let error = |kind| store::Error::new(kind, "get", &StreamFile::key(), "s3://b");
+        let error = |kind| store::Error::new(kind, "get", StreamFile::key(), "s3://b");
         for (kind, passes) in [(ErrorKind::Timeout, true), (ErrorKind::Denied, false)] {
             let read = ReadError {
                 segment: "binlog.000001".into(),

@@ -64,7 +64,7 @@ async fn ask_all(history: &History, random: &mut Random, mount: &Path) -> Counts
     let mut counts = Counts::default();
     let borders = borders(history);
     assert!(borders.len() > 2, "{} borders", borders.len());
-    let random_ones = std::iter::repeat_n(None, TARGETS);
+    let random_ones = std::iter::repeat_with(|| None).take(TARGETS);
     for border in borders.into_iter().map(Some).chain(random_ones) {
         let (aim, (start, has)) =
             border.unwrap_or_else(|| (aim(history, random, created), base(history, random)));
