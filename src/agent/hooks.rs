@@ -227,8 +227,15 @@ fn run(program: &str, arguments: &[String], body: &[u8]) -> Result<(), String> {
         .spawn()
         .map_err(|error| format!("{program}: {error}"))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // Smaller than a pipe's buffer; a program that does not read it may still do its work.
-        let _ = stdin.write_all(body);
+        // A program that does not read may still do its work. An alarm with long GTID sets is larger than a pipe's buffer: who
+        // writes it waits until it is read, or nobody has the other end any more, and nobody waits for that.
+        let body = body.to_vec();
+        let named = std::thread::Builder::new().name("alarm".to_owned());
+        if let Err(error) = named.spawn(move || stdin.write_all(&body)) {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(error.to_string());
+        }
     }
     let begun = std::time::Instant::now();
     loop {
@@ -286,6 +293,26 @@ mod tests {
                 since: Micros(0),
             },
         }
+    }
+
+    #[test]
+    fn a_command_that_does_not_read_a_long_alarm_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let reader = dir.path().join("reader");
+        // What it leaves behind has the pipe open, and reads nothing of it.
+        let script = format!(
+            "exec 3<&0; sleep 86400 <&3 & echo $! > {}",
+            reader.display()
+        );
+        let done = run(
+            "sh",
+            &["-c".to_owned(), script],
+            "x".repeat(1 << 20).as_bytes(),
+        );
+        let left = std::fs::read_to_string(&reader).expect("it was begun");
+        let ended = Command::new("kill").arg(left.trim()).status();
+        assert!(ended.expect("kill is there").success());
+        assert_eq!(done, Ok(()));
     }
 
     #[tokio::test]

@@ -28,8 +28,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinHandle, JoinSet};
 
+/// How long notices that were given before the end may take to be told. What is not told then is in the log alone: the next process
+/// takes it for told.
+const LAST_WORDS: Duration = Duration::from_secs(15);
 /// How often it is looked whether what a stream waits for, to begin, is there.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -110,6 +113,7 @@ struct Fleet {
     orders: Orders,
     commons: Arc<Commons>,
     notices: Option<mpsc::Sender<Message>>,
+    telling: Option<JoinHandle<()>>,
     roster: Roster,
     members: BTreeMap<String, Member>,
     tasks: JoinSet<()>,
@@ -124,12 +128,13 @@ struct Fleet {
 
 impl Fleet {
     fn new(global: &Global, orders: Orders) -> Result<Fleet> {
-        let (notices, _telling) = start_hooks(&orders.agent)?;
+        let (notices, telling) = start_hooks(&orders.agent)?;
         Ok(Fleet {
             global: global.clone(),
             commons: Commons::new(orders.totals()),
             orders,
             notices,
+            telling,
             roster: Roster::default(),
             members: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -305,12 +310,19 @@ impl Fleet {
         Some(())
     }
 
-    /// Ends all of them: files in flight get a moment.
+    /// Ends all of them: files in flight get a moment, and so do notices.
     async fn end(mut self) -> Exit {
         for member in self.members.values() {
             member.stop.send_replace(Stop::Now);
         }
         while self.one_ended().await.is_some() {}
+        // Nobody gives any more.
+        drop(self.notices.take());
+        if let Some(telling) = self.telling.take()
+            && tokio::time::timeout(LAST_WORDS, telling).await.is_err()
+        {
+            tracing::error!("alarms that were to be told are only in the log: the agent ends");
+        }
         match self.failed {
             true => Exit::Failed,
             false => Exit::Done,

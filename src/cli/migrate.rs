@@ -4,6 +4,8 @@ use super::agent::host_name;
 use super::exit::Exit;
 use super::signals::Signals;
 use super::{Global, output, reading};
+use crate::backup::RegistryError;
+use crate::cache::{Cause, ReadError};
 use crate::index::Index;
 use crate::model::StoreUrl;
 use crate::store::{self, OpenMode};
@@ -133,10 +135,31 @@ async fn ended_within(time: Duration, stopped: &mut watch::Receiver<bool>) -> bo
 
 /// Whether an error is one of a store that may answer later.
 fn is_passing(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<store::Error>())
-        .any(store::Error::is_transient)
+    error.chain().any(|cause| match of_store(cause) {
+        Some(error) => error.is_transient(),
+        None => {
+            let read = cause.downcast_ref::<ReadError>();
+            read.is_some_and(|read| matches!(read.cause, Cause::Timeout(_)))
+        }
+    })
+}
+
+/// The store's error that `cause` is, or passes on: then it does not stand in a chain itself.
+fn of_store<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e store::Error> {
+    let of_stream = || match cause.downcast_ref::<StreamError>()? {
+        StreamError::Store(error) => Some(error),
+        _ => None,
+    };
+    let of_registry = || match cause.downcast_ref::<RegistryError>()? {
+        RegistryError::Store(error) => Some(error),
+        _ => None,
+    };
+    let of_read = || match &cause.downcast_ref::<ReadError>()?.cause {
+        Cause::Store(error) => Some(&**error),
+        _ => None,
+    };
+    let own = cause.downcast_ref::<store::Error>();
+    own.or_else(of_stream).or_else(of_registry).or_else(of_read)
 }
 
 fn print(global: &Global, args: &MigrateArgs, report: &Report) -> Result<()> {
@@ -200,5 +223,34 @@ fn copies(count: u64) -> String {
     match count {
         1 => "1 copy".to_owned(),
         n => format!("{n} copies"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::StreamFile;
+    use crate::store::ErrorKind;
+
+    #[test]
+    fn a_store_that_is_away_for_a_while_is_tried_again_whoever_tells_of_it() {
+        let error = |kind| store::Error::new(kind, "get", StreamFile::key(), "s3://b");
+        for (kind, passes) in [(ErrorKind::Timeout, true), (ErrorKind::Denied, false)] {
+            let read = ReadError {
+                segment: "binlog.000001".into(),
+                object: "segments/x".into(),
+                cause: error(kind).into(),
+            };
+            let told: [anyhow::Error; 5] = [
+                error(kind).into(),
+                anyhow::Error::from(error(kind)).context("record 7"),
+                StreamError::from(error(kind)).into(),
+                RegistryError::from(error(kind)).into(),
+                anyhow::Error::from(read).context("the copy does not read"),
+            ];
+            for told in told {
+                assert_eq!(is_passing(&told), passes, "{told:#}");
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::footing::Footing;
 use super::journal::{Interrupt, Journal, around};
 use super::likeness::{Likeness, likeness};
 use super::pipeline::Uploaded;
-use super::place::{Arrival, Consent, HOLES_MAX, Place, Signature, place};
+use super::place::{Arrival, Consent, HOLES_MAX, Place, Provenance, Signature, place};
 use crate::binlog::{Ending, Summary};
 use crate::index::{Index, Step};
 use crate::ledger::record::{Body, ClosedBy, DamagedRecord, ObjectRecord};
@@ -120,12 +120,13 @@ impl Committer {
     ) -> Result<Committed> {
         let mut state = self.known()?;
         let mut notices = Vec::new();
-        let (mut races_lost, mut appended) = (0, 0);
+        let (mut races_lost, mut appended, mut is_new) = (0, 0, false);
         while races_lost < RACES_MAX {
             if let Some(done) = self.already_there(uploaded, arrival.file).await? {
                 return Ok(Committed { notices, ..done });
             }
             self.check_none_lost(arrival.file)?;
+            check_nobody_between(&state, arrival)?;
             if appended > HOLES_MAX {
                 bail!(
                     "{appended} records went before that of {}, and it still has no place: this is a bug; nothing more is written",
@@ -137,20 +138,23 @@ impl Committer {
                 archiver: &self.archiver,
                 now,
             };
-            let placed = place(&state, arrival, &self.consent, &by)?;
+            let placed = match place(&state, arrival, &self.consent, &by) {
+                Ok(placed) => placed,
+                // What seems to be missing, or another's, others may have archived meanwhile.
+                Err(_) if !is_new => {
+                    (state, is_new) = (self.state().await?, true);
+                    continue;
+                }
+                Err(refusal) => return Err(refusal.into()),
+            };
             let body = match placed.before.first() {
                 Some(before) => before.clone(),
                 None => {
                     self.check_object(uploaded).await?;
-                    Body::Segment(Box::new(segment_record(
-                        &state,
-                        &placed,
-                        arrival,
-                        uploaded,
-                        closed_by,
-                        &self.consent,
-                        &by,
-                    )))
+                    let (consent, by) = (&self.consent, &by);
+                    let record =
+                        segment_record(&state, &placed, arrival, uploaded, closed_by, consent, by);
+                    Body::Segment(Box::new(record))
                 }
             };
             self.journal.recording(&uploaded.key, state.next_seq())?;
@@ -257,6 +261,19 @@ impl Committer {
             by_another: !ours,
             notices,
         }))
+    }
+}
+
+/// What is imported was compared with what the stream had then, and found to come behind it. It need not come behind what others
+/// have archived since: a ledger has no place for it then, and would get a wrong one.
+fn check_nobody_between(state: &LedgerState, arrival: &Arrival<'_>) -> Result<()> {
+    match (arrival.provenance, state.newest_segment()) {
+        (Provenance::Pile { behind, .. }, Some(newest)) if behind != Some(newest) => bail!(
+            "another archiver has added to this stream while files were imported (ledger record {newest}), and {} may belong before that: neither it nor \
+             what comes after it was recorded. See that nobody else archives to the stream, and run the import again: it compares with what is there now",
+            arrival.file
+        ),
+        (Provenance::Pile { .. } | Provenance::Server, _) => Ok(()),
     }
 }
 

@@ -100,7 +100,6 @@ pub async fn retry(
     }
     let server_uuid = batch.listing.server_uuid;
     let seq = supersede(&committer, hole, &file, server_uuid, &uploaded, settings).await?;
-    committer.journal.end(&uploaded.key)?;
     committer.journal.forget_failure(letter)?;
     Ok(Retried::Filled(seq))
 }
@@ -189,9 +188,10 @@ async fn supersede(
             .entry_by_seq(hole.seq)?
             .context("the hole is in the index")?;
         if let Some(segment) = now.segment {
-            // Ours, whose reply was lost, or somebody else's.
-            if segment.object.key != uploaded.key {
-                committer.discard(&uploaded.key).await?;
+            // Ours, whose reply was lost, or somebody else's: then the journal keeps what may not be removed.
+            match segment.object.key == uploaded.key {
+                true => committer.journal.end(&uploaded.key)?,
+                false => committer.discard(&uploaded.key).await?,
             }
             return Ok(state.last_seq);
         }
@@ -219,6 +219,7 @@ async fn supersede(
             segment,
         }));
         if committer.append(&state, body).await? {
+            committer.journal.end(&uploaded.key)?;
             return Ok(seq);
         }
     }

@@ -7,7 +7,8 @@ use crate::ledger::LedgerState;
 use crate::ledger::record::{Body, BranchRecord, GapRecord, HoleRecord};
 use crate::ledger::state::{IncarnationState, TimelineState};
 use crate::model::{
-    Basename, FileName, GtidSet, Incarnation, Micros, MountName, SegmentNumber, Sha256, Timeline,
+    Basename, FileName, GtidSet, Incarnation, Micros, MountName, SegmentNumber, Seq, Sha256,
+    Timeline,
 };
 use uuid::Uuid;
 
@@ -46,6 +47,8 @@ pub enum Provenance {
     Pile {
         /// It is known to begin a numbering, whatever its number is.
         begins: bool,
+        /// The newest segment that it was compared with, or that went before it: it is to stand behind that and nothing else.
+        behind: Option<Seq>,
     },
 }
 
@@ -144,7 +147,7 @@ pub fn place(
     consent: &Consent,
     by: &Signature<'_>,
 ) -> Result<Place, Refusal> {
-    let begins = arrival.provenance == Provenance::Pile { begins: true };
+    let begins = matches!(arrival.provenance, Provenance::Pile { begins: true, .. });
     match continued(state, arrival).filter(|_| !begins) {
         Some((id, incarnation)) => {
             continue_incarnation(state, arrival, id, incarnation, consent, by)

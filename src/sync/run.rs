@@ -5,6 +5,7 @@ use super::commit::{Committed, Committer, closed_by};
 use super::compress::CompressPool;
 use super::gate::Pass;
 use super::manifest::write_manifest;
+use super::pace::Pace;
 use super::pipeline::{self, Format, OnRead, Uploaded};
 use super::place::{Arrival, Provenance};
 use super::plan::{Plan, Seen};
@@ -51,19 +52,15 @@ impl Run<'_> {
             (&self.committer, &self.pool, &self.format, self.origin);
         let stop = &AtomicBool::new(false);
         let (ending, hold) = (&self.settings.stop, &self.settings.hold);
+        let flags: [&AtomicBool; 3] = [stop, ending, hold];
         let upload = |n: usize| {
             let on_read = Arc::clone(&on_read);
             async move {
-                // Its turn among the files of all streams may take a while, in which much may happen.
-                let pass = pool.pace().before_file(seen[n].size).await;
-                if [stop, ending, hold]
-                    .iter()
-                    .any(|flag| flag.load(Ordering::Relaxed))
-                {
+                let Some(pass) = turn(flags, pool.pace(), seen[n].size).await else {
                     // For good: a file after one that was left out would pass it over.
                     stop.store(true, Ordering::Relaxed);
                     return (n, Ok(Upload::NotBegun));
-                }
+                };
                 let file = &seen[n];
                 let uploaded =
                     upload_one(committer, origin, pool, pass, format, file, on_read).await;
@@ -105,7 +102,9 @@ impl Run<'_> {
             }
         };
         futures::join!(uploads, commit);
-        let Some(e) = commits.failed else {
+        let Commits { failed, files, .. } = commits;
+        self.provenance = files.provenance;
+        let Some(e) = failed else {
             return Ok(());
         };
         if let Err(tidy) = committer.tidy_up().await {
@@ -179,8 +178,12 @@ impl Commits<'_> {
 
     async fn commit(&mut self, n: usize, uploaded: &Uploaded) -> Result<()> {
         let (file, committer) = (&self.seen[n], self.committer);
-        let committed = commit_one(committer, self.files, self.seen, self.plan, n, uploaded).await;
-        self.outcome.add(file, uploaded, committed?);
+        let committed =
+            commit_one(committer, self.files, self.seen, self.plan, n, uploaded).await?;
+        if let Provenance::Pile { behind, .. } = &mut self.files.provenance {
+            *behind = Some(committed.seq);
+        }
+        self.outcome.add(file, uploaded, committed);
         write_manifest(&committer.index, self.settings)?;
         let name = file.listed.file.to_string();
         self.settings.progress.archived(&name);
@@ -223,6 +226,17 @@ impl Outcome {
         self.bytes += uploaded.summary.size;
         self.stored_bytes += uploaded.facts.size;
     }
+}
+
+/// Waits for the turn of a file of `bytes` among the files of all streams, in which much may happen. `None` if by one of the
+/// `flags` none is to begin any more: then none waits, either.
+async fn turn(flags: [&AtomicBool; 3], pace: &Pace, bytes: u64) -> Option<Option<Pass>> {
+    let is_over = || flags.iter().any(|flag| flag.load(Ordering::Relaxed));
+    if is_over() {
+        return None;
+    }
+    let pass = pace.before_file(bytes).await;
+    (!is_over()).then_some(pass)
 }
 
 /// Uploads one file under a fresh, journaled key. `None` when it was purged before it could be opened.
@@ -275,7 +289,10 @@ async fn commit_one(
         None => files.after,
     };
     let provenance = match (files.provenance, before) {
-        (Provenance::Pile { .. }, Some(_)) => Provenance::Pile { begins: false },
+        (Provenance::Pile { behind, .. }, Some(_)) => Provenance::Pile {
+            begins: false,
+            behind,
+        },
         (provenance, _) => provenance,
     };
     let mut history: GtidSet = plan.history.clone();

@@ -1,5 +1,6 @@
 //! Importing piles of binlogs: whatever lies in them, in whatever order and form, a stream comes out that is the server's history.
 
+mod beside;
 mod bucket;
 mod killed;
 mod lives;

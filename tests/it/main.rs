@@ -14,6 +14,7 @@ mod failover;
 mod fence;
 mod fixture;
 mod fleet;
+mod footing;
 mod forest;
 mod gcs;
 mod glob_order;

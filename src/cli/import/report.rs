@@ -98,7 +98,7 @@ impl<'a> Report<'a> {
         }
         let mut rows = Vec::new();
         for (n, (life, seen)) in self.order.lives.iter().zip(&compared.lives).enumerate() {
-            add_rows(n + 1, life, seen, &mut rows);
+            add_rows(n + 1, life, (seen, &compared.surpassed), &mut rows);
         }
         let header = ["LIFE", "FILE", "SIZE", "STORED", "BEGINS", "STATE", "PATH"];
         output::print(&output::table(&header, &[0, 2], rows))?;
@@ -290,22 +290,26 @@ fn seq_of(placed: &Placed, seen: &[Seen]) -> Option<u64> {
     Some(seen.iter().find(own)?.archived?.seq.0)
 }
 
-fn add_rows(n: usize, life: &Life, seen: &[Seen], rows: &mut Vec<Vec<String>>) {
+fn add_rows(
+    n: usize,
+    life: &Life,
+    (seen, surpassed): (&[Seen], &[String]),
+    rows: &mut Vec<Vec<String>>,
+) {
     let mut holes = life.holes().peekable();
-    let mut seen = seen.iter().peekable();
-    for placed in &life.files {
+    for (placed, seen) in life.files.iter().zip(seen) {
         while let Some(hole) = holes.next_if(|hole| hole.number() < placed.name.number()) {
             let mut row = vec!["-".to_owned(); 7];
             (row[0], row[1], row[5]) = (n.to_string(), hole.to_string(), "hole".to_owned());
             rows.push(row);
         }
-        let own = seen.next_if(|file| file.listed.file == placed.name);
         let summary = &placed.found.summary;
-        let state = match (own.map(|file| file.archived), &summary.damage) {
-            (Some(Some(_)), _) => "archived",
-            (None, _) => "surpassed",
-            (Some(None), Some(_)) => "damaged",
-            (Some(None), None) => "new",
+        let is_surpassed = surpassed.contains(&placed.found.item.path);
+        let state = match (seen.archived, &summary.damage) {
+            _ if is_surpassed => "surpassed",
+            (Some(_), _) => "archived",
+            (None, Some(_)) => "damaged",
+            (None, None) => "new",
         };
         rows.push(vec![
             n.to_string(),

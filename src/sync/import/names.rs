@@ -100,18 +100,26 @@ pub(super) fn resolve(files: &[(&Found, Vec<FileName>)]) -> Vec<Option<FileName>
             });
             return Some(skipped.cloned().unwrap_or(content));
         }
-        // What is missing may have been closed in the same second: who claims this file is believed only where no path is.
-        if let Some(path) = paths
-            .iter()
-            .find(|path| confirmed(found, path))
-            .or(paths.first())
-        {
+        if let Some(path) = paths.iter().find(|path| confirmed(found, path)) {
             return Some(path.clone());
         }
-        let mut followed = claims
-            .iter()
-            .filter(|(_, before)| before.iter().any(|before| rotates_into(before, found)))
-            .map(|(name, _)| name);
+        let followed = || {
+            let claimed = claims.iter();
+            claimed
+                .filter(|(_, before)| before.iter().any(|before| rotates_into(before, found)))
+                .map(|(name, _)| name)
+        };
+        // What is missing may have been closed in the same second: who claims this file is believed only where no path is, or the
+        // path says the same behind something that looks like a number, such as a date.
+        let in_path = |name: &&FileName| found.item.path.contains(&name.to_string());
+        let told = followed().filter(in_path);
+        if let Some(name) = told
+            .max_by_key(|name| name.to_string().len())
+            .or(paths.first())
+        {
+            return Some(name.clone());
+        }
+        let mut followed = followed();
         match (followed.next(), followed.next()) {
             // Two that could be before it tell nothing.
             (Some(only), None) => Some(only.clone()),

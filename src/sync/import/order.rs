@@ -6,6 +6,7 @@ use super::lives::{Link, lives};
 use super::names;
 use crate::binlog::Ending;
 use crate::model::{FileName, SegmentNumber};
+use crate::sync::place::HOLES_MAX;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -116,6 +117,25 @@ pub enum OrderError {
         /// The other.
         second: String,
     },
+    /// More are missing in a row than are recorded one by one.
+    #[error(
+        "{missing} files in a row are missing between {first} ({first_path}) and {last} ({last_path}), and no more than {max} are recorded as holes: \
+         one of the two may be named after something else than its number, such as a date. Rename it to BASENAME.NNNNNN, or leave it out with \
+         --exclude; nothing was written",
+        max = HOLES_MAX
+    )]
+    TooFar {
+        /// How many.
+        missing: u64,
+        /// The file before them.
+        first: String,
+        /// Its path.
+        first_path: String,
+        /// The file behind them.
+        last: String,
+        /// Its path.
+        last_path: String,
+    },
     /// Two servers wrote at the same time.
     #[error(
         "these were written at the same time, so that they are of two servers: {first}, and {second}. A stream has one server at a time: import one of the \
@@ -132,7 +152,7 @@ pub enum OrderError {
 /// Puts a pile in order. `beginnings` are those of [`super::may_be_beginnings`] that are.
 ///
 /// # Errors
-/// When two files claim one place, or two servers one time.
+/// When two files claim one place, or two servers one time, or a number is far off.
 pub fn order(
     found: &[Arc<Found>],
     beginnings: &HashSet<(usize, usize)>,
@@ -168,7 +188,22 @@ pub fn order(
     if !wanted.last {
         order.unfinished = take_unfinished(&mut order.lives);
     }
+    order.lives.iter().try_for_each(check_width)?;
     Ok(order)
+}
+
+/// What is missing is counted one by one, and told by name.
+fn check_width(life: &Life) -> Result<(), OrderError> {
+    match life.widest_hole() {
+        Some((missing, before, after)) if missing > HOLES_MAX => Err(OrderError::TooFar {
+            missing,
+            first: before.name.to_string(),
+            first_path: before.found.item.path.clone(),
+            last: after.name.to_string(),
+            last_path: after.found.item.path.clone(),
+        }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn name(found: &[Arc<Found>], kept: &[Kept]) -> (Vec<(usize, FileName)>, Vec<Left>) {

@@ -195,6 +195,33 @@ fn a_file_is_what_it_says_and_not_what_it_is_named() {
 }
 
 #[test]
+fn a_date_in_a_path_is_no_number() {
+    let mut server = Server::new(true);
+    server.file(3, End::Rotate).file(2, End::Stop);
+    server.file(1, End::Rotate).file(2, End::Stop);
+    let dated = |(name, bytes): &(String, Vec<u8>)| (format!("db1.20240101.{name}"), bytes.clone());
+    let files: Vec<_> = server.files[0].iter().map(dated).collect();
+    let order = ordered(&files).expect("ordered");
+    let all = [
+        "binlog.000001",
+        "binlog.000002",
+        "binlog.000003",
+        "binlog.000004",
+    ];
+    assert_eq!(names(&order), [owned(&all)]);
+}
+
+#[test]
+fn a_number_that_is_far_off_is_refused_and_nobody_counts_to_it() {
+    let mut server = Server::new(true);
+    server.file(3, End::Rotate).file(2, End::Stop);
+    let mut files = server.files[0].clone();
+    files[1].0 = "binlog.2024010112".to_owned();
+    let refused = ordered(&files).expect_err("two thousand million holes");
+    assert!(matches!(refused, OrderError::TooFar { missing, .. } if missing == 2_024_010_110));
+}
+
+#[test]
 fn what_nothing_tells_the_number_of_has_no_place() {
     let mut server = Server::new(true);
     server.file(1, End::Rotate).file(1, End::Stop);

@@ -5,7 +5,7 @@ use crate::model::{ObjectKey, StoreUrl};
 use crate::source::file::ReadThrough;
 use crate::source::{SourceError, SourceFile};
 use crate::store::SharedStore;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl Pile {
     /// Lists all of it, without what lies at one of the `excluded` paths or below it.
     ///
     /// # Errors
-    /// When a directory cannot be read, or the store does not answer.
+    /// When a directory cannot be read, the store does not answer, or nothing lies at an excluded path.
     pub async fn list(&self, excluded: &[String]) -> Result<Listed> {
         let mut listed = match self {
             Pile::Directory(dir) => {
@@ -90,12 +90,24 @@ impl Pile {
             }
             Pile::Store(store) => list_objects(store).await?,
         };
-        let is_excluded = |path: &str| {
-            excluded.iter().any(|excluded| {
-                let rest = path.strip_prefix(excluded.trim_end_matches('/'));
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            })
+        let lies_at = |path: &str, place: &str| {
+            let rest = path.strip_prefix(place.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
+        let of_items = listed.items.iter().map(|item| &item.path);
+        let paths: Vec<_> = of_items
+            .chain(listed.odd.iter().map(|odd| &odd.0))
+            .collect();
+        for place in excluded {
+            // What a person wants left out must not come in by a slip of the pen: a ledger forgets nothing.
+            if !paths.iter().any(|path| lies_at(path, place)) {
+                bail!(
+                    "--exclude {place}: nothing in {} lies there; paths are those below it, as --dry-run tells them",
+                    self.describe()
+                );
+            }
+        }
+        let is_excluded = |path: &str| excluded.iter().any(|place| lies_at(path, place));
         listed.items.retain(|item| !is_excluded(&item.path));
         listed.odd.retain(|(path, _)| !is_excluded(path));
         listed.items.sort_by(|a, b| a.path.cmp(&b.path));
@@ -329,6 +341,17 @@ mod tests {
         assert_eq!(paths(&pile, &[]).await, ["a", "b/c/y", "b/x", "link"]);
         assert_eq!(paths(&pile, &["b/c/"]).await, ["a", "b/x", "link"]);
         assert_eq!(paths(&pile, &["b"]).await, ["a", "link"]);
+        assert_eq!(paths(&pile, &["dangling"]).await.len(), 4);
+        for nothing in ["c", "b/", "./a", "b/c/z", "/", ""] {
+            let listed = pile.list(&["a".to_owned(), nothing.to_owned()]).await;
+            match nothing {
+                "b/" => assert!(listed.is_ok()),
+                _ => {
+                    let error = listed.expect_err(nothing).to_string();
+                    assert!(error.contains(&format!("--exclude {nothing}: ")), "{error}");
+                }
+            }
+        }
         let mut odd = pile.list(&[]).await.expect("lists").odd;
         odd.sort();
         let names: Vec<_> = odd.iter().map(|(name, _)| name.as_str()).collect();

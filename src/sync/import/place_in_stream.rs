@@ -37,10 +37,10 @@ pub struct TooOld {
 }
 
 impl Compared {
-    /// How many files the stream has.
+    /// How many files the stream has, without those of which it has more.
     pub fn archived(&self) -> usize {
         let all = self.lives.iter().flatten();
-        all.filter(|file| file.archived.is_some()).count()
+        all.filter(|file| file.archived.is_some()).count() - self.surpassed.len()
     }
 }
 
@@ -73,9 +73,10 @@ pub fn compare(
                 match archived(index, state, placed, &file)? {
                     Known::No => {}
                     Known::As(archived) => file.archived = Some(archived),
-                    Known::Longer => {
+                    Known::Longer(archived) => {
+                        // What comes behind it goes on behind the whole one.
                         compared.surpassed.push(placed.found.item.path.clone());
-                        continue;
+                        file.archived = Some(archived);
                     }
                 }
             }
@@ -96,7 +97,7 @@ enum Known {
     No,
     As(ArchivedAs),
     /// More of it: the file here was copied before its server was done with it.
-    Longer,
+    Longer(ArchivedAs),
 }
 
 fn archived(index: &Index, state: &LedgerState, placed: &Placed, seen: &Seen) -> Result<Known> {
@@ -133,7 +134,7 @@ fn archived(index: &Index, state: &LedgerState, placed: &Placed, seen: &Seen) ->
                 if !is_part {
                     return Err(Conflict::of(seen, &archived).into());
                 }
-                known = Known::Longer;
+                known = Known::Longer(archived);
             }
         }
     }

@@ -79,6 +79,10 @@ pub async fn run(job: &Job<'_>, store: SharedStore, settings: &Settings) -> Resu
     let (already, index) = (compared.archived(), Arc::clone(&committer.index));
     let flaws = index.unsound()?.len();
     let mut run = new_run(&origin, settings, committer, orphans_removed)?;
+    run.provenance = Provenance::Pile {
+        begins: false,
+        behind: state.newest_segment(),
+    };
     run.put_aside = job
         .refused
         .iter()
@@ -124,9 +128,9 @@ fn prepare(
         files: Vec::new(),
         server_uuid,
     };
-    run.provenance = Provenance::Pile {
-        begins: before.is_some(),
-    };
+    if let Provenance::Pile { begins, .. } = &mut run.provenance {
+        *begins = before.is_some();
+    }
     run.after = None;
     run.committer.consent = run.settings.consent.clone();
     let Some((other, seen)) = before else {

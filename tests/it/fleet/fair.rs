@@ -6,12 +6,13 @@ use crate::sweep::{Local, memory_dir};
 use crate::synthetic::SyntheticServer;
 use binlogfs::agent::health::Health;
 use binlogfs::agent::stream::{Stop, Tending};
+use binlogfs::source::Source;
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
 use binlogfs::store::{
     Breaker, BreakerPolicy, BreakerStore, ErrorKind, MemoryStore, RetryPolicy, RetryStore,
     SharedStore,
 };
-use binlogfs::sync::{Commons, Pace, Settings, Share, Totals};
+use binlogfs::sync::{Commons, Pace, Settings, Share, Totals, archive_once, read_batch};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -141,4 +142,35 @@ async fn a_store_that_hangs_and_a_disk_that_is_full_slow_no_other_tenant_down() 
             );
         }
     }
+}
+
+/// A run of a thousand files that is to end would ask for a thousand turns, one behind the other, to do nothing with them.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_to_end_waits_for_no_turn() {
+    let temp = memory_dir();
+    let data = temp.path().join("data");
+    std::fs::create_dir(&data).expect("writable");
+    let mut server = SyntheticServer::new(&data, 1, "binlog");
+    (0..3).for_each(|_| server.rotate(1, 100));
+    let commons = Commons::new(Totals {
+        threads: 1,
+        transfers: 1,
+        send: None,
+        read: None,
+        shares: BTreeMap::new(),
+    });
+    // Another tenant has the only place, and keeps it.
+    let _taken = Share::new(Arc::clone(&commons), "another")
+        .transfer(1)
+        .await;
+    let mut settings = Settings::new(temp.path().join("state"));
+    settings.pace = Arc::new(Pace::default().within(Share::new(commons, "own")));
+    settings.stop.store(true, Ordering::Relaxed);
+    let source = Source::open(server.dir()).expect("a server");
+    let batch = read_batch(&source).expect("binlogs");
+    let run = archive_once(&source, batch, Arc::new(MemoryStore::default()), &settings);
+    let patience = Duration::from_secs(24 * 3600);
+    let outcome = tokio::time::timeout(patience, run).await;
+    let outcome = outcome.expect("it ends").expect("nothing fails");
+    assert_eq!((outcome.archived.len(), outcome.left), (0, 3));
 }

@@ -5,6 +5,7 @@ use super::{expected, listed, name_of, same_bytes};
 use crate::archive::Archive;
 use crate::mysql::{Options, Server};
 use crate::random::Random;
+use crate::synthetic::SyntheticServer;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -146,5 +147,37 @@ fn the_last_file_of_a_server_that_is_gone_is_imported_when_a_person_says_so() {
     }
     pile.json(&archive, &["--final"], 0);
     assert_eq!(listed(&archive), expected(&files, &[]));
+    archive.verify();
+}
+
+#[test]
+fn what_goes_on_behind_a_cut_copy_of_what_is_archived_is_of_its_numbering() {
+    let archive = Archive::plain();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    server.rotate(2, 1000);
+    server.rename("other");
+    server.rotate(2, 1000);
+    let mut first = Pile::new(archive.path("first"));
+    for path in server.closed() {
+        first.add(&name_of(&path), &path, ".gz");
+    }
+    first.json(&archive, &[], 0);
+    server.rotate(2, 1000);
+    let mut second = Pile::new(archive.path("second"));
+    for path in server.closed() {
+        second.add(&name_of(&path), &path, "");
+    }
+    let cut = fs::read(archive.data().join("other.000001")).expect("readable");
+    second.write("other.000001", &cut[..cut.len() * 2 / 3]);
+    let told = second.json(&archive, &[], 0);
+    assert_eq!(told["surpassed"], serde_json::json!(["other.000001"]));
+    assert_eq!(told["already_archived"], 2);
+    assert_eq!(told["archived"].as_array().map(Vec::len), Some(1));
+    let incarnations: Vec<_> = archive
+        .ls(&[])
+        .iter()
+        .map(|entry| entry["incarnation"].clone())
+        .collect();
+    assert_eq!(incarnations, [1, 1, 2, 2]);
     archive.verify();
 }

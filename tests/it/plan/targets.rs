@@ -62,9 +62,12 @@ async fn ask_all(history: &History, random: &mut Random, mount: &Path) -> Counts
     let planner = Planner::new(index, reader);
     let created = created(history);
     let mut counts = Counts::default();
-    for _ in 0..TARGETS {
-        let aim = aim(history, random, created);
-        let (start, has) = base(history, random);
+    let borders = borders(history);
+    assert!(borders.len() > 2, "{} borders", borders.len());
+    let random_ones = std::iter::repeat_with(|| None).take(TARGETS);
+    for border in borders.into_iter().map(Some).chain(random_ones) {
+        let (aim, (start, has)) =
+            border.unwrap_or_else(|| (aim(history, random, created), base(history, random)));
         let question = Question {
             timeline: Timeline(1),
             start,
@@ -85,9 +88,13 @@ async fn ask_all(history: &History, random: &mut Random, mount: &Path) -> Counts
             (Wanted::Nothing(end), Ok(plan)) => {
                 counts.nothing += 1;
                 assert!(plan.segments.is_empty(), "{question:?}: {plan:?}");
+                // Of the file that the target stands in: before the first transaction of a file there is none.
+                let last = end.checked_sub(1).map(|n| &history.told[n]);
+                let last = last.filter(|last| last.file == plan.stop.place.file.as_str());
                 assert_eq!(
-                    plan.stop.last.map(|l| l.end),
-                    end.checked_sub(1).map(|n| history.told[n].end)
+                    plan.stop.last.map(|found| found.end),
+                    last.map(|last| last.end),
+                    "{question:?}"
                 );
             }
             (Wanted::Refused(kind), Err(PlanError::Refused(refusal))) => {
@@ -99,6 +106,35 @@ async fn ask_all(history: &History, random: &mut Random, mount: &Path) -> Counts
         }
     }
     counts
+}
+
+/// Where one file ends and the next begins, to a base that has all before it: seldom met at random.
+fn borders(history: &History) -> Vec<(Aim, (Start, Vec<bool>))> {
+    let (told, hole) = (&history.told, before_hole(history));
+    let firsts = (1..told.len()).filter(|n| told[*n].file != told[n - 1].file);
+    let both = |n: usize| {
+        let mut has = vec![false; told.len() + history.lost.len()];
+        has[..n].fill(true);
+        has[told.len()..].fill(n >= hole);
+        let mut set = GtidSet::new();
+        let everything = told.iter().chain(&history.lost);
+        let gtids = everything.zip(&has).filter(|(_, has)| **has);
+        set.extend(gtids.map(|(told, _)| told.gtid.parse().expect("a GTID")));
+        let at = FilePosition {
+            file: told[n].file.clone(),
+            offset: told[n].start,
+        };
+        let starts = [Start::Position(at), Start::Gtids(set)];
+        starts.map(|start| {
+            let gtid = told[n].gtid.parse().expect("a GTID");
+            let aim = Aim {
+                target: Target::Before(gtid),
+                end: Ok((n, true)),
+            };
+            (aim, (start, has.clone()))
+        })
+    };
+    firsts.flat_map(both).collect()
 }
 
 /// The number of transactions before the hole.
