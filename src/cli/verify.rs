@@ -41,7 +41,7 @@ pub struct VerifyArgs {
     /// Bytes per second read from the store at most, such as 50MB.
     #[arg(long, value_name = "RATE", value_parser = config::rate, requires = "deep")]
     rate: Option<u64>,
-    /// List objects that no record names.
+    /// List objects that no record names, and those that later records have replaced.
     #[arg(long)]
     orphans: bool,
     /// Ask of every segment whether and until when its object is locked.
@@ -90,7 +90,8 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
         report.locks = Some(counts);
     }
     if args.orphans {
-        report.orphans = Some(audit.orphans().await?);
+        let unread = audit.unread().await?;
+        (report.orphans, report.superseded) = (Some(unread.orphans), Some(unread.superseded));
     }
     report.finish(&audit);
     report.print(global)?;

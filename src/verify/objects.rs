@@ -2,11 +2,13 @@
 
 use super::audit::Audit;
 use super::finding::{Finding, FindingKind};
+use crate::index::Standing;
 use crate::ledger::{Entry, SEGMENTS_PREFIX};
 use crate::model::ObjectKey;
 use crate::store::SharedStore;
 use anyhow::Result;
 use futures::StreamExt as _;
+use serde::Serialize;
 use std::sync::Arc;
 
 /// HEAD requests in flight at a time.
@@ -25,17 +27,24 @@ impl Audit {
         self.findings.extend(found);
     }
 
-    /// The objects that no record names.
+    /// The objects from which nothing is read: those that no record names, and those that later records have replaced.
     ///
     /// # Errors
     /// When they cannot be listed.
-    pub async fn orphans(&self) -> Result<Vec<String>> {
-        let (mut found, mut after): (Vec<String>, Option<ObjectKey>) = (Vec::new(), None);
+    pub async fn unread(&self) -> Result<Unread> {
+        let (mut found, mut after): (Unread, Option<ObjectKey>) = (Unread::default(), None);
         loop {
             let page = self.store().list(SEGMENTS_PREFIX, after.as_ref()).await?;
             for (key, _) in &page.objects {
-                if !self.index().names_object(key)? {
-                    found.push(key.to_string());
+                match self.index().standing(key)? {
+                    Standing::Unnamed => found.orphans.push(key.to_string()),
+                    Standing::Superseded(by) => found.superseded.push(Replaced {
+                        object: key.to_string(),
+                        segment: by.name.to_string(),
+                        replaced_by: by.now.key.to_string(),
+                        record: by.by.0,
+                    }),
+                    Standing::InForce | Standing::Pruned => {}
                 }
             }
             match page.objects.into_iter().next_back() {
@@ -44,6 +53,28 @@ impl Audit {
             }
         }
     }
+}
+
+/// Objects from which nothing is read.
+#[derive(Debug, Default)]
+pub struct Unread {
+    /// No record names them.
+    pub orphans: Vec<String>,
+    /// Later records have replaced them.
+    pub superseded: Vec<Replaced>,
+}
+
+/// An object that a later record has replaced by another.
+#[derive(Debug, Serialize)]
+pub struct Replaced {
+    /// Its key.
+    pub object: String,
+    /// The segment, by its name in the mount.
+    pub segment: String,
+    /// The object that the segment is read from.
+    pub replaced_by: String,
+    /// The record that names that one.
+    pub record: u64,
 }
 
 async fn check(store: SharedStore, entry: &Entry) -> Option<Finding> {
