@@ -249,25 +249,7 @@ fn print(global: &Global, args: &MigrateArgs, report: &Report) -> Result<()> {
             }
         };
     }
-    if report.read_back > 0 {
-        text += &format!(
-            "{} read back: SHA-256 as recorded\n",
-            copies(report.read_back)
-        );
-    }
-    if report.checksums_only > 0 {
-        let only = copies(report.checksums_only);
-        text += &match args.is_anew() {
-            true => {
-                format!("{only} not read back: no --identity is of one of the new recipients\n")
-            }
-            false => {
-                format!(
-                    "{only} held against checksums only: no --identity opens what is in there\n"
-                )
-            }
-        };
-    }
+    text += &proven(args, report);
     if report.backups > 0 {
         text += &format!("{}\n", output::count(report.backups, "registered backup"));
     }
@@ -297,6 +279,31 @@ fn made(args: &MigrateArgs, report: &Report) -> String {
             output::size(report.bytes_made)
         ),
     }
+}
+
+/// How far the copies were read.
+fn proven(args: &MigrateArgs, report: &Report) -> String {
+    let mut text = String::new();
+    if report.read_back > 0 {
+        text += &format!(
+            "{} read back: SHA-256 as recorded\n",
+            copies(report.read_back)
+        );
+    }
+    if report.checksums_only > 0 {
+        let only = copies(report.checksums_only);
+        text += &match args.is_anew() {
+            true => {
+                format!("{only} not read back: no --identity is of one of the new recipients\n")
+            }
+            false => {
+                format!(
+                    "{only} held against checksums only: no --identity opens what is in there\n"
+                )
+            }
+        };
+    }
+    text
 }
 
 fn copies(count: u64) -> String {

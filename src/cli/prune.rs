@@ -126,7 +126,7 @@ async fn remove(pruner: &Pruner, args: &PruneArgs) -> Result<(Removal, Replaced)
             false => pruner.remove(grace, execute, &progress).await?,
         };
         let replaced = pruner.remove_superseded(grace, execute, &progress);
-        Ok((removal, replaced.await?))
+        Ok::<_, anyhow::Error>((removal, replaced.await?))
     };
     let removed = removed.await;
     bar.finish_and_clear();

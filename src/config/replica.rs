@@ -55,7 +55,7 @@ fn read_table(table: &Section<'_>) -> Option<ReplicaConfig> {
         Some(_) if !is_s3 => {
             table.mistake("profile", "means nothing for what is no s3:// URL");
         }
-        Some(_) | None => url.s3.profile = url.s3.profile.take().or(profile),
+        Some(_) | None => url.s3.profile = url.s3.profile.take().or_else(|| profile.clone()),
     }
     if credentials_file.is_some() && matches!(url.location, Location::File { .. }) {
         table.mistake("credentials_file", "means nothing for a directory");

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Segments in the beginning, of the test that kills.
-const SEGMENTS: usize = 20;
+const SEGMENTS: usize = 60;
 /// Runs that are killed.
 const KILLS: usize = 8;
 
@@ -137,7 +137,9 @@ fn killed_beside_an_archiver_it_goes_on_and_leaves_nothing_that_no_record_names(
             .spawn()
             .expect("starts");
         let wanted = before + 1 + random.below(2) as usize;
-        until("an object is made", || objects(&scene).len() >= wanted);
+        until("an object is made, or all are", || {
+            objects(&scene).len() >= wanted || rekey.try_wait().expect("is our child").is_some()
+        });
         std::thread::sleep(Duration::from_millis(30).mul_f64(random.fraction()));
         rekey.kill().expect("can be killed, or has ended");
         rekey.wait().expect("is our child");
