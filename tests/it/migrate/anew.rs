@@ -34,9 +34,9 @@ fn strs(options: &[String]) -> Vec<&str> {
 fn said_but_for_objects(archive: &Archive) -> Vec<Value> {
     let mut records = said(archive);
     for record in &mut records {
-        let segment = match record["kind"].as_str() {
-            Some("supersede") => &mut record["segment"],
-            _ => record,
+        let segment = match record["kind"] == "supersede" {
+            true => &mut record["segment"],
+            false => record,
         };
         segment.as_object_mut().expect("an object").remove("object");
     }
