@@ -10,12 +10,13 @@ use crate::agent::nice;
 use crate::agent::replicas::{ReplicaOrder, Replicas};
 use crate::agent::sight::Ask;
 use crate::agent::stream::{OpenStore, Stop, StreamAgent, Tending};
-use crate::config::{AgentConfig, Config, StreamConfig, TenantConfig};
-use crate::model::StoreUrl;
+use crate::config::{AgentConfig, Config, ReplicaConfig, StreamConfig, TenantConfig};
 use crate::segment::Recipients;
 use crate::source::Source;
 use crate::source::server::ServerOptions;
-use crate::store::{self, Breaker, BreakerPolicy, BreakerStore, OpenMode, SharedStore, Writers};
+use crate::store::{
+    self, Breaker, BreakerPolicy, BreakerStore, OpenMode, Protection, SharedStore, Writers,
+};
 use crate::sync::place::Consent;
 use crate::sync::{Commons, Pace, Settings, Share, Totals};
 use crate::telemetry;
@@ -217,20 +218,26 @@ pub fn stream_agent(
     })
 }
 
-/// The replicas of a stream, and how they are opened. Their credentials come from the environment, or from the profile that a URL
-/// names.
+/// Opens the store of a replica.
+pub async fn open_replica(replica: &ReplicaConfig) -> Result<SharedStore> {
+    let credentials = replica.credentials_file.as_deref();
+    let (mode, none) = (OpenMode::Create, Protection::default());
+    Ok(store::open_for(&replica.url, mode, Writers::Many, credentials, none).await?)
+}
+
+/// The replicas of a stream, and how they are opened.
 fn replicas(stream: &StreamConfig, settings: &Settings) -> Replicas {
-    let order = |url: &StoreUrl| {
-        let (stream, settings, to) = (stream.clone(), settings.clone(), url.clone());
+    let order = |replica: &ReplicaConfig| {
+        let (stream, settings, to) = (stream.clone(), settings.clone(), replica.clone());
         ReplicaOrder {
-            url: url.to_string(),
+            url: replica.url.to_string(),
             from: Box::new(move || {
                 let (stream, settings) = (stream.clone(), settings.clone());
                 async move { open_store(&stream, &settings).await }.boxed()
             }),
             to: Box::new(move || {
                 let to = to.clone();
-                async move { Ok(store::open(&to, OpenMode::Create).await?) }.boxed()
+                async move { open_replica(&to).await }.boxed()
             }),
         }
     };

@@ -122,7 +122,7 @@ impl ArchiveArgs {
                 .unwrap_or_default(),
             source: std::path::absolute(&source).unwrap_or(source),
             to: self.to,
-            replicas: replicas.to_vec(),
+            replicas: replicas.iter().cloned().map(Into::into).collect(),
             archived_when: self.archived_when,
             mysql: MysqlAccess {
                 dsn: self.mysql,

@@ -49,7 +49,7 @@ impl Archiving {
             name: url.to_string(),
             source: local.to_owned(),
             to: Some(url.clone()),
-            replicas: global.replica.clone(),
+            replicas: global.replica.iter().cloned().map(Into::into).collect(),
             recipients: self.recipients.clone(),
             mysql: MysqlAccess {
                 dsn: None,

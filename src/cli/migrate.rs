@@ -5,15 +5,20 @@ use super::exit::Exit;
 use super::signals::Signals;
 use super::{Global, output, reading};
 use crate::backup::RegistryError;
-use crate::cache::{Cause, ReadError};
+use crate::cache::Cause;
+use crate::config::LEVEL_MAX;
 use crate::index::Index;
 use crate::model::StoreUrl;
+use crate::segment::Recipients;
 use crate::store::{self, OpenMode};
-use crate::stream::Stream;
-use crate::sync::migrate::{Migration, Order, Report, look, open_copy};
+use crate::stream::{Stream, StreamError};
+use crate::sync::anew::{Anew, unreadable};
+use crate::sync::archive::LEVEL_DEFAULT;
+use crate::sync::migrate::{Migration, Order, Report, check_encryption, look, open_copy};
 use crate::sync::system_clock;
 use crate::telemetry;
 use anyhow::{Context as _, Result};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -27,6 +32,11 @@ const FOLLOW_EVERY: Duration = Duration::from_secs(2);
 /// Without --cut-over the stream goes on where it is, and the copy is brought up to date each time; with --follow it stays so.
 /// Every object is copied byte for byte and held against its recorded checksums. With --identity, and where nothing is encrypted,
 /// each copy is read back to its last byte, too, and its SHA-256 compared.
+///
+/// With --recipient, --level or --allow-unencrypted objects are not copied but made anew: each segment is read with --identity (the key
+/// that opens it now), its SHA-256 compared with its record, and what was read is compressed and encrypted again and sent, in one pass
+/// and without a file on this host. A second --identity, of one of the new recipients, reads each back. The new objects are of the
+/// format that this build writes. Say the same in every run of one copy.
 ///
 /// --cut-over brings the copy up to date and closes the stream at its old place for good, with a record that says where it went:
 /// an archiver that meets it stops, and says so. Point it to the new place; nothing is archived twice, and nothing is left out.
@@ -46,6 +56,34 @@ pub struct MigrateArgs {
     /// Say what would be copied.
     #[arg(long)]
     dry_run: bool,
+    /// Public key that the copy is to be for: objects are made anew. May be repeated.
+    #[arg(long, value_name = "age1...")]
+    recipient: Vec<String>,
+    /// zstd level of the copy, 1 to 19: objects are made anew.
+    #[arg(long, value_parser = clap::value_parser!(i32).range(1..=i64::from(LEVEL_MAX)))]
+    level: Option<i32>,
+    /// The copy is not encrypted, though the stream may be: objects are made anew.
+    #[arg(long, conflicts_with = "recipient")]
+    allow_unencrypted: bool,
+}
+
+impl MigrateArgs {
+    fn is_anew(&self) -> bool {
+        !self.recipient.is_empty() || self.level.is_some() || self.allow_unencrypted
+    }
+
+    /// How objects are made anew, if that is asked for.
+    fn anew(&self, index: &Path) -> Result<Option<Anew>> {
+        if !self.is_anew() {
+            return Ok(None);
+        }
+        Ok(Some(Anew {
+            recipients: Recipients::parse(&self.recipient)?,
+            allow_unencrypted: self.allow_unencrypted,
+            level: self.level.unwrap_or(LEVEL_DEFAULT),
+            dir: index.parent().unwrap_or(index).to_owned(),
+        }))
+    }
 }
 
 async fn opened(global: &Global, url: &StoreUrl) -> Result<Stream> {
@@ -56,25 +94,31 @@ async fn opened(global: &Global, url: &StoreUrl) -> Result<Stream> {
 
 pub async fn run(global: &Global, args: &MigrateArgs) -> Result<Exit> {
     let from = opened(global, &args.from).await?;
+    let index = reading::index_path_of_many(global, &args.to)?;
+    let anew = args.anew(&index)?;
     if args.dry_run {
         let to = match opened(global, &args.to).await {
             Ok(to) => Some(to),
             Err(error) if reading::is_nothing_there(&error) => None,
             Err(error) => return Err(error),
         };
-        let report = look(&from, to.as_ref()).await?;
+        let report = look(&from, to.as_ref(), anew.as_ref()).await?;
         print(global, args, &report)?;
         return Ok(Exit::Done);
+    }
+    if let Some(anew) = &anew {
+        check_encryption(&from, anew).await?;
     }
     let order = Order {
         to_url: args.to.to_string(),
         identities: reading::identities(&global.identity)?,
+        anew,
         by: format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name()),
         clock: system_clock(),
         stop: Arc::new(AtomicBool::new(false)),
     };
     let store = store::open(&args.to, OpenMode::Create).await?;
-    let (index, _) = Index::open(&reading::index_path_of_many(global, &args.to)?)?;
+    let (index, _) = Index::open(&index)?;
     let to = open_copy(&from, store, Arc::new(index), &order.clock).await?;
     let bar = output::tally_bar("records");
     let progress = |report: &Report| bar.set_position(report.compared + report.carried);
@@ -135,13 +179,20 @@ async fn ended_within(time: Duration, stopped: &mut watch::Receiver<bool>) -> bo
 
 /// Whether an error is one of a store that may answer later.
 fn is_passing(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| match of_store(cause) {
-        Some(error) => error.is_transient(),
-        None => {
-            let read = cause.downcast_ref::<ReadError>();
-            read.is_some_and(|read| matches!(read.cause, Cause::Timeout(_)))
-        }
-    })
+    let of_store =
+        { error.chain() }.any(|cause| of_store(cause).is_some_and(store::Error::is_transient));
+    of_store
+        || unreadable(error).is_some_and(|read| match &read.cause {
+            Cause::Store(error) => error.is_transient(),
+            Cause::Timeout(_) => true,
+            Cause::Damaged { .. }
+            | Cause::Hole { .. }
+            | Cause::Corrupt(_)
+            | Cause::NoKey(_)
+            | Cause::Newer(_)
+            | Cause::Closing
+            | Cause::Internal(_) => false,
+        })
 }
 
 /// The store's error that `cause` is, or passes on: then it does not stand in a chain itself.
@@ -154,12 +205,8 @@ fn of_store<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e stor
         RegistryError::Store(error) => Some(error),
         _ => None,
     };
-    let of_read = || match &cause.downcast_ref::<ReadError>()?.cause {
-        Cause::Store(error) => Some(&**error),
-        _ => None,
-    };
     let own = cause.downcast_ref::<store::Error>();
-    own.or_else(of_stream).or_else(of_registry).or_else(of_read)
+    own.or_else(of_stream).or_else(of_registry)
 }
 
 fn print(global: &Global, args: &MigrateArgs, report: &Report) -> Result<()> {
@@ -168,6 +215,7 @@ fn print(global: &Global, args: &MigrateArgs, report: &Report) -> Result<()> {
         json["from"] = args.from.to_string().into();
         json["to"] = args.to.to_string().into();
         json["dry_run"] = args.dry_run.into();
+        json["made_anew"] = args.is_anew().into();
         return output::print_json(&json);
     }
     let mut text = match args.dry_run {
@@ -175,12 +223,18 @@ fn print(global: &Global, args: &MigrateArgs, report: &Report) -> Result<()> {
         false => "carried over ".to_owned(),
     };
     text += &format!(
-        "{} of {}, with {} ({})\n",
+        "{} of {}",
         output::count(report.carried, "record"),
-        report.records,
-        output::count(report.objects_copied, "object"),
-        output::size(report.bytes_copied)
+        report.records
     );
+    text += &match args.is_anew() {
+        true => made(args, report),
+        false => format!(
+            ", with {} ({})\n",
+            output::count(report.objects_copied, "object"),
+            output::size(report.bytes_copied)
+        ),
+    };
     if report.compared > 0 {
         let were = output::count(report.compared, "record");
         text += &format!("{were} there already, and the same\n");
@@ -191,20 +245,14 @@ fn print(global: &Global, args: &MigrateArgs, report: &Report) -> Result<()> {
     }
     if report.objects_gone > 0 {
         let gone = output::count(report.objects_gone, "object");
-        text += &format!("{gone} of pruned or replaced segments not in the old place any more\n");
+        text += &match args.is_anew() {
+            true => format!("{gone} of pruned or replaced segments not made: nothing reads them\n"),
+            false => {
+                format!("{gone} of pruned or replaced segments not in the old place any more\n")
+            }
+        };
     }
-    if report.read_back > 0 {
-        text += &format!(
-            "{} read back: SHA-256 as recorded\n",
-            copies(report.read_back)
-        );
-    }
-    if report.checksums_only > 0 {
-        text += &format!(
-            "{} held against checksums only: no --identity opens what is in there\n",
-            copies(report.checksums_only)
-        );
-    }
+    text += &proven(args, report);
     if report.backups > 0 {
         text += &format!("{}\n", output::count(report.backups, "registered backup"));
     }
@@ -219,6 +267,48 @@ fn print(global: &Global, args: &MigrateArgs, report: &Report) -> Result<()> {
     output::print(&text)
 }
 
+/// What was made anew, and what was proven of it.
+fn made(args: &MigrateArgs, report: &Report) -> String {
+    let objects = output::count(report.objects_made, "object");
+    let for_whom = match args.recipient.as_slice() {
+        [] => "for nobody (not encrypted)".to_owned(),
+        recipients => format!("for {}", recipients.join(", ")),
+    };
+    let read = output::size(report.bytes_read);
+    match args.dry_run {
+        true => format!(", and make {objects} anew {for_whom} ({read} to be read)\n"),
+        false => format!(
+            ", with {objects} made anew {for_whom} ({read} read, {} stored)\n{objects} made of bytes with the recorded SHA-256\n",
+            output::size(report.bytes_made)
+        ),
+    }
+}
+
+/// How far the copies were read.
+fn proven(args: &MigrateArgs, report: &Report) -> String {
+    let mut text = String::new();
+    if report.read_back > 0 {
+        text += &format!(
+            "{} read back: SHA-256 as recorded\n",
+            copies(report.read_back)
+        );
+    }
+    if report.checksums_only > 0 {
+        let only = copies(report.checksums_only);
+        text += &match args.is_anew() {
+            true => {
+                format!("{only} not read back: no --identity is of one of the new recipients\n")
+            }
+            false => {
+                format!(
+                    "{only} held against checksums only: no --identity opens what is in there\n"
+                )
+            }
+        };
+    }
+    text
+}
+
 fn copies(count: u64) -> String {
     match count {
         1 => "1 copy".to_owned(),
@@ -229,6 +319,7 @@ fn copies(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::ReadError;
     use crate::ledger::StreamFile;
     use crate::store::ErrorKind;
 

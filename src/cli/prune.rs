@@ -9,7 +9,7 @@ use super::{Global, output};
 use crate::config;
 use crate::model::url::Location;
 use crate::model::{Micros, StoreUrl};
-use crate::prune::{Pruner, Recorded, Removal, Survey, Wanted};
+use crate::prune::{Pruner, Recorded, Removal, Replaced, Survey, Wanted};
 use crate::store::{self, OpenMode, Protection, Writers};
 use crate::stream;
 use anyhow::{Context as _, Result, bail};
@@ -32,10 +32,14 @@ pub struct PruneArgs {
     /// Keep what happened since TIME, such as 2026-10-01T00:00:00Z. Without a zone it is UTC.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, group = "rule")]
     before: Option<String>,
+    /// Only the objects that later records have replaced (rekey --rewrite, verify --repair). Needs no backup: what they hold is in the
+    /// objects that replaced them.
+    #[arg(long, group = "rule")]
+    superseded: bool,
     /// Do it. Without this it is only told what would go.
     #[arg(long)]
     execute: bool,
-    /// How long after it was recorded that a segment is gone its object is deleted.
+    /// How long after it was recorded that a segment is gone, or has another object, its old object is deleted.
     #[arg(long, value_name = "TIME", value_parser = config::duration, default_value = "24h")]
     grace: Duration,
     /// Write to a store that ignores conditional creates: you promise that no archiver is writing now.
@@ -54,6 +58,7 @@ pub(super) struct Done {
     pub(super) survey: Option<Survey>,
     pub(super) recorded: Vec<Recorded>,
     pub(super) removal: Removal,
+    pub(super) replaced: Replaced,
 }
 
 pub async fn run(global: &Global, args: &PruneArgs) -> Result<Exit> {
@@ -83,16 +88,16 @@ pub async fn run(global: &Global, args: &PruneArgs) -> Result<Exit> {
             false => pruner.survey(wanted).await?,
         };
         survey = Some(looked);
-    } else {
+    } else if !args.superseded {
         // Without a backup nothing is deleted either, whatever was recorded.
         pruner.survey(&Wanted::Backups(1)).await?;
     }
-    let removal = remove(&pruner, args).await;
-    if removal.is_err() {
+    let removed = remove(&pruner, args).await;
+    if removed.is_err() {
         // What was recorded stays, and is told whatever comes after it.
         eprint!("{}", print::recorded(&recorded));
     }
-    let removal = removal?;
+    let (removal, replaced) = removed?;
     let done = Done {
         now,
         wanted,
@@ -102,24 +107,36 @@ pub async fn run(global: &Global, args: &PruneArgs) -> Result<Exit> {
         survey,
         recorded,
         removal,
+        replaced,
     };
     print::done(global, &done)?;
-    let is_in_the_way = !done.removal.blocked.is_empty() || !done.removal.kept.is_empty();
+    let is_in_the_way = !done.removal.blocked.is_empty()
+        || !done.removal.kept.is_empty()
+        || done.replaced.is_held_up();
     Ok(match is_in_the_way {
         true => Exit::Findings,
         false => reading.exit(),
     })
 }
 
-async fn remove(pruner: &Pruner, args: &PruneArgs) -> Result<Removal> {
+async fn remove(pruner: &Pruner, args: &PruneArgs) -> Result<(Removal, Replaced)> {
     let bar = output::byte_bar(0);
     let progress = |bytes: u64| {
         bar.inc_length(bytes);
         bar.inc(bytes);
     };
-    let removal = pruner.remove(args.grace, args.execute, &progress).await;
+    let (grace, execute) = (args.grace, args.execute);
+    let removed = async {
+        let removal = match args.superseded {
+            true => Removal::default(),
+            false => pruner.remove(grace, execute, &progress).await?,
+        };
+        let replaced = pruner.remove_superseded(grace, execute, &progress);
+        Ok::<_, anyhow::Error>((removal, replaced.await?))
+    };
+    let removed = removed.await;
     bar.finish_and_clear();
-    removal
+    removed
 }
 
 async fn open(global: &Global, args: &PruneArgs) -> Result<Reading> {

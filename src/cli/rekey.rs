@@ -1,14 +1,17 @@
-//! `binlogfs rekey`: other recipients for what is archived, without an object being touched.
+//! `binlogfs rekey`: other recipients for what is archived, in records alone or with new objects.
 
 use super::agent::host_name;
 use super::exit::Exit;
 use super::{Global, output, reading};
+use crate::config::LEVEL_MAX;
 use crate::index::Index;
 use crate::model::{Seq, StoreUrl};
 use crate::segment::Recipients;
 use crate::store::{self, OpenMode, Writers};
 use crate::stream::Stream;
+use crate::sync::anew::Anew;
 use crate::sync::append;
+use crate::sync::archive::LEVEL_DEFAULT;
 use crate::sync::rekey::{Order, Rekeying, Report};
 use crate::sync::system_clock;
 use anyhow::{Context as _, Result, bail};
@@ -19,8 +22,9 @@ use std::sync::Arc;
 /// For each encrypted segment a record is added to the ledger that carries a new age header: the same file key, wrapped for the
 /// new recipients. No object is read but for its header and tail, and none is written. Run again, it goes on where it was.
 ///
-/// This takes nothing from whoever has an old key: he can still open the objects themselves, whose own headers stay. It does not
-/// change for whom new segments are encrypted either: that is the archiver's --recipient, or its configuration.
+/// This takes nothing from whoever has an old key: he can still open the objects themselves, whose own headers stay. --rewrite stores
+/// each segment again instead, under a new key of the bucket and with a new file key, in one pass; 'binlogfs prune --superseded' then
+/// deletes the old objects a day later. It does not change for whom new segments are encrypted either: that is the archiver's --recipient, or its configuration.
 #[derive(clap::Args, Debug)]
 pub struct RekeyArgs {
     /// The stream, such as s3://bucket/prod/orders.
@@ -34,6 +38,12 @@ pub struct RekeyArgs {
     /// Say what would be done, from the ledger alone.
     #[arg(long)]
     dry_run: bool,
+    /// Read each segment and store it again, encrypted with a new file key, instead of carrying a new header in its record.
+    #[arg(long)]
+    rewrite: bool,
+    /// zstd level of what is stored again, 1 to 19.
+    #[arg(long, requires = "rewrite", default_value_t = LEVEL_DEFAULT, value_parser = clap::value_parser!(i32).range(1..=i64::from(LEVEL_MAX)))]
+    level: i32,
     /// The store has no conditional create, and nobody else writes to the stream meanwhile.
     #[arg(long)]
     single_writer: bool,
@@ -59,11 +69,18 @@ pub async fn run(global: &Global, args: &RekeyArgs) -> Result<Exit> {
         store::Protection::default(),
     )
     .await?;
-    let (index, _) = Index::open(&reading::index_path(global, &args.url)?)?;
+    let path = reading::index_path(global, &args.url)?;
+    let (index, _) = Index::open(&path)?;
     let stream = Stream::open(store, Arc::new(index)).await?;
     let order = Order {
         since: since(&stream, args.since.as_deref()).await?,
         identities,
+        rewrite: args.rewrite.then(|| Anew {
+            recipients: recipients.clone(),
+            allow_unencrypted: false,
+            level: args.level,
+            dir: path.parent().unwrap_or(&path).to_owned(),
+        }),
         recipients,
         dry_run: args.dry_run,
         single_writer: args.single_writer,
@@ -106,13 +123,16 @@ fn print(global: &Global, args: &RekeyArgs, order: &Order, report: &Report) -> R
     if global.json {
         let mut json = serde_json::to_value(report)?;
         json["dry_run"] = args.dry_run.into();
+        json["rewrite"] = args.rewrite.into();
         json["recipients"] = order.recipients.to_strings().into();
         json["complete"] = report.is_complete().into();
         return output::print_json(&json);
     }
-    let mut text = match args.dry_run {
-        true => "would re-key ".to_owned(),
-        false => "re-keyed ".to_owned(),
+    let mut text = match (args.dry_run, args.rewrite) {
+        (true, false) => "would re-key ".to_owned(),
+        (true, true) => "would rewrite ".to_owned(),
+        (false, false) => "re-keyed ".to_owned(),
+        (false, true) => "rewrote ".to_owned(),
     };
     text += &output::count(report.rekeyed, "segment");
     if let Some((first, last)) = &report.range {
@@ -149,11 +169,21 @@ fn print(global: &Global, args: &RekeyArgs, order: &Order, report: &Report) -> R
     }
     output::print(&text)?;
     if report.rekeyed > 0 && !args.dry_run {
-        eprintln!(
-            "binlogfs: note: the objects themselves are as they were: whoever has an old key and can read them can still open them"
-        );
+        eprintln!("binlogfs: note: {}", what_stays(args));
     }
     Ok(())
+}
+
+/// What an old key still opens.
+fn what_stays(args: &RekeyArgs) -> String {
+    match args.rewrite {
+        true => format!(
+            "the old objects are still there, and whoever has an old key and can read them can still open them: 'binlogfs prune {} \
+             --superseded --execute' deletes them when they were replaced a day ago",
+            args.url
+        ),
+        false => "the objects themselves are as they were: whoever has an old key and can read them can still open them".to_owned(),
+    }
 }
 
 fn are(count: u64) -> String {

@@ -1,9 +1,10 @@
 //! `binlogfs replicate`: another store filled with a copy of a stream, once or for as long as the process lives.
 
+use super::agent::open_replica;
 use super::exit::Exit;
 use super::signals::Signals;
 use super::{Global, output, reading};
-use crate::config;
+use crate::config::{self, ReplicaConfig};
 use crate::index::Index;
 use crate::model::StoreUrl;
 use crate::store::{self, OpenMode, SharedStore};
@@ -174,13 +175,13 @@ impl Filled {
 /// Fills the replicas of an archiver that runs once. One that fails is told of, and disturbs no other.
 pub async fn fill_all(
     store: &SharedStore,
-    replicas: &[StoreUrl],
+    replicas: &[ReplicaConfig],
     settings: &Settings,
 ) -> Vec<Filled> {
     let mut all = Vec::new();
     let mut through = Some(u64::MAX);
-    for url in replicas {
-        let filled = fill(store, url, settings).await;
+    for replica in replicas {
+        let filled = fill(store, replica, settings).await;
         let reached = filled
             .as_ref()
             .ok()
@@ -192,7 +193,7 @@ pub async fn fill_all(
             Err(error) => (None, Some(telemetry::message(&error))),
         };
         all.push(Filled {
-            replica: url.to_string(),
+            replica: replica.url.to_string(),
             pass,
             error,
         });
@@ -208,14 +209,18 @@ pub async fn fill_all(
     all
 }
 
-async fn fill(store: &SharedStore, url: &StoreUrl, settings: &Settings) -> Result<Option<Pass>> {
+async fn fill(
+    store: &SharedStore,
+    replica: &ReplicaConfig,
+    settings: &Settings,
+) -> Result<Option<Pass>> {
     let path = settings.state_dir.join(INDEX_NAME);
     if !path.exists() {
         return Ok(None);
     }
     let index = Arc::new(Index::open(&path)?.0);
     let stream = Stream::open(Arc::clone(store), index).await?;
-    let to = store::open(url, OpenMode::Create).await?;
+    let to = open_replica(replica).await?;
     let mut replicator = Replicator::new(Arc::new(stream), to, Arc::clone(&settings.pace));
     Ok(Some(replicator.pass(|_| {}).await?))
 }

@@ -6,12 +6,14 @@
 
 pub mod change;
 pub mod places;
+mod replica;
 mod section;
 mod stream;
 pub mod template;
 mod tenant;
 mod value;
 
+pub use replica::ReplicaConfig;
 pub use section::Mistake;
 pub use stream::{LEVEL_MAX, MysqlAccess, PARALLEL_MAX, StreamConfig};
 pub use tenant::TenantConfig;

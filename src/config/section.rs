@@ -7,6 +7,14 @@ use std::rc::Rc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// One of a list in which strings and tables may stand.
+pub enum Item<'a> {
+    /// A string, and where it stands.
+    Text(String, usize),
+    /// A table.
+    Table(Section<'a>),
+}
+
 /// Something wrong in the file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
@@ -186,6 +194,36 @@ impl<'a> Section<'a> {
             }
         }
         Some(read_all)
+    }
+
+    /// A list of strings and tables.
+    pub fn items(&self, key: &'static str) -> Vec<Item<'a>> {
+        let Some(value) = self.value(key) else {
+            return Vec::new();
+        };
+        let wanted = "a list of strings or tables, such as [\"...\"]";
+        let Some(items) = value.get_ref().as_array() else {
+            self.wrong_type(key, wanted, value.get_ref());
+            return Vec::new();
+        };
+        let mut read = Vec::new();
+        for item in items.iter() {
+            let (at, name) = (item.span().start, format!("{} {key}", self.name));
+            match (item.get_ref().as_str(), item.get_ref().as_table()) {
+                (Some(text), _) => read.push(Item::Text(text.to_owned(), at)),
+                (None, Some(table)) => {
+                    read.push(Item::Table(Section::new(&self.reader, name, at, table)));
+                }
+                (None, None) => self.wrong_type(key, wanted, item.get_ref()),
+            }
+        }
+        read
+    }
+
+    /// Notes a mistake in the value of `key`, at byte `at`.
+    pub fn mistake_at(&self, key: &str, at: usize, text: impl std::fmt::Display) {
+        self.reader
+            .mistake(at, format!("{} {key}: {text}", self.name));
     }
 
     /// A table within it.

@@ -3,6 +3,7 @@
 mod rules;
 
 use super::places::collisions;
+use super::replica::{self, ReplicaConfig};
 use super::section::Section;
 use super::template::{self, Names, Template};
 use super::tenant::{TenantConfig, absolute};
@@ -52,7 +53,7 @@ pub struct StreamConfig {
     /// Where it is archived, as the file says it.
     pub route: Option<Template>,
     /// Stores that get a copy.
-    pub replicas: Vec<StoreUrl>,
+    pub replicas: Vec<ReplicaConfig>,
     /// When a segment counts as archived.
     pub archived_when: ArchivedWhen,
     /// The profile of the AWS configuration files, or of `credentials_file`, in whose name S3 is asked.
@@ -278,9 +279,9 @@ fn read_place(section: &Section<'_>, stream: &mut StreamConfig, tenant: Option<&
     }
     let below_tenant = || Some(tenant?.state_dir.as_ref()?.join(stream.cluster.as_ref()?));
     stream.state_dir = absolute(section, "state_dir").or_else(below_tenant);
-    stream.replicas = section.list("replicas", str::parse).unwrap_or_default();
+    stream.replicas = replica::read(section);
     let mut places: Vec<_> = stream.to.iter().map(StoreUrl::place).collect();
-    places.extend(stream.replicas.iter().map(StoreUrl::place));
+    places.extend(stream.replicas.iter().map(|replica| replica.url.place()));
     if !collisions(&places).is_empty() {
         section.mistake(
             "replicas",

@@ -273,3 +273,56 @@ allow_unencrypted = true
         );
     }
 }
+
+#[test]
+fn a_replica_is_a_url_or_a_table_with_credentials_of_its_own() {
+    let stream = |replicas: &str| {
+        format!(
+            "[[stream]]\nname = \"a\"\nsource = \"/a\"\nto = \"s3://b/a\"\nallow_unencrypted = true\nreplicas = [{replicas}]\n"
+        )
+    };
+    let text = stream(
+        r#""gs://copies/a", { to = "s3://copies/a", credentials_file = "/etc/copies", profile = "copies" }, { to = "file:///copies/a" }"#,
+    );
+    let config = Config::parse(&text).expect("right");
+    let replicas: Vec<_> = config.streams[0]
+        .replicas
+        .iter()
+        .map(|replica| (replica.url.to_string(), replica.credentials_file.clone()))
+        .collect();
+    let own = Some(PathBuf::from("/etc/copies"));
+    assert_eq!(
+        replicas,
+        [
+            ("gs://copies/a".to_owned(), None),
+            ("s3://copies/a?profile=copies".to_owned(), own),
+            ("file:///copies/a".to_owned(), None),
+        ]
+    );
+    for (replicas, part) in [
+        (r#"{ credentials_file = "/x" }"#, "lacks to"),
+        (
+            r#"{ to = "s3://c/a", credentials = "/x" }"#,
+            "did you mean credentials_file?",
+        ),
+        (
+            r#"{ to = "s3://c/a", credentials_file = "x" }"#,
+            "is relative",
+        ),
+        (r#"{ to = "s3://c/a", profile = "" }"#, "is empty"),
+        (r#"{ to = "gs://c/a", profile = "x" }"#, "no s3:// URL"),
+        (
+            r#"{ to = "file:///c/a", credentials_file = "/x" }"#,
+            "nothing for a directory",
+        ),
+        (r#"{ to = "s3://b/a/x" }"#, "one inside of the other"),
+        ("7", "strings or tables"),
+        (r#""ftp://x""#, "replicas: "),
+    ] {
+        let found = mistakes(&stream(replicas));
+        assert!(
+            found.iter().any(|text| text.contains(part)),
+            "{replicas}: {found:?}"
+        );
+    }
+}

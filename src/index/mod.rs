@@ -43,6 +43,7 @@ mod repair;
 mod rows;
 mod schema;
 mod special;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -59,6 +60,7 @@ pub use pruned::Prune;
 pub use query::TimelineInfo;
 pub use rows::EntryRow;
 pub use schema::{Opened, SCHEMA_VERSION};
+pub use standing::{Standing, Superseded};
 
 use crate::ledger::{LedgerState, StreamFile};
 use crate::model::Sha256;

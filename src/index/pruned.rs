@@ -180,17 +180,10 @@ impl Index {
     /// # Errors
     /// When the database cannot be read.
     pub fn entry_of_object(&self, key: &ObjectKey) -> Result<Option<EntryRow>, IndexError> {
-        self.with(|inner| {
-            let seq = inner
-                .conn
-                .prepare_cached("SELECT seq FROM objects WHERE key = ?1")?
-                .query_row([key.as_str()], |row| rows::unsigned(row, 0))
-                .optional()?;
-            match seq {
-                Some(seq) => rows::resolve(&inner.conn, Seq(seq)),
-                None => Ok(None),
-            }
-        })
+        match self.record_naming(key)? {
+            Some(seq) => self.with(|inner| rows::resolve(&inner.conn, seq)),
+            None => Ok(None),
+        }
     }
 
     /// As [`Index::unsound`], what was pruned included.

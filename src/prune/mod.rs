@@ -12,6 +12,12 @@
 //!
 //! Records, pages and `stream.json` stay: they are the chain, and small.
 //!
+//! # Superseded objects
+//! A segment that was healed, or rewritten for other keys, has a new object, and its old one is read by nobody
+//! ([`Pruner::remove_superseded`]). The record that names the new one is the first step; the second is the same: when that record is older
+//! than the grace, and the object in force is there with the recorded size and checksums, the old one is deleted. What is locked stays, and
+//! holds up nothing else. An object that *no* record names is not touched: it may be one that an archiver is about to record.
+//!
 //! # What a crash leaves
 //! | crash | left | next run |
 //! |---|---|---|
@@ -33,11 +39,13 @@
 
 mod append;
 mod remove;
+mod superseded;
 mod survey;
 #[cfg(test)]
 mod tests;
 
 pub use remove::{Blocked, Kept, Removal};
+pub use superseded::{Needed, Replaced};
 pub use survey::{Refusal, Survey, TimelinePlan};
 
 use crate::index::Index;

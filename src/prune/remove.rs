@@ -60,7 +60,10 @@ pub struct Removal {
     pub kept: Vec<Kept>,
 }
 
-fn time<S: serde::Serializer>(time: &Option<Micros>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn time<S: serde::Serializer>(
+    time: &Option<Micros>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => serializer.collect_str(time),
         None => serializer.serialize_none(),
@@ -269,7 +272,7 @@ impl Pruner {
         Ok(())
     }
 
-    async fn keeping(&self, key: &ObjectKey) -> Result<Keeping> {
+    pub(super) async fn keeping(&self, key: &ObjectKey) -> Result<Keeping> {
         match self.store.keeping(key).await {
             Ok(keeping) => Ok(keeping),
             // Somebody else was faster.

@@ -9,7 +9,7 @@ use super::pipeline::Uploaded;
 use super::place::{Arrival, Consent, HOLES_MAX, Place, Provenance, Signature, place};
 use crate::binlog::{Ending, Summary};
 use crate::index::{Index, Step};
-use crate::ledger::record::{Body, ClosedBy, DamagedRecord, ObjectRecord};
+use crate::ledger::record::{Body, ClosedBy, DamagedRecord};
 use crate::ledger::{LedgerState, SegmentRecord, record_key};
 use crate::model::{FileName, Incarnation, Seq};
 use crate::store::{Checksums, SharedStore};
@@ -316,7 +316,7 @@ pub(super) fn segment_record(
     consent: &Consent,
     by: &Signature<'_>,
 ) -> SegmentRecord {
-    let (summary, facts) = (&uploaded.summary, &uploaded.facts);
+    let summary = &uploaded.summary;
     // The first record of a page has its previous GTIDs in full, so that a page can be read alone.
     let begins_page = crate::ledger::page::page_start(state.next_seq()) == state.next_seq();
     let in_full = begins_page || placed.previous_gtids.is_some();
@@ -333,18 +333,7 @@ pub(super) fn segment_record(
         mount_name: placed.mount_name.clone(),
         size: summary.size,
         sha256: uploaded.sha256,
-        object: ObjectRecord {
-            key: uploaded.key.clone(),
-            size: facts.size,
-            crc32c: facts.crc32c,
-            crc64nvme: facts.crc64nvme,
-            header_size: facts.header_size,
-            frame_size: facts.frame_size,
-            tail_offset: facts.tail_offset,
-            tail_sha256: facts.tail_sha256,
-            recipients: uploaded.recipients.clone(),
-            header: None,
-        },
+        object: uploaded.object(),
         closed_by,
         whole_until: torn.then_some(summary.last_whole_event_end),
         damaged: summary.damage.as_ref().map(|damage| DamagedRecord {

@@ -41,8 +41,10 @@
 //!
 //! # What may leak
 //! An object no record names stays if its archiver dies and its state directory is lost with the host: `verify
-//! --orphans` lists those. Under Object Lock, objects of failed attempts stay until their lock ends. Nothing else.
+//! --orphans` lists those. Under Object Lock, objects of failed attempts stay until their lock ends. The same holds of objects that are
+//! made anew ([`anew`]). Nothing else.
 
+pub mod anew;
 pub mod append;
 pub mod archive;
 mod begin;

@@ -14,6 +14,7 @@ use super::compress::{CompressPool, Compressed, Turn};
 use super::gate::{GivenUp, Pass};
 use super::pace::Pace;
 use crate::binlog::{Refusal, Scanner, Summary};
+use crate::ledger::record::ObjectRecord;
 use crate::model::digest::Hasher;
 use crate::model::{ObjectKey, Sha256};
 use crate::segment::{ObjectFacts, ObjectWriter, Recipients, SegmentError};
@@ -45,6 +46,25 @@ pub struct Uploaded {
     pub facts: ObjectFacts,
     /// The public keys it is encrypted to.
     pub recipients: Vec<String>,
+}
+
+impl Uploaded {
+    /// The object as a record describes it.
+    pub(super) fn object(&self) -> ObjectRecord {
+        let facts = &self.facts;
+        ObjectRecord {
+            key: self.key.clone(),
+            size: facts.size,
+            crc32c: facts.crc32c,
+            crc64nvme: facts.crc64nvme,
+            header_size: facts.header_size,
+            frame_size: facts.frame_size,
+            tail_offset: facts.tail_offset,
+            tail_sha256: facts.tail_sha256,
+            recipients: self.recipients.clone(),
+            header: None,
+        }
+    }
 }
 
 /// A file that could not be uploaded.

@@ -262,7 +262,7 @@ pub(super) async fn upload_one(
 }
 
 /// A key that nobody else draws: 128 random bits.
-fn fresh_key(file: &str, encrypted: bool) -> Result<ObjectKey> {
+pub(super) fn fresh_key(file: &str, encrypted: bool) -> Result<ObjectKey> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)
         .map_err(|e| anyhow::anyhow!("the system has no random numbers: {e}"))?;

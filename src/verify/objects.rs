@@ -2,11 +2,13 @@
 
 use super::audit::Audit;
 use super::finding::{Finding, FindingKind};
+use crate::index::Standing;
 use crate::ledger::{Entry, SEGMENTS_PREFIX};
 use crate::model::ObjectKey;
 use crate::store::SharedStore;
 use anyhow::Result;
 use futures::StreamExt as _;
+use serde::Serialize;
 use std::sync::Arc;
 
 /// HEAD requests in flight at a time.
@@ -25,12 +27,13 @@ impl Audit {
         self.findings.extend(found);
     }
 
-    /// The objects that no record names: those of segments that were archived while they were listed are none. `None` where that cannot
-    /// be told: whoever removes what is listed must not remove what a record names that cannot be read at the moment.
+    /// The objects from which nothing is read: those that no record names (those of segments that were archived while they were listed
+    /// are none), and those that later records have replaced. `None` where that cannot be told: whoever removes what is listed must not
+    /// remove what a record names that cannot be read at the moment.
     ///
     /// # Errors
     /// When they cannot be listed, or the ledger cannot be followed on.
-    pub async fn orphans(&self) -> Result<Option<Vec<String>>> {
+    pub async fn unread(&self) -> Result<Option<Unread>> {
         let of_ledger = |finding: &Finding| {
             let kinds = [FindingKind::Ledger, FindingKind::Rollback];
             kinds.contains(&finding.kind) && !finding.healed
@@ -38,35 +41,64 @@ impl Audit {
         if self.findings.iter().any(of_ledger) || !self.index().lost(1)?.is_empty() {
             return Ok(None);
         }
-        let found = self.unnamed().await?;
-        if !found.is_empty() {
+        let (mut found, unnamed) = self.unread_by_now().await?;
+        if !unnamed.is_empty() {
             self.follow_on().await?;
         }
-        let mut orphans = Vec::new();
-        for key in found {
-            if !self.index().names_object(&key)? {
-                orphans.push(key.to_string());
+        for key in unnamed {
+            if self.index().standing(&key)? == Standing::Unnamed {
+                found.orphans.push(key.to_string());
             }
         }
-        Ok(Some(orphans))
+        Ok(Some(found))
     }
 
-    /// The objects that no record names which is known by now.
-    async fn unnamed(&self) -> Result<Vec<ObjectKey>> {
-        let (mut found, mut after): (Vec<ObjectKey>, Option<ObjectKey>) = (Vec::new(), None);
+    /// What records have replaced that are known by now, and the objects that none of them names.
+    async fn unread_by_now(&self) -> Result<(Unread, Vec<ObjectKey>)> {
+        let (mut found, mut unnamed) = (Unread::default(), Vec::new());
+        let mut after: Option<ObjectKey> = None;
         loop {
             let page = self.store().list(SEGMENTS_PREFIX, after.as_ref()).await?;
             for (key, _) in &page.objects {
-                if !self.index().names_object(key)? {
-                    found.push(key.clone());
+                match self.index().standing(key)? {
+                    Standing::Unnamed => unnamed.push(key.clone()),
+                    Standing::Superseded(by) => found.superseded.push(Replaced {
+                        object: key.to_string(),
+                        segment: by.name.to_string(),
+                        replaced_by: by.now.key.to_string(),
+                        record: by.by.0,
+                    }),
+                    Standing::InForce | Standing::Pruned => {}
                 }
             }
             match page.objects.into_iter().next_back() {
                 Some((last, _)) if page.more => after = Some(last),
-                _ => return Ok(found),
+                _ => return Ok((found, unnamed)),
             }
         }
     }
+}
+
+/// Objects from which nothing is read.
+#[derive(Debug, Default)]
+pub struct Unread {
+    /// No record names them.
+    pub orphans: Vec<String>,
+    /// Later records have replaced them.
+    pub superseded: Vec<Replaced>,
+}
+
+/// An object that a later record has replaced by another.
+#[derive(Debug, Serialize)]
+pub struct Replaced {
+    /// Its key.
+    pub object: String,
+    /// The segment, by its name in the mount.
+    pub segment: String,
+    /// The object that the segment is read from.
+    pub replaced_by: String,
+    /// The record that names that one.
+    pub record: u64,
 }
 
 async fn check(store: SharedStore, entry: &Entry) -> Option<Finding> {

@@ -1,5 +1,7 @@
 //! A stream to another place: under load, killed at random, and from one store to another.
 
+mod anew;
+
 use crate::agent::daemon::{Daemon, daemon_command, until};
 use crate::archive::{Archive, on_a_server};
 use crate::random::Random;
@@ -10,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Runs that are killed.
@@ -26,6 +29,10 @@ impl Scene {
     fn new(files: usize) -> Scene {
         let old = Archive::encrypted();
         let new = old.beside();
+        Scene::of(old, new, files)
+    }
+
+    fn of(old: Archive, new: Archive, files: usize) -> Scene {
         let mut server = SyntheticServer::new(&old.data(), 1, "binlog");
         (0..files).for_each(|_| server.rotate(2, 50_000));
         old.archive(server.dir());
@@ -171,21 +178,30 @@ fn every_record_and_object_is_carried_over_and_after_the_cut_over_the_archiver_g
     assert_eq!(counts(&report), [5, 5, 0, 0, 0], "{report:#}");
 }
 
-#[test]
-fn under_load_and_killed_at_random_both_archives_are_equal_and_no_segment_is_there_twice() {
+/// Migrates while files are closed and archived, killed [`KILLS`] times, and cuts over while `files` more are closed, one each `pause`;
+/// what the last run reports.
+fn migrated_under_load(
+    scene: &mut Scene,
+    options: &[&str],
+    (files, pause): (usize, Duration),
+) -> Value {
     let mut random = Random::seeded();
-    let mut scene = Scene::new(10);
     let archiver = Daemon::start(daemon_command(&scene.old, scene.server.dir()), true);
     let (mut killed, mut at_work) = (0, 0);
     while killed < KILLS {
         (0..4).for_each(|_| scene.server.rotate(2, 50_000));
         let before = scene.new.keys("ledger").len();
         let mut run = scene
-            .with_key(&["--follow"])
+            .with_key(&[&["--follow"], options].concat())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("starts");
+        if killed % 2 == 0 {
+            until("a record is carried over", || {
+                scene.new.keys("ledger").len() > before
+            });
+        }
         std::thread::sleep(Duration::from_millis(400).mul_f64(random.fraction()));
         run.kill().expect("it stays until it is killed");
         assert_eq!(run.wait().expect("is our child").code(), None, "it stays");
@@ -194,44 +210,50 @@ fn under_load_and_killed_at_random_both_archives_are_equal_and_no_segment_is_the
     }
     assert!(at_work > 0, "no run was killed at work");
     // Cut over while files are closed and archived.
-    let (dir, done) = (
-        scene.server.dir().to_owned(),
-        std::sync::atomic::AtomicBool::new(false),
-    );
+    let mut cut = scene.with_key(&[&["--cut-over", "--json"], options].concat());
+    let done = AtomicBool::new(false);
     let report = std::thread::scope(|scope| {
         let server = &mut scene.server;
         let closing = scope.spawn(|| {
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            for _ in 0..files {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
                 server.rotate(2, 10_000);
-                // In a bucket a record is carried over in several requests: who closes faster is never caught up with.
-                let pause = if on_a_server() { 1000 } else { 20 };
-                std::thread::sleep(Duration::from_millis(pause));
+                std::thread::sleep(pause);
             }
         });
-        let mut cut = tools::binlogfs();
-        cut.args([
-            "migrate",
-            &scene.old.url(),
-            &scene.new.url(),
-            "--cut-over",
-            "--json",
-        ])
-        .arg("--cache-dir")
-        .arg(scene.old.path("migrate-cache"))
-        .arg("--identity")
-        .arg(scene.old.key());
         let printed = tools::output(&mut cut);
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        done.store(true, Ordering::Relaxed);
         closing.join().expect("no panic");
-        assert!(
-            printed.status.success(),
-            "{}",
-            tools::excerpt(&printed.stderr)
-        );
+        let said = tools::excerpt(&printed.stderr);
+        assert!(printed.status.success(), "{said}");
         serde_json::from_slice::<Value>(&printed.stdout).expect("JSON")
     });
     assert_eq!(report["cut_over"], true, "{report:#}");
     assert_eq!(archiver.stop(), Some(0));
+    report
+}
+
+/// No segment is there twice.
+fn check_once(archive: &Archive, server: &SyntheticServer) {
+    let records = said(archive);
+    let heads = records.iter().map(|record| record["head"].to_string());
+    let heads: BTreeSet<_> = heads.collect();
+    assert_eq!(
+        (heads.len(), records.len()),
+        (server.closed().len(), server.closed().len()),
+        "no segment twice"
+    );
+}
+
+#[test]
+fn under_load_and_killed_at_random_both_archives_are_equal_and_no_segment_is_there_twice() {
+    let mut scene = Scene::new(10);
+    // In a bucket a record is carried over in several requests: who closes faster is never caught up with.
+    let pause = if on_a_server() { 1000 } else { 20 };
+    let closing = (2000, Duration::from_millis(pause));
+    migrated_under_load(&mut scene, &[], closing);
     let (old, new) = (said(&scene.old), said(&scene.new));
     let (last, carried) = old.split_last().expect("records");
     assert_eq!(last["kind"], "moved");
@@ -239,15 +261,10 @@ fn under_load_and_killed_at_random_both_archives_are_equal_and_no_segment_is_the
     assert_eq!(carried, new, "record by record");
     assert_eq!(objects(&scene.old), objects(&scene.new), "object by object");
     // Whoever archived goes on at the new place, with what was closed meanwhile.
-    let mut archive = scene.new.archive_command(&dir);
-    tools::run(&mut archive);
+    let dir = scene.server.dir().to_owned();
+    tools::run(&mut scene.new.archive_command(&dir));
     check(&scene.new, &scene.server);
-    let keys = said(&scene.new);
-    let heads: BTreeSet<_> = keys
-        .iter()
-        .map(|record| record["head"].to_string())
-        .collect();
-    assert_eq!(heads.len(), scene.server.closed().len(), "no segment twice");
+    check_once(&scene.new, &scene.server);
     // Both are whole, each by itself; the old one up to its end.
     scene.old.verify();
 }

@@ -3,6 +3,7 @@
 mod afterwards;
 mod killed;
 mod locks;
+mod superseded;
 
 use crate::archive::Archive;
 use crate::synthetic::{SyntheticServer, uuid_of};

@@ -3,6 +3,7 @@
 mod cost;
 mod killed;
 mod lost_key;
+mod rewrite;
 mod rotation;
 
 use crate::archive::Archive;

@@ -2,6 +2,7 @@
 //! cannot.
 
 mod archiving;
+mod credentials;
 mod filling;
 mod incremental;
 mod reading;

@@ -68,6 +68,7 @@ binlogfs locate s3://acme-binlogs/prod/orders --gtid 8b8ad922-e97a-11f1-9d39-02f
         "
 binlogfs migrate file:///srv/binlogs/orders s3://acme-binlogs/prod/orders --identity /etc/binlogfs/key.txt --follow
 binlogfs migrate file:///srv/binlogs/orders s3://acme-binlogs/prod/orders --identity /etc/binlogfs/key.txt --cut-over
+binlogfs migrate s3://acme-binlogs/prod/orders s3://acme-archive/orders --identity /root/old.key --recipient age12ld6r2vl7jpp3mt88zstkf7jqr3drf2y3ntgxg3wr5rtjxgs5gysw2c37x --level 9
 ",
     ),
     (
@@ -88,6 +89,7 @@ binlogfs plan s3://acme-binlogs/prod/orders --to 2026-11-26T13:55:52.354Z --back
         "
 binlogfs prune s3://acme-binlogs/prod/orders --keep 35d
 binlogfs prune s3://acme-binlogs/prod/orders --keep 35d --execute
+binlogfs prune s3://acme-binlogs/prod/orders --superseded --execute
 ",
     ),
     (
@@ -102,6 +104,7 @@ binlogfs recover s3://acme-binlogs/prod/orders --before-gtid a93e0f39-e9c6-11f1-
         "
 binlogfs rekey s3://acme-binlogs/prod/orders --identity /root/old.key --recipient age12ld6r2vl7jpp3mt88zstkf7jqr3drf2y3ntgxg3wr5rtjxgs5gysw2c37x --dry-run
 binlogfs rekey s3://acme-binlogs/prod/orders --identity /root/old.key --recipient age12ld6r2vl7jpp3mt88zstkf7jqr3drf2y3ntgxg3wr5rtjxgs5gysw2c37x
+binlogfs rekey s3://acme-binlogs/prod/orders --identity /root/old.key --recipient age12ld6r2vl7jpp3mt88zstkf7jqr3drf2y3ntgxg3wr5rtjxgs5gysw2c37x --rewrite
 ",
     ),
     (

@@ -3,7 +3,7 @@
 use super::{Done, span};
 use crate::cli::{Global, output};
 use crate::model::Micros;
-use crate::prune::{Recorded, Removal, Survey, TimelinePlan, Wanted};
+use crate::prune::{Recorded, Removal, Replaced, Survey, TimelinePlan, Wanted};
 use crate::retention::{Limit, Reason};
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ pub(super) fn done(global: &Global, done: &Done) -> Result<()> {
     }
     text += &recorded(&done.recorded);
     text += &removal(done, &done.removal);
+    text += &replaced(done, &done.replaced);
     if !done.execute {
         text += "nothing was changed; --execute does it\n";
     }
@@ -173,6 +174,43 @@ fn removal(done: &Done, removal: &Removal) -> String {
     text
 }
 
+fn replaced(done: &Done, replaced: &Replaced) -> String {
+    let mut text = String::new();
+    if replaced.objects > 0 {
+        let what = match done.execute {
+            true => "deleted",
+            false => "would be deleted",
+        };
+        text += &format!(
+            "\n{} {what}, {}: replaced by others more than {} ago\n",
+            output::count(replaced.objects, "superseded object"),
+            output::size(replaced.bytes),
+            span(done.grace)
+        );
+    }
+    if replaced.waiting > 0 {
+        text += &format!(
+            "\n{} wait for their grace to end ({}): a run with --execute after {} deletes them\n",
+            output::count(replaced.waiting, "superseded object"),
+            span(done.grace),
+            output::time(replaced.next_at)
+        );
+    }
+    for kept in &replaced.kept {
+        text += &format!(
+            "\nthe superseded object {} of {} is {}: it stays\n",
+            kept.key, kept.name, kept.keeping
+        );
+    }
+    for needed in &replaced.needed {
+        text += &format!(
+            "\nthe superseded object {} of {} stays: {}, which replaced it, {}; 'binlogfs verify' tells more\n",
+            needed.key, needed.name, needed.replaced_by, needed.why
+        );
+    }
+    text
+}
+
 fn document(done: &Done) -> Value {
     let text = |time: Option<Micros>| time.map(|time| time.to_string());
     let timelines = done.survey.iter().flat_map(|survey| &survey.timelines);
@@ -213,5 +251,6 @@ fn document(done: &Done) -> Value {
         "timelines": timelines,
         "recorded": done.recorded,
         "removal": done.removal,
+        "superseded": done.replaced,
     })
 }

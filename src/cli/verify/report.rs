@@ -4,6 +4,7 @@ use crate::cli::status_locks::LockCounts;
 use crate::cli::{Global, output};
 use crate::ledger::Entry;
 use crate::model::{Micros, Sha256, StoreUrl};
+use crate::verify::objects::Replaced;
 use crate::verify::{Audit, Finding, Proofs};
 use anyhow::Result;
 use serde::Serialize;
@@ -31,6 +32,8 @@ pub struct Report {
     findings: Vec<Finding>,
     /// Objects that no record names, if they were looked for and it can be told.
     pub orphans: Option<Vec<String>>,
+    /// Objects that later records have replaced, if they were looked for.
+    pub superseded: Option<Vec<Replaced>>,
     /// The locks, if they were asked for.
     pub locks: Option<LockCounts>,
     results: Vec<SegmentResult>,
@@ -76,6 +79,7 @@ impl Report {
             bytes_read: 0,
             findings: Vec::new(),
             orphans: None,
+            superseded: None,
             locks: None,
             results: Vec::new(),
             read: HashSet::new(),
@@ -144,6 +148,19 @@ impl Report {
         let mut text: String = findings.map(|finding| format!("{finding}\n")).collect();
         let orphans = self.orphans.iter().flatten();
         text.extend(orphans.map(|key| format!("orphan: {key}\n")));
+        let superseded = self.superseded.as_deref().unwrap_or_default();
+        text.extend(superseded.iter().map(|old| {
+            format!(
+                "superseded: {}, by {} (record {})\n",
+                old.object, old.replaced_by, old.record
+            )
+        }));
+        if !superseded.is_empty() {
+            text += &format!(
+                "'binlogfs prune {} --superseded --execute' deletes what was superseded a day ago\n",
+                self.url
+            );
+        }
         if let Some(locks) = &self.locks {
             text += &locks.to_string();
         }
@@ -161,6 +178,9 @@ impl Report {
         }
         if let Some(orphans) = &self.orphans {
             text += &format!(", {}", output::count(orphans.len() as u64, "orphan"));
+        }
+        if !superseded.is_empty() {
+            text += &format!(", {} superseded", superseded.len());
         }
         let healed = self.findings.iter().filter(|finding| finding.healed);
         let healed = healed.count();

@@ -346,3 +346,50 @@ fn what_lies_between_two_names_is_what_rows_say() {
         assert_eq!(found, expected, "{from} to {to}");
     }
 }
+
+#[test]
+fn an_object_is_read_from_was_replaced_was_pruned_or_belongs_to_nobody() {
+    let mut rewritten = testing::supersede(3, 3, SupersedeReason::Rekeyed);
+    rewritten.segment.object.key = "segments/new".parse().expect("a key");
+    let bodies = vec![
+        seg(1),
+        seg(2),
+        seg(3),
+        seg(4),
+        Body::Supersede(Box::new(rewritten.clone())),
+        Body::Prune(testing::prune(1)),
+    ];
+    let index = with(bodies);
+    let of = |key: &crate::model::ObjectKey| index.standing(key).expect("answers");
+    let old = |number| segment(number).object.key;
+    assert_eq!(of(&old(1)), Standing::Pruned);
+    assert_eq!(of(&old(2)), Standing::InForce);
+    assert_eq!(of(&rewritten.segment.object.key), Standing::InForce);
+    assert_eq!(of(&"segments/x".parse().expect("a key")), Standing::Unnamed);
+    let Standing::Superseded(superseded) = of(&old(3)) else {
+        panic!("{:?}", of(&old(3)));
+    };
+    assert_eq!(
+        (superseded.by, &superseded.name),
+        (Seq(5), &name("binlog.000003"))
+    );
+    assert_eq!(superseded.now, rewritten.segment.object);
+    assert_eq!(index.record_naming(&old(3)).expect("answers"), Some(Seq(3)));
+}
+
+#[test]
+fn an_object_that_is_named_again_or_whose_record_is_lost_is_not_superseded() {
+    let mut again = testing::supersede(2, 2, SupersedeReason::Rekeyed);
+    again.segment.object = segment(2).object;
+    let bodies = vec![seg(1), seg(2), Body::Supersede(Box::new(again)), seg(3)];
+    let standing = |index: &Index, number| {
+        let key = segment(number).object.key;
+        index.standing(&key).expect("answers")
+    };
+    let index = with(bodies.clone());
+    assert_eq!(standing(&index, 2), Standing::InForce);
+    let index = begun();
+    index.apply(&losing(bodies, &[1, 2])).expect("applies");
+    assert_eq!(standing(&index, 1), Standing::Unnamed);
+    assert_eq!(standing(&index, 2), Standing::InForce);
+}

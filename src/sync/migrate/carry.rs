@@ -1,12 +1,16 @@
 //! Records from one ledger to another, each after its object.
 
 use super::copy::{Copied, Copier};
+use super::remade::{self, in_force, with_object};
 use super::{OBJECTS_IN_FLIGHT, Order, Report};
 use crate::index::{Index, Step};
+use crate::ledger::record::ObjectRecord;
 use crate::ledger::{Body, LedgerState, SegmentRecord};
 use crate::model::Seq;
 use crate::stream::Stream;
+use crate::sync::anew::{self, Maker};
 use crate::sync::append;
+use crate::sync::pipeline::Uploaded;
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 use std::sync::Arc;
@@ -31,14 +35,34 @@ struct Source {
     index: Arc<Index>,
     name: Arc<str>,
     copier: Copier,
+    /// Makes the objects, where they are not copied.
+    maker: Option<Arc<Maker>>,
 }
 
 /// A record whose object is at the new place.
 struct Ready {
     seq: Seq,
+    /// What the new record is to say; the object aside, if that is [`Ready::again`].
     body: Body,
     object: Option<(Copied, u64)>,
+    /// The object that was made for it.
+    made: Option<Uploaded>,
+    /// The earlier record whose object it names again.
+    again: Option<Seq>,
     read_back: Option<bool>,
+}
+
+impl Ready {
+    fn of(seq: Seq, body: Body) -> Ready {
+        Ready {
+            seq,
+            body,
+            object: None,
+            made: None,
+            again: None,
+            read_back: None,
+        }
+    }
 }
 
 impl<'a> Carrier<'a> {
@@ -47,6 +71,7 @@ impl<'a> Carrier<'a> {
         to: &'a Stream,
         order: &'a Order,
         state: &LedgerState,
+        maker: Option<&Arc<Maker>>,
     ) -> Carrier<'a> {
         let copier = Copier::new(from.store(), to.store(), &order.identities);
         Carrier {
@@ -56,6 +81,7 @@ impl<'a> Carrier<'a> {
                 index: Arc::clone(from.index()),
                 name: from.store().describe().into(),
                 copier,
+                maker: maker.cloned(),
             },
             state: state.clone(),
             unapplied: Vec::new(),
@@ -89,7 +115,11 @@ impl<'a> Carrier<'a> {
             let source = source.clone();
             async move { source.bring(seq).await }
         });
-        let mut ready = futures::stream::iter(ready).buffered(OBJECTS_IN_FLIGHT);
+        let in_flight = match self.source.maker {
+            Some(_) => anew::OBJECTS_IN_FLIGHT,
+            None => OBJECTS_IN_FLIGHT,
+        };
+        let mut ready = futures::stream::iter(ready).buffered(in_flight);
         while let Some(next) = ready.next().await {
             let next = next?;
             self.record(&next).await?;
@@ -101,34 +131,70 @@ impl<'a> Carrier<'a> {
 
     /// Creates the record that says what the old one says.
     async fn record(&mut self, ready: &Ready) -> Result<()> {
-        let body = ready.body.clone();
-        if let Some((line, next)) = append::create(self.to.store(), &self.state, body).await? {
+        let body = match ready.again {
+            Some(first) => self.naming_again(first, &ready.body)?,
+            None => ready.body.clone(),
+        };
+        let made = self.source.maker.clone().zip(ready.made.as_ref());
+        if let Some((maker, made)) = &made {
+            maker.before_record(made, self.state.next_seq()).await?;
+        }
+        let created = append::create(self.to.store(), &self.state, body.clone()).await?;
+        if let Some((line, next)) = created {
             self.unapplied.push(Step::Line(line));
             self.state = next;
             if self.unapplied.len() >= UNAPPLIED_MAX {
                 self.settle()?;
             }
-            return Ok(());
+        } else {
+            self.take_over(ready.seq, &body).await?;
         }
-        // Ours after a lost reply, or that of another run: the same.
+        match &made {
+            Some((maker, made)) => maker.recorded(made),
+            None => Ok(()),
+        }
+    }
+
+    /// A record stands at the place: ours after a lost reply, or that of another run that says the same.
+    async fn take_over(&mut self, seq: Seq, body: &Body) -> Result<()> {
         self.settle()?;
         self.state = (*append::followed(self.to).await?).clone();
-        let there = self.to.index().record(ready.seq)?;
-        if there.is_none_or(|line| line.record().body != ready.body) {
+        let there = self.to.index().record(seq)?;
+        if there.is_none_or(|line| line.record().body != *body) {
             bail!(
-                "record {} of {} is another than that of {}: somebody archives there before the cut-over",
-                ready.seq,
+                "record {seq} of {} is another than that of {}: somebody archives there before the cut-over, or another run makes the \
+                 objects anew at the same time",
                 self.to.store().describe(),
                 self.source.name
             );
         }
-        if self.state.last_seq > ready.seq {
+        if self.state.last_seq > seq {
             bail!(
                 "another run carries records over to {} at the same time: let it, or end it and run this again",
                 self.to.store().describe()
             );
         }
         Ok(())
+    }
+
+    /// What a record says that names the object of record `first` again, with the object that was made of that.
+    fn naming_again(&mut self, first: Seq, body: &Body) -> Result<Body> {
+        self.settle()?;
+        let object = |index: &Index| -> Result<ObjectRecord> {
+            let line = index.record(first)?;
+            let segment = line
+                .as_ref()
+                .and_then(|line| remade::segment(&line.record().body));
+            let segment =
+                segment.with_context(|| format!("ledger record {first} cannot be read"))?;
+            Ok(segment.object.clone())
+        };
+        let (was, is) = (object(&self.source.index)?, object(self.to.index())?);
+        Ok(match was == is {
+            // Nothing was made of it: the history reads it no more.
+            true => body.clone(),
+            false => with_object(body.clone(), is),
+        })
     }
 
     fn settle(&mut self) -> Result<()> {
@@ -150,60 +216,77 @@ impl Source {
             )
         })?;
         let body = line.record().body.clone();
-        let segment = match &body {
-            Body::Segment(segment) => Some(&**segment),
-            Body::Supersede(supersede) => Some(&supersede.segment),
-            Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) | Body::Moved(_) => None,
+        let Some(segment) = remade::segment(&body) else {
+            return Ok(Ready::of(seq, body));
         };
-        let (mut object, mut read_back) = (None, None);
-        if let Some(segment) = segment {
-            let what = || format!("record {seq}, {}", segment.mount_name);
-            let copied = match self.copier.copy(&segment.object).await {
-                // A damaged object that a better one has replaced stays where it is.
-                Err(error) if !self.is_needed(seq, segment)? => {
-                    tracing::warn!(%seq, error = format!("{error:#}"), "not carried over: the history needs it no more");
-                    Copied::Gone
-                }
-                copied => copied.with_context(what)?,
-            };
-            match copied {
-                Copied::Gone if self.is_needed(seq, segment)? => bail!(
-                    "record {seq}, {}: its object {} is not in {}; 'binlogfs verify' tells what is missing",
-                    segment.mount_name,
-                    segment.object.key,
-                    self.name
-                ),
-                Copied::Gone => {}
-                Copied::Now | Copied::Before => {
-                    let read = self.copier.read_back(segment).await;
-                    read_back = Some(read.with_context(what)?);
-                }
+        let what = format!("record {seq}, {}", segment.mount_name);
+        let ready = match &self.maker {
+            Some(maker) => self.make(maker, seq, &body).await,
+            None => self.copy(seq, segment, &body).await,
+        };
+        ready.context(what)
+    }
+
+    /// A record with the object that it names.
+    async fn copy(&self, seq: Seq, segment: &SegmentRecord, body: &Body) -> Result<Ready> {
+        let key = &segment.object.key;
+        let copied = match self.copier.copy(&segment.object).await {
+            // A damaged object that a better one has replaced stays where it is.
+            Err(error) if in_force(&self.index, seq, key)?.is_none() => {
+                tracing::warn!(%seq, error = format!("{error:#}"), "not carried over: the history needs it no more");
+                Copied::Gone
             }
-            object = Some((copied, segment.object.size));
-        }
+            copied => copied?,
+        };
+        let read_back = match copied {
+            Copied::Gone if in_force(&self.index, seq, key)?.is_some() => bail!(
+                "its object {key} is not in {}; 'binlogfs verify' tells what is missing",
+                self.name
+            ),
+            Copied::Gone => None,
+            Copied::Now | Copied::Before => Some(self.copier.read_back(segment).await?),
+        };
         Ok(Ready {
-            seq,
-            body,
-            object,
+            object: Some((copied, segment.object.size)),
             read_back,
+            ..Ready::of(seq, body.clone())
         })
     }
 
-    /// Whether the history shows a segment as this record says it: objects of those that were pruned, or replaced by
-    /// another, may be gone.
-    fn is_needed(&self, seq: Seq, segment: &SegmentRecord) -> Result<bool> {
-        let Some(entry) = self.index.entry_by_seq(seq)? else {
-            return Ok(false);
+    /// A record with a new object for its segment, if the history reads what it names.
+    async fn make(&self, maker: &Maker, seq: Seq, body: &Body) -> Result<Ready> {
+        let mut ready = Ready::of(seq, body.clone());
+        let Some(segment) = remade::segment(body) else {
+            return Ok(ready);
         };
-        let shown = self.index.entry(entry.timeline, &entry.mount_name)?;
-        let now = shown.and_then(|entry| entry.segment);
-        Ok(now.is_some_and(|now| now.object.key == segment.object.key))
+        let key = &segment.object.key;
+        ready.again = self.index.record_naming(key)?.filter(|first| *first < seq);
+        if ready.again.is_some() {
+            return Ok(ready);
+        }
+        // As it is read now: it may have been re-keyed since.
+        let Some(now) = in_force(&self.index, seq, key)? else {
+            ready.object = Some((Copied::Gone, 0));
+            return Ok(ready);
+        };
+        let made = maker.make(&now).await?;
+        ready.body = with_object(ready.body, made.object());
+        if let Some(segment) = remade::segment(&ready.body) {
+            ready.read_back = Some(self.copier.read_back(segment).await?);
+        }
+        ready.made = Some(made);
+        Ok(ready)
     }
 }
 
 impl Report {
     fn note(&mut self, ready: &Ready) {
         self.carried += 1;
+        if let Some(made) = &ready.made {
+            self.objects_made += 1;
+            self.bytes_read += made.summary.size;
+            self.bytes_made += made.facts.size;
+        }
         match ready.object {
             Some((Copied::Now, bytes)) => {
                 self.objects_copied += 1;

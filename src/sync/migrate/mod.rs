@@ -3,6 +3,14 @@
 //! The new stream has an id and hashes of its own; its record *n* says what record *n* of the old one says. Objects are copied
 //! byte for byte under the same keys, so nothing is read that a key is needed for, and a copy is the same whoever made it.
 //!
+//! # For other keys, at another level
+//! With [`Order::anew`] objects are not copied but made anew ([`crate::sync::anew`]): for other recipients, at another zstd level, in the
+//! format that this build writes, whatever that of the source. Record *n* of the copy then says what record *n* says, but for its object;
+//! place, name, SHA-256, GTIDs and times are carried over. A record that names again the object of an earlier one (it was re-keyed) names
+//! the object that was made of that. What the history reads no more (pruned, or replaced by another object) is not made: its record is
+//! carried over as it is, and its object is not there, as after a prune. The keys of new objects are drawn, so that two runs at once
+//! cannot be each other's copy: the second one to make a record ends, and says so.
+//!
 //! # Order
 //! 1. What is there is compared record by record: a new stream that says anything else is not this one's copy.
 //! 2. For each further record of the old ledger: its object is copied, its checksums compared with the record, the copy read
@@ -18,6 +26,7 @@
 //! |---|---|---|
 //! | before or inside the copy of an object | nothing, or a part of an upload | copies it |
 //! | after it, before its record | an object that no record names yet | finds it with the right checksums |
+//! | the same of an object made anew | an object that no record names, and its key in the journal | removes it, and makes it again |
 //! | after the record | a shorter copy | goes on after it |
 //! | before or inside the `moved` record | an old ledger that is closed or not | closes it, or sees that it is closed |
 //!
@@ -25,10 +34,12 @@
 
 mod carry;
 mod copy;
+mod remade;
 mod report;
 
 pub use report::Report;
 
+use super::anew::{Anew, Maker};
 use super::append;
 use super::clock::Clock;
 use crate::index::Index;
@@ -54,6 +65,8 @@ pub struct Order {
     pub to_url: String,
     /// Keys that read copies back; without one, the checksums of encrypted objects are all that is compared.
     pub identities: Identities,
+    /// How objects are made anew; `None`: they are copied.
+    pub anew: Option<Anew>,
     /// Host name and version, for the closing record.
     pub by: String,
     /// The time of day.
@@ -67,6 +80,7 @@ pub struct Migration<'a> {
     from: &'a Stream,
     to: &'a Stream,
     order: &'a Order,
+    maker: Option<Arc<Maker>>,
     report: Report,
 }
 
@@ -128,14 +142,17 @@ fn check_another(from: &Stream, to: &Stream) -> Result<()> {
 ///
 /// # Errors
 /// As [`Migration::begin`].
-pub async fn look(from: &Stream, to: Option<&Stream>) -> Result<Report> {
+pub async fn look(from: &Stream, to: Option<&Stream>, anew: Option<&Anew>) -> Result<Report> {
     let old = followed(from).await?;
+    if let Some(anew) = anew {
+        check_encryption(from, anew).await?;
+    }
     let (mut report, mut next) = (Report::default(), Seq(1));
     if let Some(to) = to {
         check_another(from, to)?;
         check_not_elsewhere(&old, to)?;
         let new = append::followed(to).await?;
-        report.compared = compare(from, to, &old, &new)?;
+        report.compared = compare((from, &old), (to, &new), anew)?;
         next = new.next_seq();
     }
     let through = last_to_carry(&old);
@@ -143,16 +160,32 @@ pub async fn look(from: &Stream, to: Option<&Stream>) -> Result<Report> {
     for seq in (next.0..=through.0).map(Seq) {
         report.carried += 1;
         let line = from.index().record(seq)?;
-        let object = match line.as_ref().map(|line| &line.record().body) {
-            Some(Body::Segment(segment)) => &segment.object,
-            // What is re-keyed is the object that was there.
-            Some(Body::Supersede(new)) if new.segment.object.header.is_none() => {
-                &new.segment.object
-            }
-            Some(_) | None => continue,
+        let Some(segment) = line
+            .as_ref()
+            .and_then(|line| remade::segment(&line.record().body))
+        else {
+            continue;
         };
-        report.objects_copied += 1;
-        report.bytes_copied += object.size;
+        let key = &segment.object.key;
+        // What is re-keyed is the object that was there.
+        if from
+            .index()
+            .record_naming(key)?
+            .is_some_and(|first| first < seq)
+        {
+            continue;
+        }
+        match anew {
+            None => {
+                report.objects_copied += 1;
+                report.bytes_copied += segment.object.size;
+            }
+            Some(_) if remade::in_force(from.index(), seq, key)?.is_some() => {
+                report.objects_made += 1;
+                report.bytes_read += segment.size;
+            }
+            Some(_) => report.objects_gone += 1,
+        }
     }
     Ok(report)
 }
@@ -186,21 +219,39 @@ fn last_to_carry(old: &LedgerState) -> Seq {
     }
 }
 
+/// What would be encrypted no more is refused before anything is written, by what the newest segment is.
+///
+/// # Errors
+/// When that is encrypted, its new object would not be, and nobody said that this is meant.
+pub async fn check_encryption(from: &Stream, anew: &Anew) -> Result<()> {
+    let newest = followed(from).await?.newest_segment();
+    let newest = newest.map(|seq| from.index().entry_by_seq(seq));
+    let entry = newest.transpose()?.flatten();
+    match entry.and_then(|entry| entry.segment) {
+        Some(segment) => anew.check_encryption(&segment),
+        None => Ok(()),
+    }
+}
+
 /// Compares what both have, record by record; how many that are.
-fn compare(from: &Stream, to: &Stream, old: &LedgerState, new: &LedgerState) -> Result<u64> {
+fn compare(
+    (from, old): (&Stream, &LedgerState),
+    (to, new): (&Stream, &LedgerState),
+    anew: Option<&Anew>,
+) -> Result<u64> {
     let through = last_to_carry(old).min(new.last_seq);
-    let body = |stream: &Stream, seq: Seq| -> Result<Option<Body>> {
-        let line = stream.index().record(seq)?;
-        Ok(line.map(|line| line.record().body.clone()))
-    };
     for seq in (1..=through.0).map(Seq) {
-        let there = body(from, seq)?;
-        if there.is_none() || there != body(to, seq)? {
+        let (was, is) = (from.index().record(seq)?, to.index().record(seq)?);
+        let (Some(was), Some(is)) = (&was, &is) else {
+            let lacking = if was.is_none() { from } else { to };
             bail!(
-                "record {seq} of {} does not say what record {seq} of {} says: it is no copy, or something else is archived there",
-                to.store().describe(),
-                from.store().describe()
+                "ledger record {seq} of {} cannot be read, so it cannot be compared; restore it from a copy of the bucket",
+                lacking.store().describe()
             );
+        };
+        let records = (seq, &was.record().body, &is.record().body);
+        if let Some(objection) = remade::objection(from, records, anew)? {
+            bail!("record {seq} of {} {objection}", to.store().describe());
         }
     }
     if new.last_seq > through && old.moved.is_none() {
@@ -233,10 +284,16 @@ impl<'a> Migration<'a> {
             from,
             to,
             order,
+            maker: None,
             report: Report::default(),
         };
         let (old, new) = (migration.old().await?, append::followed(to).await?);
-        migration.report.compared = compare(from, to, &old, &new)?;
+        let anew = order.anew.as_ref();
+        migration.report.compared = compare((from, &old), (to, &new), anew)?;
+        if let Some(anew) = anew {
+            let maker = Maker::open(from.store(), to, &order.identities, anew, &order.clock);
+            migration.maker = Some(Arc::new(maker.await?));
+        }
         Ok(migration)
     }
 
@@ -253,7 +310,10 @@ impl<'a> Migration<'a> {
     pub async fn catch_up(&mut self, progress: impl Fn(&Report)) -> Result<Arc<LedgerState>> {
         let (old, new) = (self.old().await?, append::followed(self.to).await?);
         let through = last_to_carry(&old);
-        let mut carrier = Carrier::new(self.from, self.to, self.order, &new);
+        if let Some(maker) = &self.maker {
+            maker.tidy_up().await?;
+        }
+        let mut carrier = Carrier::new(self.from, self.to, self.order, &new, self.maker.as_ref());
         carrier.carry(through, &mut self.report, &progress).await?;
         Ok(old)
     }

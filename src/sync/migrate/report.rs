@@ -15,9 +15,15 @@ pub struct Report {
     pub objects_copied: u64,
     /// Their bytes.
     pub bytes_copied: u64,
+    /// Objects made anew by this run; the SHA-256 of what was read for each was the recorded one.
+    pub objects_made: u64,
+    /// Bytes of the server's files that were read for them; in a dry run, to be read.
+    pub bytes_read: u64,
+    /// Their bytes as they are stored.
+    pub bytes_made: u64,
     /// Objects that were there, with the recorded checksums.
     pub objects_there: u64,
-    /// Objects that are gone from the old store, of segments that were pruned or replaced.
+    /// Objects of segments that were pruned or replaced, which are gone from the old store, or were not made anew.
     pub objects_gone: u64,
     /// Copies read back to their last byte, with the recorded SHA-256 of the file.
     pub read_back: u64,

@@ -1,4 +1,4 @@
-//! Re-keying: new age headers for what is archived, each in a `supersede` record. No object is touched.
+//! Re-keying: new age headers for what is archived, each in a `supersede` record. No object is touched, unless that is asked for.
 //!
 //! # One segment
 //! 1. Its record tells whether there is anything to do, and whether one of the keys at hand can: no request.
@@ -10,23 +10,31 @@
 //!
 //! Steps 1 to 3 are done for [`HEADERS_IN_FLIGHT`] segments at a time, step 4 for one after another.
 //!
+//! # Rewriting
+//! With [`Order::rewrite`] steps 2 and 3 are another: the segment is read and stored again under a new object key, with a file key of its
+//! own ([`crate::sync::anew`]), [`anew::OBJECTS_IN_FLIGHT`] at a time; the record names the new object. The old one is superseded then: a
+//! day later `prune` may delete it, and with it goes what an old key opens. A segment that was re-keyed by its record alone is
+//! rewritten, even for the same recipients: its object is still for the old ones.
+//!
 //! # Crashes, and others who write
 //! Each record is whole or absent. Killed anywhere, the next run finds by the records which segments are for the new recipients
 //! already, and goes on with the others. Who loses the race for a record reads the winner's, looks at the segment again, and
 //! makes the record anew if it still needs one: a better copy that came meanwhile is not replaced by what it replaced.
 //!
 //! # What it does not do
-//! Whoever has an old key and an object's bytes can open them, as before: the object's own header is where it was.
+//! Whoever has an old key and an object's bytes can open them, as before: the object's own header is where it was. Of a rewritten segment
+//! that holds until the old object is deleted, and for whoever has a copy of it for ever.
 
 mod prepare;
 mod report;
 
 pub use report::{Failed, Foreign, Report};
 
+use super::anew::{self, Anew, Maker};
 use super::append;
 use super::clock::Clock;
 use crate::index::{Index, Step};
-use crate::ledger::record::{Body, ObjectRecord, SupersedeReason, SupersedeRecord};
+use crate::ledger::record::{Body, SupersedeReason, SupersedeRecord};
 use crate::ledger::{Entry, LedgerState, SegmentRecord, page};
 use crate::model::Seq;
 use crate::segment::{Identities, Recipients};
@@ -57,6 +65,8 @@ pub struct Order {
     pub since: Seq,
     /// Look only: nothing is fetched and nothing written.
     pub dry_run: bool,
+    /// Store the objects again, in this way, instead of carrying new headers in records.
+    pub rewrite: Option<Anew>,
     /// A person's word that nobody else writes, for a store without conditional creates.
     pub single_writer: bool,
     /// Host name and version, for the records.
@@ -72,6 +82,7 @@ pub struct Rekeying<'a> {
     index: Arc<Index>,
     order: &'a Order,
     own_keys: Vec<String>,
+    maker: Option<Arc<Maker>>,
     state: LedgerState,
     /// Created, and not in the index yet.
     unapplied: Vec<Step>,
@@ -88,7 +99,15 @@ impl<'a> Rekeying<'a> {
             crate::stream::probe_condition(&store, stream.file_bytes()).await?;
         }
         let state = (*append::followed(stream).await?).clone();
+        let maker = match &order.rewrite {
+            Some(anew) if !order.dry_run => {
+                let maker = Maker::open(&store, stream, &order.identities, anew, &order.clock);
+                Some(Arc::new(maker.await?))
+            }
+            Some(_) | None => None,
+        };
         Ok(Rekeying {
+            maker,
             store,
             stream,
             index: Arc::clone(stream.index()),
@@ -124,7 +143,11 @@ impl<'a> Rekeying<'a> {
                     let preparer = preparer.clone();
                     async move { preparer.of_seq(seq).await }
                 });
-                let mut prepared = futures::stream::iter(prepared).buffered(HEADERS_IN_FLIGHT);
+                let in_flight = match self.maker {
+                    Some(_) => anew::OBJECTS_IN_FLIGHT,
+                    None => HEADERS_IN_FLIGHT,
+                };
+                let mut prepared = futures::stream::iter(prepared).buffered(in_flight);
                 while let Some(next) = prepared.next().await {
                     let Some((name, prepared)) = next? else {
                         continue;
@@ -144,36 +167,69 @@ impl<'a> Rekeying<'a> {
             index: Arc::clone(&self.index),
             order: self.order,
             own_keys: self.own_keys.clone().into(),
+            maker: self.maker.clone(),
         }
     }
 
-    /// Creates the record of a segment whose header is made.
+    /// Creates the record of a segment whose header or object is made.
     async fn record(&mut self, mut prepared: Prepared) -> Result<Outcome> {
         for _ in 0..RACES_MAX {
             let ready = match prepared {
                 Prepared::Done(outcome) => return Ok(outcome),
                 Prepared::Ready(ready) => ready,
             };
-            let seq = ready.entry.seq;
             if self.is_as_it_was(&ready.entry)? {
-                let body = self.body(*ready)?;
-                if let Some((line, next)) = append::create(&self.store, &self.state, body).await? {
-                    self.unapplied.push(Step::Line(line));
-                    self.state = next;
-                    if self.unapplied.len() >= UNAPPLIED_MAX {
-                        self.settle()?;
-                    }
+                if self.create(&ready).await? {
                     return Ok(Outcome::Rekeyed);
                 }
                 self.settle()?;
                 self.state = (*append::followed(self.stream).await?).clone();
             }
-            let again = self.preparer().of_seq(seq).await?;
+            if self.is_as_it_was(&ready.entry)? {
+                prepared = Prepared::Ready(ready);
+                continue;
+            }
+            // Ours after a lost reply, or somebody else's.
+            self.give_up(&ready).await?;
+            let again = self.preparer().of_seq(ready.entry.seq).await?;
             prepared = again
                 .context("a segment that was in the history is in it no more")?
                 .1;
         }
         bail!(RacesLost(RACES_MAX))
+    }
+
+    /// Creates the next record for a segment. Returns whether it is ours.
+    async fn create(&mut self, ready: &Ready) -> Result<bool> {
+        let body = self.body(ready)?;
+        let made = self.maker.as_ref().zip(ready.made.as_ref());
+        if let Some((maker, made)) = made {
+            maker.before_record(made, self.state.next_seq()).await?;
+        }
+        let created = append::create(&self.store, &self.state, body).await?;
+        let Some((line, next)) = created else {
+            return Ok(false);
+        };
+        if let Some((maker, made)) = made {
+            maker.recorded(made)?;
+        }
+        self.unapplied.push(Step::Line(line));
+        self.state = next;
+        if self.unapplied.len() >= UNAPPLIED_MAX {
+            self.settle()?;
+        }
+        Ok(true)
+    }
+
+    /// Removes an object that was made for a segment of which something else is recorded by now.
+    async fn give_up(&self, ready: &Ready) -> Result<()> {
+        match self.maker.as_ref().zip(ready.made.as_ref()) {
+            Some((maker, made)) if !self.index.names_object(&made.key)? => {
+                maker.discard(made).await
+            }
+            Some((maker, made)) => maker.recorded(made),
+            None => Ok(()),
+        }
     }
 
     /// Whether nobody recorded anything else of a segment since its header was made. What others record is only seen when
@@ -184,23 +240,19 @@ impl<'a> Rekeying<'a> {
         Ok(now.is_some_and(|now| object(&now) == object(before)))
     }
 
-    fn body(&self, ready: Ready) -> Result<Body> {
+    fn body(&self, ready: &Ready) -> Result<Body> {
         let Entry {
             seq,
             previous_gtids,
             segment,
             ..
-        } = ready.entry;
+        } = ready.entry.clone();
         let segment = *segment.context("an entry whose header was made has a segment")?;
         let next = self.state.next_seq();
         // The first record of a page has its previous GTIDs in full, so that a page can be read alone.
         let in_full = previous_gtids.filter(|_| page::page_start(next) == next);
         let segment = SegmentRecord {
-            object: ObjectRecord {
-                recipients: self.order.recipients.to_strings(),
-                header: Some(ready.header),
-                ..segment.object
-            },
+            object: ready.object.clone(),
             previous_gtids_sha256: match in_full {
                 Some(_) => None,
                 None => segment.previous_gtids_sha256,

@@ -1,13 +1,16 @@
-//! The new header of one segment, or why it gets none.
+//! The new header of one segment, or its new object, or why it gets none.
 
 use super::Order;
 use super::report::Outcome;
-use crate::cache::ArchivedSegment;
+use crate::cache::{ArchivedSegment, Cause};
 use crate::index::Index;
+use crate::ledger::record::ObjectRecord;
 use crate::ledger::{CarriedHeader, Entry, SegmentRecord};
 use crate::model::Seq;
 use crate::segment::{ContentKey, OpenSegment, SegmentError};
 use crate::store::{self, ErrorKind, SharedStore};
+use crate::sync::anew::{Maker, unreadable};
+use crate::sync::pipeline::Uploaded;
 use anyhow::Result;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -19,15 +22,21 @@ const ATTEMPTS: usize = 2;
 pub(super) enum Prepared {
     /// There is nothing to record.
     Done(Outcome),
-    /// Its header is made.
+    /// Its header or object is made.
     Ready(Box<Ready>),
 }
 
-/// A segment whose new header is made.
+/// What a record is to say of an object, and the object if it is a new one.
+type Made = (ObjectRecord, Option<Uploaded>);
+
+/// A segment whose new header or object is made.
 pub(super) struct Ready {
-    /// Its entry, as it was when the header was made.
+    /// Its entry, as it was when that was made.
     pub(super) entry: Entry,
-    pub(super) header: CarriedHeader,
+    /// What its record is to say of the object.
+    pub(super) object: ObjectRecord,
+    /// The object, if it is a new one.
+    pub(super) made: Option<Uploaded>,
 }
 
 /// Makes the headers: what of a run many segments need at a time.
@@ -37,6 +46,8 @@ pub(super) struct Preparer<'a> {
     pub(super) index: Arc<Index>,
     pub(super) order: &'a Order,
     pub(super) own_keys: Arc<[String]>,
+    /// Makes new objects, where that is asked for.
+    pub(super) maker: Option<Arc<Maker>>,
 }
 
 impl Preparer<'_> {
@@ -55,15 +66,37 @@ impl Preparer<'_> {
         if self.order.dry_run {
             return Ok(Some((name, Prepared::Done(Outcome::Rekeyed))));
         }
-        let header = match self.header(segment).await? {
-            Ok(header) => CarriedHeader::new(header)?,
+        let made = match &self.maker {
+            Some(maker) => rewritten(maker, segment).await?,
+            None => self.rewrapped(segment).await?,
+        };
+        let (object, made) = match made {
+            Ok(made) => made,
             Err(why) => {
                 let why = format!("object {}: {why}", segment.object.key);
                 return Ok(Some((name, Prepared::Done(Outcome::Failed(why)))));
             }
         };
-        let ready = Box::new(Ready { entry, header });
+        let ready = Box::new(Ready {
+            entry,
+            object,
+            made,
+        });
         Ok(Some((name, Prepared::Ready(ready))))
+    }
+
+    /// The object as it is, with a new header in its record.
+    async fn rewrapped(&self, segment: &SegmentRecord) -> Result<Result<Made, String>> {
+        let header = match self.header(segment).await? {
+            Ok(header) => CarriedHeader::new(header)?,
+            Err(why) => return Ok(Err(why)),
+        };
+        let object = ObjectRecord {
+            recipients: self.order.recipients.to_strings(),
+            header: Some(header),
+            ..segment.object.clone()
+        };
+        Ok(Ok((object, None)))
     }
 
     /// What the record alone tells.
@@ -72,7 +105,9 @@ impl Preparer<'_> {
         if segment.object.header_size == 0 {
             return Some(Outcome::Unencrypted);
         }
-        if self.order.recipients.are(recorded) {
+        // The object of what was re-keyed by its record alone is still for others.
+        let as_stored = self.order.rewrite.is_none() || segment.object.header.is_none();
+        if self.order.recipients.are(recorded) && as_stored {
             return Some(Outcome::Already);
         }
         if !recorded.iter().any(|key| self.own_keys.contains(key)) {
@@ -132,6 +167,21 @@ impl Preparer<'_> {
         }
         Ok(new)
     }
+}
+
+/// A new object; inside, why this segment has none.
+async fn rewritten(maker: &Maker, segment: &SegmentRecord) -> Result<Result<Made, String>> {
+    let error = match maker.make(segment).await {
+        Ok(made) => return Ok(Ok((made.object(), Some(made)))),
+        Err(error) => error,
+    };
+    let cause = unreadable(&error).map(|error| &error.cause);
+    match cause {
+        Some(Cause::Corrupt(_) | Cause::NoKey(_) | Cause::Newer(_)) => {}
+        Some(Cause::Store(error)) if is_of_one_object(error) => {}
+        Some(_) | None => return Err(error),
+    }
+    Ok(Err(cause.map(ToString::to_string).unwrap_or_default()))
 }
 
 /// Whether an error says something of one object, and nothing of the store.

@@ -50,7 +50,11 @@ impl Replicator {
         while let Some((key, seq)) = self.objects.last().cloned() {
             let line = self.index.record(seq)?;
             let object = line.as_ref().and_then(Line::object);
-            if let Some(object) = object.filter(|object| object.key == key) {
+            let object = object.filter(|object| object.key == key);
+            // What nothing reads any more does not come back after a prune of the replica.
+            if let Some(object) = object
+                && self.is_needed(seq, &key)?
+            {
                 let copied = self.copy_object(seq, object).await?;
                 self.book(copied);
             }

@@ -16,7 +16,10 @@ const PREFIX: &str = "prod/orders";
 impl Locked {
     /// Five files, archived with these options.
     fn with(options: &[&str]) -> Locked {
-        let archive = Archive::plain();
+        Locked::of(Archive::plain(), options)
+    }
+
+    fn of(archive: Archive, options: &[&str]) -> Locked {
         let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
         (0..5).for_each(|_| server.rotate(TRANSACTIONS, 200));
         let locked = Locked {
@@ -114,6 +117,43 @@ fn a_locked_segment_cannot_be_deleted_by_prune_or_by_hand_and_prune_says_until_w
         // All that is not pruned can be read.
         locked.run("verify", &["--deep"], 0);
     }
+}
+
+#[test]
+fn a_locked_object_of_a_rewritten_segment_stays_and_prune_says_until_when() {
+    let options = ["--object-lock", "governance", "--retain", "10d"];
+    let locked = Locked::of(Archive::encrypted(), &options);
+    let key = locked.archive.path("new.txt");
+    let made = tools::run_text(tools::binlogfs().arg("keygen").arg("-o").arg(&key));
+    // The key that opens it is that of the archive; the new objects are for it and another.
+    let both = [
+        "--recipient",
+        locked.archive.recipient(),
+        "--recipient",
+        made.trim(),
+    ];
+    locked.run("rekey", &[&["--rewrite"], &both[..]].concat(), 0);
+    assert_eq!(locked.objects(), 10);
+    let more = ["--superseded", "--execute", "--grace", "0s"];
+    let did = locked.run("prune", &more, 3);
+    let kept = did["superseded"]["kept"].as_array().expect("a list");
+    assert_eq!(
+        (kept.len(), &did["superseded"]["objects"]),
+        (5, &0.into()),
+        "{did:#}"
+    );
+    let until = kept[0]["keeping"]["lock"]["until"]
+        .as_str()
+        .expect("a time");
+    assert!(until.starts_with(&in_days(10)), "{until}");
+    let url = locked.url();
+    let text = refused(&locked.archive, &[&["prune", &url], &more[..]].concat(), 3);
+    assert!(
+        text.contains(&format!("is locked until {until} (governance): it stays")),
+        "{text}"
+    );
+    assert_eq!(locked.objects(), 10);
+    locked.run("verify", &["--deep"], 0);
 }
 
 #[test]

@@ -27,6 +27,7 @@ fn order(with: &KeyPair, to: &KeyPair) -> Order {
         recipients: Recipients::parse([&to.public]).expect("a key"),
         since: Seq(1),
         dry_run: false,
+        rewrite: None,
         single_writer: false,
         by: "test".to_owned(),
         clock: Arc::new(|| Micros(1_800_000_000_000_000)),

@@ -10,7 +10,7 @@ use s3s::path::S3Path;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Result, s3_error};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;
@@ -23,6 +23,9 @@ pub const SECRET_KEY: &str = "test-secret-key";
 pub const BUCKET: &str = "binlogs";
 /// What every client says; this server takes any.
 pub const REGION: &str = "us-east-1";
+
+/// A free port of the loopback interface.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Somebody who may do anything below a prefix, and nothing anywhere else.
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ struct Policy {
     denied_below: Mutex<Option<String>>,
     no_overwrite: Mutex<Option<PathBuf>>,
     accounts: Vec<Account>,
+    /// [`ACCESS_KEY`] is nobody whom it knows.
+    accounts_only: bool,
     refused: Mutex<u64>,
     asked: Mutex<BTreeMap<String, u64>>,
 }
@@ -118,7 +123,12 @@ impl Account {
 impl S3Server {
     /// Starts one that these may use, too.
     pub fn start_for(root: &Path, accounts: &[Account]) -> S3Server {
-        S3Server::start_with(root, SocketAddr::from(([127, 0, 0, 1], 0)), accounts)
+        S3Server::start_with(root, ANY_PORT, accounts, false)
+    }
+
+    /// Starts one that these may use, and nobody else.
+    pub fn start_only_for(root: &Path, accounts: &[Account]) -> S3Server {
+        S3Server::start_with(root, ANY_PORT, accounts, true)
     }
 
     /// How often it refused one of its accounts something.
@@ -128,18 +138,24 @@ impl S3Server {
 
     /// Starts one whose bucket is the directory `BUCKET` below `root`.
     pub fn start(root: &Path) -> S3Server {
-        S3Server::start_on(root, SocketAddr::from(([127, 0, 0, 1], 0)))
+        S3Server::start_on(root, ANY_PORT)
     }
 
     /// Starts one on `address`.
     pub fn start_on(root: &Path, address: SocketAddr) -> S3Server {
-        S3Server::start_with(root, address, &[])
+        S3Server::start_with(root, address, &[], false)
     }
 
-    fn start_with(root: &Path, address: SocketAddr, accounts: &[Account]) -> S3Server {
+    fn start_with(
+        root: &Path,
+        address: SocketAddr,
+        accounts: &[Account],
+        accounts_only: bool,
+    ) -> S3Server {
         std::fs::create_dir_all(root.join(BUCKET)).expect("the directory is writable");
         let policy = Arc::new(Policy {
             accounts: accounts.to_vec(),
+            accounts_only,
             ..Policy::default()
         });
         let service = Arc::new(Service {
@@ -232,7 +248,10 @@ pub fn url(endpoint: &str, prefix: &str) -> String {
 fn service(root: &Path, policy: Arc<Policy>) -> S3Service {
     let files = s3s_fs::FileSystem::new(root).expect("the directory exists");
     let mut builder = S3ServiceBuilder::new(files);
-    let mut auth = SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY);
+    let mut auth = match policy.accounts_only {
+        true => SimpleAuth::new(),
+        false => SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY),
+    };
     for account in &policy.accounts {
         auth.register(
             account.access_key.clone(),
