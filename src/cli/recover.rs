@@ -11,9 +11,10 @@ use super::reading::{self, Reading};
 use super::route::{RouteArgs, TARGETS};
 use super::signals::Signals;
 use super::{Global, output};
-use crate::locate::FilePosition;
+use crate::cache::Cause;
+use crate::locate::{FilePosition, LocateError};
 use crate::model::{GtidSet, StoreUrl, Timeline};
-use crate::recover::{self, FirstDdl, Planner, Start};
+use crate::recover::{self, FirstDdl, PlanError, Planner, Start};
 use crate::replay::notes::{self, About};
 use crate::replay::relay::{Failed, Mounting, RelayError};
 use crate::replay::{
@@ -223,10 +224,18 @@ async fn request(args: &RecoverArgs, reading: &Reading, timeline: Timeline) -> R
 
 fn refused(global: &Global, request: &Request, error: NotReady) -> Result<Exit> {
     match error {
-        NotReady::Plan(recover::PlanError::Refused(refusal)) => {
+        NotReady::Plan(PlanError::Refused(refusal)) => {
             plan::refuse(global, &request.target, &refusal)?;
         }
         NotReady::Unfit(unfit) => report::unfit(global, &unfit)?,
+        NotReady::Plan(PlanError::Failed(LocateError::Read(error)))
+            if matches!(error.cause, Cause::NoKey(_)) =>
+        {
+            report::unfit(
+                global,
+                &Unfit::new(UnfitKind::NoKey, error.to_string(), &[]),
+            )?;
+        }
         NotReady::Plan(error) => return Err(error.into()),
         NotReady::Server(error) => return Err(error.into()),
     }
@@ -242,10 +251,9 @@ impl Recovery<'_> {
         }
         let identities = reading::identities(&self.global.identity)?;
         if let Some((file, keys)) = self.planner.without_key(plan, &identities).await? {
-            bail!(
-                "{file} is encrypted for {}; give the private key of one of them with --identity FILE; nothing was changed",
-                keys.join(", ")
-            );
+            let reason = format!("{file} is encrypted for {}", keys.join(", "));
+            let instead = ["give the private key of one of them with --identity FILE"];
+            return Ok(Err(Unfit::new(UnfitKind::NoKey, reason, &instead)));
         }
         if self.ready.engine == Engine::Pipe {
             self.clients().check(plan.flavour)?;
