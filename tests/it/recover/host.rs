@@ -62,7 +62,7 @@ fn without_the_device_of_fuse_it_is_said_what_to_do() {
     };
     let before = State::of(&target);
     for execute in [&["--execute"][..], &[]] {
-        let refusal = printed(&mut inside(&[&PARALLEL, execute].concat()), 4);
+        let refusal = printed(&mut inside(&[&PARALLEL[..], execute].concat()), 4);
         assert_eq!(refusal["kind"], "engine", "{refusal:#}");
         let reason = text(&refusal, "reason");
         assert!(
@@ -163,10 +163,8 @@ fn the_account_of_the_server_recovers_by_its_applier_without_root() {
     assert_eq!(done["engine"], "parallel", "{done:#}");
     assert_eq!(State::of(&target), State::of(&source));
     assert_eq!(recovery.left_behind(&target), [""; 0]);
-    assert_eq!(
-        namespace.mounts_below(&recovery.mount_dir),
-        [Path::new(""); 0]
-    );
+    let left = namespace.mounts_below(&recovery.mount_dir);
+    assert!(left.is_empty(), "{left:?}");
     let again = printed(as_account().args(words()), 0);
     assert_eq!(again["engine"], Value::Null, "{again:#}");
 }
@@ -184,7 +182,7 @@ fn an_account_that_is_not_the_servers_is_refused_before_anything_is_applied() {
     let namespace = Namespace::new();
     namespace.open_device();
     for execute in [&["--execute"][..], &[]] {
-        let outside = recovery.command(&[&PARALLEL, execute].concat());
+        let outside = recovery.command(&[&PARALLEL[..], execute].concat());
         let mut command = namespace.command_as(STRANGER, namespace.program());
         let refusal = printed(command.args(outside.get_args()), 4);
         assert_eq!(refusal["kind"], "engine", "{refusal:#}");
