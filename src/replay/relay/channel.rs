@@ -25,6 +25,9 @@ const FILTERS: [&str; 7] = [
     "Replicate_Rewrite_DB",
 ];
 
+/// The one that a recovery of some tables sets.
+const ONLY: &str = "Replicate_Wild_Do_Table";
+
 /// What the applier is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct State {
@@ -53,14 +56,21 @@ pub(super) async fn keep_files(server: &mut Connection) -> Result<(), ServerErro
 
 /// What the channel would leave out: a new channel takes the server's global filters.
 pub(super) async fn filters(server: &mut Connection) -> Result<String, ServerError> {
+    filters_but(server, "").await
+}
+
+async fn filters_but(server: &mut Connection, ours: &str) -> Result<String, ServerError> {
     let status = status(server).await?;
     let Some(row) = status.rows().next() else {
         return Ok(String::new());
     };
-    let set = FILTERS.iter().filter_map(|name| {
-        let value = row.get(&[name]).filter(|value| !value.is_empty())?;
-        Some(format!("{name}={value}"))
-    });
+    let set = FILTERS
+        .iter()
+        .filter(|name| **name != ours)
+        .filter_map(|name| {
+            let value = row.get(&[name]).filter(|value| !value.is_empty())?;
+            Some(format!("{name}={value}"))
+        });
     Ok(set.collect::<Vec<_>>().join(", "))
 }
 
@@ -89,10 +99,14 @@ pub(super) async fn filters_in_force(
         query += " AND COUNTER > 0";
     }
     let table = server.rows(&query).await?;
-    let filters = table
-        .rows()
-        .filter_map(|row| row.get(&["filter"]).map(str::to_owned));
-    Ok(filters.collect::<Vec<_>>().join(", "))
+    let rows = table.rows();
+    let told = rows.filter_map(|row| row.get(&["filter"]).map(str::to_owned));
+    let told = told.collect::<Vec<_>>().join(", ");
+    if !told.is_empty() || !used_or_not {
+        return Ok(told);
+    }
+    // With performance_schema=OFF those tables are empty, and whose a filter is only its kind tells.
+    filters_but(server, ONLY).await
 }
 
 /// Whether no thread of the applier has anything to do.

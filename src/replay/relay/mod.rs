@@ -137,9 +137,6 @@ pub async fn filters_since(
     target: &mut Target,
     facts: &TargetFacts,
 ) -> Result<String, ServerError> {
-    if facts.applier.filters.is_empty() {
-        return Ok(String::new());
-    }
     channel::filters_in_force(target.connection(), !facts.applier.skip_start).await
 }
 
@@ -239,10 +236,11 @@ async fn give(
 ) -> Result<(), RelayError> {
     let server = target.connection();
     channel::keep_files(server).await?;
-    if facts.applier.skip_start && !facts.applier.filters.is_empty() {
+    let mut filters = channel::filters(server).await?;
+    if facts.applier.skip_start && !filters.is_empty() {
         channel::end_filters(server).await?;
+        filters = channel::filters(server).await?;
     }
-    let filters = channel::filters(server).await?;
     if !filters.is_empty() {
         return Err(RelayError::Filtered(filters));
     }

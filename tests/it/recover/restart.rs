@@ -17,6 +17,14 @@ const PARALLEL: [&str; 3] = ["--to-end", "--engine", "parallel"];
 const SKIPS: &str = "--replica-skip-errors=1062";
 const FILTERS: &str = "--replicate-ignore-db=d";
 
+/// A server that tells its filters, as servers do unless they are told not to.
+fn with_schema(option: &str) -> Options {
+    Options::new()
+        .server_id(2)
+        .extra("--performance-schema=ON")
+        .extra(option)
+}
+
 /// A history with a gate before its last transaction, and the server that wrote it.
 fn archived() -> (Archive, Server) {
     let archive = Archive::encrypted();
@@ -153,7 +161,7 @@ fn a_target_is_restarted_for_its_applier_and_ends_as_it_is_configured() {
         (SKIPS, "replica_skip_errors=1062"),
         (FILTERS, "REPLICATE_IGNORE_DB=d"),
     ] {
-        let target = Options::new().server_id(2).extra(option).start();
+        let target = with_schema(option).start();
         let script = Script::of(&target);
         let recovery = Recovery::onto(&archive, &target);
         let (before, configured) = (State::of(&target), started_with(&target));
@@ -485,7 +493,7 @@ fn a_channel_that_a_restart_would_start_is_in_the_way_of_one() {
 #[test]
 fn a_server_that_went_on_with_its_own_filters_in_the_middle_is_not_believed() {
     let (archive, source) = archived();
-    let target = Options::new().server_id(2).extra(FILTERS).start();
+    let target = with_schema(FILTERS).start();
     let script = Script::of(&target);
     let recovery = Recovery::onto(&archive, &target);
     let command = script.command();
