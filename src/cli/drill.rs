@@ -182,6 +182,7 @@ async fn drill(global: &Global, args: &DrillArgs) -> Result<Outcome> {
             engine: args.engine,
             mount_dir: args.mount_dir.clone(),
             may_clean: true,
+            may_restart: false,
         },
     };
     let report = work.run(reference.as_ref(), stopped).await?;

@@ -1,7 +1,9 @@
 //! `binlogfs recover`: a server brought to the target.
 
+mod begun;
 mod mounting;
 mod report;
+mod restarts;
 
 use super::exit::Exit;
 use super::plan;
@@ -9,10 +11,11 @@ use super::reading::{self, Reading};
 use super::route::{RouteArgs, TARGETS};
 use super::signals::Signals;
 use super::{Global, output};
-use crate::locate::FilePosition;
+use crate::cache::Cause;
+use crate::locate::{FilePosition, LocateError};
 use crate::model::{GtidSet, StoreUrl, Timeline};
-use crate::recover::{self, FirstDdl, Planner, Start};
-use crate::replay::notes::{self, Note};
+use crate::recover::{self, FirstDdl, PlanError, Planner, Start};
+use crate::replay::notes::{self, About};
 use crate::replay::relay::{Failed, Mounting, RelayError};
 use crate::replay::{
     self, Base, Clients, Engine, EngineChoice, NotReady, Ready, Request, TablePattern, Target,
@@ -22,6 +25,7 @@ use crate::source::server::ServerOptions;
 use anyhow::{Context as _, Result, bail};
 pub use mounting::mount_command;
 pub use report::Bar;
+use restarts::Restarts;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,6 +71,10 @@ pub struct RecoverArgs {
     /// The mysql (or mariadb) client to use [default: the one in PATH].
     #[arg(long, value_name = "PATH")]
     mysql: Option<PathBuf>,
+    /// Shell command that ends the target and starts it again, with the options in MYSQLD_OPTS. Where the parallel engine needs other start
+    /// options it is run before, and without options at the end.
+    #[arg(long, value_name = "COMMAND")]
+    restart: Option<String>,
     /// The server was restored again since a replay without GTIDs was begun there.
     #[arg(long)]
     restored: bool,
@@ -91,11 +99,12 @@ struct Recovery<'a> {
     args: &'a RecoverArgs,
     planner: Planner,
     target: Target,
+    request: Request,
     ready: Ready,
-    /// The command line says what the target has.
-    base_is_told: bool,
     /// Where the note of a replay without GTIDs is.
     note: PathBuf,
+    /// Whether the target runs with options of ours, and must be restarted at the end.
+    restarts: Restarts,
 }
 
 pub async fn run(global: &Global, args: &RecoverArgs) -> Result<Exit> {
@@ -107,10 +116,14 @@ pub async fn run(global: &Global, args: &RecoverArgs) -> Result<Exit> {
     };
     match prepared {
         Prepared::Told(exit) => Ok(exit),
-        Prepared::ToDo(recovery, exit) => {
-            recovery.execute(stopped).await?;
-            Ok(exit)
-        }
+        Prepared::ToDo(mut recovery, exit) => match recovery.execute(stopped).await {
+            Ok(()) => Ok(exit),
+            // A server that was restarted is looked at again.
+            Err(error) => match error.downcast::<NotReady>() {
+                Ok(not_ready) => refused(global, &recovery.request, not_ready),
+                Err(error) => Err(error),
+            },
+        },
     }
 }
 
@@ -162,24 +175,24 @@ async fn prepare<'a>(global: &'a Global, args: &'a RecoverArgs) -> Result<Prepar
             }
         }
     }
-    let note = notes::path(
-        &reading::state_dir(global, &args.url),
-        &ready.facts.identity,
-    );
+    let (state_dir, identity) = (reading::state_dir(global, &args.url), &ready.facts.identity);
+    let note = notes::path(&state_dir, About::Recovery, identity);
+    let restarts = Restarts::find(&state_dir, identity, &mut target).await?;
     let recovery = Recovery {
         global,
         args,
         planner,
         target,
+        request,
         ready,
-        base_is_told: request.base != Base::default(),
         note,
+        restarts,
     };
     if let Err(unfit) = recovery.check().await? {
-        return refused(global, &request, unfit.into()).map(Prepared::Told);
+        return refused(global, &recovery.request, unfit.into()).map(Prepared::Told);
     }
     if !args.execute {
-        report::dry_run(global, &recovery.ready, &args.url, &recovery.target)?;
+        report::dry_run(&recovery)?;
         return Ok(Prepared::Told(reading.exit()));
     }
     Ok(Prepared::ToDo(Box::new(recovery), reading.exit()))
@@ -205,15 +218,24 @@ async fn request(args: &RecoverArgs, reading: &Reading, timeline: Timeline) -> R
         engine: args.engine,
         mount_dir: args.mount_dir.clone(),
         may_clean: args.execute,
+        may_restart: args.restart.is_some(),
     })
 }
 
 fn refused(global: &Global, request: &Request, error: NotReady) -> Result<Exit> {
     match error {
-        NotReady::Plan(recover::PlanError::Refused(refusal)) => {
+        NotReady::Plan(PlanError::Refused(refusal)) => {
             plan::refuse(global, &request.target, &refusal)?;
         }
         NotReady::Unfit(unfit) => report::unfit(global, &unfit)?,
+        NotReady::Plan(PlanError::Failed(LocateError::Read(error)))
+            if matches!(error.cause, Cause::NoKey(_)) =>
+        {
+            report::unfit(
+                global,
+                &Unfit::new(UnfitKind::NoKey, error.to_string(), &[]),
+            )?;
+        }
         NotReady::Plan(error) => return Err(error.into()),
         NotReady::Server(error) => return Err(error.into()),
     }
@@ -229,10 +251,9 @@ impl Recovery<'_> {
         }
         let identities = reading::identities(&self.global.identity)?;
         if let Some((file, keys)) = self.planner.without_key(plan, &identities).await? {
-            bail!(
-                "{file} is encrypted for {}; give the private key of one of them with --identity FILE; nothing was changed",
-                keys.join(", ")
-            );
+            let reason = format!("{file} is encrypted for {}", keys.join(", "));
+            let instead = ["give the private key of one of them with --identity FILE"];
+            return Ok(Err(Unfit::new(UnfitKind::NoKey, reason, &instead)));
         }
         if self.ready.engine == Engine::Pipe {
             self.clients().check(plan.flavour)?;
@@ -245,76 +266,34 @@ impl Recovery<'_> {
         Clients::of(self.ready.plan.flavour, reader, client)
     }
 
-    /// Without GTIDs a second run would apply everything twice.
-    fn check_note(&self) -> Result<Result<(), Unfit>> {
-        if self.ready.plan.by_gtid || self.args.restored {
-            return Ok(Ok(()));
-        }
-        let read = notes::read(&self.note);
-        let note = read.with_context(|| format!("cannot read {}", self.note.display()))?;
-        // Where MariaDB says itself what it has, that is where it begins, unless it says the same as before.
-        let is_other = |note: &Note| {
-            let goes_on = match self.base_is_told {
-                true => note.stop == self.begin(),
-                false => note.begin != self.begin(),
-            };
-            !note.done || !goes_on
-        };
-        let Some(note) = note.filter(is_other) else {
-            return Ok(Ok(()));
-        };
-        let reason = match note.done {
-            true => format!(
-                "a replay without GTIDs brought this server to {} before, and this one would begin at {}",
-                note.stop,
-                self.begin()
-            ),
-            false => format!(
-                "a replay without GTIDs from {} to {} was begun on this server and did not end: nobody can tell what it applied",
-                note.begin, note.stop
-            ),
-        };
-        Ok(Err(Unfit::new(
-            UnfitKind::Unfinished,
-            reason,
-            &[
-                "restore the base again, and say so with --restored; to go on from where an earlier replay ended, name that place with \
-                 --from-position",
-            ],
-        )))
-    }
-
-    fn begin(&self) -> String {
-        let place = &self.ready.plan.begin.place;
-        format!("{}:{}", place.file, place.position)
-    }
-
-    fn stop(&self) -> String {
-        let place = &self.ready.plan.stop.place;
-        format!("{}:{}", place.file, place.position)
-    }
-
-    fn note(&self, done: bool) -> Result<()> {
-        if self.ready.plan.by_gtid {
-            return Ok(());
-        }
-        let note = Note {
-            target: self.ready.facts.identity.clone(),
-            begin: self.begin(),
-            stop: self.stop(),
-            done,
-        };
-        notes::write(&self.note, &note)
-            .with_context(|| format!("cannot write {}", self.note.display()))
-    }
-
-    async fn execute(mut self, stopped: watch::Receiver<bool>) -> Result<()> {
+    async fn execute(&mut self, stopped: watch::Receiver<bool>) -> Result<()> {
         let begun = Instant::now();
-        if self.ready.plan.segments.is_empty() {
-            return report::done(self.global, &self.ready, None, &[]);
-        }
+        let is_done = self.ready.plan.segments.is_empty();
+        let brought = match is_done {
+            true => Ok(Vec::new()),
+            false => self.bring(stopped).await,
+        };
+        let took = begun.elapsed();
+        let given_back = self.restart_as_configured().await;
+        let disabled_events = match (brought, given_back) {
+            (Ok(disabled_events), Ok(())) => disabled_events,
+            (Ok(_), Err(error)) => return Err(error.context(report::recovered_but(&self.ready))),
+            (Err(error), Ok(())) => return Err(error),
+            (Err(error), Err(besides)) => {
+                eprintln!("binlogfs: {besides:#}");
+                return Err(error);
+            }
+        };
+        report::done(self, (!is_done).then_some(took), &disabled_events)
+    }
+
+    /// Returns the events that were created and are disabled.
+    async fn bring(&mut self, stopped: watch::Receiver<bool>) -> Result<Vec<String>> {
         if *stopped.borrow() {
             bail!("it was asked to stop; nothing was applied");
+        }
+        if let Some(restart) = self.ready.restart.clone() {
+            self.restart_for(&restart, &stopped).await?;
         }
         report::begins(self.global, &self.ready, &self.target);
         self.note(false)?;
@@ -337,12 +316,7 @@ impl Recovery<'_> {
             }
         }
         self.note(true)?;
-        report::done(
-            self.global,
-            &self.ready,
-            Some(begun.elapsed()),
-            &disabled_events,
-        )
+        Ok(disabled_events)
     }
 
     /// Returns the events that were created and are disabled.

@@ -1,6 +1,7 @@
 //! Which engine a plan is applied with.
 
 use super::relay::host;
+use super::start_options::{self, Restart};
 use super::target::TargetFacts;
 use crate::binlog::Flavour;
 use crate::model::GtidSource;
@@ -44,13 +45,35 @@ pub enum EngineChoice {
     Parallel,
 }
 
-/// Why the server's own applier cannot be used; `None` if it can.
+/// What is in the way of the server's own applier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// This.
+    Fixed(String),
+    /// What another start of the server would take away.
+    Start(Restart),
+}
+
+/// What is in the way of the server's own applier; `None` if it can be used.
 pub fn obstacle(
     plan: &Plan,
     facts: &TargetFacts,
     origins: &[Origin],
     mount_dir: Option<&Path>,
-) -> Option<String> {
+) -> Option<Obstacle> {
+    if let Some(why) = fixed(plan, facts, origins).or_else(|| host::obstacle(facts, mount_dir)) {
+        return Some(Obstacle::Fixed(why));
+    }
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let restart = start_options::needed(facts, workers)?;
+    Some(match start_options::are_known(&facts.version) {
+        true => Obstacle::Start(restart),
+        false => Obstacle::Fixed(restart.why),
+    })
+}
+
+/// What no start of the server changes, and nothing on this host.
+fn fixed(plan: &Plan, facts: &TargetFacts, origins: &[Origin]) -> Option<String> {
     if facts.flavour == Flavour::MariaDb {
         return Some("MariaDB's applier does not take files that are somewhere else".to_owned());
     }
@@ -70,12 +93,6 @@ pub fn obstacle(
              pass over them, is not known"
         ));
     }
-    if facts.forgives_errors {
-        return Some(
-            "the target's appliers pass over errors (replica_skip_errors, replica_exec_mode)"
-                .to_owned(),
-        );
-    }
     if !is_recent(&facts.version) {
         return Some(format!(
             "it takes MySQL 8.0.23 or later, and the target is {}",
@@ -87,7 +104,7 @@ pub fn obstacle(
             "more than {LEFT_OUT_MAX} transactions are left out, which mysqlbinlog does better"
         ));
     }
-    host::obstacle(facts, mount_dir)
+    None
 }
 
 /// A server whose transactions are replayed out of another one's files, if there is one. A file whose server is not known may be its.
@@ -112,11 +129,7 @@ fn foreign(plan: &Plan, origins: &[Origin]) -> Option<Uuid> {
 
 /// CHANGE REPLICATION SOURCE came with 8.0.23.
 fn is_recent(version: &str) -> bool {
-    let mut numbers = version
-        .split(['.', '-'])
-        .map(|part| part.parse().unwrap_or(0_u32));
-    let mut next = || numbers.next().unwrap_or(0);
-    (next(), next(), next()) >= (8, 0, 23)
+    start_options::numbers(version) >= (8, 0, 23)
 }
 
 /// What makes the parallel engine slower than it could be.

@@ -15,6 +15,7 @@
 //! tell what was applied, so a note ([`notes`]) is kept until the end, and a second run refuses.
 
 mod checksums;
+mod choice;
 mod clients;
 mod compare;
 mod engine;
@@ -25,8 +26,10 @@ pub mod pipe;
 mod prepare;
 mod pump;
 pub mod relay;
+pub mod restart;
 pub mod restore;
 pub mod scratch;
+mod start_options;
 mod statements;
 mod target;
 mod unfit;
@@ -37,6 +40,7 @@ pub use compare::{Compared, compare};
 pub use engine::{Engine, EngineChoice};
 pub use only::TablePattern;
 pub use prepare::{Base, NotReady, Ready, Request, check_pipe, prepare};
+pub use start_options::{ApplierSettings, Restart, StartOption, command_line};
 pub use target::{Target, TargetFacts};
 pub use unfit::{Unfit, UnfitKind};
 

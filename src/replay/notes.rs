@@ -1,6 +1,7 @@
-//! A note of a replay without GTIDs: nobody else knows that it was begun.
+//! Notes of what nobody else knows: that a replay without GTIDs was begun, that a server was restarted for one.
 
 use crate::model::Sha256;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -18,17 +19,30 @@ pub struct Note {
     pub done: bool,
 }
 
+/// What a note is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A replay without GTIDs: [`Note`].
+    Recovery,
+    /// A restart: [`super::restart::RestartNote`].
+    Restart,
+}
+
 /// Where the note of a server is, in a directory that outlives this run.
-pub fn path(dir: &Path, target: &str) -> PathBuf {
+pub fn path(dir: &Path, about: About, target: &str) -> PathBuf {
     let digest = Sha256::of(target.as_bytes()).to_string();
-    dir.join(format!("recovery-{}.json", &digest[..16]))
+    let about = match about {
+        About::Recovery => "recovery",
+        About::Restart => "restart",
+    };
+    dir.join(format!("{about}-{}.json", &digest[..16]))
 }
 
 /// Reads a note, if there is one.
 ///
 /// # Errors
 /// Also when it is none of ours: whoever damaged it may have removed the only trace.
-pub fn read(path: &Path) -> io::Result<Option<Note>> {
+pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     let text = match std::fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text?,
@@ -42,7 +56,7 @@ pub fn read(path: &Path) -> io::Result<Option<Note>> {
 ///
 /// # Errors
 /// As the system calls have them.
-pub fn write(path: &Path, note: &Note) -> io::Result<()> {
+pub fn write<T: Serialize>(path: &Path, note: &T) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir)?;
     let new = path.with_extension("json.new");
@@ -53,6 +67,18 @@ pub fn write(path: &Path, note: &Note) -> io::Result<()> {
     std::fs::File::open(dir)?.sync_all()
 }
 
+/// Removes it, so that it is gone after a crash.
+///
+/// # Errors
+/// As the system calls have them.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,8 +86,8 @@ mod tests {
     #[test]
     fn a_note_is_read_as_it_was_written_and_damage_is_told() {
         let dir = tempfile::tempdir().expect("a directory");
-        let path = path(&dir.path().join("state"), "a server");
-        assert_eq!(read(&path).expect("none"), None);
+        let path = path(&dir.path().join("state"), About::Recovery, "a server");
+        assert_eq!(read::<Note>(&path).expect("none"), None);
         let note = Note {
             target: "a server".into(),
             begin: "binlog.000001:4".into(),
@@ -71,6 +97,9 @@ mod tests {
         write(&path, &note).expect("writable");
         assert_eq!(read(&path).expect("readable"), Some(note));
         std::fs::write(&path, "{").expect("writable");
-        assert!(read(&path).is_err());
+        assert!(read::<Note>(&path).is_err());
+        remove(&path).expect("removable");
+        remove(&path).expect("it is gone already");
+        assert_eq!(read::<Note>(&path).expect("none"), None);
     }
 }

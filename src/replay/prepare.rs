@@ -1,8 +1,10 @@
 //! Everything that is looked at before anything is written.
 
+use super::choice::choose;
 use super::engine::{self, Engine, EngineChoice};
 use super::only::TablePattern;
 use super::relay;
+use super::start_options::Restart;
 use super::target::{Target, TargetFacts};
 use super::unfit::{Unfit, UnfitKind};
 use crate::binlog::Flavour;
@@ -42,6 +44,8 @@ pub struct Request {
     pub mount_dir: Option<PathBuf>,
     /// What is left of a run that was killed is taken away; otherwise it is only mentioned.
     pub may_clean: bool,
+    /// The target may be restarted, if that is what the server's own applier needs.
+    pub may_restart: bool,
 }
 
 /// All is well: what will be done.
@@ -55,6 +59,8 @@ pub struct Ready {
     pub engine: Engine,
     /// Why that one.
     pub why: String,
+    /// The start that the engine needs first.
+    pub restart: Option<Restart>,
     /// What is worth knowing.
     pub notes: Vec<String>,
 }
@@ -99,6 +105,7 @@ pub async fn prepare(
     let mut facts = target.facts().await?;
     let mut notes = Vec::new();
     if facts.flavour == Flavour::MySql && relay::is_left_behind(&facts) {
+        check_left_behind(target, &facts).await?;
         match request.may_clean {
             true => {
                 relay::clean(target, &facts).await?;
@@ -125,7 +132,7 @@ pub async fn prepare(
     }
     let origins = planner.origins(&plan).await?;
     check_source(&facts, &plan, &origins)?;
-    let (engine, why) = choose(&plan, &facts, &origins, request)?;
+    let (engine, why, restart) = choose(&plan, &facts, &origins, request)?;
     if engine == Engine::Pipe && !plan.segments.is_empty() {
         notes.extend(check_pipe(&facts)?);
     } else if facts.event_scheduler && facts.has_events {
@@ -148,57 +155,26 @@ pub async fn prepare(
         facts,
         engine,
         why,
+        restart,
         notes,
     })
 }
 
-fn choose(
-    plan: &Plan,
-    facts: &TargetFacts,
-    origins: &[Origin],
-    request: &Request,
-) -> Result<(Engine, String), Unfit> {
-    if plan.segments.is_empty() {
-        return Ok((Engine::Pipe, "there is nothing to replay".to_owned()));
+/// A server that was started again while our channel was there has its own filters in it, and they leave out without a word.
+async fn check_left_behind(target: &mut Target, facts: &TargetFacts) -> Result<(), NotReady> {
+    let filters = relay::filters_since(target, facts).await?;
+    if filters.is_empty() {
+        return Ok(());
     }
-    let obstacle = || engine::obstacle(plan, facts, origins, request.mount_dir.as_deref());
-    if !request.only.is_empty() {
-        let why = match request.engine {
-            EngineChoice::Pipe => {
-                Some("mysqlbinlog would go by the default database of each session".to_owned())
-            }
-            EngineChoice::Auto | EngineChoice::Parallel => obstacle(),
-        };
-        let why = why.map_or(
-            Ok("some tables are what only a server's applier can tell".to_owned()),
-            Err,
-        );
-        return why.map(|why| (Engine::Parallel, why)).map_err(|why| {
-            let reason = format!("some tables cannot be recovered alone here: {why}");
-            let instead =
-                ["recover all of it to a server of its own, and copy the tables from there"];
-            Unfit::new(UnfitKind::Engine, reason, &instead)
-        });
-    }
-    let (engine, why) = match request.engine {
-        EngineChoice::Pipe => (Engine::Pipe, "it was asked for".to_owned()),
-        EngineChoice::Auto => match obstacle() {
-            None => (
-                Engine::Parallel,
-                "the target is on this host and has GTIDs".to_owned(),
-            ),
-            Some(why) => (Engine::Pipe, why),
-        },
-        EngineChoice::Parallel => match obstacle() {
-            None => (Engine::Parallel, "it was asked for".to_owned()),
-            Some(why) => {
-                let instead = ["--engine pipe works, one transaction at a time"];
-                let reason = format!("the parallel engine cannot be used: {why}");
-                return Err(Unfit::new(UnfitKind::Engine, reason, &instead));
-            }
-        },
-    };
-    Ok((engine, why))
+    let reason = format!(
+        "the target was started again in the middle of an earlier run, with replication filters ({filters}): its applier may have left \
+         transactions out, and has their GTIDs"
+    );
+    let instead = format!(
+        "RESET REPLICA ALL FOR CHANNEL '{}' on it, restore the base to it again, and run the same command",
+        relay::CHANNEL
+    );
+    Err(Unfit::new(UnfitKind::Unfinished, reason, &[&instead]).into())
 }
 
 fn check_server(facts: &TargetFacts, request: &Request) -> Result<(), Unfit> {

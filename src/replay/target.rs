@@ -1,5 +1,6 @@
 //! The server to recover, and what is known of it.
 
+use super::start_options::{self, ApplierSettings};
 use crate::binlog::Flavour;
 use crate::model::GtidSet;
 use crate::source::server::{ClientLogin, Connection, ServerError, ServerOptions, Table};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// The variables that are asked for, in one statement. Each is shorter than the 1024 characters at which the server cuts them.
-const VARIABLES: [&str; 16] = [
+const VARIABLES: [&str; 22] = [
     "version",
     "server_uuid",
     "server_id",
@@ -26,6 +27,13 @@ const VARIABLES: [&str; 16] = [
     "replica_skip_errors",
     "replica_exec_mode",
     "innodb_redo_log_capacity",
+    "log_error",
+    "enforce_gtid_consistency",
+    "skip_replica_start",
+    // Their names before 8.0.26.
+    "slave_skip_errors",
+    "slave_exec_mode",
+    "skip_slave_start",
 ];
 /// Schemas of the server itself.
 const USER_TABLES: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM information_schema.tables WHERE table_schema NOT IN \
@@ -90,8 +98,10 @@ pub struct TargetFacts {
     pub relay_log_index: Option<PathBuf>,
     /// `relay_log_purge`.
     pub relay_log_purge: bool,
-    /// Its appliers pass over errors: `replica_skip_errors`, `replica_exec_mode`.
-    pub forgives_errors: bool,
+    /// `log_error`, if that is a file.
+    pub log_error: Option<PathBuf>,
+    /// How its appliers are set.
+    pub applier: ApplierSettings,
     /// `replica_parallel_workers`.
     pub workers: Option<u32>,
     /// `innodb_redo_log_capacity`, in bytes.
@@ -148,6 +158,15 @@ impl Target {
         Ok(self.options.client_login(flavour)?)
     }
 
+    /// Connects again: the server was ended, and started.
+    ///
+    /// # Errors
+    /// [`ServerError`].
+    pub async fn reconnect(&mut self) -> Result<(), ServerError> {
+        self.connection = Connection::open(&self.options).await?;
+        Ok(())
+    }
+
     /// Takes the server for this recovery, as long as the connection lives; `false` if another one has it.
     ///
     /// # Errors
@@ -173,6 +192,10 @@ impl Target {
         let tables = self.connection.value(USER_TABLES).await?;
         let events = self.connection.value(ENABLED_EVENTS).await?;
         let status = self.connection.first_known(&REPLICA_STATUS).await?;
+        let mut applier = applier(&variables);
+        if flavour == Flavour::MySql {
+            start_options::ask(&mut self.connection, &mut applier).await;
+        }
         let path = |name: &str| get(name).filter(|path| !path.is_empty()).map(PathBuf::from);
         Ok(TargetFacts {
             flavour,
@@ -190,8 +213,8 @@ impl Target {
             pid_file: path("pid_file"),
             relay_log_index: path("relay_log_index"),
             relay_log_purge: get("relay_log_purge").is_some_and(|value| value == "ON"),
-            forgives_errors: get("replica_skip_errors").is_some_and(|value| value != "OFF")
-                || get("replica_exec_mode").is_some_and(|value| value != "STRICT"),
+            log_error: path("log_error").filter(|path| path.as_os_str() != "stderr"),
+            applier,
             workers: get("replica_parallel_workers").and_then(|count| count.parse().ok()),
             redo_log_bytes: get("innodb_redo_log_capacity").and_then(|size| size.parse().ok()),
             version,
@@ -240,6 +263,22 @@ fn identity(variables: &HashMap<String, String>) -> String {
     match variables.get("server_uuid") {
         Some(uuid) => uuid.clone(),
         None => format!("{}:{}:{}", get("hostname"), get("port"), get("datadir")),
+    }
+}
+
+fn applier(variables: &HashMap<String, String>) -> ApplierSettings {
+    let get = |names: &[&str]| names.iter().find_map(|&name| variables.get(name)).cloned();
+    let kept = start_options::KEPT.iter().filter_map(|&name| {
+        let value = variables.get(name)?;
+        Some((name.to_owned(), value.clone()))
+    });
+    ApplierSettings {
+        skip_errors: get(&["replica_skip_errors", "slave_skip_errors"]),
+        exec_mode: get(&["replica_exec_mode", "slave_exec_mode"]),
+        skip_start: get(&["skip_replica_start", "skip_slave_start"])
+            .is_some_and(|value| value == "ON"),
+        kept: kept.collect(),
+        ..ApplierSettings::default()
     }
 }
 

@@ -29,6 +29,8 @@ pub enum UnfitKind {
     Unfinished,
     /// The engine that was asked for cannot be used.
     Engine,
+    /// A segment is encrypted for other keys than those at hand.
+    NoKey,
 }
 
 impl UnfitKind {
@@ -47,6 +49,7 @@ impl UnfitKind {
             UnfitKind::Flavour => "target_flavour",
             UnfitKind::Unfinished => "unfinished",
             UnfitKind::Engine => "engine",
+            UnfitKind::NoKey => "no_key",
         }
     }
 }

@@ -104,3 +104,38 @@ fn the_statement_that_dropped_a_table_is_found_with_its_place_and_what_surrounds
         tools::excerpt(&output.stderr)
     );
 }
+
+#[test]
+fn what_the_tail_does_not_know_is_marked_and_not_passed_over() {
+    let archive = Archive::encrypted();
+    let server = Server::new();
+    server.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT); CREATE TABLE d.u (id INT)");
+    server.flush_logs();
+    // Which tables a statement touches is not in it; in rows it is.
+    server.sql("SET SESSION binlog_format = STATEMENT; INSERT INTO d.t VALUES (1)");
+    server.flush_logs();
+    server.sql("INSERT INTO d.u VALUES (1)");
+    server.flush_logs();
+    archive.archive(&server.index_file());
+    let files: Vec<String> = archive
+        .ls(&[])
+        .iter()
+        .map(|entry| text(entry, "name").to_owned())
+        .collect();
+    let (touched, incomplete) = found(&archive, &["--table", "d.u"], 3);
+    let named: Vec<&str> = touched.iter().map(|one| text(one, "file")).collect();
+    assert!(named.contains(&files[2].as_str()), "{touched:?}");
+    let is_marked = |file: &str| {
+        let marks = incomplete.iter().filter_map(Value::as_str);
+        marks
+            .into_iter()
+            .any(|mark| mark.starts_with(file) && mark.contains("not all of its tables"))
+    };
+    assert!(
+        is_marked(&files[1]) && !is_marked(&files[2]),
+        "{incomplete:?}"
+    );
+    // Of schema changes all is known.
+    let (ddl, incomplete) = found(&archive, &["--ddl"], 0);
+    assert_eq!((ddl.len(), incomplete.len()), (3, 0), "{ddl:?}");
+}

@@ -7,7 +7,7 @@ use crate::s3;
 use crate::synthetic::SyntheticServer;
 use crate::tools;
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -19,10 +19,6 @@ struct Home {
     namespace: Namespace,
     archive: Archive,
     truth: Vec<u8>,
-}
-
-fn allow(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("root may");
 }
 
 impl Home {
@@ -39,29 +35,14 @@ impl Home {
             archive,
             truth,
         };
-        let program = home.program();
-        // Where the tests are built, only root may go.
-        if fs::hard_link(env!("CARGO_BIN_EXE_binlogfs"), &program).is_err() {
-            fs::copy(env!("CARGO_BIN_EXE_binlogfs"), &program).expect("copies");
-        }
         fs::create_dir(home.dir()).expect("creates");
         give_away(&home.dir(), ACCOUNT);
-        allow(&home.namespace.path(""), 0o755);
-        home.make_device();
+        home.namespace.open_device();
         home
     }
 
-    /// Everybody may open the device on a usual host; not in every container.
-    fn make_device(&self) {
-        let dir = self.namespace.path("dev");
-        fs::create_dir(&dir).expect("creates");
-        let script = "mount -t tmpfs none $0 && mknod -m 666 $0/fuse c 10 229 && mount --bind $0/fuse /dev/fuse";
-        let mut command = self.namespace.command("sh");
-        tools::run(command.args(["-c", script]).arg(&dir));
-    }
-
     fn program(&self) -> PathBuf {
-        self.namespace.path("binlogfs")
+        self.namespace.program()
     }
 
     fn dir(&self) -> PathBuf {
@@ -70,14 +51,7 @@ impl Home {
 
     /// A command as that account.
     fn command(&self, program: &Path) -> Command {
-        let mut command = self.namespace.command("setpriv");
-        let account = ACCOUNT.to_string();
-        command
-            .args(["--reuid", &account, "--regid", &account, "--clear-groups"])
-            .args(["--inh-caps=-all", "--"])
-            .arg(program)
-            .envs(s3::credentials());
-        command
+        self.namespace.command_as(ACCOUNT, program)
     }
 
     fn mount(&self, options: &[&str]) -> Output {

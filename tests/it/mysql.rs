@@ -44,6 +44,8 @@ pub struct Server {
     dir: tempfile::TempDir,
     port: u16,
     child: Option<Child>,
+    /// A process in whose mount namespace it runs.
+    beside: Option<u32>,
 }
 
 impl Server {
@@ -71,6 +73,7 @@ impl Server {
             dir,
             port: 0,
             child: None,
+            beside: None,
         };
         server.launch();
         server
@@ -79,6 +82,13 @@ impl Server {
     /// Starts the stopped server again, with the options it has.
     pub fn restart(&mut self) {
         self.shutdown();
+        self.launch();
+    }
+
+    /// Starts it again in the mount namespace of the process `pid`, which was made since its first start.
+    pub fn restart_beside(&mut self, pid: u32) {
+        self.shutdown();
+        self.beside = Some(pid);
         self.launch();
     }
 
@@ -281,12 +291,44 @@ impl Server {
         }
     }
 
-    fn spawn(&self) -> Child {
+    /// The words that start its mysqld, for who starts it by himself.
+    pub fn words(&self) -> Vec<String> {
         let dir = self.dir.path().display();
         let gtid = if self.options.gtid { "ON" } else { "OFF" };
         let root = self.root.as_ref().map_or(mysql_root(), BoundRoot::path);
-        // setpriv becomes the loader, and the loader mysqld: the pid stays.
-        let mut command = Command::new("setpriv");
+        let mut words: Vec<String> = loader(root)
+            .map(|word| word.into_string().expect("text"))
+            .into();
+        words.push(format!("{}/usr/sbin/mysqld", root.display()));
+        words.extend(base_arguments(root, &self.datadir()));
+        words.extend([
+            format!("--tmpdir={dir}/tmp"),
+            format!("--socket={dir}/mysql.sock"),
+            format!("--pid-file={dir}/mysqld.pid"),
+            format!("--log-error={dir}/error.log"),
+            format!("--port={}", self.port),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--skip-name-resolve".to_owned(),
+            "--mysqlx=OFF".to_owned(),
+            format!("--gtid-mode={gtid}"),
+            format!("--enforce-gtid-consistency={gtid}"),
+            format!("--log-bin={}", self.options.log_bin),
+            format!("--server-id={}", self.options.server_id),
+        ]);
+        words.extend(self.options.extra.iter().cloned());
+        words
+    }
+
+    fn spawn(&self) -> Child {
+        // nsenter becomes setpriv, setpriv the loader, and the loader mysqld: the pid stays.
+        let mut command = match self.beside {
+            Some(pid) => {
+                let mut command = Command::new("nsenter");
+                command.args(["--mount", "--target", &pid.to_string(), "--", "setpriv"]);
+                command
+            }
+            None => Command::new("setpriv"),
+        };
         if let Some(account) = self.options.account {
             command
                 .arg(format!("--reuid={account}"))
@@ -295,24 +337,7 @@ impl Server {
         }
         command
             .args(["--pdeathsig", "KILL", "--"])
-            .args(loader(root))
-            .arg(root.join("usr/sbin/mysqld"))
-            .args(base_arguments(root, &self.datadir()))
-            .arg(format!("--tmpdir={dir}/tmp"))
-            .arg(format!("--socket={dir}/mysql.sock"))
-            .arg(format!("--pid-file={dir}/mysqld.pid"))
-            .arg(format!("--log-error={dir}/error.log"))
-            .arg(format!("--port={}", self.port))
-            .args([
-                "--bind-address=127.0.0.1",
-                "--skip-name-resolve",
-                "--mysqlx=OFF",
-            ])
-            .arg(format!("--gtid-mode={gtid}"))
-            .arg(format!("--enforce-gtid-consistency={gtid}"))
-            .arg(format!("--log-bin={}", self.options.log_bin))
-            .arg(format!("--server-id={}", self.options.server_id))
-            .args(&self.options.extra)
+            .args(self.words())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());

@@ -75,6 +75,47 @@ impl Namespace {
         command
     }
 
+    /// The program under test, where every account finds it: where the tests are built, only root may go.
+    pub fn program(&self) -> PathBuf {
+        let program = self.path("binlogfs");
+        if !program.exists() {
+            if fs::hard_link(env!("CARGO_BIN_EXE_binlogfs"), &program).is_err() {
+                fs::copy(env!("CARGO_BIN_EXE_binlogfs"), &program).expect("copies");
+            }
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs::set_permissions(self.temp.path(), mode).expect("ours");
+        }
+        program
+    }
+
+    /// Everybody may open `/dev/fuse` on a usual host; not in every container, but here.
+    pub fn open_device(&self) {
+        let dir = self.path("dev");
+        fs::create_dir(&dir).expect("creates");
+        let script = "mount -t tmpfs none $0 && mknod -m 666 $0/fuse c 10 229 && mount --bind $0/fuse /dev/fuse";
+        tools::run(self.command("sh").args(["-c", script]).arg(&dir));
+    }
+
+    /// A command inside, as an account that may do nothing else.
+    pub fn command_as(&self, account: u32, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.command("setpriv");
+        let account = account.to_string();
+        command
+            .args(["--reuid", &account, "--regid", &account, "--clear-groups"])
+            .args(["--inh-caps=-all", "--"])
+            .arg(program)
+            .envs(crate::s3::credentials());
+        command
+    }
+
+    /// What is mounted inside at or below `path`.
+    pub fn mounts_below(&self, path: &Path) -> Vec<PathBuf> {
+        let table = fs::read(format!("/proc/{}/mountinfo", self.pid())).expect("it is alive");
+        let mounts = binlogfs::fs::mountinfo::parse(&table).into_iter();
+        let points = mounts.map(|mount| mount.mount_point);
+        points.filter(|point| point.starts_with(path)).collect()
+    }
+
     /// The lines of mountinfo about `path`, from the lowest mount to the uppermost.
     pub fn mounts_at(&self, path: &Path) -> Vec<binlogfs::fs::mountinfo::Mount> {
         let table = fs::read(format!("/proc/{}/mountinfo", self.pid())).expect("it is alive");

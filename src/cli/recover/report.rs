@@ -1,9 +1,10 @@
 //! What a recovery says.
 
 use super::super::{Global, output, plan, plan_json};
-use super::seconds;
-use crate::model::{GtidSet, StoreUrl};
-use crate::replay::{Compared, Progress, Ready, Target, Unfit};
+use super::{Recovery, seconds};
+use crate::model::GtidSet;
+use crate::replay::restart::{MYSQLD_OPTS, RestartNote};
+use crate::replay::{Compared, Progress, Ready, Restart, Target, Unfit, command_line};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal as _;
@@ -104,36 +105,91 @@ fn stop(ready: &Ready) -> String {
 }
 
 /// What would be done.
-pub(super) fn dry_run(
-    global: &Global,
-    ready: &Ready,
-    url: &StoreUrl,
-    target: &Target,
-) -> Result<()> {
-    if global.json {
+pub(super) fn dry_run(recovery: &Recovery<'_>) -> Result<()> {
+    let (ready, args) = (&recovery.ready, recovery.args);
+    let restart = ready.restart.as_ref().zip(args.restart.as_ref());
+    let left = recovery.restarts.in_force.as_ref();
+    if recovery.global.json {
+        let before = restart.map(|(restart, command)| {
+            serde_json::json!({
+                "why": restart.why,
+                "command": command,
+                "options": command_line(&restart.options),
+                "undone_at_end": restart.undone,
+            })
+        });
         return output::print_json(&serde_json::json!({
             "recoverable": true,
             "engine": ready.engine.name(),
             "why": ready.why,
             "notes": ready.notes,
-            "plan": plan_json::plan(&ready.plan, &url.to_string(), plan::MOUNT_DIR),
+            "restart": before,
+            "restart_at_end": restart.is_some() || left.is_some(),
+            "plan": plan_json::plan(&ready.plan, &args.url.to_string(), plan::MOUNT_DIR),
         }));
     }
     let mut text = plan::text_of(&ready.plan);
     text += &format!(
         "{:<10}{} ({})\n",
         "server",
-        target.name(),
+        recovery.target.name(),
         ready.facts.version
     );
     if !ready.plan.segments.is_empty() {
         text += &format!("{:<10}{}: {}\n", "engine", ready.engine.name(), ready.why);
+    }
+    for line in restarts(restart, left, args.restart.is_some()) {
+        text += &format!("{:<10}{line}\n", "restart");
     }
     for note in &ready.notes {
         text += &format!("{:<10}{note}\n", "note");
     }
     text += "\nnothing was changed; --execute does it\n";
     output::print(&text)
+}
+
+/// The restarts of the target, for people.
+fn restarts(
+    restart: Option<(&Restart, &String)>,
+    left: Option<&RestartNote>,
+    has_command: bool,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some((restart, command)) = restart {
+        lines.push(format!(
+            "before anything is applied, because {}: '{command}', with {MYSQLD_OPTS}='{}'",
+            restart.why,
+            command_line(&restart.options)
+        ));
+        let mut last =
+            "at the end, without options, so that the server runs as it is configured".to_owned();
+        if !restart.undone.is_empty() {
+            last += &format!(
+                "; that undoes what was set since its start: {}",
+                restart.undone.join(", ")
+            );
+        }
+        lines.push(last);
+    } else if let Some(note) = left {
+        lines.push(match has_command {
+            true => format!(
+                "at the end, without options: an earlier run has started the server with {}",
+                note.options()
+            ),
+            false => super::restarts::left(note),
+        });
+    } else if has_command {
+        lines.push("none is needed".to_owned());
+    }
+    lines
+}
+
+/// That what was wanted is there, and something else is not.
+pub(super) fn recovered_but(ready: &Ready) -> String {
+    format!(
+        "the server has everything up to {}, but it is not as it was",
+        stop(ready)
+    )
 }
 
 /// What is being done.
@@ -155,12 +211,11 @@ pub(super) fn begins(global: &Global, ready: &Ready, target: &Target) {
 
 /// What was done.
 pub(super) fn done(
-    global: &Global,
-    ready: &Ready,
+    recovery: &Recovery<'_>,
     took: Option<Duration>,
     disabled_events: &[String],
 ) -> Result<()> {
-    let plan = &ready.plan;
+    let (global, ready, plan) = (recovery.global, &recovery.ready, &recovery.ready.plan);
     let stop = stop(ready);
     let transactions = plan.by_gtid.then(|| plan.adds.count());
     if global.json {
@@ -173,6 +228,7 @@ pub(super) fn done(
             "seconds": took.map_or(0.0, seconds),
             "gtid_executed": plan.by_gtid.then(|| plan.executed()),
             "disabled_events": disabled_events,
+            "restarts": recovery.restarts.done,
         }));
     }
     let Some(took) = took else {

@@ -25,6 +25,9 @@ const FILTERS: [&str; 7] = [
     "Replicate_Rewrite_DB",
 ];
 
+/// The one that a recovery of some tables sets.
+const ONLY: &str = "Replicate_Wild_Do_Table";
+
 /// What the applier is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct State {
@@ -53,15 +56,57 @@ pub(super) async fn keep_files(server: &mut Connection) -> Result<(), ServerErro
 
 /// What the channel would leave out: a new channel takes the server's global filters.
 pub(super) async fn filters(server: &mut Connection) -> Result<String, ServerError> {
+    filters_but(server, "").await
+}
+
+async fn filters_but(server: &mut Connection, ours: &str) -> Result<String, ServerError> {
     let status = status(server).await?;
     let Some(row) = status.rows().next() else {
         return Ok(String::new());
     };
-    let set = FILTERS.iter().filter_map(|name| {
-        let value = row.get(&[name]).filter(|value| !value.is_empty())?;
-        Some(format!("{name}={value}"))
-    });
+    let set = FILTERS
+        .iter()
+        .filter(|name| **name != ours)
+        .filter_map(|name| {
+            let value = row.get(&[name]).filter(|value| !value.is_empty())?;
+            Some(format!("{name}={value}"))
+        });
     Ok(set.collect::<Vec<_>>().join(", "))
+}
+
+/// Takes the server's filters from the channel. A server that is started again gives them back, so its channels must not start by
+/// themselves then.
+pub(super) async fn end_filters(server: &mut Connection) -> Result<(), ServerError> {
+    let none = FILTERS.map(|name| format!("{} = ()", name.to_ascii_uppercase()));
+    server
+        .run(&format!(
+            "CHANGE REPLICATION FILTER {} FOR CHANNEL '{CHANNEL}'",
+            none.join(", ")
+        ))
+        .await
+}
+
+/// Filters that the channel has of the server, not of us; `used_or_not`, or only those that left something out since the start.
+pub(super) async fn filters_in_force(
+    server: &mut Connection,
+    used_or_not: bool,
+) -> Result<String, ServerError> {
+    let mut query = format!(
+        "SELECT CONCAT(FILTER_NAME, '=', FILTER_RULE) AS filter FROM performance_schema.replication_applier_filters \
+         WHERE CHANNEL_NAME = '{CHANNEL}' AND FILTER_RULE <> '' AND CONFIGURED_BY NOT LIKE '%FOR_CHANNEL'"
+    );
+    if !used_or_not {
+        query += " AND COUNTER > 0";
+    }
+    let table = server.rows(&query).await?;
+    let rows = table.rows();
+    let told = rows.filter_map(|row| row.get(&["filter"]).map(str::to_owned));
+    let told = told.collect::<Vec<_>>().join(", ");
+    if !told.is_empty() || !used_or_not {
+        return Ok(told);
+    }
+    // With performance_schema=OFF those tables are empty, and whose a filter is only its kind tells.
+    filters_but(server, ONLY).await
 }
 
 /// Whether no thread of the applier has anything to do.
@@ -86,6 +131,26 @@ pub(super) async fn point_to(server: &mut Connection, first: &Path) -> Result<()
             first.display()
         ))
         .await
+}
+
+/// Why the server cannot read a file that its list has, in its words; `None` if it can. Only it knows what it may.
+pub(super) async fn unreadable(
+    server: &mut Connection,
+    file: &Path,
+) -> Result<Option<String>, ServerError> {
+    let look = format!(
+        "SHOW RELAYLOG EVENTS IN '{}' LIMIT 1 FOR CHANNEL '{CHANNEL}'",
+        file.display()
+    );
+    match server.rows(&look).await {
+        Ok(_) => Ok(None),
+        Err(ServerError::Statement {
+            message,
+            code: Some(_),
+            ..
+        }) => Ok(Some(message)),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) async fn start(server: &mut Connection) -> Result<(), ServerError> {

@@ -1,18 +1,18 @@
 //! Whether the target is on this host, and can read what we mount.
 
 use super::super::target::TargetFacts;
+use super::confined;
+use super::reach::Account;
 use rustix::fs::Access;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Where mounts are made: on tmpfs, and seen by services that have a /tmp of their own.
 const MOUNT_BASE: &str = "/run/binlogfs";
+/// What mounts for who is not root.
+const FUSERMOUNT: &str = "fusermount3";
 /// What lets others than root see a mount that is not root's.
 const FUSE_CONF: &str = "/etc/fuse.conf";
-/// `1` where SELinux is enforced; there is none elsewhere.
-const SELINUX_ENFORCE: &str = "/sys/fs/selinux/enforce";
-/// What its policies call the domain of mysqld, which may not read FUSE file systems.
-const SELINUX_DOMAIN: &str = "mysqld_t";
 
 /// Where the mount of a recovery is made, unless that was said.
 pub fn mount_base() -> &'static Path {
@@ -58,32 +58,22 @@ pub fn obstacle(facts: &TargetFacts, mount_dir: Option<&Path>) -> Option<String>
                 .to_owned(),
         );
     }
-    confined(facts).or_else(|| cannot_show(datadir, mount_dir))
+    let base = mount_dir.unwrap_or(mount_base());
+    let pid = pid(facts);
+    pid.and_then(|pid| confined::obstacle(pid, base))
+        .or_else(|| cannot_show(datadir, mount_dir))
+        .or_else(|| out_of_reach(Account::of(pid?)?, base))
 }
 
-/// Why mysqld may not read a mount of ours although the modes of its files let it.
-fn confined(facts: &TargetFacts) -> Option<String> {
-    let label = std::fs::read_to_string(format!("/proc/{}/attr/current", pid(facts)?)).ok()?;
-    let enforced = std::fs::read_to_string(SELINUX_ENFORCE).is_ok_and(|text| text.trim() == "1");
-    confinement(label.trim_end_matches(['\0', '\n']), enforced)
-}
-
-/// AppArmor and SELinux let mysqld read what its packager thought of, and that is no mount of ours.
-fn confinement(label: &str, selinux_is_enforced: bool) -> Option<String> {
-    if label.ends_with("(enforce)") {
-        return Some(format!(
-            "AppArmor confines mysqld ({label}): add '{MOUNT_BASE}/** r,' to its profile (/etc/apparmor.d/local/), reload it, and try \
-             again"
-        ));
-    }
-    // user:role:type:level
-    let domain = label.split(':').nth(2)?;
-    (selinux_is_enforced && domain == SELINUX_DOMAIN).then(|| {
-        format!(
-            "SELinux confines mysqld ({label}): run 'semanage permissive -a {domain}', try again, and undo it with 'semanage permissive \
-             -d {domain}'"
-        )
-    })
+/// The mount has its own modes; the way to it has those that it has.
+fn out_of_reach(account: Account, base: &Path) -> Option<String> {
+    let base = std::path::absolute(base).ok()?;
+    let stop = account.is_stopped_at(&base)?;
+    Some(format!(
+        "the account that mysqld runs as may not enter {}: chmod o+x {}, or name a directory that it reaches with --mount-dir",
+        stop.display(),
+        stop.display()
+    ))
 }
 
 fn cannot_show(datadir: &Path, mount_dir: Option<&Path>) -> Option<String> {
@@ -96,6 +86,12 @@ fn cannot_show(datadir: &Path, mount_dir: Option<&Path>) -> Option<String> {
             "without root it needs --mount-dir, a directory of yours that mysqld can reach"
                 .to_owned(),
         );
+    }
+    let is_there = |dir: PathBuf| dir.join(FUSERMOUNT).is_file();
+    if !std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(is_there) {
+        return Some(format!(
+            "without root it needs {FUSERMOUNT}: install the package fuse3"
+        ));
     }
     if std::fs::metadata(datadir).is_ok_and(|datadir| datadir.uid() == we.as_raw()) {
         return None;
@@ -130,29 +126,4 @@ pub(super) fn channel_index(facts: &TargetFacts) -> Option<PathBuf> {
     let name = index.file_name()?.to_str()?;
     let (stem, extension) = name.rsplit_once('.')?;
     Some(index.with_file_name(format!("{stem}-{}.{extension}", super::CHANNEL)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_that_is_confined_is_told_of_with_what_to_do() {
-        let told = |label, enforced| confinement(label, enforced).unwrap_or_default();
-        let selinux = "system_u:system_r:mysqld_t:s0";
-        assert!(told("/usr/sbin/mysqld (enforce)", false).contains("'/run/binlogfs/** r,'"));
-        assert!(told(selinux, true).contains("semanage permissive -a mysqld_t"));
-        for (label, enforced) in [
-            ("", false),
-            ("unconfined", true),
-            ("/usr/sbin/mysqld (complain)", false),
-            (selinux, false),
-            (
-                "unconfined_u:unconfined_r:unconfined_t:s0-s0:c0.c1023",
-                true,
-            ),
-        ] {
-            assert_eq!(confinement(label, enforced), None, "{label}");
-        }
-    }
 }

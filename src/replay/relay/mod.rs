@@ -12,9 +12,11 @@
 //! | the target | we take the mount away; when it is back its channel finds no files; the next run takes the channel away |
 
 mod channel;
+mod confined;
 pub mod host;
 mod index_file;
 mod mounted;
+mod reach;
 
 use super::Progress;
 use super::only::TablePattern;
@@ -57,6 +59,17 @@ pub enum RelayError {
         "the target's process does not see the mount: it has mounts of its own (a container, or a service with PrivateMounts)"
     )]
     Unseen,
+    /// The server does not get at a file of the mount.
+    #[error(
+        "the target cannot read {}, which is mounted for it: {reason}. If its modes and AppArmor or SELinux let it, the server's error log \
+         says more", .file.display()
+    )]
+    Unreadable {
+        /// The first of the files.
+        file: PathBuf,
+        /// In the server's words.
+        reason: String,
+    },
     /// The server would leave transactions out.
     #[error("the target has replication filters, which would leave transactions out ({0})")]
     Filtered(String),
@@ -115,6 +128,18 @@ pub fn is_ours(channel: &Channel) -> bool {
     channel.name == CHANNEL && channel.source == channel::HOST
 }
 
+/// Filters of the server's own that the channel of an earlier run has, which took them all away: the server was started since, and the
+/// applier may have gone on with them.
+///
+/// # Errors
+/// [`ServerError`].
+pub async fn filters_since(
+    target: &mut Target,
+    facts: &TargetFacts,
+) -> Result<String, ServerError> {
+    channel::filters_in_force(target.connection(), !facts.applier.skip_start).await
+}
+
 /// Takes away what an earlier run left.
 ///
 /// # Errors
@@ -166,25 +191,11 @@ pub async fn run(
         if *stop.borrow() {
             return Err(RelayError::Stopped);
         }
-        let index = host::channel_index(facts).unwrap_or_default();
         channel::make(target.connection(), facts.relay_log_purge).await?;
         let outcome = async {
-            let server = target.connection();
-            channel::keep_files(server).await?;
-            let filters = channel::filters(server).await?;
-            if !filters.is_empty() {
-                return Err(RelayError::Filtered(filters));
-            }
-            if !only.is_empty() {
-                server.run(&TablePattern::filter(only, CHANNEL)).await?;
-            }
-            index_file::put_before(&index, &files).map_err(|error| RelayError::Index {
-                path: index.clone(),
-                error,
-            })?;
-            channel::point_to(server, first).await?;
+            give(&files, first, target, facts, only).await?;
             started = true;
-            channel::start(server).await?;
+            channel::start(target.connection()).await?;
             watch(plan, target, progress, &mut stop).await
         }
         .await;
@@ -213,6 +224,40 @@ pub async fn run(
     }
     .await;
     done.map_err(|error| Failed { error, started })
+}
+
+/// Gives the channel the files, `first` first, and looks whether the server would read them, and apply all that is in them.
+async fn give(
+    files: &[PathBuf],
+    first: &Path,
+    target: &mut Target,
+    facts: &TargetFacts,
+    only: &[TablePattern],
+) -> Result<(), RelayError> {
+    let server = target.connection();
+    channel::keep_files(server).await?;
+    let mut filters = channel::filters(server).await?;
+    if facts.applier.skip_start && !filters.is_empty() {
+        channel::end_filters(server).await?;
+        filters = channel::filters(server).await?;
+    }
+    if !filters.is_empty() {
+        return Err(RelayError::Filtered(filters));
+    }
+    if !only.is_empty() {
+        server.run(&TablePattern::filter(only, CHANNEL)).await?;
+    }
+    let index = host::channel_index(facts).unwrap_or_default();
+    index_file::put_before(&index, files)
+        .map_err(|error| RelayError::Index { path: index, error })?;
+    channel::point_to(server, first).await?;
+    match channel::unreadable(server, first).await? {
+        None => Ok(()),
+        Some(reason) => Err(RelayError::Unreadable {
+            file: first.to_owned(),
+            reason,
+        }),
+    }
 }
 
 /// Waits until everything is applied.

@@ -21,7 +21,7 @@ impl Mounted {
         let base = mounting.base.unwrap_or(host::mount_base());
         let failed = |reason: String| RelayError::Mount { reason };
         // As the kernel will tell it: links are followed here, or the mount would not be found again.
-        let base = std::fs::create_dir_all(base)
+        let base = make(base)
             .and_then(|()| base.canonicalize())
             .map_err(|error| failed(format!("{}: {error}", base.display())))?;
         let is_odd = |text: &str| text.contains(['\'', '\\', '\n']);
@@ -102,6 +102,16 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         take_away(&self.dir);
     }
+}
+
+/// Makes the directory that mounts are made in, if it is not there: mysqld must get through it, whatever our umask is.
+fn make(base: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if base.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(base)?;
+    std::fs::set_permissions(base, std::fs::Permissions::from_mode(0o755))
 }
 
 /// Unmounts and removes a directory that a recovery had made. Nothing else is ever unmounted.

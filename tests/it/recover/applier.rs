@@ -80,6 +80,32 @@ fn a_server_that_would_leave_something_out_is_recovered_by_a_client() {
 }
 
 #[test]
+fn start_options_that_an_applier_does_not_mind_need_no_restart() {
+    let (archive, source) = archived();
+    for options in [
+        &["--relay-log-recovery=ON"][..],
+        &["--read-only=ON", "--super-read-only=ON"],
+        // Its channels do not start by themselves: the filters can be taken from ours while it runs.
+        &[
+            "--skip-replica-start=ON",
+            "--replicate-ignore-db=d",
+            "--replicate-rewrite-db=k->d",
+        ],
+    ] {
+        let mut start = Options::new().server_id(2);
+        for option in options {
+            start = start.extra(*option);
+        }
+        let target = start.start();
+        let recovery = Recovery::onto(&archive, &target);
+        let done = recovery.run_by("parallel", &["--to-end"]);
+        assert_eq!(done["restarts"], 0, "{options:?}: {done:#}");
+        assert_eq!(State::of(&target), State::of(&source), "{options:?}");
+        assert_eq!(recovery.left_behind(&target), [""; 0], "{options:?}");
+    }
+}
+
+#[test]
 fn a_channel_of_the_same_name_that_is_somebody_elses_stays() {
     let (archive, _source) = archived();
     let target = target();

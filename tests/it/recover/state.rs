@@ -7,7 +7,7 @@ use binlogfs::model::GtidSet;
 const OWN_SCHEMAS: &str = "('mysql', 'sys', 'information_schema', 'performance_schema')";
 
 /// What was executed, the tables' content, the definitions of everything, and the accounts.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct State {
     pub executed: String,
     pub checksums: Vec<Vec<String>>,
