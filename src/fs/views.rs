@@ -4,7 +4,7 @@
 //! is dropped when the kernel forgets it, and the one used least when there are too many: whoever still stands in that gets
 //! ESTALE, and finds it again by its name.
 
-use super::made::MadeId;
+use super::made::{Made, MadeId};
 use super::part::Part;
 use crate::model::{Micros, Seq, Timeline};
 use lru::LruCache;
@@ -125,6 +125,20 @@ impl Views {
         {
             self.ids.remove(&old.shown);
         }
+    }
+
+    /// The files of which only a part is shown, each with the record of its segment.
+    pub fn cut_files(&self) -> impl Iterator<Item = (Seq, Made)> {
+        self.held.iter().flat_map(|(id, held)| {
+            let (first, last) = match held.shown {
+                Shown::From(..) => (None, None),
+                Shown::Part(_, from, to) => (from.map(|from| from.seq), Some(to.seq)),
+            };
+            let first = first.map(|seq| (seq, Made::First(*id)));
+            first
+                .into_iter()
+                .chain(last.map(|seq| (seq, Made::Last(*id))))
+        })
     }
 
     /// How many there are.
