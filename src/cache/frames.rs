@@ -1,6 +1,6 @@
 //! Decoded frames in memory: least recently used go first, within a budget of bytes.
 
-use super::memory::Unread;
+use super::memory::{Unread, charged_bytes};
 use bytes::Bytes;
 use lru::LruCache;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,8 +26,12 @@ struct Kept {
 }
 
 impl Kept {
+    /// Not less than its charge: what is kept must leave the other half of the memory to those who wait for some, however small
+    /// frames are.
     fn cost(&self) -> usize {
-        self.bytes.len() + FRAME_OVERHEAD_BYTES
+        let charged = usize::try_from(charged_bytes(self.bytes.len() as u64));
+        let held = self.bytes.len() + FRAME_OVERHEAD_BYTES;
+        charged.map_or(held, |charged| charged.max(held))
     }
 }
 
@@ -107,7 +111,9 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
+    use super::super::memory::Memory;
     use super::*;
+    use futures::FutureExt as _;
 
     fn id(frame: u32) -> FrameId {
         ("segments/x".into(), frame)
@@ -124,6 +130,22 @@ mod tests {
         assert!(!frames.contains(&id(1)));
         assert!(frames.contains(&id(0)) && frames.contains(&id(2)) && frames.contains(&id(3)));
         assert!(frames.held_bytes() <= frames.budget_bytes());
+    }
+
+    #[tokio::test]
+    async fn however_small_the_frames_are_that_are_kept_a_demand_finds_its_half() {
+        let memory = Memory::new(64 << 10);
+        let budget = usize::try_from(memory.kept_bytes()).expect("small");
+        let frames = Frames::new(budget);
+        for frame in 0..1000 {
+            let charge = memory.demand(10).now_or_never();
+            let charge = charge.expect("nobody has to wait").expect("free");
+            let bytes = charge.keep_with(Bytes::from(vec![0; 10]));
+            frames.insert(id(frame), bytes);
+        }
+        let half = memory.total_bytes() - memory.kept_bytes();
+        let demanded = memory.demand(half).now_or_never();
+        demanded.expect("at once").expect("free");
     }
 
     #[test]

@@ -39,6 +39,11 @@ pub(super) struct Charge(OwnedSemaphorePermit);
 #[derive(Debug)]
 pub(super) struct Unread(OwnedSemaphorePermit);
 
+/// What so many bytes are charged with.
+pub(super) fn charged_bytes(bytes: u64) -> u64 {
+    u64::from(permits(bytes)) * PERMIT_BYTES
+}
+
 fn permits(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX)
 }

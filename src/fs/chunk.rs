@@ -7,14 +7,14 @@ use crate::model::{Micros, Seq};
 use std::sync::{Arc, OnceLock};
 
 /// Entries in compact form.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Chunk {
     /// All names, one after the other.
     names: String,
     rows: Vec<Row>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Row {
     seq: u64,
     size: u64,
@@ -52,7 +52,8 @@ pub type Load = Arc<dyn Fn(&mut Chunk) -> Result<(), SourceError> + Send + Sync>
 /// The place of a chunk.
 #[derive(Clone)]
 pub struct Slot {
-    chunk: OnceLock<Chunk>,
+    /// Shared with the history that was shown before, where both say the same.
+    chunk: OnceLock<Arc<Chunk>>,
     stored: Option<(Outline, Load)>,
     /// Time of the last entry before it: its first entries may have none of their own.
     mtime_before: Micros,
@@ -101,6 +102,11 @@ impl Chunk {
         })
     }
 
+    /// All entries, in order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = HistoryEntry<'_>> {
+        (0..self.len()).filter_map(|at| self.entry(at))
+    }
+
     /// How many entries are of records up to `seq`.
     pub(super) fn through(&self, seq: Seq) -> usize {
         self.rows.partition_point(|row| row.seq <= seq.0)
@@ -131,7 +137,7 @@ impl Slot {
     /// A place for entries to come.
     pub(super) fn empty(mtime_before: Micros) -> Slot {
         Slot {
-            chunk: OnceLock::from(Chunk::default()),
+            chunk: OnceLock::from(Arc::new(Chunk::default())),
             stored: None,
             mtime_before,
         }
@@ -151,11 +157,24 @@ impl Slot {
         self.chunk.get().is_some()
     }
 
+    /// Its entries, if they are in memory.
+    pub(super) fn loaded(&self) -> Option<&Arc<Chunk>> {
+        self.chunk.get()
+    }
+
     /// Has its entries in memory. Blocks.
     ///
     /// # Errors
     /// When they cannot be had.
     pub fn load(&self) -> Result<&Chunk, SourceError> {
+        self.load_like(None).map(Arc::as_ref)
+    }
+
+    /// The same; takes the place of no other memory than `known` if that says the same.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    pub(super) fn load_like(&self, known: Option<&Arc<Chunk>>) -> Result<&Arc<Chunk>, SourceError> {
         if let Some(chunk) = self.chunk.get() {
             return Ok(chunk);
         }
@@ -166,7 +185,13 @@ impl Slot {
         for row in chunk.rows.iter_mut().take_while(|row| row.mtime == 0) {
             row.mtime = self.mtime_before.0;
         }
-        chunk.shrink();
+        let chunk = match known.filter(|known| ***known == chunk) {
+            Some(known) => Arc::clone(known),
+            None => {
+                chunk.shrink();
+                Arc::new(chunk)
+            }
+        };
         // Somebody else was quicker: theirs is the same.
         Ok(self.chunk.get_or_init(|| chunk))
     }
@@ -186,7 +211,7 @@ impl Slot {
     pub(super) fn entries_mut(&mut self) -> Option<&mut Chunk> {
         self.entries()?;
         self.stored = None;
-        self.chunk.get_mut()
+        self.chunk.get_mut().map(Arc::make_mut)
     }
 
     /// Number of entries.

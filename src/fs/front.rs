@@ -2,9 +2,11 @@
 
 use super::forest::Forest;
 use super::local::Union;
+use super::open_files::OpenedFile;
+use super::recall::Recall;
 use super::tree::{Attr, Listed};
 use super::unloaded::Question;
-use super::view::{Errno, OpenedFile, View};
+use super::view::{Errno, View};
 use super::xattr::Answer;
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -53,6 +55,15 @@ impl Front {
             loaded.unwrap_or(Err(libc::EIO))
         };
         Some(both.boxed())
+    }
+
+    /// What takes back what was told.
+    pub(super) fn recall(&self) -> &Arc<Recall> {
+        match self {
+            Front::One(view) => view.recall(),
+            Front::Many(forest) => forest.recall(),
+            Front::Union(union) => union.view().recall(),
+        }
     }
 
     /// See [`View::lookup_waits`].

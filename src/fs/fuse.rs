@@ -8,6 +8,7 @@ mod kernel;
 mod reply;
 
 use super::front::Front;
+use super::recall::Recall;
 use super::tree::{Attr, Listed};
 use super::unloaded::Question;
 use frontend::Frontend;
@@ -17,13 +18,16 @@ use fuser::{
     ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
     Request, TimeOrNow, WriteFlags,
 };
+use kernel::ToKernel;
 use reply::{
-    attr_ttl, errno, file_attr, guarded, kind, reply_lookup, reply_open, reply_statfs, reply_xattr,
+    attr_ttl, errno, file_attr, guarded, kind, longest_ttl, reply_lookup, reply_open, reply_statfs,
+    reply_xattr,
 };
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::runtime::Handle;
 
@@ -45,8 +49,24 @@ pub fn serve(
     config.n_threads = Some(LOOP_THREADS);
     // The kernel enforces who may come in (allow_other, default_permissions).
     let acl = fuser::SessionACL::All;
+    let recall = Arc::clone(front.recall());
     let session = fuser::Session::from_fd(Frontend { front, runtime }, device, acl, config)?;
-    Ok(move || session.run())
+    recall.connect(Arc::new(ToKernel(session.notifier())));
+    let connected = Connected(recall);
+    Ok(move || {
+        let outcome = session.run();
+        drop(connected);
+        outcome
+    })
+}
+
+/// A session that may be told of. Its device must be closed when it ends, however it does: requests would wait for ever.
+struct Connected(Arc<Recall>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.disconnect();
+    }
 }
 
 impl Filesystem for Frontend {
@@ -58,14 +78,16 @@ impl Filesystem for Frontend {
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         if self.front.lookup_waits(parent.0) {
             let (front, name) = (self.front.clone(), name.to_owned());
-            self.spawn(
-                async move { reply_lookup(reply, front.lookup_made(parent.0, &name).await) },
-            );
+            self.spawn(async move {
+                let found = front.lookup_made(parent.0, &name).await;
+                reply_lookup(reply, found, longest_ttl(true));
+            });
             return;
         }
         let owned = name.to_owned();
         let answer = move |front: &Front, loaded: Result<(), i32>| {
-            reply_lookup(reply, loaded.and_then(|()| front.lookup(parent.0, &owned)));
+            let found = loaded.and_then(|()| front.lookup(parent.0, &owned));
+            reply_lookup(reply, found, longest_ttl(false));
         };
         self.answer(&Question::Lookup(parent.0, name), answer);
     }
@@ -179,9 +201,10 @@ impl Filesystem for Frontend {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let made = self.front.lookup_waits(ino.0);
         let answer = move |front: &Front, loaded: Result<(), i32>| {
             let add = |listed: &Listed, attr: &Attr| {
-                let ttl = attr_ttl(attr);
+                let ttl = attr_ttl(attr).min(longest_ttl(made));
                 let file = file_attr(attr);
                 let (ino, name) = (INodeNo(attr.ino), &listed.name);
                 !reply.add(ino, listed.cookie, name, &ttl, &file, Generation(0))

@@ -1,9 +1,10 @@
 //! The view's answers about what is made on demand: parts of the history, and the status.
 
 use super::made::{Hidden, Made, MadeId};
+use super::open_files::{Caching, Content, OpenedFile};
 use super::part::Part;
 use super::tree::{Attr, BLOCK_BYTES, COOKIE_BASE, Listed, Node};
-use super::view::{Caching, Content, Errno, OpenedFile, View};
+use super::view::{Errno, View};
 use super::views::{Edge, MadeNumbers, Role, Shown, Views, part, role};
 use crate::binlog::{HeadProbe, probe_head};
 use crate::cache::ArchivedSegment;
@@ -37,8 +38,15 @@ impl View {
     /// The attributes of `name` in a directory that [`View::lookup_waits`] for.
     ///
     /// # Errors
-    /// ENOENT where nothing of that name can be shown, the reason in the log; ESTALE; as [`View::read`].
+    /// ENOENT where nothing of that name can be shown, the reason in the log; ESTALE; as [`View::read`], whose deadline holds
+    /// for all that is read on the way.
     pub async fn lookup_made(&self, parent: u64, name: &OsStr) -> Result<Attr, Errno> {
+        let deadline = self.reader().options().deadline;
+        let found = tokio::time::timeout(deadline, self.find_made(parent, name));
+        found.await.unwrap_or(Err(libc::ETIMEDOUT))
+    }
+
+    async fn find_made(&self, parent: u64, name: &OsStr) -> Result<Attr, Errno> {
         let parent = Node::of_ino(parent);
         let name = name.to_str().ok_or(libc::ENOENT)?;
         let shown = match parent {
@@ -206,7 +214,8 @@ impl View {
             Made::Hidden(_, Hidden::Status) => {
                 // Read past the page cache: its length is not that of a moment ago.
                 let content = Content::Text(self.status_text().await?);
-                return Ok(self.opened(content, Caching::Never));
+                let attr = self.made_attr(made)?;
+                return Ok(self.files.add(content, Caching::Never, attr));
             }
             Made::Hidden(..) | Made::Directory(_) => return Err(libc::EISDIR),
             Made::First(id) => (id, false),
@@ -216,13 +225,19 @@ impl View {
             return Err(libc::ESTALE);
         };
         let seq = edge_seq(from.as_ref(), &to, last).ok_or(libc::ESTALE)?;
+        for slot in self.unloaded_of_made(made, 0) {
+            self.have_loaded(Some(slot)).await?;
+        }
+        let attr = self.made_attr(made)?;
         let segment = self.segment(&self.entry(seq).await?)?;
         let part = part(from.as_ref(), &to, last, segment.end());
-        let caching = match part.end() > segment.readable() {
+        // Of a damaged one a better copy may come, whose bytes may be others.
+        let caching = match segment.is_damaged() {
             true => Caching::Never,
             false => Caching::Keep,
         };
-        Ok(self.opened(Content::Part(Arc::new(segment), part), caching))
+        let content = Content::Part(Arc::new(segment), part);
+        Ok(self.files.add(content, caching, attr))
     }
 
     /// Reads from a part of a segment.
@@ -233,24 +248,25 @@ impl View {
         offset: u64,
         len: u64,
     ) -> Result<Bytes, Errno> {
-        let mut read = Vec::new();
-        for place in part.places(offset, len) {
-            if place.is_empty() {
-                continue;
-            }
-            let wanted = place.end - place.start;
-            let bytes = self
-                .read_segment(segment, None, place.start, wanted)
-                .await?;
-            if bytes.len() as u64 == len {
-                return Ok(bytes);
-            }
-            read.extend_from_slice(&bytes);
-            if (bytes.len() as u64) < wanted {
-                break;
-            }
-        }
-        Ok(read.into())
+        // Both at once: they have one deadline.
+        let places = part.places(offset, len).map(|place| async move {
+            let wanted = place.end.saturating_sub(place.start);
+            let bytes = match wanted {
+                0 => Bytes::new(),
+                wanted => {
+                    self.read_segment(segment, None, place.start, wanted)
+                        .await?
+                }
+            };
+            Ok::<_, Errno>((bytes.len() as u64 == wanted, bytes))
+        });
+        let [head, behind] = places;
+        let ((is_whole, head), (_, behind)) = futures::future::try_join(head, behind).await?;
+        Ok(match (head.is_empty(), is_whole && !behind.is_empty()) {
+            (true, _) => behind,
+            (false, false) => head,
+            (false, true) => [head, behind].concat().into(),
+        })
     }
 
     /// The kernel has forgotten so many lookups of an inode.
@@ -269,7 +285,7 @@ impl View {
         self.views().get(id).ok_or(libc::ESTALE)
     }
 
-    fn views(&self) -> MutexGuard<'_, Views> {
+    pub(super) fn views(&self) -> MutexGuard<'_, Views> {
         // Every change under the lock is complete or not begun: a panic elsewhere leaves it sound.
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -277,10 +293,8 @@ impl View {
     /// Where `target` is.
     async fn edge(&self, timeline: Timeline, target: &Target) -> Result<Edge, Errno> {
         let locator = self.locator().ok_or(libc::ENOENT)?;
-        let deadline = self.reader().options().deadline;
-        let search = tokio::time::timeout(deadline, locator.boundary(timeline, target));
-        let found = self.while_open(search).await.ok_or(libc::EIO)?;
-        match found.map_err(|_| libc::ETIMEDOUT)? {
+        let search = locator.boundary(timeline, target);
+        match self.while_open(search).await.ok_or(libc::EIO)? {
             Ok(boundary) => {
                 let slot = self.history().unloaded_of_seq(boundary.seq).cloned();
                 self.have_loaded(slot).await?;

@@ -1,6 +1,6 @@
 //! A snapshot of the history: every entry of every timeline, compact, shared, and read when it is asked for.
 
-use super::chunk::{Load, Outline, Slot};
+use super::chunk::{Chunk, Load, Outline, Slot};
 use crate::ledger::{Entry, EntryState};
 use crate::model::{Micros, Seq, Timeline};
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,6 +110,14 @@ impl History {
     ) -> Result<(), OrderError> {
         let entries = self.timelines.entry(timeline).or_default();
         entries.push_stored(outline, load)
+    }
+
+    /// What of it is in memory, by timeline: all that anybody was told is in there.
+    pub(super) fn loaded(&self) -> impl Iterator<Item = (Timeline, &Arc<Chunk>)> {
+        self.timelines.iter().flat_map(|(timeline, entries)| {
+            let loaded = entries.slots.iter().filter_map(|slot| slot.loaded());
+            loaded.map(move |chunk| (*timeline, chunk))
+        })
     }
 
     /// Where the entry of record `seq` may be and is not in memory.

@@ -7,6 +7,7 @@
 //! running.
 
 mod attributes;
+mod changes;
 mod chunk;
 pub mod errno;
 mod failures;
@@ -21,10 +22,12 @@ mod local;
 pub mod made;
 pub mod mountinfo;
 pub mod mounting;
+mod open_files;
 mod order;
 mod part;
 mod prepare;
 pub mod read_ahead;
+mod recall;
 mod refresh;
 pub mod source;
 mod status;

@@ -40,11 +40,6 @@ impl Part {
         self.head + (self.to - self.from)
     }
 
-    /// Where in the segment it ends.
-    pub fn end(&self) -> u64 {
-        self.to
-    }
-
     /// Where in the segment its bytes from `offset` on are, `len` of them or as many as there are: first in the head, then
     /// behind it.
     pub fn places(&self, offset: u64, len: u64) -> [Range<u64>; 2] {

@@ -89,7 +89,8 @@ impl Refresher {
 
     async fn refresh(&self) -> Result<(), SourceError> {
         let (source, view) = (&self.source, &self.view);
-        let history = match source.refresh().await? {
+        let refreshed = source.refresh().await?;
+        let history = match refreshed {
             Refreshed::Unchanged => return Ok(()),
             // Shares all full chunks with the one that is shown.
             Refreshed::Appended => load(source, History::clone(&view.history())).await?,
@@ -106,7 +107,10 @@ impl Refresher {
                 );
             }
         }
-        view.show(history);
+        let before = view.show(history);
+        if refreshed == Refreshed::Rewritten {
+            view.recall().compare(view, before);
+        }
         Ok(())
     }
 }

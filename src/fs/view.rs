@@ -3,8 +3,9 @@
 use super::errno;
 use super::failures::Failures;
 use super::history::History;
+use super::open_files::{Caching, Content, OpenFiles, OpenSegment, OpenedFile};
 use super::order::ReplayOrder;
-use super::part::Part;
+use super::recall::Told;
 use super::refresh::MountStatus;
 use super::source::{HistorySource, SourceError};
 use super::tree::{Attr, Listed, Node, Ownership, Tree};
@@ -15,54 +16,13 @@ use crate::ledger::Entry;
 use crate::locate::Locator;
 use crate::model::{Seq, Timeline};
 use bytes::Bytes;
-use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 use tokio::sync::watch;
 
 /// An errno, as `libc` numbers them.
 pub type Errno = i32;
-
-/// How the kernel may treat an open file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caching {
-    /// Its bytes never change: what is in the page cache is right.
-    Keep,
-    /// They may be another's at the next open: a better copy of a damaged segment.
-    UntilClosed,
-    /// The page cache is passed by. It knows pages, not bytes: it would hide the last bytes before the first bad event, and
-    /// take a short answer there for the file's end.
-    Never,
-}
-
-/// A file that was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpenedFile {
-    /// What names it in reads.
-    pub handle: u64,
-    /// How the kernel may treat it.
-    pub caching: Caching,
-}
-
-/// What is behind an open file.
-#[derive(Clone)]
-pub(super) enum Content {
-    /// A segment.
-    Segment(Arc<OpenFile>),
-    /// A part of one.
-    Part(Arc<ArchivedSegment>, Part),
-    /// A text, as it was when the file was opened.
-    Text(Bytes),
-}
-
-/// What a handle stands for.
-pub(super) struct OpenFile {
-    segment: ArchivedSegment,
-    /// Where it stands in a replay, if it is one's.
-    place: Option<Place>,
-}
 
 /// Answers the kernel's questions about a history.
 pub struct View {
@@ -72,12 +32,12 @@ pub struct View {
     history: RwLock<Arc<History>>,
     /// The timeline in the root. It stays: whoever replays opens one name after the other, and all must be of one history.
     root: OnceLock<Timeline>,
-    handles: Mutex<HashMap<u64, Content>>,
-    next_handle: AtomicU64,
+    pub(super) files: OpenFiles,
     failures: Mutex<Failures>,
     closing: watch::Sender<bool>,
     locator: Option<Locator>,
     pub(super) views: Mutex<Views>,
+    pub(super) told: Told,
     status: OnceLock<Arc<Mutex<MountStatus>>>,
 }
 
@@ -106,8 +66,8 @@ impl View {
             ownership,
             root,
             history: RwLock::new(Arc::new(history)),
-            handles: Mutex::default(),
-            next_handle: AtomicU64::new(1),
+            files: OpenFiles::new(),
+            told: Told::default(),
             failures: Mutex::new(Failures::new(Instant::now())),
             closing: watch::channel(false).0,
         }
@@ -156,13 +116,14 @@ impl View {
         Tree::new(history, self.root(), self.ownership)
     }
 
-    /// Shows another history from now on.
-    pub fn show(&self, history: History) {
+    /// Shows another history from now on. Returns the one before it, of which what has changed is to be taken back.
+    pub fn show(&self, history: History) -> Arc<History> {
+        let _replacing = self.recall().replacing();
         if let Some(newest) = history.newest() {
             self.root.get_or_init(|| newest);
         }
         let mut current = self.history.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(history);
+        std::mem::replace(&mut *current, Arc::new(history))
     }
 
     /// Fails all reads that are on their way, and all to come, with EIO.
@@ -187,18 +148,19 @@ impl View {
         }
     }
 
-    /// The attributes of an inode.
+    /// The attributes of an inode; of a file that is open and gone those that it had.
     ///
     /// # Errors
     /// ESTALE if it is not there any more.
     pub fn attr(&self, ino: u64) -> Result<Attr, Errno> {
         let history = self.history();
         let tree = self.tree(&history);
-        match Node::of_ino(ino) {
+        let found = match Node::of_ino(ino) {
             Some(Node::Made(made)) => self.made_attr(made),
             Some(node) => tree.attr(node).ok_or(libc::ESTALE),
             None => Err(libc::ESTALE),
-        }
+        };
+        found.or_else(|errno| self.files.attr_when_opened(ino).ok_or(errno))
     }
 
     /// Lists a directory after `cookie`, with attributes, until `take` returns false.
@@ -245,36 +207,51 @@ impl View {
     /// # Errors
     /// EIO for a hole, a gap or a lost record; ENOKEY for an encrypted segment without any key; EISDIR; ESTALE.
     pub async fn open(self: Arc<Self>, ino: u64) -> Result<OpenedFile, Errno> {
-        let (seq, raw) = match Node::of_ino(ino) {
-            Some(Node::File(seq)) => (seq, false),
-            Some(Node::RawFile(seq)) => (seq, true),
-            Some(Node::Made(made)) => return self.open_made(made).await,
-            Some(_) => return Err(libc::EISDIR),
-            None => return Err(libc::ESTALE),
+        self.open_as(ino, ino).await
+    }
+
+    /// The same of a file that the kernel knows by another number.
+    ///
+    /// # Errors
+    /// As [`View::open`].
+    pub(super) async fn open_as(
+        self: Arc<Self>,
+        ino: u64,
+        known_as: u64,
+    ) -> Result<OpenedFile, Errno> {
+        let node = Node::of_ino(ino).ok_or(libc::ESTALE)?;
+        let (seq, raw) = match node {
+            Node::File(seq) => (seq, false),
+            Node::RawFile(seq) => (seq, true),
+            Node::Made(made) => return self.open_made(made).await,
+            _ => return Err(libc::EISDIR),
+        };
+        // The index knows entries that the history has no more: behind a fence, or pruned.
+        let history = self.history();
+        self.have_loaded(history.unloaded_of_seq(seq).cloned())
+            .await?;
+        let attr = self.tree(&history).attr(node).ok_or(libc::ESTALE)?;
+        let attr = Attr {
+            ino: known_as,
+            ..attr
         };
         let segment = self.segment(&self.entry(seq).await?)?;
         let (segment, caching) = match (segment.is_damaged(), raw) {
             (false, _) => (segment, Caching::Keep),
-            (true, true) => (segment.raw(), Caching::UntilClosed),
             (true, false) => (segment, Caching::Never),
+            (true, true) => (segment.raw(), Caching::Never),
         };
         let place = (!raw).then(|| Place {
             seq,
             order: Arc::new(ReplayOrder(Arc::downgrade(&self))),
         });
-        let file = OpenFile { segment, place };
-        Ok(self.opened(Content::Segment(Arc::new(file)), caching))
-    }
-
-    pub(super) fn opened(&self, content: Content, caching: Caching) -> OpenedFile {
-        let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
-        self.handles().insert(handle, content);
-        OpenedFile { handle, caching }
+        let file = Content::Segment(Arc::new(OpenSegment { segment, place }));
+        Ok(self.files.add(file, caching, attr))
     }
 
     /// Forgets an open file.
     pub fn release(&self, handle: u64) {
-        self.handles().remove(&handle);
+        self.files.remove(handle);
     }
 
     /// Reads from an open file: `len` bytes, fewer only where the readable part ends.
@@ -282,7 +259,7 @@ impl View {
     /// # Errors
     /// The table in `errno.rs`; EBADF for a handle that is not open.
     pub async fn read(self: Arc<Self>, handle: u64, offset: u64, len: u32) -> Result<Bytes, Errno> {
-        let content = self.handles().get(&handle).cloned().ok_or(libc::EBADF)?;
+        let content = self.files.content(handle).ok_or(libc::EBADF)?;
         let len = u64::from(len);
         match content {
             Content::Segment(file) => {
@@ -378,11 +355,6 @@ impl View {
 
     fn failures(&self) -> MutexGuard<'_, Failures> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn handles(&self) -> MutexGuard<'_, HashMap<u64, Content>> {
-        // Inserted and removed by single calls: sound after a panic elsewhere.
-        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

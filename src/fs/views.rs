@@ -4,7 +4,7 @@
 //! is dropped when the kernel forgets it, and the one used least when there are too many: whoever still stands in that gets
 //! ESTALE, and finds it again by its name.
 
-use super::made::MadeId;
+use super::made::{Made, MadeId};
 use super::part::Part;
 use crate::model::{Micros, Seq, Timeline};
 use lru::LruCache;
@@ -125,6 +125,20 @@ impl Views {
         {
             self.ids.remove(&old.shown);
         }
+    }
+
+    /// The files of which only a part is shown, each with the record of its segment.
+    pub fn cut_files(&self) -> impl Iterator<Item = (Seq, Made)> {
+        self.held.iter().flat_map(|(id, held)| {
+            let (first, last) = match held.shown {
+                Shown::From(..) => (None, None),
+                Shown::Part(_, from, to) => (from.map(|from| from.seq), Some(to.seq)),
+            };
+            let first = first.map(|seq| (seq, Made::First(*id)));
+            first
+                .into_iter()
+                .chain(last.map(|seq| (seq, Made::Last(*id))))
+        })
     }
 
     /// How many there are.
@@ -269,7 +283,8 @@ mod tests {
         assert_eq!(part(Some(&from), &to, true, 1000).len(), 700);
         assert_eq!(part(Some(&from), &to, false, 1000).len(), 157 + 500);
         let same = part(Some(&from), &edge(3, 700), true, 1000);
-        assert_eq!((same.len(), same.end()), (157 + 200, 700));
+        assert_eq!(same.len(), 157 + 200);
+        assert_eq!(same.places(157, 200)[1], 500..700);
         // From the beginning of the file nothing is left out.
         assert_eq!(part(Some(&edge(3, 157)), &to, false, 1000).len(), 1000);
     }

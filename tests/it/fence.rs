@@ -55,12 +55,26 @@ fn read(path: impl AsRef<Path>) -> Vec<u8> {
     fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+fn rest_of(mut file: &fs::File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut file, &mut bytes).expect("reads on");
+    bytes
+}
+
 #[test]
 fn a_fence_is_told_beforehand_and_every_reader_obeys_it() {
     let (archive, server) = three_files();
     let files: Vec<Vec<u8>> = server.closed().iter().map(read).collect();
     let url = archive.url();
     let before = archive.mount_with(&["--refresh", "1s"]);
+    // The kernel knows every name, by each of its directories, and has every byte.
+    let ways = ["", ".raw", ".timeline/1", ".timeline/1/.raw"].map(|way| before.dir().join(way));
+    for (n, file) in files.iter().enumerate() {
+        let name = format!("binlog.{:06}", n + 1);
+        assert!(ways.iter().all(|way| read(way.join(&name)) == *file));
+    }
+    let open = |name: &str| fs::File::open(before.dir().join(name)).expect("opens");
+    let (last, behind) = (open("binlog.000002"), open("binlog.000003"));
     let seventh = gtid(1, 7);
     let plan = fenced(&archive, &["--gtid", &seventh]);
     assert_eq!(plan["executed"], false);
@@ -85,18 +99,40 @@ fn a_fence_is_told_beforehand_and_every_reader_obeys_it() {
     let kept = [files[0].as_slice(), cut].concat();
     assert!(tools::run(&mut archive.command(&["cat", &url])) == kept);
     let again = archive.mount_at(&url, archive.path("again"), &[]);
-    // Of one mounted before, the kernel may still know the name, for as long as it was told that it may.
     assert!(fs::read(again.dir().join("binlog.000003")).is_err());
-    for mounted in [before, again] {
+    for mounted in [&before, &again] {
         let root = mounted.dir();
         tools::eventually("the mount has seen the fence", || {
             fs::read_dir(root).expect("listed").count() == 2
+        });
+        tools::eventually("the last file ends at the fence", || {
+            let meta = fs::metadata(root.join("binlog.000002"));
+            meta.is_ok_and(|meta| meta.len() == position)
         });
         assert!(read(root.join("binlog.000001")) == files[0]);
         assert!(read(root.join("binlog.000002")) == cut);
         assert!(!root.join(".before").join(gtid(1, 8)).exists());
         assert!(root.join(".before").join(gtid(1, 6)).exists());
     }
+    for way in &ways {
+        let name = way.join("binlog.000003");
+        tools::eventually(
+            "the kernel has forgotten the name",
+            || matches!(name.metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound),
+        );
+        assert!(read(way.join("binlog.000002")) == cut, "{way:?}");
+    }
+    // What is open reads on; the last one ends where it ends for everybody.
+    assert_eq!(
+        behind.metadata().expect("open").len(),
+        files[2].len() as u64
+    );
+    assert!(rest_of(&behind) == files[2]);
+    assert!(rest_of(&last) == cut);
+    // By its number it cannot be opened again either.
+    let by_number = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&behind));
+    assert_eq!(tools::errno(fs::File::open(by_number)), libc::ESTALE);
+    drop((last, behind));
     let plan = archive.json("plan", &["--to-end"], 0);
     assert!(
         plan.to_string().contains(&format!("{}:1-6", uuid_of(1))),

@@ -7,7 +7,8 @@ use binlogfs::cache::ArchivedSegment;
 use binlogfs::fs::{History, HistoryRow, HistorySource, Refreshed, SourceError};
 use binlogfs::ledger::entry::Change;
 use binlogfs::ledger::record::{
-    ClosedBy, DamagedRecord, HoleRecord, ObjectRecord, SupersedeReason, SupersedeRecord,
+    ClosedBy, DamagedRecord, HoleRecord, ObjectRecord, PruneRecord, SupersedeReason,
+    SupersedeRecord,
 };
 use binlogfs::ledger::{
     Body, Entry, LedgerState, Line, Record, SegmentRecord, StreamFile, record_key,
@@ -159,6 +160,20 @@ impl Archive {
         self.append(Body::Supersede(Box::new(record)), Refreshed::Rewritten);
     }
 
+    /// Takes away what stands before and at `through`. The bucket says so; an [`ArchiveSource`] does not.
+    pub fn prune(&self, through: &Entry) {
+        let prune = PruneRecord {
+            timeline: through.timeline,
+            through: through.seq,
+            reason: "kept for a day".to_owned(),
+            archived_at: Micros(0),
+            archiver: "test".to_owned(),
+        };
+        let mut state = self.state.lock().expect("no test panics in here");
+        let line = self.next_line(&state, Body::Prune(prune));
+        state.chain.accept(&line).expect("follows");
+    }
+
     /// Makes every refresh fail from now on, or no more.
     pub fn break_refresh(&self, error: Option<&str>) {
         self.state.lock().expect("no test panics in here").broken = error.map(str::to_owned);
@@ -166,15 +181,7 @@ impl Archive {
 
     fn append(&self, body: Body, changed: Refreshed) -> Entry {
         let mut state = self.state.lock().expect("no test panics in here");
-        let record = Record {
-            format: 1,
-            seq: state.chain.next_seq(),
-            prev: state.chain.last_hash.expect("nothing is lost here"),
-            body,
-        };
-        let line = Line::write(record).expect("a record");
-        self.store
-            .tamper(&record_key(line.seq()), format!("{}\n", line.text()));
+        let line = self.next_line(&state, body);
         let entry = match state.chain.accept(&line).expect("follows") {
             Change::Add(entry) => {
                 state.entries.push((*entry).clone());
@@ -197,6 +204,20 @@ impl Archive {
             (_, changed) => Some(changed),
         };
         entry
+    }
+
+    /// The next record, which is in the bucket from now on.
+    fn next_line(&self, state: &State, body: Body) -> Line {
+        let record = Record {
+            format: 1,
+            seq: state.chain.next_seq(),
+            prev: state.chain.last_hash.expect("nothing is lost here"),
+            body,
+        };
+        let line = Line::write(record).expect("a record");
+        self.store
+            .tamper(&record_key(line.seq()), format!("{}\n", line.text()));
+        line
     }
 
     async fn upload(&self, segment: &Segment) -> SegmentRecord {

@@ -137,12 +137,17 @@ async fn planted(paths: &[String]) -> MemoryStore {
     for (seed, path) in (1..).zip(paths) {
         let archive = fixture::Archive::new(false);
         archive.add(&Segment::new(1, content(seed, 10_000))).await;
-        for key in archive.store.keys() {
-            let body = archive.store.get_all(&key, u64::MAX).await.expect("there");
-            all.tamper(&format!("{path}/{key}").parse().expect("a key"), body);
-        }
+        plant(&all, path, &archive).await;
     }
     all
+}
+
+/// Has `archive` as it is now at `path` of a store.
+async fn plant(all: &MemoryStore, path: &str, archive: &fixture::Archive) {
+    for key in archive.store.keys() {
+        let body = archive.store.get_all(&key, u64::MAX).await.expect("there");
+        all.tamper(&format!("{path}/{key}").parse().expect("a key"), body);
+    }
 }
 
 struct Mounted {
@@ -220,6 +225,39 @@ async fn few_streams_are_open_at_a_time_and_open_files_stay_readable() {
             .ino()
             >> 48
     );
+    mounted.handle.unmount().await.expect("unmounts");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_in_a_stream_that_was_closed_is_seen_when_it_is_opened_again() {
+    let paths: Vec<String> = (0..65).map(|n| format!("s{n:02}")).collect();
+    let store = planted(&paths).await;
+    let archive = fixture::Archive::new(false);
+    let pruned = archive.add(&Segment::new(1, content(1, 10_000))).await;
+    archive.add(&Segment::new(2, content(2, 10_000))).await;
+    plant(&store, "early", &archive).await;
+    let mounted = mounted(Arc::new(store.clone()), Duration::from_secs(30)).await;
+    let at = |path: &str, number| {
+        let name = format!("binlog.{number:06}");
+        mounted.dir.path().join(path).join(name)
+    };
+    assert!(fs::read(at("early", 1)).expect("reads") == content(1, 10_000));
+    assert!(at("early", 2).metadata().is_ok());
+    for path in &paths {
+        assert!(at(path, 1).metadata().is_ok(), "{path}");
+    }
+    eventually("the first one is closed", || {
+        mounted.forest.open_streams() <= 64
+    });
+    // Closed, it follows no ledger.
+    archive.prune(&pruned);
+    plant(&store, "early", &archive).await;
+    eventually(
+        "the kernel has asked again",
+        || matches!(at("early", 1).metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound),
+    );
+    assert_eq!(names(&mounted.dir.path().join("early")), ["binlog.000002"]);
+    assert!(fs::read(at("early", 2)).expect("reads") == content(2, 10_000));
     mounted.handle.unmount().await.expect("unmounts");
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The model is a directory of plain files, kept in memory. What is compared is played through the kernel, and once more on the
 //! view alone, so that a fault which the page cache hides is seen as well. Between the operations segments appear, frames are
-//! pushed out, the index is deleted, and the store fails: then an answer may be one of the documented errors, but never a wrong
+//! pushed out, the index is deleted, holes are filled, damaged segments get better copies, and the store fails: then an answer may be one of the documented errors, but never a wrong
 //! byte, and once the store is well again everything is right without remounting.
 
 use crate::fixture::{Archive, Segment, content};
@@ -10,9 +10,11 @@ use crate::random::Random;
 use binlogfs::cache::{CacheOptions, SegmentReader};
 use binlogfs::fs::view::View;
 use binlogfs::fs::{
-    History, HistorySource as _, MountHandle, MountOptions, Options, Ownership, StreamSource, mount,
+    History, HistorySource as _, MountHandle, MountOptions, Options, Ownership, Refreshed,
+    StreamSource, mount,
 };
 use binlogfs::index::Index;
+use binlogfs::ledger::Entry;
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
 use binlogfs::store::{ErrorKind, SharedStore};
 use binlogfs::stream::Stream;
@@ -332,10 +334,11 @@ impl Face for Bare {
     fn forget(&self, _: u64) {}
 
     fn look_again(&self) {
-        self.runtime
-            .block_on(self.source.refresh())
-            .expect("follows");
-        let mut history = History::clone(&self.view.history());
+        let refreshed = self.runtime.block_on(self.source.refresh());
+        let mut history = match refreshed.expect("follows") {
+            Refreshed::Rewritten => History::default(),
+            Refreshed::Appended | Refreshed::Unchanged => History::clone(&self.view.history()),
+        };
         self.source.extend(&mut history).expect("reads");
         self.view.show(history);
     }
@@ -350,10 +353,20 @@ struct Game<F> {
     index: tempfile::TempDir,
     make: fn(&Arc<Runtime>, Parts) -> F,
     face: Option<F>,
-    files: BTreeMap<String, Plain>,
-    open: Vec<(u64, String)>,
+    files: BTreeMap<String, Arc<Plain>>,
+    /// What each stands for in the ledger.
+    entries: BTreeMap<String, Entry>,
+    open: Vec<Open>,
     random: Random,
     next: u64,
+}
+
+/// A file that is open: it stays what it was.
+#[derive(Clone)]
+struct Open {
+    handle: u64,
+    name: String,
+    plain: Arc<Plain>,
 }
 
 fn name(number: u64) -> String {
@@ -375,6 +388,7 @@ impl<F: Face> Game<F> {
             make,
             face: None,
             files: BTreeMap::new(),
+            entries: BTreeMap::new(),
             open: Vec::new(),
             random,
             next: 1,
@@ -403,9 +417,8 @@ impl<F: Face> Game<F> {
     fn archive_one(&mut self) {
         let number = self.next;
         self.next += 1;
-        let plain = if number > 1 && self.random.one_in(8) {
-            self.archive.add_hole(number);
-            Plain::Hole
+        let (entry, plain) = if number > 1 && self.random.one_in(8) {
+            (self.archive.add_hole(number), Plain::Hole)
         } else {
             let bytes = content(number, self.random.below(200_000) as usize);
             let readable = self.random.below(bytes.len() as u64 + 1);
@@ -416,13 +429,51 @@ impl<F: Face> Game<F> {
                 first_bad_position: damaged.then_some(readable),
                 ..Segment::new(number, bytes.clone())
             };
-            self.runtime.block_on(self.archive.add(&segment));
-            match damaged {
+            let entry = self.runtime.block_on(self.archive.add(&segment));
+            let plain = match damaged {
                 true => Plain::Damaged(bytes, readable as usize),
                 false => Plain::Whole(bytes),
-            }
+            };
+            (entry, plain)
         };
-        self.files.insert(name(number), plain);
+        self.files.insert(name(number), Arc::new(plain));
+        self.entries.insert(name(number), entry);
+    }
+
+    /// Fills a hole, or has a better copy of what is damaged, of any size and with other bytes.
+    fn mend(&mut self) {
+        let broken = self.files.iter();
+        let mut broken = broken.filter(|(_, plain)| !matches!(***plain, Plain::Whole(_)));
+        let Some((name, _)) = broken.next() else {
+            return;
+        };
+        if self.mood != Mood::Well {
+            return;
+        }
+        let (name, entry) = (name.clone(), self.entries[name].clone());
+        let bytes = content(self.random.next(), 1 + self.random.below(200_000) as usize);
+        let segment = Segment::new(entry.number.0, bytes.clone());
+        self.runtime
+            .block_on(self.archive.supersede(&entry, &segment));
+        self.face().look_again();
+        let is_seen = || {
+            let face = self.face();
+            if face.size(&name) != Ok(bytes.len() as u64) {
+                return false;
+            }
+            let Ok(handle) = face.open(&name) else {
+                return false;
+            };
+            let read = face.read(handle, 0, bytes.len());
+            face.close(handle);
+            read.is_ok_and(|got| got == bytes)
+        };
+        let begun = Instant::now();
+        while !is_seen() {
+            assert!(begun.elapsed() < HEALED_WITHIN, "{name} was not mended");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.files.insert(name, Arc::new(Plain::Whole(bytes)));
     }
 
     fn any_name(&mut self) -> String {
@@ -435,7 +486,7 @@ impl<F: Face> Game<F> {
         if self.mood == Mood::Hangs && self.random.one_in(3) {
             return self.heal();
         }
-        match self.random.below(20) {
+        match self.random.below(21) {
             0 => self.list(),
             1 | 2 => self.stat(),
             3..=5 => self.open_one(),
@@ -446,6 +497,7 @@ impl<F: Face> Game<F> {
             16 => self.forget_one(),
             17 => self.close_one(),
             18 => self.change_weather(),
+            19 => self.mend(),
             _ => self.remount(),
         }
     }
@@ -459,20 +511,27 @@ impl<F: Face> Game<F> {
 
     fn stat(&mut self) {
         let name = self.any_name();
-        let expected = self.files.get(&name).map(Plain::size).ok_or(libc::ENOENT);
+        let expected = self.files.get(&name).map(|plain| plain.size());
+        let expected = expected.ok_or(libc::ENOENT);
         assert_eq!(self.face().size(&name), expected, "{name}");
     }
 
     fn open_one(&mut self) {
         let name = self.any_name();
         let opened = self.face().open(&name);
-        match self.files.get(&name) {
-            None => assert_eq!(opened, Err(libc::ENOENT), "{name}"),
-            Some(Plain::Hole) => assert_eq!(opened, Err(libc::EIO), "{name}"),
-            Some(_) => match opened {
-                Ok(handle) => self.open.push((handle, name)),
-                Err(errno) => assert!(self.may_be(errno), "{name}: errno {errno}, {:?}", self.mood),
-            },
+        let Some(plain) = self.files.get(&name).cloned() else {
+            return assert_eq!(opened, Err(libc::ENOENT), "{name}");
+        };
+        if matches!(*plain, Plain::Hole) {
+            return assert_eq!(opened, Err(libc::EIO), "{name}");
+        }
+        match opened {
+            Ok(handle) => self.open.push(Open {
+                handle,
+                name,
+                plain,
+            }),
+            Err(errno) => assert!(self.may_be(errno), "{name}: errno {errno}, {:?}", self.mood),
         }
     }
 
@@ -481,7 +540,7 @@ impl<F: Face> Game<F> {
         self.mood != Mood::Well && FAULTS.contains(&errno)
     }
 
-    fn any_open(&mut self) -> Option<(u64, String)> {
+    fn any_open(&mut self) -> Option<Open> {
         if self.open.is_empty() {
             return None;
         }
@@ -505,11 +564,11 @@ impl<F: Face> Game<F> {
     }
 
     fn read_one(&mut self) {
-        let Some((handle, name)) = self.any_open() else {
+        let Some(open) = self.any_open() else {
             return;
         };
-        let (offset, len) = Self::any_range(&mut self.random, self.files[&name].size());
-        self.compare(handle, &name, offset, len);
+        let (offset, len) = Self::any_range(&mut self.random, open.plain.size());
+        self.compare(&open, offset, len);
     }
 
     /// One read. A deadline can also run out on a host that has no time for us, and the kernel then gives the pages before the
@@ -538,10 +597,11 @@ impl<F: Face> Game<F> {
     }
 
     /// One read, compared. Short before the end of what is readable only while the store fails: the kernel cuts at that page.
-    fn compare(&self, handle: u64, name: &str, offset: u64, len: usize) {
-        let expected = self.files[name].read(offset as usize, len);
-        let what = || format!("{name} at {offset}, {len} bytes, the store {:?}", self.mood);
-        match (self.read(handle, offset, len), expected) {
+    fn compare(&self, open: &Open, offset: u64, len: usize) {
+        let expected = open.plain.read(offset as usize, len);
+        let (name, mood) = (&open.name, self.mood);
+        let what = || format!("{name} at {offset}, {len} bytes, the store {mood:?}");
+        match (self.read(open.handle, offset, len), expected) {
             (Ok(got), Ok(expected)) if self.mood == Mood::Well => {
                 assert!(got == expected, "{}: {} bytes", what(), got.len());
             }
@@ -565,13 +625,13 @@ impl<F: Face> Game<F> {
 
     /// As `cat` does: to the end, in pieces of one size.
     fn read_through(&mut self) {
-        let Some((handle, name)) = self.any_open() else {
+        let Some(open) = self.any_open() else {
             return;
         };
         let piece = 1 + self.random.below(70_000);
         let mut at = 0;
-        while at < self.files[&name].size() {
-            self.compare(handle, &name, at, piece as usize);
+        while at < open.plain.size() {
+            self.compare(&open, at, piece as usize);
             at += piece;
         }
     }
@@ -580,20 +640,21 @@ impl<F: Face> Game<F> {
     fn read_many(&mut self) {
         let mut plans = Vec::new();
         for _ in 0..4 {
-            let Some((handle, name)) = self.any_open() else {
+            let Some(open) = self.any_open() else {
                 return;
             };
-            let size = self.files[&name].size();
+            let size = open.plain.size();
             let ranges: Vec<_> = (0..6)
                 .map(|_| Self::any_range(&mut self.random, size))
                 .collect();
-            plans.push((handle, name, ranges));
+            plans.push((open, ranges));
         }
         let game = &*self;
-        let play = |(handle, name, ranges): &(u64, String, Vec<(u64, usize)>)| {
+        let play = |(open, ranges): &(Open, Vec<(u64, usize)>)| {
+            let name = &open.name;
             for (offset, len) in ranges {
-                let got = game.read(*handle, *offset, *len);
-                let expected = game.files[name].read(*offset as usize, *len);
+                let got = game.read(open.handle, *offset, *len);
+                let expected = open.plain.read(*offset as usize, *len);
                 match (got, expected) {
                     (Ok(got), Ok(expected)) => assert!(expected.starts_with(&got), "{name}"),
                     (Err(errno), Err(expected)) => {
@@ -627,15 +688,15 @@ impl<F: Face> Game<F> {
     }
 
     fn forget_one(&mut self) {
-        if let Some((handle, _)) = self.any_open() {
-            self.face().forget(handle);
+        if let Some(open) = self.any_open() {
+            self.face().forget(open.handle);
         }
     }
 
     fn close_one(&mut self) {
-        if let Some((handle, _)) = self.any_open() {
-            self.face().close(handle);
-            self.open.retain(|(open, _)| *open != handle);
+        if let Some(closed) = self.any_open() {
+            self.face().close(closed.handle);
+            self.open.retain(|open| open.handle != closed.handle);
         }
     }
 
@@ -652,12 +713,13 @@ impl<F: Face> Game<F> {
     fn heal(&mut self) {
         self.weather.set(Mood::Well);
         let begun = Instant::now();
-        for (handle, name) in &self.open {
-            let Ok(expected) = self.files[name].read(0, 8192) else {
+        for open in &self.open {
+            let name = &open.name;
+            let Ok(expected) = open.plain.read(0, 8192) else {
                 continue;
             };
             loop {
-                match self.face().read(*handle, 0, 8192) {
+                match self.face().read(open.handle, 0, 8192) {
                     Ok(got) if got == expected => break,
                     // A wrong byte would be a short read too, but no reader that shares the model's bytes is one.
                     Ok(got) => assert!(expected.starts_with(&got), "{name}: other bytes"),
@@ -705,11 +767,15 @@ fn play<F: Face>(make: fn(&Arc<Runtime>, Parts) -> F) {
         }
         game.heal();
         for (name, plain) in &game.files {
-            if let Plain::Whole(bytes) = plain {
-                let handle = game.face().open(name).expect("opens");
+            if let Plain::Whole(bytes) = &**plain {
+                let open = Open {
+                    handle: game.face().open(name).expect("opens"),
+                    name: name.clone(),
+                    plain: Arc::clone(plain),
+                };
                 let mut at = 0;
                 while at < bytes.len() {
-                    game.compare(handle, name, at as u64, 1 << 16);
+                    game.compare(&open, at as u64, 1 << 16);
                     at += 1 << 16;
                 }
             }

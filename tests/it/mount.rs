@@ -301,6 +301,46 @@ async fn a_damaged_segment_reads_to_the_byte_before_its_first_bad_event() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_better_copy_of_a_damaged_segment_is_read_by_whoever_opens_it_from_then_on() {
+    let archive = Archive::new(true);
+    let (damaged, better) = (content(1, 30_000), content(2, 30_000));
+    let mut segment = Segment::new(1, damaged.clone());
+    segment.first_bad_position = Some(10_001);
+    let entry = archive.add(&segment).await;
+    let mounted = mounted(&archive).await;
+    let (path, raw) = (
+        mounted.file("binlog.000001"),
+        mounted.file(".raw/binlog.000001"),
+    );
+    assert!(std::fs::read(&raw).expect("reads") == damaged);
+    let (open, open_raw) = (
+        File::open(&path).expect("opens"),
+        File::open(&raw).expect("opens"),
+    );
+    let read = |file: &File, len| {
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, 0).expect("reads");
+        bytes
+    };
+    assert!(read(&open, 10_001) == damaged[..10_001]);
+    archive
+        .supersede(&entry, &Segment::new(1, better.clone()))
+        .await;
+    // Sizes are the same: only what is opened anew can be told apart.
+    eventually("the better copy", || {
+        std::fs::read(&path).is_ok_and(|got| got == better)
+    })
+    .await;
+    assert_eq!(names(&mounted.file(".raw")), [""; 0]);
+    for _ in 0..2 {
+        assert!(read(&open, 10_001) == damaged[..10_001]);
+        assert!(read(&open_raw, 30_000) == damaged);
+        assert!(std::fs::read(&path).expect("reads") == better);
+        assert!(std::fs::read(&raw).expect("reads") == better);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_root_keeps_its_timeline_and_a_newer_one_is_reachable_and_not_listed() {
     let archive = Archive::new(false);
     archive.add(&Segment::new(1, content(1, 100))).await;

@@ -302,6 +302,11 @@ fn a_mount_sees_what_was_pruned_go_and_a_new_one_begins_later() {
     };
     let mounted = archive.mount_with(&["--refresh", "1"]);
     assert_eq!(listed(mounted.dir()).len(), 6);
+    // The kernel knows every name, and each by a second directory.
+    let ways = ["", ".timeline/1"].map(|way| mounted.dir().join(way));
+    for name in listed(mounted.dir()) {
+        assert!(ways.iter().all(|way| way.join(&name).metadata().is_ok()));
+    }
     // One that is open reads on: its object is there until the grace is over.
     let open = fs::File::open(mounted.dir().join("binlog.000002")).expect("opens");
     let did = prune(&archive, &["--keep", "1s", "--execute"], 0);
@@ -309,7 +314,15 @@ fn a_mount_sees_what_was_pruned_go_and_a_new_one_begins_later() {
     tools::eventually("the pruned files are gone from the mount", || {
         listed(mounted.dir()) == ["binlog.000005", "binlog.000006"]
     });
+    for (way, n) in ways.iter().flat_map(|way| (1..=4).map(move |n| (way, n))) {
+        let name = way.join(format!("binlog.{n:06}"));
+        tools::eventually(
+            "the kernel has forgotten the name",
+            || matches!(name.metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound),
+        );
+    }
     let truth = fs::read(&server.closed()[1]).expect("readable");
+    assert_eq!(open.metadata().expect("open").len(), truth.len() as u64);
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut &open, &mut bytes).expect("reads on");
     assert!(bytes == truth);

@@ -2,8 +2,9 @@
 
 use super::dirs::{Child, Place, ROOT, StreamNo};
 use super::{Forest, lock};
+use crate::fs::open_files::OpenedFile;
 use crate::fs::tree::{Attr, Listed, Node};
-use crate::fs::view::{Errno, OpenedFile, View};
+use crate::fs::view::{Errno, View};
 use crate::fs::xattr::{self, Answer};
 use crate::model::Micros;
 use bytes::Bytes;

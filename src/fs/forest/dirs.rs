@@ -69,12 +69,17 @@ pub(super) const ROOT: DirIno = DirIno(ROOT_INO);
 impl StreamNo {
     /// The number outside of its stream of what the stream calls `inner`. `None` for numbers that no stream gives.
     pub(super) fn outer(self, inner: u64) -> Option<u64> {
-        (inner >> STREAM_SHIFT == 0).then_some(u64::from(self.0) << STREAM_SHIFT | inner)
+        (inner >> STREAM_SHIFT == 0).then_some(self.above() | inner)
+    }
+
+    /// The upper bits of all its inode numbers.
+    pub(super) fn above(self) -> u64 {
+        u64::from(self.0) << STREAM_SHIFT
     }
 
     /// The inode number of the stream's root.
     pub(super) fn root(self) -> u64 {
-        u64::from(self.0) << STREAM_SHIFT | ROOT_INO
+        self.above() | ROOT_INO
     }
 }
 

@@ -20,6 +20,7 @@ pub use grove::{Grove, OpenIndex, StoreGrove};
 use super::errno;
 use super::front::Work;
 use super::history::History;
+use super::recall::Recall;
 use super::refresh::{Refresher, load};
 use super::source::SourceError;
 use super::tree::{Node, Ownership};
@@ -58,6 +59,7 @@ pub struct Forest {
     /// Counts uses, so that the longest unused stream is known.
     clock: AtomicU64,
     closed: AtomicBool,
+    recall: Arc<Recall>,
 }
 
 /// What is not changed by halves, and so is sound after a panic elsewhere.
@@ -85,6 +87,7 @@ impl Forest {
             made: Mutex::default(),
             clock: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            recall: Arc::default(),
         })
     }
 
@@ -267,6 +270,7 @@ impl Forest {
             view = view.showing(*root);
         }
         let numbers = lock(&self.made).entry(stream).or_default().clone();
+        let view = view.below(Arc::clone(&self.recall), stream.above());
         let view = Arc::new(view.numbering(numbers));
         if self.closed.load(Ordering::Relaxed) {
             view.close();
@@ -278,6 +282,8 @@ impl Forest {
 
     /// Closes streams that were not used for longest, while too many are open.
     fn close_idle(&self) {
+        // Before the other lock: whoever answers takes it after this one.
+        let _replacing = self.recall.replacing();
         let slots = lock(&self.slots);
         let mut open = slots.values().filter(|slot| slot.is_open()).count();
         let mut idle: Vec<_> = slots
@@ -291,6 +297,7 @@ impl Forest {
             }
             if let Some(view) = slot.close_idle() {
                 open -= 1;
+                self.recall.close(&view);
                 if let Some(root) = view.root() {
                     lock(&self.roots).insert(stream, root);
                 }
@@ -302,6 +309,11 @@ impl Forest {
     pub fn open_streams(&self) -> usize {
         let slots = lock(&self.slots);
         slots.values().filter(|slot| slot.is_open()).count()
+    }
+
+    /// What takes back what was told.
+    pub(super) fn recall(&self) -> &Arc<Recall> {
+        &self.recall
     }
 
     fn now(&self) -> u64 {

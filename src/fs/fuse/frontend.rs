@@ -24,12 +24,16 @@ impl Frontend {
         question: &Question<'_>,
         answer: impl FnOnce(&Front, Result<(), Errno>) + Send + 'static,
     ) {
+        // Before the look at what has to be read first: then nothing else is shown, or closed, between the two.
+        let answering = self.front.recall().answering();
         let Some(before) = self.front.before(question) else {
             return guarded(|| answer(&self.front, Ok(())));
         };
+        drop(answering);
         let front = self.front.clone();
         self.spawn(async move {
             let ready = before.await;
+            let _answering = front.recall().answering();
             answer(&front, ready);
         });
     }

@@ -1,8 +1,9 @@
 //! Answers of ours in fuser's types.
 
 use super::super::local::is_local;
+use super::super::open_files::{Caching, OpenedFile};
 use super::super::tree::Attr;
-use super::super::view::{Caching, Errno as RawErrno, OpenedFile};
+use super::super::view::Errno as RawErrno;
 use super::super::xattr::Answer;
 use crate::model::Micros;
 use fuser::{
@@ -12,8 +13,8 @@ use fuser::{
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
-/// How long the kernel may keep name and attributes of an archived segment: they never change. One that is pruned may be seen
-/// for so long; opening it asks again and does not find it.
+/// How long the kernel may keep name and attributes of an archived segment: they hardly ever change, and then they are taken back
+/// (`recall.rs`).
 const SETTLED_TTL: Duration = Duration::from_secs(3600);
 /// How long it may keep those of directories, holes and damaged segments: a new segment or a better copy may come.
 const UNSETTLED_TTL: Duration = Duration::from_secs(1);
@@ -93,12 +94,21 @@ pub(super) fn attr_ttl(attr: &Attr) -> Duration {
     }
 }
 
-/// Sends the answer to a lookup.
-pub(super) fn reply_lookup(reply: ReplyEntry, found: Result<Attr, RawErrno>) {
+/// How long anything may be kept of what a directory has, whatever it is. Names in one that was `made` on demand are not taken
+/// back.
+pub(super) fn longest_ttl(made: bool) -> Duration {
+    match made {
+        true => UNSETTLED_TTL,
+        false => SETTLED_TTL,
+    }
+}
+
+/// Sends the answer to a lookup, of which nothing may be kept for longer than `longest`.
+pub(super) fn reply_lookup(reply: ReplyEntry, found: Result<Attr, RawErrno>, longest: Duration) {
     match found {
         Ok(attr) => {
             // A name stays the same file's: the root keeps its timeline, and a timeline its names.
-            let ttl = attr_ttl(&attr);
+            let ttl = attr_ttl(&attr).min(longest);
             reply.entry_with_ttls(&ttl, &ttl, &file_attr(&attr), Generation(0));
         }
         // An error is not kept by the kernel: a name that comes later is found at once.
@@ -124,7 +134,6 @@ pub(super) fn reply_open(reply: ReplyOpen, opened: Result<OpenedFile, RawErrno>)
         Ok(OpenedFile { handle, caching }) => {
             let caching = match caching {
                 Caching::Keep => FopenFlags::FOPEN_KEEP_CACHE,
-                Caching::UntilClosed => FopenFlags::empty(),
                 Caching::Never => FopenFlags::FOPEN_DIRECT_IO,
             };
             reply.opened(FileHandle(handle), caching | FopenFlags::FOPEN_NOFLUSH);

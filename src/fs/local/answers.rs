@@ -4,9 +4,10 @@ use super::file::{LocalFile, OpenLocal, Opening};
 use super::place::{State, is_local, local_handle};
 use super::{Union, lock};
 use crate::fs::history::{History, TimelineEntries};
+use crate::fs::open_files::{Caching, OpenedFile};
 use crate::fs::refresh::blocking;
 use crate::fs::tree::{Attr, BLOCK_BYTES, COOKIE_BASE, Listed, Node};
-use crate::fs::view::{Caching, Errno, OpenedFile};
+use crate::fs::view::Errno;
 use crate::model::Seq;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -92,7 +93,8 @@ impl Union {
         }
         let name = lock(&self.numbers).name_of_ino(ino).ok_or(libc::ESTALE)?;
         let found = self.lookup(Node::Root.ino(), OsStr::new(&*name));
-        found.map_err(|_| libc::ESTALE)
+        let when_opened = |_| self.view.files.attr_when_opened(ino).ok_or(libc::ESTALE);
+        found.or_else(when_opened)
     }
 
     /// Lists a directory after `cookie`, with attributes, until `take` returns false.
@@ -185,7 +187,7 @@ impl Union {
                 return Ok(opened);
             }
             // Purged a moment ago: then it is archived, and its record may not have been seen yet.
-            self.refresher.once().await;
+            self.look_again().await?;
             if self.local(&name).is_some() {
                 tracing::warn!(
                     "{name}: the server has it no more, and it was not archived: it cannot be read"
@@ -194,7 +196,15 @@ impl Union {
             }
         }
         let archived = self.view.lookup(Node::Root.ino(), OsStr::new(&*name))?;
-        Arc::clone(&self.view).open(archived.ino).await
+        Arc::clone(&self.view).open_as(archived.ino, ino).await
+    }
+
+    /// Looks for new records; that goes on if it takes longer than whoever asks may wait.
+    async fn look_again(&self) -> Result<(), Errno> {
+        let refresher = Arc::clone(&self.refresher);
+        let looking = tokio::spawn(async move { refresher.once().await });
+        let looked = tokio::time::timeout(self.patience, looking).await;
+        looked.map(|_| ()).map_err(|_| libc::ETIMEDOUT)
     }
 
     /// Opens a local file; `None` if the server has it no more.

@@ -102,6 +102,11 @@ impl Union {
             updating: tokio::sync::Mutex::default(),
             failed: Mutex::default(),
         });
+        let numbers = Arc::downgrade(&union);
+        union.view.also_known(move |name| {
+            let union = numbers.upgrade()?;
+            lock(&union.numbers).ino_of(name)
+        });
         union.place().await?;
         Ok(union)
     }
