@@ -142,11 +142,6 @@ impl Maker {
         Ok(maker)
     }
 
-    /// How it makes them.
-    pub(super) fn order(&self) -> &Anew {
-        &self.order
-    }
-
     /// Removes what was made and is in no record.
     ///
     /// # Errors
