@@ -172,7 +172,8 @@ fn fault(helps: &mut Helps, line: &str) -> Option<String> {
         return Some(format!("there is no command {first}"));
     };
     let mut command = vec![*first];
-    if help.contains("<COMMAND>") {
+    let is_group = |line: &str| line.starts_with("Usage:") && line.ends_with("<COMMAND>");
+    if help.lines().any(is_group) {
         // The group alone is spoken of.
         command.push(rest.first()?);
     }
