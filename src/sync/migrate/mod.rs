@@ -315,6 +315,10 @@ impl<'a> Migration<'a> {
         }
         let mut carrier = Carrier::new(self.from, self.to, self.order, &new, self.maker.as_ref());
         carrier.carry(through, &mut self.report, &progress).await?;
+        if let Some(maker) = &self.maker {
+            // What an earlier run had made for a record could not go before another one stood at its place.
+            maker.tidy_up().await?;
+        }
         Ok(old)
     }
 

@@ -126,7 +126,12 @@ impl<'a> Rekeying<'a> {
         let mut report = Report::default();
         let done = self.all(&mut report, &progress).await;
         self.settle()?;
-        done.map(|()| report)
+        done?;
+        // What an earlier run had made for a record could not go before another one stood at its place.
+        if let Some(maker) = &self.maker {
+            maker.tidy_up().await?;
+        }
+        Ok(report)
     }
 
     async fn all(&mut self, report: &mut Report, progress: &impl Fn(&Report)) -> Result<()> {
