@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// Where a directory keeps what its mode does not say.
 const ACL: &str = "system.posix_acl_access";
+/// A longer one is there as well.
+const ACL_MAX_BYTES: usize = 256;
 
 /// Who a process is to file systems.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +63,8 @@ impl Account {
 
 /// Lists of access say more than modes do; the server itself will tell then.
 fn has_acl(dir: &Path) -> bool {
-    let mut nothing: [u8; 0] = [];
-    match rustix::fs::getxattr(dir, ACL, &mut nothing[..]) {
+    let mut list = [0_u8; ACL_MAX_BYTES];
+    match rustix::fs::getxattr(dir, ACL, &mut list[..]) {
         Ok(bytes) => bytes > 0,
         Err(error) => error == Errno::RANGE,
     }
