@@ -66,13 +66,13 @@ impl<'a> Report<'a> {
         self.order.lives.iter().flat_map(Life::holes)
     }
 
-    fn exit(&self) -> Exit {
+    /// Of a cut copy nothing is taken, where the stream has more: what is wrong with it is no finding.
+    fn exit(&self, surpassed: &[String]) -> Exit {
         let imported = self.imported.as_ref();
         let outcome = imported.map(|imported| &imported.outcome);
-        let damaged = self
-            .order
-            .files()
-            .any(|file| file.found.summary.damage.is_some());
+        let damaged = { self.order.files() }.any(|file| {
+            file.found.summary.damage.is_some() && !surpassed.contains(&file.found.item.path)
+        });
         if outcome.is_some_and(|outcome| !outcome.orphans_left.is_empty()) {
             Exit::Failed
         } else if damaged
@@ -94,7 +94,7 @@ impl<'a> Report<'a> {
             document["already_archived"] = json!(compared.archived());
             document["surpassed"] = json!(compared.surpassed);
             output::print_json(&document)?;
-            return Ok(self.exit());
+            return Ok(self.exit(&compared.surpassed));
         }
         let mut rows = Vec::new();
         for (n, (life, seen)) in self.order.lives.iter().zip(&compared.lives).enumerate() {
@@ -133,7 +133,7 @@ impl<'a> Report<'a> {
             let table = output::table(&["LEFT OUT", "PATH", "WHY"], &[], left);
             output::print(&format!("\n{table}"))?;
         }
-        Ok(self.exit())
+        Ok(self.exit(&compared.surpassed))
     }
 
     /// Prints what an import did.
@@ -165,7 +165,7 @@ impl<'a> Report<'a> {
             document["damaged"] = json!(outcome.damaged);
             document["notices"] = json!(outcome.notices);
             output::print_json(&document)?;
-            return Ok(self.exit());
+            return Ok(self.exit(&imported.surpassed));
         }
         self.print_notes(imported, unencrypted);
         let already = match imported.already + outcome.by_another {
@@ -194,7 +194,7 @@ impl<'a> Report<'a> {
             }
         };
         output::print(&text)?;
-        Ok(self.exit())
+        Ok(self.exit(&imported.surpassed))
     }
 
     fn print_notes(&self, imported: &Imported, unencrypted: bool) {

@@ -81,7 +81,8 @@ pub fn import(archive: &Archive, from: &str) -> Command {
 pub fn json(command: &mut Command, code: i32) -> serde_json::Value {
     let output = tools::output(command.arg("--json"));
     let said = tools::excerpt(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{said}");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(code), "{said}{told}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("no JSON ({e}): {said}"))
 }
 
