@@ -132,8 +132,8 @@ mod tests {
         assert!(frames.held_bytes() <= frames.budget_bytes());
     }
 
-    #[tokio::test]
-    async fn however_small_the_frames_are_that_are_kept_a_demand_finds_its_half() {
+    #[test]
+    fn however_small_the_frames_are_that_are_kept_a_demand_finds_its_half() {
         let memory = Memory::new(64 << 10);
         let budget = usize::try_from(memory.kept_bytes()).expect("small");
         let frames = Frames::new(budget);
