@@ -132,7 +132,6 @@ mod tests {
         assert!(frames.held_bytes() <= frames.budget_bytes());
     }
 
-    // Without tokio's runtime: it has a task that never waits do so after a hundred steps.
     #[test]
     fn however_small_the_frames_are_that_are_kept_a_demand_finds_its_half() {
         let memory = Memory::new(64 << 10);
