@@ -10,6 +10,7 @@ use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 const TO_END: [&str; 1] = ["--to-end"];
 const PARALLEL: [&str; 3] = ["--to-end", "--engine", "parallel"];
@@ -118,7 +119,17 @@ impl<'a> Script<'a> {
     }
 
     fn is_up(&self) {
-        tools::eventually("the server answers", || self.server.try_sql("DO 1").is_ok());
+        // One that was killed comes back by way of its crash recovery, on a busy host in more than 20 s.
+        let begun = Instant::now();
+        while let Err(error) = self.server.try_sql("DO 1") {
+            let log = || fs::read_to_string(self.server.path("error.log")).unwrap_or_default();
+            assert!(
+                begun.elapsed() < Duration::from_secs(120),
+                "{error}: {}",
+                log()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// The options of each of its runs, since the last look.
