@@ -121,15 +121,20 @@ pub(super) async fn workers_rest(server: &mut Connection) -> Result<bool, Server
 
 /// Lets the server read its list of files again, and begin with `first`.
 pub(super) async fn point_to(server: &mut Connection, first: &Path) -> Result<(), ServerError> {
-    // The server remembers how long its list is. LOCAL: not a transaction of its own.
-    server
-        .run(&format!("FLUSH LOCAL RELAY LOGS FOR CHANNEL '{CHANNEL}'"))
-        .await?;
+    read_list_again(server).await?;
     server
         .run(&format!(
             "CHANGE REPLICATION SOURCE TO RELAY_LOG_FILE = '{}', RELAY_LOG_POS = 4 FOR CHANNEL '{CHANNEL}'",
             first.display()
         ))
+        .await
+}
+
+/// The server remembers how long its list is, until it is told to look again.
+pub(super) async fn read_list_again(server: &mut Connection) -> Result<(), ServerError> {
+    // LOCAL: not a transaction of its own.
+    server
+        .run(&format!("FLUSH LOCAL RELAY LOGS FOR CHANNEL '{CHANNEL}'"))
         .await
 }
 

@@ -1,5 +1,6 @@
 //! The file in which the server lists the relay logs of a channel.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,23 @@ pub(super) fn put_before(index: &Path, files: &[PathBuf]) -> io::Result<()> {
     text.extend_from_slice(&listed);
     file.seek(SeekFrom::Start(0))?;
     file.write_all(&text)?;
+    file.sync_all()
+}
+
+/// Takes `files` out of what the file lists.
+pub(super) fn take_out(index: &Path, files: &[PathBuf]) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(index)?;
+    let mut listed = Vec::new();
+    file.read_to_end(&mut listed)?;
+    let files = files.iter().map(|file| file.as_os_str().as_encoded_bytes());
+    let files: HashSet<&[u8]> = files.collect();
+    let is_ours = |line: &[u8]| files.contains(line.strip_suffix(b"\n").unwrap_or(line));
+    let lines = listed.split_inclusive(|byte| *byte == b'\n');
+    let kept: Vec<&[u8]> = lines.filter(|line| !is_ours(line)).collect();
+    let kept = kept.concat();
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(&kept)?;
+    file.set_len(kept.len() as u64)?;
     file.sync_all()
 }
 
@@ -68,5 +86,8 @@ mod tests {
         );
         assert_eq!(text.lines().count(), 3);
         assert_eq!(mounts(&index), [PathBuf::from("/run/binlogfs/recover-1")]);
+        take_out(&index, &files).expect("writable");
+        let text = std::fs::read_to_string(&index).expect("text");
+        assert_eq!(text, "./relay-bin-binlogfs.000001\n");
     }
 }

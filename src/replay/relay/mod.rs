@@ -23,7 +23,7 @@ use super::only::TablePattern;
 use super::target::{Channel, Target, TargetFacts};
 use crate::model::GtidSet;
 use crate::recover::{Plan, PlanError, Planner};
-use crate::source::server::ServerError;
+use crate::source::server::{Connection, ServerError};
 use mounted::Mounted;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -250,6 +250,22 @@ async fn give(
     let index = host::channel_index(facts).unwrap_or_default();
     index_file::put_before(&index, files)
         .map_err(|error| RelayError::Index { path: index, error })?;
+    let looked = point_to(server, first).await;
+    if looked.is_err() {
+        // With the channel the server deletes what it lists. Where it may not look it would not find them gone, and fail.
+        let taken = match index_file::take_out(&index, files) {
+            Ok(()) => { channel::read_list_again(server).await }.map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = taken {
+            tracing::warn!(error, index = %index.display(), "the files cannot be taken out of the list again");
+        }
+    }
+    looked
+}
+
+/// Has the channel begin with `first`, if the server can read that.
+async fn point_to(server: &mut Connection, first: &Path) -> Result<(), RelayError> {
     channel::point_to(server, first).await?;
     match channel::unreadable(server, first).await? {
         None => Ok(()),
