@@ -64,6 +64,7 @@ impl<'a> Script<'a> {
              if pid=$(cat '{pid_file}'); then\n\
              kill \"$pid\"\n\
              while [ -d /proc/$pid ] && ! grep -q '^State:[[:space:]]*Z' /proc/$pid/status; do sleep 0.05; done\n\
+             rm -f '{socket}.lock'\n\
              fi\n\
              {words} $MYSQLD_OPTS </dev/null &\n\
              new=$!\n\
@@ -71,6 +72,8 @@ impl<'a> Script<'a> {
              [ ! -e '{path}.hook' ] || . '{path}.hook'\n",
             path = path.display(),
             pid_file = server.path("mysqld.pid").display(),
+            // It names the process, which nobody may have waited for; the next server would take that for one that runs.
+            socket = server.path("mysql.sock").display(),
             words = words.join(" "),
             test = std::process::id(),
         );
