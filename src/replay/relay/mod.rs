@@ -248,8 +248,9 @@ async fn give(
         server.run(&TablePattern::filter(only, CHANNEL)).await?;
     }
     let index = host::channel_index(facts).unwrap_or_default();
-    index_file::put_before(&index, files)
-        .map_err(|error| RelayError::Index { path: index, error })?;
+    if let Err(error) = index_file::put_before(&index, files) {
+        return Err(RelayError::Index { path: index, error });
+    }
     let looked = point_to(server, first).await;
     if looked.is_err() {
         // With the channel the server deletes what it lists. Where it may not look it would not find them gone, and fail.
