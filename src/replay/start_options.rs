@@ -34,9 +34,9 @@ pub struct ApplierSettings {
     pub skip_start: bool,
     /// Filters that a new channel takes over. Only the start's options, or the lack of them, end those.
     pub filters: Vec<String>,
-    /// Values of [`KEPT`].
+    /// Values of `KEPT`.
     pub kept: BTreeMap<String, String>,
-    /// Those of [`KEPT`] that were set while it runs: a start without options of ours undoes that.
+    /// Those of `KEPT` that were set while it runs: a start without options of ours undoes that.
     pub set_since: Vec<String>,
 }
 
