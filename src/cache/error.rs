@@ -53,6 +53,23 @@ pub enum Cause {
     Internal(Arc<str>),
 }
 
+impl Cause {
+    /// Whether the same read may succeed a little later: it was the store that did not answer.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Cause::Timeout(_) => true,
+            Cause::Store(error) => error.is_transient(),
+            Cause::Damaged { .. }
+            | Cause::Hole { .. }
+            | Cause::Corrupt(_)
+            | Cause::NoKey(_)
+            | Cause::Newer(_)
+            | Cause::Closing
+            | Cause::Internal(_) => false,
+        }
+    }
+}
+
 impl From<SegmentError> for Cause {
     fn from(error: SegmentError) -> Cause {
         match error {

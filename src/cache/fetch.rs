@@ -83,18 +83,7 @@ impl Patience {
     /// Whether another try is due after a flight that somebody else had started ended with `cause`: it began before this
     /// reader came, and had been waiting for a store that may answer now.
     pub(super) fn outlasts(self, cause: &Cause) -> bool {
-        let passing = match cause {
-            Cause::Timeout(_) => true,
-            Cause::Store(error) => error.is_transient(),
-            Cause::Damaged { .. }
-            | Cause::Hole { .. }
-            | Cause::Corrupt(_)
-            | Cause::NoKey(_)
-            | Cause::Newer(_)
-            | Cause::Closing
-            | Cause::Internal(_) => false,
-        };
-        passing && Instant::now() < self.until
+        cause.is_passing() && Instant::now() < self.until
     }
 
     /// `work`, unless it takes too long.

@@ -5,7 +5,6 @@ use super::exit::Exit;
 use super::signals::Signals;
 use super::{Global, output, reading};
 use crate::backup::RegistryError;
-use crate::cache::Cause;
 use crate::config::LEVEL_MAX;
 use crate::index::Index;
 use crate::model::StoreUrl;
@@ -181,18 +180,7 @@ async fn ended_within(time: Duration, stopped: &mut watch::Receiver<bool>) -> bo
 fn is_passing(error: &anyhow::Error) -> bool {
     let of_store =
         { error.chain() }.any(|cause| of_store(cause).is_some_and(store::Error::is_transient));
-    of_store
-        || unreadable(error).is_some_and(|read| match &read.cause {
-            Cause::Store(error) => error.is_transient(),
-            Cause::Timeout(_) => true,
-            Cause::Damaged { .. }
-            | Cause::Hole { .. }
-            | Cause::Corrupt(_)
-            | Cause::NoKey(_)
-            | Cause::Newer(_)
-            | Cause::Closing
-            | Cause::Internal(_) => false,
-        })
+    of_store || unreadable(error).is_some_and(|read| read.cause.is_passing())
 }
 
 /// The store's error that `cause` is, or passes on: then it does not stand in a chain itself.
