@@ -28,7 +28,8 @@ pub(super) fn done(global: &Global, done: &Done) -> Result<()> {
     if !done.execute {
         text += "nothing was changed; --execute does it\n";
     }
-    output::print(&text)
+    // Each part begins with an empty line, the first one with none.
+    output::print(text.trim_start_matches('\n'))
 }
 
 /// The records that were made.
