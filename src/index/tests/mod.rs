@@ -3,6 +3,7 @@
 mod applying;
 mod file;
 mod lost;
+mod pages;
 mod questions;
 
 use super::*;
