@@ -2,6 +2,7 @@
 
 use super::asks::asks;
 use super::disk::StreamDisk;
+use super::edges::Edges;
 use super::error::Cause;
 use super::flight::{Flights, Landing};
 use super::frames::{FrameId, Frames};
@@ -36,6 +37,7 @@ pub(super) struct Fetcher {
     pub(super) disk: Option<StreamDisk>,
     pub(super) frames: Frames,
     pub(super) flights: Flights<FrameId, Bytes>,
+    pub(super) edges: Arc<Edges>,
     pub(super) memory: Memory,
     pub(super) decoding: Arc<Semaphore>,
 }
@@ -144,6 +146,7 @@ impl Fetcher {
             disk,
             frames: Frames::new(usize::try_from(memory.kept_bytes()).unwrap_or(usize::MAX)),
             flights: Flights::default(),
+            edges: Arc::default(),
             memory,
             decoding: Arc::new(Semaphore::new(decode_threads)),
         }
@@ -222,7 +225,7 @@ impl Fetcher {
             };
             let range = origin.segment.object_range(span);
             let start = range.start;
-            let fetched = self.fetch(&ask.store, &origin.key, range);
+            let fetched = self.fetch(&origin, &range, (n > 0).then_some(&ask.store), patience);
             let fetched = patience.wait(fetched).await;
             let (bytes, thread) = match fetched.and_then(|fetched| fetched) {
                 Ok(fetched) => fetched,
@@ -248,6 +251,10 @@ impl Fetcher {
             if failed.len() < asked_for {
                 ask.proven(&origin.key);
             }
+            if !failed.is_empty() {
+                self.edges
+                    .forget(&origin.key, origin.segment.layout(), &range);
+            }
             flying = Vec::new();
             for (again, error) in failed {
                 if error.is_corrupt() {
@@ -267,14 +274,25 @@ impl Fetcher {
         }
     }
 
-    /// The bytes of a range, and leave to decode them.
+    /// The bytes of a range, and leave to decode them. All of them from `alone`, if it is given; else from the store, without
+    /// what a neighbour of the range fetches.
     async fn fetch(
         &self,
-        store: &SharedStore,
-        key: &ObjectKey,
-        range: Range<u64>,
+        origin: &Origin,
+        range: &Range<u64>,
+        alone: Option<&SharedStore>,
+        patience: Patience,
     ) -> Result<(Bytes, OwnedSemaphorePermit), Cause> {
-        let bytes = store.get(key, range).await?;
+        let (key, range) = (&origin.key, range.clone());
+        let bytes = match alone {
+            Some(store) => store.get(key, range).await?,
+            None => {
+                let layout = origin.segment.layout();
+                self.edges
+                    .fetch(&self.store, key, layout, range, patience)
+                    .await?
+            }
+        };
         // Nobody closes it.
         let thread = Arc::clone(&self.decoding).acquire_owned().await;
         thread

@@ -27,6 +27,7 @@
 mod ahead;
 mod asks;
 pub mod disk;
+mod edges;
 mod error;
 pub mod failed;
 pub mod fetch;

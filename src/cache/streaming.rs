@@ -2,6 +2,7 @@
 
 use super::asks::asks;
 use super::disk::StreamDisk;
+use super::edges::Edges;
 use super::error::{Cause, ReadError};
 use super::fetch::{Patience, runs};
 use super::reader::SegmentReader;
@@ -30,6 +31,7 @@ pub struct SegmentStream {
     open: Arc<OpenSegment>,
     store: SharedStore,
     disk: Option<StreamDisk>,
+    edges: Arc<Edges>,
     patience: std::time::Duration,
     waiting: VecDeque<Range<u32>>,
     flying: VecDeque<JoinHandle<Result<VecDeque<Bytes>, Cause>>>,
@@ -56,6 +58,7 @@ impl SegmentReader {
             open,
             store: self.fetcher.store.clone(),
             disk: self.fetcher.disk.clone(),
+            edges: Arc::clone(&self.fetcher.edges),
             patience: deadline,
             waiting,
             flying: VecDeque::new(),
@@ -121,14 +124,19 @@ impl SegmentStream {
             };
             let (store, key) = (self.store.clone(), self.segment.key().clone());
             let (open, patience) = (Arc::clone(&self.open), Patience::of(self.patience));
-            let disk = self.disk.clone();
+            let (disk, edges) = (self.disk.clone(), Arc::clone(&self.edges));
             self.flying.push_back(tokio::spawn(async move {
                 if let Some(disk) = &disk
                     && let Some(plain) = run_from_disk(disk, &key, &open, run.clone()).await
                 {
                     return Ok(plain);
                 }
-                let origin = Origin { disk, key, open };
+                let origin = Origin {
+                    disk,
+                    edges,
+                    key,
+                    open,
+                };
                 origin.fetch(&store, run, patience).await
             }));
         }
@@ -176,6 +184,7 @@ impl SegmentStream {
 /// Where frames come from, and where they are kept.
 struct Origin {
     disk: Option<StreamDisk>,
+    edges: Arc<Edges>,
     key: ObjectKey,
     open: Arc<OpenSegment>,
 }
@@ -194,12 +203,18 @@ impl Origin {
             let begun_at = run.start;
             let mut wrong = None;
             for ask in asks(store) {
-                let (proven, error) = match self.prefix(&ask.store, run.clone(), patience).await {
-                    Ok(fetched) => fetched,
+                let range = self.open.object_range(run.clone());
+                let fetched = self.get(&ask.store, &range, wrong.is_some(), patience);
+                let bytes = match patience.wait(fetched).await.and_then(|fetched| fetched) {
+                    Ok(bytes) => bytes,
                     // Whoever cannot be asked changes nothing about bytes that were wrong.
                     Err(_) if wrong.is_some() => continue,
                     Err(cause) => return Err(cause),
                 };
+                let (proven, error) = self.decode(bytes, range.start, run.clone()).await?;
+                if error.is_some() {
+                    self.edges.forget(&self.key, self.open.layout(), &range);
+                }
                 if !proven.is_empty() {
                     ask.proven(&self.key);
                 }
@@ -220,16 +235,28 @@ impl Origin {
         }
     }
 
-    /// The frames at the beginning of a run that are right, and what is wrong with the next, if there is one.
-    async fn prefix(
+    /// The bytes of a range: all of them from `store` if `alone`, else without what a neighbour of the range fetches.
+    async fn get(
         &self,
         store: &SharedStore,
-        run: Range<u32>,
+        range: &Range<u64>,
+        alone: bool,
         patience: Patience,
+    ) -> Result<Bytes, Cause> {
+        let (key, layout, range) = (&self.key, self.open.layout(), range.clone());
+        match alone {
+            true => Ok(store.get(key, range).await?),
+            false => self.edges.fetch(store, key, layout, range, patience).await,
+        }
+    }
+
+    /// The frames at the beginning of a run that are right, and what is wrong with the next, if there is one.
+    async fn decode(
+        &self,
+        bytes: Bytes,
+        start: u64,
+        run: Range<u32>,
     ) -> Result<(Vec<Bytes>, Option<SegmentError>), Cause> {
-        let range = self.open.object_range(run.clone());
-        let start = range.start;
-        let bytes = patience.wait(store.get(&self.key, range)).await??;
         let (open, disk, key) = (Arc::clone(&self.open), self.disk.clone(), self.key.clone());
         let decode = move || {
             let (mut frames, mut wrong) = (Vec::new(), None);

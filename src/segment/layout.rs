@@ -174,6 +174,18 @@ impl CheckedLayout {
         start..(start + frame_size).min(self.recorded.plain_size)
     }
 
+    /// The object range of the age chunk that holds the object's byte at `offset`; `None` where the object is not encrypted, and
+    /// for a byte that is in no chunk.
+    pub fn chunk_at(&self, offset: u64) -> Option<Range<u64>> {
+        let (header_size, size) = (self.recorded.header_size, self.recorded.size);
+        let at = offset.checked_sub(header_size)?;
+        if !self.encrypted() || offset >= size {
+            return None;
+        }
+        let start = header_size + at / STORED_CHUNK_BYTES * STORED_CHUNK_BYTES;
+        Some(start..start.saturating_add(STORED_CHUNK_BYTES).min(size))
+    }
+
     /// Length of `frame` in plain bytes.
     pub(super) fn plain_len(&self, frame: u32) -> u32 {
         let range = self.plain_range(frame);

@@ -1,0 +1,223 @@
+//! Chunks at the edges of gets: neighbouring ranges of an encrypted object share one, and fetch it once.
+//!
+//! A frame ends inside an age chunk of 64 KiB, in which the next frame begins, and whole chunks are what can be decrypted: of gets
+//! of 2 MB each would fetch a 30th twice. So the first of two neighbours that comes fetches the chunk between them and lends it to
+//! the other. Who borrows fetches what lies beside the chunk meanwhile, so that nobody waits longer than for a get of its own;
+//! and who owns a chunk lends it as soon as its get is answered, whatever it waits for itself, so that nobody waits in a circle.
+//!
+//! What is lent is **as stored**, and not proven by the lender: the borrower proves its frames as ever, and fetches all of its
+//! range by itself if that fails.
+
+use super::error::Cause;
+use super::fetch::Patience;
+use super::flight::{Flights, Joined, Landing, Waiter};
+use crate::model::ObjectKey;
+use crate::segment::CheckedLayout;
+use crate::store::SharedStore;
+use bytes::{Bytes, BytesMut};
+use lru::LruCache;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Chunks that are held for a neighbour that comes later: 2 MiB at most, for as many readers side by side.
+const HELD: NonZeroUsize = NonZeroUsize::new(32).expect("not zero");
+
+/// A chunk: its object, and where it begins there.
+type EdgeId = (ObjectKey, u64);
+
+/// The chunks at the edges of what is fetched, or was lately.
+pub(super) struct Edges {
+    flights: Flights<EdgeId, Bytes>,
+    held: Arc<Mutex<LruCache<EdgeId, Bytes>>>,
+}
+
+/// One edge of a range.
+enum Edge {
+    /// This range fetches it, and lends it.
+    Owned(Landing<EdgeId, Bytes>),
+    /// A neighbour does.
+    Borrowed(Borrowed),
+}
+
+/// A chunk of a neighbour.
+enum Borrowed {
+    /// It was fetched a moment ago.
+    Here(Bytes),
+    /// It is under way.
+    Coming(Waiter<Bytes>),
+}
+
+/// A range to fetch, as far as no neighbour does.
+struct Share {
+    key: ObjectKey,
+    first: (Range<u64>, Edge),
+    /// `None` where the range is one chunk.
+    last: Option<(Range<u64>, Edge)>,
+}
+
+impl Default for Edges {
+    fn default() -> Edges {
+        Edges {
+            flights: Flights::default(),
+            held: Arc::new(Mutex::new(LruCache::new(HELD))),
+        }
+    }
+}
+
+impl Edges {
+    /// `range` of the object `key`, whole chunks where it is encrypted: from the store, without the chunks that a neighbour
+    /// fetches.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn fetch(
+        &self,
+        store: &SharedStore,
+        key: &ObjectKey,
+        layout: &CheckedLayout,
+        range: Range<u64>,
+        patience: Patience,
+    ) -> Result<Bytes, Cause> {
+        match self.share(key, layout, &range) {
+            Some(share) => share.fetch(self, store, patience).await,
+            None => Ok(store.get(key, range).await?),
+        }
+    }
+
+    /// What of `range` is left to fetch; `None` where no chunks are shared.
+    fn share(&self, key: &ObjectKey, layout: &CheckedLayout, range: &Range<u64>) -> Option<Share> {
+        let first = layout.chunk_at(range.start)?;
+        let last = layout.chunk_at(range.end.checked_sub(1)?)?;
+        let edge = |chunk: Range<u64>| {
+            let edge = self.edge((key.clone(), chunk.start));
+            (chunk, edge)
+        };
+        let is_one = last.start == first.start;
+        Some(Share {
+            key: key.clone(),
+            first: edge(first),
+            last: (!is_one).then(|| edge(last)),
+        })
+    }
+
+    fn edge(&self, id: EdgeId) -> Edge {
+        if let Some(chunk) = self.held().get(&id) {
+            return Edge::Borrowed(Borrowed::Here(chunk.clone()));
+        }
+        match self.flights.join(&id) {
+            Joined::Waiting(waiter) => Edge::Borrowed(Borrowed::Coming(waiter)),
+            Joined::Started(_, landing) => Edge::Owned(landing),
+        }
+    }
+
+    /// Lends `chunk` out of `bytes`, which begin at object offset `start`, if it is owned; returns it if it is borrowed.
+    fn lend(
+        &self,
+        (chunk, edge): (Range<u64>, Edge),
+        bytes: &Bytes,
+        start: u64,
+    ) -> Option<(Range<u64>, Borrowed)> {
+        match edge {
+            Edge::Borrowed(borrowed) => Some((chunk, borrowed)),
+            Edge::Owned(landing) => {
+                let at = |offset: u64| usize::try_from(offset.checked_sub(start)?).ok();
+                let within = at(chunk.start).zip(at(chunk.end));
+                // A landing that is dropped tells its borrowers to fetch for themselves.
+                if let Some(chunk) = within.and_then(|(from, to)| bytes.get(from..to)) {
+                    self.land(landing, chunk);
+                }
+                None
+            }
+        }
+    }
+
+    /// Hands `chunk` to whoever waits for it, and holds it for those that come later.
+    fn land(&self, landing: Landing<EdgeId, Bytes>, chunk: &[u8]) {
+        // A copy: a part of what was fetched would hold all of it.
+        let chunk = Bytes::copy_from_slice(chunk);
+        self.held().put(landing.key().clone(), chunk.clone());
+        landing.land(Ok(chunk));
+    }
+
+    /// Forgets the chunks at the edges of `range`: frames that were made of them were wrong.
+    pub(super) fn forget(&self, key: &ObjectKey, layout: &CheckedLayout, range: &Range<u64>) {
+        for at in [Some(range.start), range.end.checked_sub(1)] {
+            if let Some(chunk) = at.and_then(|at| layout.chunk_at(at)) {
+                self.held().pop(&(key.clone(), chunk.start));
+            }
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, LruCache<EdgeId, Bytes>> {
+        // Every change is one call: sound after a panic elsewhere.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Share {
+    /// All of the range: what is left of it from the store, and its edges from its neighbours.
+    ///
+    /// # Errors
+    /// Those of the store.
+    async fn fetch(
+        self,
+        edges: &Edges,
+        store: &SharedStore,
+        patience: Patience,
+    ) -> Result<Bytes, Cause> {
+        let own = self.own();
+        let Share { key, first, last } = self;
+        let bytes = match own.is_empty() {
+            true => Bytes::new(),
+            false => store.get(&key, own.clone()).await?,
+        };
+        // Both are lent before anything is waited for.
+        let first = edges.lend(first, &bytes, own.start);
+        let last = last.and_then(|last| edges.lend(last, &bytes, own.start));
+        if first.is_none() && last.is_none() {
+            return Ok(bytes);
+        }
+        let mut whole = BytesMut::new();
+        if let Some(first) = first {
+            whole.extend_from_slice(&arrived(first, &key, store, patience).await?);
+        }
+        whole.extend_from_slice(&bytes);
+        if let Some(last) = last {
+            whole.extend_from_slice(&arrived(last, &key, store, patience).await?);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// What no neighbour fetches.
+    fn own(&self) -> Range<u64> {
+        let is_owned = |edge: &Edge| matches!(edge, Edge::Owned(_));
+        let (chunk, edge) = &self.first;
+        let start = match is_owned(edge) {
+            true => chunk.start,
+            false => chunk.end,
+        };
+        let end = match &self.last {
+            None => chunk.end,
+            Some((chunk, edge)) if is_owned(edge) => chunk.end,
+            Some((chunk, _)) => chunk.start,
+        };
+        start..end
+    }
+}
+
+/// A borrowed chunk when it is there; from the store if whoever owned it did not get it.
+async fn arrived(
+    (chunk, borrowed): (Range<u64>, Borrowed),
+    key: &ObjectKey,
+    store: &SharedStore,
+    patience: Patience,
+) -> Result<Bytes, Cause> {
+    match borrowed {
+        Borrowed::Here(bytes) => Ok(bytes),
+        Borrowed::Coming(waiter) => match waiter.wait(patience.until, patience.total).await {
+            Ok(bytes) => Ok(bytes),
+            Err(_) => Ok(store.get(key, chunk).await?),
+        },
+    }
+}
