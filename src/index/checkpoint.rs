@@ -16,9 +16,9 @@ const EVERY: u32 = 24;
 /// In unit tests, so that their short histories have some.
 #[cfg(test)]
 const EVERY: u32 = 2;
-/// Pages of 4 KiB in the log at which the writer makes a checkpoint itself, 96 MiB: the log begins anew only after one that left
-/// nothing, and there is none while it is written to.
-const WRITER_PAGES: i64 = 24 << 10;
+/// Pages in the log at which the writer makes a checkpoint itself, 96 MiB: the log begins anew only after one that left nothing, and
+/// there is none while it is written to.
+const WRITER_PAGES: i64 = (96 << 20) / schema::PAGE_BYTES;
 
 /// Counts ledger pages, and has the log checkpointed now and then.
 #[derive(Default)]

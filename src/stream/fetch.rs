@@ -14,8 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 const REQUESTS: usize = 16;
 /// Compressed pages held at once, in bytes.
 const PAGES_HELD_BYTES: u64 = 16 << 20;
-/// Pages are decoded this many ahead of the index, so that both cores work and few are in memory.
-const DECODED_AHEAD: usize = 2;
+/// Pages that are decoded at once, and that are ready ahead of the index: so that both cores work, and few are in memory.
+const DECODED_AHEAD: usize = 3;
+/// Of those that are decoded, how many may wait.
+const READY: usize = 2;
 /// Records fetched concurrently are at most this large, in bytes; a larger one is fetched again, alone.
 const SMALL_RECORD_BYTES: u64 = 1 << 20;
 
@@ -135,7 +137,7 @@ pub(super) fn pages(
         .buffered(REQUESTS)
         .map(decode)
         .buffered(DECODED_AHEAD);
-    let (sender, receiver) = mpsc::channel(1);
+    let (sender, receiver) = mpsc::channel(READY);
     let driver = tokio::spawn(async move {
         while let Some(chunk) = decoded.next().await {
             if sender.send(chunk).await.is_err() {
