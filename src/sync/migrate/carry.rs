@@ -96,8 +96,8 @@ impl<'a> Carrier<'a> {
         progress: &impl Fn(&Report),
     ) -> Result<()> {
         let done = self.each(through, report, progress).await;
-        self.settle()?;
-        done
+        let settled = self.settle();
+        done.and(settled)
     }
 
     async fn each(
