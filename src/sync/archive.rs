@@ -167,7 +167,7 @@ pub async fn archive_again(
         state,
         orphans_removed,
         lock: _lock,
-    } = begin(store, settings, &closed, footing.take()).await?;
+    } = begin(store, settings, &closed, footing.take((settings.clock)())).await?;
     let mut seen = look_up(&committer.index, &state, batch.heads)?;
     clear_suspects(source, &committer.index, &mut seen)?;
     let mut plan = plan(&seen);
