@@ -1,6 +1,7 @@
 //! A stream to another place: under load, killed at random, and from one store to another.
 
 mod anew;
+mod lost;
 
 use crate::agent::daemon::{Daemon, daemon_command, until};
 use crate::archive::{Archive, on_a_server};

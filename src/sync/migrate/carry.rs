@@ -209,12 +209,7 @@ impl<'a> Carrier<'a> {
 impl Source {
     /// A record of the old ledger, once its object is at the new place.
     async fn bring(&self, seq: Seq) -> Result<Ready> {
-        let line = self.index.record(seq)?.with_context(|| {
-            format!(
-                "ledger record {seq} of {} cannot be read, so it cannot be carried over; restore it from a copy of the bucket",
-                self.name
-            )
-        })?;
+        let line = remade::readable(&self.index, &self.name, seq)?;
         let body = line.record().body.clone();
         let Some(segment) = remade::segment(&body) else {
             return Ok(Ready::of(seq, body));

@@ -157,13 +157,11 @@ pub async fn look(from: &Stream, to: Option<&Stream>, anew: Option<&Anew>) -> Re
     }
     let through = last_to_carry(&old);
     report.records = through.0;
+    let place = from.store().describe();
     for seq in (next.0..=through.0).map(Seq) {
+        let line = remade::readable(from.index(), &place, seq)?;
         report.carried += 1;
-        let line = from.index().record(seq)?;
-        let Some(segment) = line
-            .as_ref()
-            .and_then(|line| remade::segment(&line.record().body))
-        else {
+        let Some(segment) = remade::segment(&line.record().body) else {
             continue;
         };
         let key = &segment.object.key;

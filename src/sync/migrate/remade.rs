@@ -2,11 +2,11 @@
 
 use crate::index::Index;
 use crate::ledger::record::ObjectRecord;
-use crate::ledger::{Body, SegmentRecord};
+use crate::ledger::{Body, Line, SegmentRecord};
 use crate::model::{ObjectKey, Seq};
 use crate::stream::Stream;
 use crate::sync::anew::Anew;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 /// How a record of the copy stands to that of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,15 @@ enum Alike {
     AnotherObject,
     /// They differ.
     No,
+}
+
+/// The record `seq` of the stream at `place`, which must be one that can be carried over.
+pub(super) fn readable(index: &Index, place: &str, seq: Seq) -> Result<Line> {
+    index.record(seq)?.with_context(|| {
+        format!(
+            "ledger record {seq} of {place} cannot be read, so it cannot be carried over; restore it from a copy of the bucket"
+        )
+    })
 }
 
 /// The segment that a record describes, if it describes one.
