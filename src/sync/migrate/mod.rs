@@ -352,6 +352,9 @@ impl<'a> Migration<'a> {
     }
 
     /// Registered backups are part of what can be recovered. Those that were removed are not.
+    ///
+    /// # Errors
+    /// When a store fails, or the record of one cannot be read: the new place would keep less for it than the old one does.
     pub async fn carry_backups(&mut self) -> Result<()> {
         use crate::backup::{RegistryError, add, backups};
         let (old, new) = (self.from.file().stream_id, self.to.file().stream_id);
@@ -371,7 +374,15 @@ impl<'a> Migration<'a> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        match there.unreadable.first() {
+            None => Ok(()),
+            Some(bad) => bail!(
+                "the record of backup {} in {} {}, so that it cannot be carried over: restore it from a copy of the bucket, or take it off                  the list with 'binlogfs backup remove'",
+                bad.id,
+                self.from.store().describe(),
+                bad.reason
+            ),
+        }
     }
 
     /// What was done, where it ends here.
