@@ -14,7 +14,6 @@ use super::replica::through_unlimited;
 use super::run::Run;
 use crate::binlog::Flavour;
 use crate::index::Index;
-use crate::ledger::record::Body;
 use crate::ledger::{FORMAT, LedgerState, Line, StreamFile};
 use crate::segment::{FRAME_SIZE_DEFAULT, Recipients};
 use crate::source::Source;
@@ -346,10 +345,9 @@ pub(super) fn check_not_behind(
         // The record itself: what it says may have been superseded since.
         let line = index.line(last.seq)?;
         let line = line.and_then(|text| Line::read(text.as_bytes()).ok());
-        let held = line.as_ref().map(|line| match &line.record().body {
-            Body::Segment(segment) => Some(segment.sha256),
-            Body::Supersede(supersede) => Some(supersede.segment.sha256),
-            Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) | Body::Moved(_) => None,
+        let held = line.as_ref().map(|line| {
+            let segment = line.record().body.described();
+            segment.map(|segment| segment.sha256)
         });
         if held.is_some_and(|held| held != Some(last.sha256)) {
             bail!(

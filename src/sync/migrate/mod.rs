@@ -161,7 +161,7 @@ pub async fn look(from: &Stream, to: Option<&Stream>, anew: Option<&Anew>) -> Re
     for seq in (next.0..=through.0).map(Seq) {
         let line = remade::readable(from.index(), &place, seq)?;
         report.carried += 1;
-        let Some(segment) = remade::segment(&line.record().body) else {
+        let Some(segment) = line.record().body.described() else {
             continue;
         };
         let key = &segment.object.key;

@@ -28,15 +28,6 @@ pub(super) fn readable(index: &Index, place: &str, seq: Seq) -> Result<Line> {
     })
 }
 
-/// The segment that a record describes, if it describes one.
-pub(super) fn segment(body: &Body) -> Option<&SegmentRecord> {
-    match body {
-        Body::Segment(segment) => Some(segment),
-        Body::Supersede(supersede) => Some(&supersede.segment),
-        Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) | Body::Moved(_) => None,
-    }
-}
-
 /// The same record, naming `object`.
 pub(super) fn with_object(mut body: Body, object: ObjectRecord) -> Body {
     match &mut body {
@@ -51,7 +42,7 @@ fn alike(was: &Body, is: &Body) -> Alike {
     if was == is {
         return Alike::Same;
     }
-    match segment(was) {
+    match was.described() {
         Some(segment) if *was == with_object(is.clone(), segment.object.clone()) => {
             Alike::AnotherObject
         }
@@ -78,7 +69,7 @@ pub(super) fn objection(
     (seq, was, is): (Seq, &Body, &Body),
     order: Option<&Anew>,
 ) -> Result<Option<String>> {
-    let objects = segment(was).zip(segment(is));
+    let objects = was.described().zip(is.described());
     Ok(match (alike(was, is), order, objects) {
         (Alike::Same, Some(_), Some((segment, _)))
             if in_force(from.index(), seq, &segment.object.key)?.is_some() =>
