@@ -2,6 +2,7 @@
 
 mod anew;
 mod lost;
+mod read_only;
 
 use crate::agent::daemon::{Daemon, daemon_command, until};
 use crate::archive::{Archive, on_a_server};

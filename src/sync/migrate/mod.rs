@@ -265,8 +265,8 @@ fn compare(
 }
 
 impl<'a> Migration<'a> {
-    /// Begins, or goes on: both ledgers are followed, the stores shown to create and never overwrite, and what the copy has
-    /// compared record by record.
+    /// Begins, or goes on: both ledgers are followed, the new store is shown to create and never overwrite, and what the copy has
+    /// compared record by record. Nothing is written in the old place before [`Migration::cut_over`]: it may be one that is only read.
     ///
     /// # Errors
     /// When the new stream is no copy of the old one.
@@ -275,9 +275,7 @@ impl<'a> Migration<'a> {
         to: &'a Stream,
         order: &'a Order,
     ) -> Result<Migration<'a>> {
-        for stream in [from, to] {
-            stream::probe_condition(stream.store(), stream.file_bytes()).await?;
-        }
+        stream::probe_condition(to.store(), to.file_bytes()).await?;
         let mut migration = Migration {
             from,
             to,
@@ -325,6 +323,7 @@ impl<'a> Migration<'a> {
     /// # Errors
     /// As [`Migration::catch_up`].
     pub async fn cut_over(mut self, progress: impl Fn(&Report)) -> Result<Report> {
+        stream::probe_condition(self.from.store(), self.from.file_bytes()).await?;
         for _ in 0..RACES_MAX {
             let old = self.catch_up(&progress).await?;
             // Not everything was carried over, it may be.
