@@ -194,7 +194,8 @@ async fn supersede(
                 true => committer.journal.end(&uploaded.key)?,
                 false => committer.discard(&uploaded.key).await?,
             }
-            return Ok(state.last_seq);
+            let by = committer.index.record_naming(&segment.object.key)?;
+            return Ok(by.unwrap_or(state.last_seq));
         }
         committer.check_object(uploaded).await?;
         let by = Signature {
