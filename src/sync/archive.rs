@@ -27,8 +27,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// Name of the index in the state directory.
 pub const INDEX_NAME: &str = "index.db";
-/// Name of the lock in the state directory.
-const LOCK_NAME: &str = "lock";
 
 /// zstd's level, unless somebody says otherwise: on binlogs of most workloads it is both smaller and twice as fast as level 3
 /// (docs/BENCH.md, the census of levels).
@@ -184,23 +182,6 @@ pub async fn archive_again(
     let (outcome, stands) = finish(run).await?;
     *footing = stands;
     Ok(outcome)
-}
-
-/// Takes the lock of the state directory; it is released when the file is closed, whatever ends the process.
-pub(super) fn lock(settings: &Settings) -> Result<std::fs::File> {
-    let path = settings.state_dir.join(LOCK_NAME);
-    let file = std::fs::File::create(&path)
-        .with_context(|| format!("cannot create {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => bail!(
-            "another binlogfs archives with the state directory {}; wait for it, or give this one its own --state-dir",
-            settings.state_dir.display()
-        ),
-        Err(std::fs::TryLockError::Error(e)) => {
-            Err(e).with_context(|| format!("cannot lock {}", path.display()))
-        }
-    }
 }
 
 /// A `--recipient` that is forgotten once must not put plaintext beside what was encrypted with care.
