@@ -50,6 +50,15 @@ impl Body {
         }
     }
 
+    /// The segment that the record describes, whether it is the first to do so or replaces one that did.
+    pub fn described(&self) -> Option<&SegmentRecord> {
+        match self {
+            Body::Segment(segment) => Some(segment),
+            Body::Supersede(supersede) => Some(&supersede.segment),
+            Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) | Body::Moved(_) => None,
+        }
+    }
+
     /// When the record was made.
     pub fn archived_at(&self) -> Micros {
         match self {

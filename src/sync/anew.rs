@@ -18,6 +18,7 @@ use super::commit::Committer;
 use super::compress::CompressPool;
 use super::footing::Footing;
 use super::journal::{Journal, Uninterrupted};
+use super::lock::lock;
 use super::pipeline::{self, Format, Uploaded};
 use super::place::Consent;
 use super::run::fresh_key;
@@ -42,8 +43,6 @@ use tokio::runtime::Handle;
 pub const OBJECTS_IN_FLIGHT: usize = 2;
 /// Where the journal is, below the directory of the stream's index: an archiver that has its own there does not see this one.
 const DIR_NAME: &str = "anew";
-/// Name of the lock in it.
-const LOCK_NAME: &str = "lock";
 
 /// How objects are made anew.
 #[derive(Clone)]
@@ -102,7 +101,12 @@ impl Maker {
         let dir = order.dir.join(DIR_NAME);
         std::fs::create_dir_all(&dir)
             .with_context(|| format!("cannot create {}; pass --cache-dir", dir.display()))?;
-        let lock = lock(&dir)?;
+        let lock = lock(&dir, || {
+            format!(
+                "another binlogfs makes objects anew with {}; wait for it, or end it and run this again",
+                dir.display()
+            )
+        })?;
         let (store, index) = (Arc::clone(to.store()), Arc::clone(to.index()));
         let interrupt = Arc::new(Uninterrupted);
         let committer = Committer {
@@ -219,22 +223,6 @@ impl Maker {
     /// When the store or the journal fails.
     pub(super) async fn discard(&self, made: &Uploaded) -> Result<()> {
         self.committer.discard(&made.key).await
-    }
-}
-
-/// Takes the lock of a directory; it is released when the file is closed, whatever ends the process.
-fn lock(dir: &Path) -> Result<File> {
-    let path = dir.join(LOCK_NAME);
-    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => bail!(
-            "another binlogfs makes objects anew with {}; wait for it, or end it and run this again",
-            dir.display()
-        ),
-        Err(std::fs::TryLockError::Error(e)) => {
-            Err(e).with_context(|| format!("cannot lock {}", path.display()))
-        }
     }
 }
 

@@ -14,7 +14,6 @@ use super::replica::through_unlimited;
 use super::run::Run;
 use crate::binlog::Flavour;
 use crate::index::Index;
-use crate::ledger::record::Body;
 use crate::ledger::{FORMAT, LedgerState, Line, StreamFile};
 use crate::segment::{FRAME_SIZE_DEFAULT, Recipients};
 use crate::source::Source;
@@ -28,8 +27,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// Name of the index in the state directory.
 pub const INDEX_NAME: &str = "index.db";
-/// Name of the lock in the state directory.
-const LOCK_NAME: &str = "lock";
 
 /// zstd's level, unless somebody says otherwise: on binlogs of most workloads it is both smaller and twice as fast as level 3
 /// (docs/BENCH.md, the census of levels).
@@ -167,7 +164,7 @@ pub async fn archive_again(
         state,
         orphans_removed,
         lock: _lock,
-    } = begin(store, settings, &closed, footing.take()).await?;
+    } = begin(store, settings, &closed, footing.take((settings.clock)())).await?;
     let mut seen = look_up(&committer.index, &state, batch.heads)?;
     clear_suspects(source, &committer.index, &mut seen)?;
     let mut plan = plan(&seen);
@@ -185,23 +182,6 @@ pub async fn archive_again(
     let (outcome, stands) = finish(run).await?;
     *footing = stands;
     Ok(outcome)
-}
-
-/// Takes the lock of the state directory; it is released when the file is closed, whatever ends the process.
-pub(super) fn lock(settings: &Settings) -> Result<std::fs::File> {
-    let path = settings.state_dir.join(LOCK_NAME);
-    let file = std::fs::File::create(&path)
-        .with_context(|| format!("cannot create {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => bail!(
-            "another binlogfs archives with the state directory {}; wait for it, or give this one its own --state-dir",
-            settings.state_dir.display()
-        ),
-        Err(std::fs::TryLockError::Error(e)) => {
-            Err(e).with_context(|| format!("cannot lock {}", path.display()))
-        }
-    }
 }
 
 /// A `--recipient` that is forgotten once must not put plaintext beside what was encrypted with care.
@@ -346,10 +326,9 @@ pub(super) fn check_not_behind(
         // The record itself: what it says may have been superseded since.
         let line = index.line(last.seq)?;
         let line = line.and_then(|text| Line::read(text.as_bytes()).ok());
-        let held = line.as_ref().map(|line| match &line.record().body {
-            Body::Segment(segment) => Some(segment.sha256),
-            Body::Supersede(supersede) => Some(supersede.segment.sha256),
-            Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) | Body::Moved(_) => None,
+        let held = line.as_ref().map(|line| {
+            let segment = line.record().body.described();
+            segment.map(|segment| segment.sha256)
         });
         if held.is_some_and(|held| held != Some(last.sha256)) {
             bail!(

@@ -1,10 +1,11 @@
 //! What every run begins and ends with, whatever its files come from.
 
-use super::archive::{Outcome, Settings, check_encryption, check_not_behind, lock, open_stream};
+use super::archive::{Outcome, Settings, check_encryption, check_not_behind, open_stream};
 use super::commit::Committer;
 use super::compress::CompressPool;
 use super::footing::Footing;
 use super::listed::HeadOfFile;
+use super::lock::lock;
 use super::pages;
 use super::pipeline::Format;
 use super::place::Provenance;
@@ -37,7 +38,12 @@ pub(super) async fn begin(
             settings.state_dir.display()
         )
     })?;
-    let lock = lock(settings)?;
+    let lock = lock(&settings.state_dir, || {
+        format!(
+            "another binlogfs archives with the state directory {}; wait for it, or give this one its own --state-dir",
+            settings.state_dir.display()
+        )
+    })?;
     let mut committer = open_stream(store, settings, closed, footing).await?;
     let state = committer.state_at_first().await?;
     committer.lost = committer.index.lost(usize::MAX)?.into_iter().collect();

@@ -12,7 +12,7 @@ use crate::index::{Index, Step};
 use crate::ledger::record::{Body, ClosedBy, DamagedRecord};
 use crate::ledger::{LedgerState, SegmentRecord, record_key};
 use crate::model::{FileName, Incarnation, Seq};
-use crate::store::{Checksums, SharedStore};
+use crate::store::SharedStore;
 use crate::stream::{Followed, RacesLost, Stream};
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeSet;
@@ -97,7 +97,8 @@ impl Committer {
     pub(super) fn footing_after(&self) -> Footing {
         let met_another = self.met_another.load(Ordering::Relaxed);
         let stream = self.stream.file_bytes().clone();
-        self.footing.clone().after(stream, met_another)
+        let now = (self.clock)();
+        self.footing.clone().after(stream, met_another, now)
     }
 
     /// What the ledger said when it was last followed, with what was appended here since. If it is out of date, the next record
@@ -193,11 +194,7 @@ impl Committer {
     /// it for a leftover.
     pub(super) async fn check_object(&self, uploaded: &Uploaded) -> Result<()> {
         let meta = self.store.head(&uploaded.key).await?;
-        let sent = Checksums {
-            size: uploaded.facts.size,
-            crc32c: uploaded.facts.crc32c,
-            crc64nvme: uploaded.facts.crc64nvme,
-        };
+        let sent = uploaded.object().checksums();
         if !meta.agrees_with(&sent) {
             bail!(
                 "object {} is not what was sent (the store has {meta:?}, sent were {sent:?}); nothing was recorded, run again",

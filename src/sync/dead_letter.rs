@@ -10,7 +10,7 @@ use super::pipeline::PipelineError;
 use crate::binlog::Refusal;
 use crate::index::Index;
 use crate::model::{FileName, Micros};
-use crate::source::{Listed, SourceError};
+use crate::source::{Listed, SourceError, SourceFile};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub struct DeadLetter {
     pub file: String,
     /// Where it is.
     pub path: PathBuf,
-    /// Its inode number: another file of the same name is another file.
+    /// Its inode number: another file of the same name mostly has another.
     #[serde(skip)]
     pub inode: u64,
     /// What is wrong with it.
@@ -38,8 +38,24 @@ pub struct DeadLetter {
 impl DeadLetter {
     /// Whether it is this file.
     pub fn is(&self, listed: &Listed) -> bool {
-        self.path == listed.path && inode(&listed.path).is_none_or(|inode| inode == self.inode)
+        self.is_at(&listed.path)
     }
+
+    /// Whether it is the file that is at `path` now. File systems give out inode numbers again: after a RESET a file of the same
+    /// name may have the same one. What its server began after this one was put aside is not this one.
+    fn is_at(&self, path: &Path) -> bool {
+        self.path == path
+            && inode(path).is_none_or(|inode| inode == self.inode)
+            && !self.put_aside_at.is_some_and(|at| is_begun_after(path, at))
+    }
+}
+
+/// Whether the file at `path` says that its server began it after `at`.
+fn is_begun_after(path: &Path, at: Micros) -> bool {
+    // The head only of what was written since: a bad disk is not asked again and again.
+    let is_written = SourceFile::modified_at(path).is_some_and(|written| written > at);
+    let begun = || SourceFile::open(path).and_then(|file| file.head());
+    is_written && begun().is_ok_and(|head| head.created > at)
 }
 
 fn inode(path: &Path) -> Option<u64> {
@@ -115,7 +131,7 @@ pub fn blame(
     let mut letter = journal
         .failures()?
         .into_iter()
-        .find(|known| known.path == path && known.inode == inode)
+        .find(|known| known.is_at(path))
         .unwrap_or(DeadLetter {
             file: name,
             path: path.to_owned(),
@@ -214,5 +230,45 @@ impl Journal {
         let mut letters = self.failures()?;
         letters.retain(|letter| letter.put_aside_at.is_some());
         Ok(letters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::testing::BinlogBuilder;
+    use crate::binlog::{ChecksumAlgorithm, Flavour};
+    use crate::model::GtidSet;
+
+    #[test]
+    fn what_was_begun_after_a_file_was_put_aside_is_not_that_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("binlog.000007");
+        // Written in place: the inode stays.
+        let write = |begun_at: u32| {
+            let checksum = ChecksumAlgorithm::Crc32;
+            let mut builder = BinlogBuilder::new(Flavour::MySql, "9.7.4", checksum, begun_at);
+            builder.previous_gtids(&GtidSet::new());
+            std::fs::write(&path, builder.finish()).expect("writable");
+        };
+        std::fs::write(&path, [0; 1000]).expect("writable");
+        const PUT_ASIDE: u32 = 1_700_000_000;
+        let letter = DeadLetter {
+            file: "binlog.000007".to_owned(),
+            inode: inode(&path).expect("there"),
+            path: path.clone(),
+            reason: "it is a test".to_owned(),
+            failed_runs: 3,
+            first_failed_at: Micros::from_seconds(PUT_ASIDE - 60),
+            put_aside_at: Some(Micros::from_seconds(PUT_ASIDE)),
+        };
+        assert!(letter.is_at(&path), "unreadable as it was");
+        write(PUT_ASIDE - 3600);
+        assert_eq!(inode(&path), Some(letter.inode));
+        assert!(letter.is_at(&path), "repaired where it is");
+        write(PUT_ASIDE + 3600);
+        assert_eq!(inode(&path), Some(letter.inode));
+        assert!(!letter.is_at(&path), "of the life after a RESET");
+        assert!(!letter.is_at(&dir.path().join("binlog.000008")));
     }
 }

@@ -9,7 +9,7 @@ use super::append;
 use crate::cache::SegmentReader;
 use crate::index::{Index, Step};
 use crate::ledger::record::{Body, FenceRecord};
-use crate::ledger::{Entry, LedgerState};
+use crate::ledger::{Entry, EntryState, LedgerState};
 use crate::locate::{LocateError, Located, Locator, Target};
 use crate::model::{GtidSet, Micros, MountName, Seq, Timeline};
 use crate::stream::{RacesLost, Stream, probe_condition};
@@ -94,9 +94,7 @@ impl Fencing<'_> {
         let behind = self.behind(timeline, &entry)?;
         self.check_new(&state, &entry, position, behind.is_empty())?;
         let mut lost = entry.gtids().map_or_else(GtidSet::new, Clone::clone);
-        for entry in &behind {
-            lost.union_with(&self.gtids_of(entry)?);
-        }
+        lost.union_with(&self.gtids_behind(&entry, &behind)?);
         let before = self.before(&state, &entry)?;
         let lost = lost.minus(&before).minus(&kept.gtids);
         self.check_branches(&state, timeline, &lost)?;
@@ -202,6 +200,25 @@ impl Fencing<'_> {
             };
             after = Some(last.mount_name.clone());
         }
+    }
+
+    /// The GTIDs behind `entry`. What is in a hole, or behind damage, the file after it tells: it was executed before that.
+    fn gtids_behind(&self, entry: &Entry, behind: &[Entry]) -> Result<GtidSet> {
+        let is_whole = |entry: &Entry| match entry.state {
+            EntryState::Archived | EntryState::Gap => true,
+            EntryState::Damaged | EntryState::Hole | EntryState::Lost => false,
+        };
+        let mut gtids = GtidSet::new();
+        let mut is_told = is_whole(entry);
+        for entry in behind {
+            gtids.union_with(&self.gtids_of(entry)?);
+            if let Some(previous) = entry.previous_gtids.as_ref().filter(|_| !is_told) {
+                gtids.union_with(previous);
+                is_told = true;
+            }
+            is_told &= is_whole(entry);
+        }
+        Ok(gtids)
     }
 
     /// The GTIDs that an entry brought into its timeline: a gap those that are missing in it.

@@ -1,7 +1,7 @@
 //! Filling a hole: the segment of a file that was put aside, and can be read after all.
 
-use super::archive::{Settings, lock, open_stream};
-use super::begin::makers;
+use super::archive::Settings;
+use super::begin::{Begun, begin, makers};
 use super::commit::{Committer, closed_by, segment_record};
 use super::dead_letter::DeadLetter;
 use super::footing::Footing;
@@ -44,14 +44,15 @@ pub async fn retry(
     settings: &Settings,
     letter: &DeadLetter,
 ) -> Result<Retried> {
-    let _lock = lock(settings)?;
     let closed: Vec<&HeadOfFile> = batch.heads.iter().filter(|file| file.0.closed).collect();
     if closed.is_empty() {
         bail!("no file of {} is closed", source.index_path().display());
     }
-    let committer = open_stream(store, settings, &closed, Footing::default()).await?;
-    committer.state().await?;
-    committer.tidy_up().await?;
+    let Begun {
+        committer,
+        lock: _lock,
+        ..
+    } = begin(store, settings, &closed, Footing::default()).await?;
     let file: FileName = letter.file.parse()?;
     let listed = batch
         .listing
@@ -193,7 +194,8 @@ async fn supersede(
                 true => committer.journal.end(&uploaded.key)?,
                 false => committer.discard(&uploaded.key).await?,
             }
-            return Ok(state.last_seq);
+            let by = committer.index.record_naming(&segment.object.key)?;
+            return Ok(by.unwrap_or(state.last_seq));
         }
         committer.check_object(uploaded).await?;
         let by = Signature {

@@ -63,6 +63,7 @@ pub mod leftovers;
 pub mod likeness;
 pub mod lineage;
 pub mod listed;
+mod lock;
 pub mod manifest;
 pub mod migrate;
 mod missing;

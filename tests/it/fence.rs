@@ -258,3 +258,32 @@ fn a_moment_ends_a_timeline_between_two_commits() {
     assert_eq!(output.status.code(), Some(1));
     assert!(tools::excerpt(&output.stderr).contains("has no zone"));
 }
+
+#[test]
+fn what_was_in_a_hole_behind_a_fence_leaves_with_it() {
+    let archive = Archive::encrypted();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    (0..2).for_each(|_| server.rotate(4, 200));
+    archive.archive(server.dir());
+    // The third file is gone before it is archived.
+    server.rotate(4, 200);
+    server.purge(3);
+    server.rotate(4, 200);
+    archive.archive(server.dir());
+    let plan = fenced(&archive, &["--gtid", &gtid(1, 7), "--execute"]);
+    assert_eq!(plan["leaves"]["gtids"], gtid(1, 7) + "-16", "{plan:#}");
+    assert_eq!(plan["leaves"]["transactions"], 6, "{plan:#}");
+    assert_eq!(plan["stays"]["gtids"], format!("{}:1-6", uuid_of(1)));
+    // A server that has executed what was in the hole does not join, even without the rest of what left.
+    let dir = archive.path("second");
+    fs::create_dir(&dir).expect("writable");
+    let executed = format!("{}:1-6:9-12", uuid_of(1))
+        .parse()
+        .expect("a GTID set");
+    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, executed);
+    second.rotate(2, 200);
+    let output = tools::output(&mut archive.archive_command(second.dir()));
+    let said = tools::excerpt(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("goes on behind the fence"), "{said}");
+}

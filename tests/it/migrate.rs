@@ -1,6 +1,8 @@
 //! A stream to another place: under load, killed at random, and from one store to another.
 
 mod anew;
+mod lost;
+mod read_only;
 
 use crate::agent::daemon::{Daemon, daemon_command, until};
 use crate::archive::{Archive, on_a_server};

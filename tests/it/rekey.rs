@@ -7,7 +7,7 @@ mod rewrite;
 mod rotation;
 
 use crate::archive::Archive;
-use crate::synthetic::SyntheticServer;
+use crate::synthetic::{SyntheticServer, uuid_of};
 use crate::tools;
 use serde_json::Value;
 use std::fs;
@@ -301,4 +301,33 @@ fn segments_that_are_not_encrypted_stay_as_they_are() {
     let report = scene.rekey(&old, &[&new], &[], 0);
     assert_eq!(numbers(&report), [1, 0, 0, 1]);
     assert_eq!(scene.records(), 1);
+}
+
+#[test]
+fn what_a_fence_took_out_is_given_out_by_the_new_key() {
+    let scene = Scene::new(3);
+    let (old, new) = (scene.old(), scene.key("new"));
+    let url = scene.archive.url();
+    // In the second file: the rest of it leaves, and the third one.
+    let gtid = format!("{}:10", uuid_of(1));
+    let fence = ["fence", &url, "--gtid", &gtid, "--reason", "db1 was lost"];
+    let fence = [&fence[..], &["--execute"]].concat();
+    tools::run(&mut scene.archive.command(&fence));
+    let report = scene.rekey(&old, &[&new], &["--dry-run"], 0);
+    assert_eq!(numbers(&report), [3, 3, 0, 0], "{report:#}");
+    let report = scene.rekey(&old, &[&new], &[], 0);
+    assert_eq!(numbers(&report), [3, 3, 0, 0], "{report:#}");
+    let fenced = |key: &Key, cache: &str| {
+        let arguments = ["cat", &url, "--fenced"];
+        tools::output(&mut scene.command(key, cache, &arguments))
+    };
+    let given = fenced(&new, "new-cache");
+    let said = tools::excerpt(&given.stderr);
+    assert_eq!(given.status.code(), Some(0), "{said}");
+    assert!(given.stdout == scene.server.truth()[1..].concat(), "{said}");
+    let refused = fenced(&old, "old-cache");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stdout.is_empty());
+    let report = scene.rekey(&old, &[&new], &[], 0);
+    assert_eq!(numbers(&report), [3, 0, 3, 0], "{report:#}");
 }

@@ -96,8 +96,8 @@ impl<'a> Carrier<'a> {
         progress: &impl Fn(&Report),
     ) -> Result<()> {
         let done = self.each(through, report, progress).await;
-        self.settle()?;
-        done
+        let settled = self.settle();
+        done.and(settled)
     }
 
     async fn each(
@@ -184,7 +184,7 @@ impl<'a> Carrier<'a> {
             let line = index.record(first)?;
             let segment = line
                 .as_ref()
-                .and_then(|line| remade::segment(&line.record().body));
+                .and_then(|line| line.record().body.described());
             let segment =
                 segment.with_context(|| format!("ledger record {first} cannot be read"))?;
             Ok(segment.object.clone())
@@ -209,14 +209,9 @@ impl<'a> Carrier<'a> {
 impl Source {
     /// A record of the old ledger, once its object is at the new place.
     async fn bring(&self, seq: Seq) -> Result<Ready> {
-        let line = self.index.record(seq)?.with_context(|| {
-            format!(
-                "ledger record {seq} of {} cannot be read, so it cannot be carried over; restore it from a copy of the bucket",
-                self.name
-            )
-        })?;
+        let line = remade::readable(&self.index, &self.name, seq)?;
         let body = line.record().body.clone();
-        let Some(segment) = remade::segment(&body) else {
+        let Some(segment) = body.described() else {
             return Ok(Ready::of(seq, body));
         };
         let what = format!("record {seq}, {}", segment.mount_name);
@@ -256,7 +251,7 @@ impl Source {
     /// A record with a new object for its segment, if the history reads what it names.
     async fn make(&self, maker: &Maker, seq: Seq, body: &Body) -> Result<Ready> {
         let mut ready = Ready::of(seq, body.clone());
-        let Some(segment) = remade::segment(body) else {
+        let Some(segment) = body.described() else {
             return Ok(ready);
         };
         let key = &segment.object.key;
@@ -271,7 +266,7 @@ impl Source {
         };
         let made = maker.make(&now).await?;
         ready.body = with_object(ready.body, made.object());
-        if let Some(segment) = remade::segment(&ready.body) {
+        if let Some(segment) = ready.body.described() {
             ready.read_back = Some(self.copier.read_back(segment).await?);
         }
         ready.made = Some(made);

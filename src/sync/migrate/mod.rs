@@ -157,13 +157,11 @@ pub async fn look(from: &Stream, to: Option<&Stream>, anew: Option<&Anew>) -> Re
     }
     let through = last_to_carry(&old);
     report.records = through.0;
+    let place = from.store().describe();
     for seq in (next.0..=through.0).map(Seq) {
+        let line = remade::readable(from.index(), &place, seq)?;
         report.carried += 1;
-        let line = from.index().record(seq)?;
-        let Some(segment) = line
-            .as_ref()
-            .and_then(|line| remade::segment(&line.record().body))
-        else {
+        let Some(segment) = line.record().body.described() else {
             continue;
         };
         let key = &segment.object.key;
@@ -267,8 +265,8 @@ fn compare(
 }
 
 impl<'a> Migration<'a> {
-    /// Begins, or goes on: both ledgers are followed, the stores shown to create and never overwrite, and what the copy has
-    /// compared record by record.
+    /// Begins, or goes on: both ledgers are followed, the new store is shown to create and never overwrite, and what the copy has
+    /// compared record by record. Nothing is written in the old place before [`Migration::cut_over`]: it may be one that is only read.
     ///
     /// # Errors
     /// When the new stream is no copy of the old one.
@@ -277,9 +275,7 @@ impl<'a> Migration<'a> {
         to: &'a Stream,
         order: &'a Order,
     ) -> Result<Migration<'a>> {
-        for stream in [from, to] {
-            stream::probe_condition(stream.store(), stream.file_bytes()).await?;
-        }
+        stream::probe_condition(to.store(), to.file_bytes()).await?;
         let mut migration = Migration {
             from,
             to,
@@ -327,6 +323,7 @@ impl<'a> Migration<'a> {
     /// # Errors
     /// As [`Migration::catch_up`].
     pub async fn cut_over(mut self, progress: impl Fn(&Report)) -> Result<Report> {
+        stream::probe_condition(self.from.store(), self.from.file_bytes()).await?;
         for _ in 0..RACES_MAX {
             let old = self.catch_up(&progress).await?;
             // Not everything was carried over, it may be.
@@ -354,6 +351,9 @@ impl<'a> Migration<'a> {
     }
 
     /// Registered backups are part of what can be recovered. Those that were removed are not.
+    ///
+    /// # Errors
+    /// When a store fails, or the record of one cannot be read: the new place would keep less for it than the old one does.
     pub async fn carry_backups(&mut self) -> Result<()> {
         use crate::backup::{RegistryError, add, backups};
         let (old, new) = (self.from.file().stream_id, self.to.file().stream_id);
@@ -373,7 +373,15 @@ impl<'a> Migration<'a> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        match there.unreadable.first() {
+            None => Ok(()),
+            Some(bad) => bail!(
+                "the record of backup {} in {} {}, so that it cannot be carried over: restore it from a copy of the bucket, or take it off                  the list with 'binlogfs backup remove'",
+                bad.id,
+                self.from.store().describe(),
+                bad.reason
+            ),
+        }
     }
 
     /// What was done, where it ends here.

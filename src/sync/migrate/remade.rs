@@ -2,11 +2,11 @@
 
 use crate::index::Index;
 use crate::ledger::record::ObjectRecord;
-use crate::ledger::{Body, SegmentRecord};
+use crate::ledger::{Body, Line, SegmentRecord};
 use crate::model::{ObjectKey, Seq};
 use crate::stream::Stream;
 use crate::sync::anew::Anew;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 /// How a record of the copy stands to that of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +19,13 @@ enum Alike {
     No,
 }
 
-/// The segment that a record describes, if it describes one.
-pub(super) fn segment(body: &Body) -> Option<&SegmentRecord> {
-    match body {
-        Body::Segment(segment) => Some(segment),
-        Body::Supersede(supersede) => Some(&supersede.segment),
-        Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) | Body::Moved(_) => None,
-    }
+/// The record `seq` of the stream at `place`, which must be one that can be carried over.
+pub(super) fn readable(index: &Index, place: &str, seq: Seq) -> Result<Line> {
+    index.record(seq)?.with_context(|| {
+        format!(
+            "ledger record {seq} of {place} cannot be read, so it cannot be carried over; restore it from a copy of the bucket"
+        )
+    })
 }
 
 /// The same record, naming `object`.
@@ -42,7 +42,7 @@ fn alike(was: &Body, is: &Body) -> Alike {
     if was == is {
         return Alike::Same;
     }
-    match segment(was) {
+    match was.described() {
         Some(segment) if *was == with_object(is.clone(), segment.object.clone()) => {
             Alike::AnotherObject
         }
@@ -69,7 +69,7 @@ pub(super) fn objection(
     (seq, was, is): (Seq, &Body, &Body),
     order: Option<&Anew>,
 ) -> Result<Option<String>> {
-    let objects = segment(was).zip(segment(is));
+    let objects = was.described().zip(is.described());
     Ok(match (alike(was, is), order, objects) {
         (Alike::Same, Some(_), Some((segment, _)))
             if in_force(from.index(), seq, &segment.object.key)?.is_some() =>

@@ -36,7 +36,7 @@ use super::clock::Clock;
 use crate::index::{Index, Step};
 use crate::ledger::record::{Body, SupersedeReason, SupersedeRecord};
 use crate::ledger::{Entry, LedgerState, SegmentRecord, page};
-use crate::model::Seq;
+use crate::model::{Seq, Timeline};
 use crate::segment::{Identities, Recipients};
 use crate::store::SharedStore;
 use crate::stream::{RacesLost, Stream};
@@ -118,15 +118,16 @@ impl<'a> Rekeying<'a> {
         })
     }
 
-    /// Re-keys every segment that is to be, of all timelines, in replay order; `progress` is told the report after each.
+    /// Re-keys every segment that is to be, of all timelines, in replay order, and of each timeline last what fences took out of it;
+    /// `progress` is told the report after each.
     ///
     /// # Errors
     /// When the store fails, or the ledger. What was recorded before stays; another run goes on from there.
     pub async fn run(mut self, progress: impl Fn(&Report)) -> Result<Report> {
         let mut report = Report::default();
         let done = self.all(&mut report, &progress).await;
-        self.settle()?;
-        done?;
+        let settled = self.settle();
+        done.and(settled)?;
         // What an earlier run had made for a record could not go before another one stood at its place.
         if let Some(maker) = &self.maker {
             maker.tidy_up().await?;
@@ -141,27 +142,51 @@ impl<'a> Rekeying<'a> {
                 let rows = self.index.rows(timeline, after.as_ref(), ROWS)?;
                 let Some(last) = rows.last() else { break };
                 after = Some(last.mount_name.clone());
-                let wanted = rows.iter().filter(|row| row.seq >= self.order.since);
-                let seqs: Vec<Seq> = wanted.map(|row| row.seq).collect();
-                let preparer = self.preparer();
-                let prepared = seqs.into_iter().map(|seq| {
-                    let preparer = preparer.clone();
-                    async move { preparer.of_seq(seq).await }
-                });
-                let in_flight = match self.maker {
-                    Some(_) => anew::OBJECTS_IN_FLIGHT,
-                    None => HEADERS_IN_FLIGHT,
-                };
-                let mut prepared = futures::stream::iter(prepared).buffered(in_flight);
-                while let Some(next) = prepared.next().await {
-                    let Some((name, prepared)) = next? else {
-                        continue;
-                    };
-                    let outcome = self.record(prepared).await?;
-                    report.note(&name, outcome);
-                    progress(report);
-                }
+                let seqs = rows.iter().map(|row| row.seq).collect();
+                self.each(seqs, report, progress).await?;
             }
+            let behind = self.behind_fences(timeline)?;
+            self.each(behind, report, progress).await?;
+        }
+        Ok(())
+    }
+
+    /// What is no part of the timeline any more, and is kept and given out all the same: it must not take an old key for that.
+    fn behind_fences(&self, timeline: Timeline) -> Result<Vec<Seq>> {
+        let mut behind = Vec::new();
+        for entry in self.index.behind_fences(timeline)? {
+            if !self.index.is_pruned(timeline, &entry.mount_name)? {
+                behind.push(entry.seq);
+            }
+        }
+        Ok(behind)
+    }
+
+    /// Re-keys those of the entries `seqs` that are to be.
+    async fn each(
+        &mut self,
+        mut seqs: Vec<Seq>,
+        report: &mut Report,
+        progress: &impl Fn(&Report),
+    ) -> Result<()> {
+        seqs.retain(|seq| *seq >= self.order.since);
+        let preparer = self.preparer();
+        let prepared = seqs.into_iter().map(|seq| {
+            let preparer = preparer.clone();
+            async move { preparer.of_seq(seq).await }
+        });
+        let in_flight = match self.maker {
+            Some(_) => anew::OBJECTS_IN_FLIGHT,
+            None => HEADERS_IN_FLIGHT,
+        };
+        let mut prepared = futures::stream::iter(prepared).buffered(in_flight);
+        while let Some(next) = prepared.next().await {
+            let Some((name, prepared)) = next? else {
+                continue;
+            };
+            let outcome = self.record(prepared).await?;
+            report.note(&name, outcome);
+            progress(report);
         }
         Ok(())
     }

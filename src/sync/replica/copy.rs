@@ -25,11 +25,8 @@ pub(super) enum Object {
 impl Line {
     /// The object that the record names, if it names one.
     pub(super) fn object(&self) -> Option<&ObjectRecord> {
-        match &self.record().body {
-            Body::Segment(segment) => Some(&segment.object),
-            Body::Supersede(supersede) => Some(&supersede.segment.object),
-            Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) | Body::Moved(_) => None,
-        }
+        let segment = self.record().body.described()?;
+        Some(&segment.object)
     }
 }
 

@@ -138,6 +138,34 @@ fn another_file_under_its_name_does_not_fill_the_hole() {
 }
 
 #[test]
+fn a_recipient_that_is_forgotten_puts_no_plaintext_into_the_hole() {
+    let (scene, poisoned, right) = scene();
+    (0..4).for_each(|_| drop(scene.once()));
+    fs::write(&poisoned, &right).expect("writable");
+    let (url, state) = (scene.archive.url(), scene.archive.path("state"));
+    let source = scene.server.dir().to_str().expect("text");
+    let state = state.to_str().expect("text");
+    let plainly = [
+        "retry",
+        "--source",
+        source,
+        "--to",
+        &url,
+        "--state-dir",
+        state,
+    ];
+    let (code, said) = scene.dlq(&plainly);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("no --recipient was given"), "{said}");
+    assert_eq!(scene.states()[1], "hole");
+    assert_eq!(scene.archive.keys("segments").len(), 3);
+    let (code, said) =
+        scene.dlq(&[&plainly[..], &["--recipient", scene.archive.recipient()]].concat());
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(scene.states(), ["archived"; 4]);
+}
+
+#[test]
 fn a_file_the_server_no_longer_has_leaves_its_hole_and_no_dead_letter() {
     let (mut scene, _, _) = scene();
     (0..4).for_each(|_| drop(scene.once()));

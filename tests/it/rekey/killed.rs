@@ -6,12 +6,12 @@ use crate::tools;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Segments in the beginning.
 const SEGMENTS: usize = 120;
 /// Runs that are killed at most.
-const KILLS: u32 = 12;
+const KILLS: usize = 12;
 
 #[test]
 fn killed_beside_an_archiver_it_goes_on_and_re_keys_every_segment_once() {
@@ -20,12 +20,10 @@ fn killed_beside_an_archiver_it_goes_on_and_re_keys_every_segment_once() {
     (0..SEGMENTS).for_each(|_| scene.server.rotate(1, 2000));
     scene.archive.archive(scene.server.dir());
     let (old, new) = (scene.old(), scene.key("new"));
-    let begun = Instant::now();
-    scene.rekey(&old, &[&new], &["--dry-run"], 0);
-    let start = begun.elapsed();
     let mut interrupted = 0;
-    for _ in 0..KILLS {
+    for kill in 0..KILLS {
         scene.server.rotate(1, 2000);
+        let before = scene.records();
         let mut archiver = scene
             .archive
             .archive_command(scene.server.dir())
@@ -39,12 +37,16 @@ fn killed_beside_an_archiver_it_goes_on_and_re_keys_every_segment_once() {
             .stderr(Stdio::null())
             .spawn()
             .expect("starts");
-        let before = scene.records();
-        std::thread::sleep(start + Duration::from_millis(30).mul_f64(random.fraction()));
+        // At once, after a record that may be the archiver's, or after one that is not.
+        let wanted = before + kill % 3;
+        while scene.records() < wanted && rekey.try_wait().expect("is our child").is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(10).mul_f64(random.fraction()));
         rekey.kill().expect("can be killed, or has ended");
         let killed = rekey.wait().expect("is our child").code().is_none();
-        assert!(archiver.wait().expect("is our child").success());
         interrupted += u32::from(killed && scene.records() > before + 1);
+        assert!(archiver.wait().expect("is our child").success());
     }
     scene.rekey(&old, &[&new], &[], 0);
     let files = scene.server.closed().len();
