@@ -9,7 +9,7 @@
 //! | `list`, `list_dirs` | objects.list with `startOffset`, or with a delimiter |
 //! | `delete` | objects.delete |
 //! | `keeping` | objects.get: retention, holds |
-//! | `remove` | objects.get, objects.delete |
+//! | `remove` | objects.get, objects.delete of the generation that it tells |
 //! | `retain` | objects.patch |
 //!
 //! # Why not Google's client library
@@ -161,7 +161,7 @@ impl Store for GcsStore {
     }
 
     async fn keeping(&self, key: &ObjectKey) -> Result<Keeping> {
-        self.bucket.keeping("keeping", key).await
+        self.bucket.keeping(key).await
     }
 
     async fn remove(&self, key: &ObjectKey) -> Result<Removed> {

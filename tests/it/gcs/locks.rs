@@ -3,7 +3,9 @@
 use super::emulator::url;
 use super::model::{Model, Trouble};
 use binlogfs::model::{ObjectKey, StoreUrl};
-use binlogfs::store::{Checksums, GcsStore, LockMode, Protection, RetryPolicy, Store as _};
+use binlogfs::store::{
+    Checksums, GcsStore, LockMode, Protection, Removed, RetryPolicy, Store as _,
+};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -50,4 +52,23 @@ async fn new_objects_are_described_with_their_retention_whatever_their_size() {
             assert_eq!(held, protection.legal_hold.then_some(true), "{object}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_removed_is_the_generation_that_was_looked_at() {
+    // It is looked at while another object has the name.
+    let model = Model::start(|n, _| match n {
+        1 => Trouble::Answer(200, &[], r#"{"generation":"7"}"#),
+        _ => Trouble::None,
+    })
+    .await;
+    let url: StoreUrl = url(&model.endpoint, "p").parse().expect("a URL");
+    let store = GcsStore::connect(&url, RetryPolicy::default()).expect("connects");
+    let key: ObjectKey = "small".parse().expect("a key");
+    store.create(&key, "x".into()).await.expect("made");
+    let error = store.remove(&key).await.expect_err("another one");
+    assert!(error.is_transient(), "{error}");
+    assert!(model.object("p/small").is_some(), "{:?}", model.asked());
+    assert_eq!(store.remove(&key).await.expect("removed"), Removed::Gone);
+    assert!(model.object("p/small").is_none(), "{:?}", model.asked());
 }
