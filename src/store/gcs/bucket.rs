@@ -384,7 +384,8 @@ fn permission_for(verb: &str) -> &'static str {
         "list" => "storage.objects.list (roles/storage.objectViewer)",
         "delete" | "remove" => "storage.objects.delete (roles/storage.objectUser)",
         "retain" => {
-            "storage.objects.update and storage.objects.setRetention (roles/storage.objectAdmin)"
+            "storage.objects.update and storage.objects.setRetention, and storage.objects.overrideUnlockedRetention where \
+             governance becomes compliance (roles/storage.objectAdmin)"
         }
         // Without the right to list, the service does not tell who may not read from what does not exist.
         _ => {

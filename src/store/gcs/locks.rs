@@ -112,9 +112,24 @@ impl Bucket {
         }
     }
 
+    /// Whether a retention of mode `Unlocked` becomes `Locked`. The service refuses that unless it is said ("Object Retention Lock"), and
+    /// saying it takes a right that nothing else needs.
+    async fn becomes_locked(&self, key: &ObjectKey, change: &Retain) -> Result<bool> {
+        if change.lock.map(|lock| lock.mode) != Some(LockMode::Compliance) {
+            return Ok(false);
+        }
+        let retention = self.described("retain", key).await?.retention;
+        let lock = retention.as_ref().and_then(Retention::lock);
+        Ok(lock.is_some_and(|lock| lock.mode == LockMode::Governance))
+    }
+
     /// objects.patch. The answer is looked at: an emulator takes what it does not know, and does nothing.
     pub(super) async fn retain(&self, key: &ObjectKey, change: &Retain) -> Result<()> {
-        let url = self.address(&[], Some(&self.full(key)));
+        let mut url = self.address(&[], Some(&self.full(key)));
+        if self.becomes_locked(key, change).await? {
+            url.query_pairs_mut()
+                .append_pair("overrideUnlockedRetention", "true");
+        }
         let request = self
             .request(Method::PATCH, url)
             .header(CONTENT_TYPE, "application/json")

@@ -10,7 +10,7 @@
 //! | `delete` | objects.delete |
 //! | `keeping` | objects.get: retention, holds |
 //! | `remove` | objects.get, objects.delete of the generation that it tells |
-//! | `retain` | objects.patch |
+//! | `retain` | objects.patch; for compliance objects.get before it |
 //!
 //! # Why not Google's client library
 //! Its uploads pull their bytes from a source that must be able to seek back, and it finds out by itself what to send again; here

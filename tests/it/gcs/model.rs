@@ -38,6 +38,8 @@ struct State {
     sessions: Vec<Option<(String, Vec<u8>)>>,
     /// Method and kind of each request.
     asked: Vec<String>,
+    /// The parameters of each request.
+    queries: Vec<String>,
     /// How new objects were described.
     described: Vec<String>,
 }
@@ -88,6 +90,11 @@ impl Model {
         state.described.iter().map(read).collect()
     }
 
+    /// The parameters of each request, in order.
+    pub fn queries(&self) -> Vec<String> {
+        lock(&self.state).queries.clone()
+    }
+
     /// What it was asked, in order.
     pub fn asked(&self) -> Vec<String> {
         lock(&self.state).asked.clone()
@@ -131,6 +138,8 @@ async fn answer(
     let mut state = lock(state);
     let n = state.asked.len();
     state.asked.push(what.clone());
+    let parameters = head.uri.query().unwrap_or_default();
+    state.queries.push(parameters.to_owned());
     let trouble = plan(n, &what);
     match trouble {
         Trouble::Answer(status, headers, text) => return Ok(text_answer(status, headers, text)),
