@@ -2,8 +2,9 @@
 
 use super::audit::Audit;
 use super::finding::{Finding, FindingKind};
+use super::segment::Segment;
 use crate::index::Standing;
-use crate::ledger::{Entry, SEGMENTS_PREFIX};
+use crate::ledger::SEGMENTS_PREFIX;
 use crate::model::ObjectKey;
 use crate::store::SharedStore;
 use anyhow::Result;
@@ -18,8 +19,8 @@ impl Audit {
     /// Asks the store for every object that a segment of the history stands for.
     pub async fn check_objects(&mut self) {
         let store = Arc::clone(self.store());
-        let found: Vec<_> = futures::stream::iter(&self.entries)
-            .map(|entry| check(Arc::clone(&store), entry))
+        let found: Vec<_> = futures::stream::iter(&self.segments)
+            .map(|segment| check(&store, segment))
             .buffered(HEADS_IN_FLIGHT)
             .filter_map(async |found| found)
             .collect()
@@ -101,9 +102,9 @@ pub struct Replaced {
     pub record: u64,
 }
 
-async fn check(store: SharedStore, entry: &Entry) -> Option<Finding> {
-    let object = &entry.segment.as_ref()?.object;
-    let (kind, wrong) = match store.head(&object.key).await {
+async fn check(store: &SharedStore, segment: &Segment) -> Option<Finding> {
+    let object = &segment.stored;
+    let (kind, wrong) = match store.head(&segment.key).await {
         Err(e) if e.is_not_found() => (FindingKind::ObjectMissing, e.to_string()),
         Err(e) => (FindingKind::ObjectUnknown, e.to_string()),
         Ok(meta) if meta.size != object.size => (
@@ -120,6 +121,6 @@ async fn check(store: SharedStore, entry: &Entry) -> Option<Finding> {
         ),
         Ok(_) => return None,
     };
-    let detail = format!("{}: object {} {wrong}", entry.mount_name, object.key);
-    Some(Finding::of_entry(kind, entry, detail))
+    let detail = format!("{}: object {} {wrong}", segment.name, segment.key);
+    Some(Finding::of_segment(kind, segment, detail))
 }
