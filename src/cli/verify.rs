@@ -81,6 +81,7 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
     if let Some(reading) = &reading {
         read_due(global, args, reading, &mut audit, &mut report).await?;
     }
+    audit.drop_gone().await?;
     if let Some(repair) = &repair {
         audit
             .repair_objects(repair, reading.as_ref().map(|(reading, _)| reading))

@@ -10,6 +10,7 @@ use crate::store::SharedStore;
 use anyhow::Result;
 use futures::StreamExt as _;
 use serde::Serialize;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// HEAD requests in flight at a time.
@@ -26,6 +27,34 @@ impl Audit {
             .collect()
             .await;
         self.findings.extend(found);
+    }
+
+    /// Takes back what was found missing and is no loss: objects of segments that were pruned, or rewritten, since the ledger was followed.
+    /// To read a large archive takes longer than the grace of `prune`.
+    ///
+    /// # Errors
+    /// When the ledger cannot be followed on.
+    pub async fn drop_gone(&mut self) -> Result<()> {
+        let is_missing = |finding: &Finding| finding.kind == FindingKind::ObjectMissing;
+        if !self.findings.iter().any(is_missing) {
+            return Ok(());
+        }
+        self.follow_on().await?;
+        let mut gone = HashSet::new();
+        for finding in self.findings.iter().filter(|finding| is_missing(finding)) {
+            let Some(Ok(key)) = finding.object.as_deref().map(str::parse::<ObjectKey>) else {
+                continue;
+            };
+            match self.index().standing(&key)? {
+                Standing::Pruned | Standing::Superseded(_) => gone.insert(key.to_string()),
+                Standing::Unnamed | Standing::InForce => false,
+            };
+        }
+        self.findings.retain(|finding| {
+            let key = finding.object.as_ref().filter(|_| is_missing(finding));
+            key.is_none_or(|key| !gone.contains(key))
+        });
+        Ok(())
     }
 
     /// The objects from which nothing is read: those that no record names (those of segments that were archived while they were listed
