@@ -338,7 +338,9 @@ fn permission_for(verb: &str) -> &'static str {
         "list" => "s3:ListBucket",
         "delete" => "s3:DeleteObject",
         "remove" => "s3:DeleteObject, and s3:DeleteObjectVersion where the bucket keeps versions",
-        "retain" => "s3:PutObjectRetention and s3:PutObjectLegalHold",
+        "retain" => {
+            "s3:PutObjectRetention and s3:PutObjectLegalHold, and s3:BypassGovernanceRetention where governance becomes compliance"
+        }
         // Without the right to list, S3 does not tell who may not read from what does not exist.
         _ => "s3:GetObject, and s3:ListBucket, without which S3 denies what does not exist",
     }
