@@ -13,6 +13,7 @@ use crate::model::{Micros, StoreUrl};
 use crate::store::{self, OpenMode, SharedStore};
 use crate::stream;
 use crate::sync::Pace;
+use crate::telemetry;
 use crate::verify::deep::{self, Reading};
 use crate::verify::proofs::{self, PROOFS_NAME};
 use crate::verify::repair::Repair;
@@ -63,32 +64,56 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
         archiver: format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name()),
     });
     let mut audit = open(&store, replicas, repair.as_ref()).await?;
+    let mut report = Report::new(&args.url, started_at, &audit);
+    let looked = look_over(global, args, repair.as_ref(), &mut audit, &mut report).await;
+    report.finish(global, &audit);
+    if let Err(error) = looked {
+        // It may have taken hours: what was found and healed is told whatever came after it.
+        if !audit.findings.is_empty() {
+            report.failed = Some(telemetry::message(&error));
+            report.print(global)?;
+        }
+        return Err(error);
+    }
+    report.print(global)?;
+    Ok(match report.is_clean() {
+        true => Exit::Done,
+        false => Exit::Findings,
+    })
+}
+
+async fn look_over(
+    global: &Global,
+    args: &VerifyArgs,
+    repair: Option<&Repair>,
+    audit: &mut Audit,
+    report: &mut Report,
+) -> Result<()> {
     if repair.is_some() {
         // A store that overwrites what is there would lose what an archiver makes meanwhile.
-        let probed = stream::probe_condition(&store, audit.stream().file_bytes()).await;
+        let probed = stream::probe_condition(audit.store(), audit.stream().file_bytes()).await;
         probed.context("nothing was repaired")?;
     }
-    check_ledger(global, args, &mut audit, repair.as_ref()).await?;
+    check_ledger(global, args, audit, repair).await?;
     audit.check_objects().await;
-    let mut report = Report::new(&args.url, started_at, &audit);
     let reading = match args.deep {
         true => {
-            check_keys(global, &audit)?;
-            Some(reader(global, args, &audit)?)
+            check_keys(global, audit)?;
+            Some(reader(global, args, audit)?)
         }
         false => None,
     };
     if let Some(reading) = &reading {
-        read_due(global, args, reading, &mut audit, &mut report).await?;
+        read_due(global, args, reading, audit, report).await?;
     }
     audit.drop_gone().await?;
-    if let Some(repair) = &repair {
+    if let Some(repair) = repair {
         audit
             .repair_objects(repair, reading.as_ref().map(|(reading, _)| reading))
             .await?;
     }
     if args.locks {
-        let counts = status_locks::count(&store, &audit.segments, Micros::now()).await?;
+        let counts = status_locks::count(audit.store(), &audit.segments, Micros::now()).await?;
         report.locks = Some(counts);
     }
     if args.orphans {
@@ -103,12 +128,7 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
             ),
         }
     }
-    report.finish(global, &audit);
-    report.print(global)?;
-    Ok(match report.is_clean() {
-        true => Exit::Done,
-        false => Exit::Findings,
-    })
+    Ok(())
 }
 
 /// Opens the stream; `stream.json` is put back first where that is asked for and needed.

@@ -35,6 +35,8 @@ pub struct Report {
     pub superseded: Option<Vec<Replaced>>,
     /// The locks, if they were asked for.
     pub locks: Option<LockCounts>,
+    /// Why not all was looked at, if a step failed.
+    pub failed: Option<String>,
     results: Vec<SegmentResult>,
     /// Records of the segments that were read.
     #[serde(skip)]
@@ -72,14 +74,15 @@ impl Report {
             records: 0,
             ledger_head: None,
             pages: 0,
-            segments: audit.segments.len() as u64,
-            pruned: audit.pruned,
+            segments: 0,
+            pruned: 0,
             segments_read: 0,
             bytes_read: 0,
             findings: Vec::new(),
             orphans: None,
             superseded: None,
             locks: None,
+            failed: None,
             results: Vec::new(),
             read: HashSet::new(),
             proven_at: HashMap::new(),
@@ -101,6 +104,8 @@ impl Report {
         self.records = audit.state().last_seq.0;
         self.ledger_head = audit.state().last_hash;
         self.pages = audit.pages;
+        self.segments = audit.segments.len() as u64;
+        self.pruned = audit.pruned;
         self.findings.clone_from(&audit.findings);
         let mut wrong: HashMap<u64, bool> = HashMap::new();
         for finding in &self.findings {
@@ -192,6 +197,9 @@ impl Report {
                 )
             }
         };
+        if self.failed.is_some() {
+            text += "not everything was looked at: this run failed before its end\n";
+        }
         output::print(&text)
     }
 }
