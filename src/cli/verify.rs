@@ -246,7 +246,10 @@ async fn read_due(
         let at = finding.is_none().then(Micros::now);
         report.segments_read += 1;
         report.read.insert(segment.seq.0);
-        if let Some(proofs) = &mut proofs
+        // What could not be read was not found wrong: when it was last right stays as it was.
+        let is_known =
+            finding.as_ref().map(|finding| finding.kind) != Some(FindingKind::ObjectUnknown);
+        if let Some(proofs) = proofs.as_mut().filter(|_| is_known)
             && let Err(error) = proofs.note(&segment.key, at)
         {
             failed.get_or_insert(error);

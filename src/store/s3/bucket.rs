@@ -337,7 +337,10 @@ fn permission_for(verb: &str) -> &'static str {
         "abort" => "s3:AbortMultipartUpload",
         "list" => "s3:ListBucket",
         "delete" => "s3:DeleteObject",
-        "remove" => "s3:DeleteObject, and s3:DeleteObjectVersion where the bucket keeps versions",
+        "remove" => {
+            "s3:DeleteObject, and s3:DeleteObjectVersion where the bucket keeps versions; or the object is locked, which is not told \
+             without s3:GetObjectRetention and s3:GetObjectLegalHold"
+        }
         "retain" => {
             "s3:PutObjectRetention and s3:PutObjectLegalHold, and s3:BypassGovernanceRetention where governance becomes compliance"
         }
