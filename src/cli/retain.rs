@@ -60,6 +60,8 @@ struct Report {
     changed: u64,
     until: Option<String>,
     legal_hold: Option<bool>,
+    /// Whether a time had no zone and was taken for UTC.
+    zone_assumed: bool,
     executed: bool,
     /// Why the run ended before its end, if it did.
     failed: Option<String>,
@@ -70,6 +72,7 @@ struct Wanted {
     lock: Option<Lock>,
     legal_hold: Option<bool>,
     since: Option<Micros>,
+    zone_assumed: bool,
     /// By the store's clock.
     now: Micros,
 }
@@ -81,6 +84,7 @@ pub async fn run(global: &Global, args: &RetainArgs) -> Result<Exit> {
     let mut report = Report {
         until: wanted.lock.map(|lock| lock.until.to_string()),
         legal_hold: wanted.legal_hold,
+        zone_assumed: wanted.zone_assumed,
         executed: args.execute,
         ..Report::default()
     };
@@ -216,8 +220,14 @@ fn asked_of(reading: &Reading, key: &ObjectKey, wanted: &Wanted) -> Result<Optio
 
 impl RetainArgs {
     fn wanted(&self, now: Micros) -> Result<Wanted> {
+        let mut zone_assumed = false;
+        let mut parse = |text: &String| -> Result<Micros> {
+            let parsed = Micros::parse(text, now)?;
+            zone_assumed |= parsed.zone_assumed;
+            Ok(parsed.time)
+        };
         let until = match (&self.until, self.for_time) {
-            (Some(text), _) => Some(Micros::parse(text, now)?.time),
+            (Some(text), _) => Some(parse(text)?),
             (None, Some(time)) => {
                 let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
                 Some(Micros(now.0.saturating_add(micros)))
@@ -228,7 +238,7 @@ impl RetainArgs {
             bail!("{until} is over: a lock ends in the future; it is now {now}");
         }
         let since = match &self.segments_since {
-            Some(text) => Some(Micros::parse(text, now)?.time),
+            Some(text) => Some(parse(text)?),
             None => None,
         };
         // Stores keep whole seconds; the same again is then no change.
@@ -240,6 +250,7 @@ impl RetainArgs {
             }),
             legal_hold: self.legal_hold,
             since,
+            zone_assumed,
             now,
         })
     }
@@ -260,7 +271,11 @@ fn print(global: &Global, report: &Report) -> Result<()> {
         true => "on legal hold".to_owned(),
         false => "off legal hold".to_owned(),
     }));
-    let what = what.join(" and ");
+    let zone = match report.zone_assumed {
+        true => " (no zone was given: UTC)",
+        false => "",
+    };
+    let what = what.join(" and ") + zone;
     let objects = output::count(report.objects, "object");
     let unchanged = report.objects - report.changed;
     output::print(&match report.executed {
