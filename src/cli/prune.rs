@@ -12,6 +12,7 @@ use crate::model::{Micros, StoreUrl};
 use crate::prune::{Pruner, Recorded, Removal, Replaced, Survey, Wanted};
 use crate::store::{self, OpenMode, Protection, Writers};
 use crate::stream;
+use crate::telemetry;
 use anyhow::{Context as _, Result, bail};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +60,16 @@ pub(super) struct Done {
     pub(super) recorded: Vec<Recorded>,
     pub(super) removal: Removal,
     pub(super) replaced: Replaced,
+    /// Why the run ended before its end, if it did.
+    pub(super) failed: Option<String>,
+}
+
+impl Done {
+    /// Whether anything is otherwise than before.
+    fn is_change(&self) -> bool {
+        let deleted = self.removal.objects > 0 || self.replaced.objects > 0;
+        !self.recorded.is_empty() || (self.execute && deleted)
+    }
 }
 
 pub async fn run(global: &Global, args: &PruneArgs) -> Result<Exit> {
@@ -72,43 +83,27 @@ pub async fn run(global: &Global, args: &PruneArgs) -> Result<Exit> {
         archiver: format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name()),
         now,
     };
-    if args.execute && wanted.is_some() {
-        let probed = stream::probe_condition(&reading.store, reading.stream.file_bytes()).await;
-        probed.context("nothing was pruned")?;
-    }
-    let (mut recorded, mut survey) = (Vec::new(), None);
-    if let Some(wanted) = &wanted {
-        let looked = match args.execute {
-            // What is told is what was there before.
-            true => {
-                let before = pruner.survey(wanted).await?;
-                recorded = pruner.record(wanted).await?.0;
-                before
-            }
-            false => pruner.survey(wanted).await?,
-        };
-        survey = Some(looked);
-    } else if !args.superseded {
-        // Without a backup nothing is deleted either, whatever was recorded.
-        pruner.survey(&Wanted::Backups(1)).await?;
-    }
-    let removed = remove(&pruner, args).await;
-    if removed.is_err() {
-        // What was recorded stays, and is told whatever comes after it.
-        eprint!("{}", print::recorded(&recorded));
-    }
-    let (removal, replaced) = removed?;
-    let done = Done {
+    let mut done = Done {
         now,
         wanted,
         zone_assumed,
         execute: args.execute,
         grace: args.grace,
-        survey,
-        recorded,
-        removal,
-        replaced,
+        survey: None,
+        recorded: Vec::new(),
+        removal: Removal::default(),
+        replaced: Replaced::default(),
+        failed: None,
     };
+    let worked = work(&pruner, args, &mut done).await;
+    if let Err(error) = worked {
+        // What was done stays, and is told whatever came after it.
+        if done.is_change() {
+            done.failed = Some(telemetry::message(&error));
+            print::done(global, &done)?;
+        }
+        return Err(error);
+    }
     print::done(global, &done)?;
     let is_in_the_way = !done.removal.blocked.is_empty()
         || !done.removal.kept.is_empty()
@@ -119,24 +114,47 @@ pub async fn run(global: &Global, args: &PruneArgs) -> Result<Exit> {
     })
 }
 
-async fn remove(pruner: &Pruner, args: &PruneArgs) -> Result<(Removal, Replaced)> {
+/// Does what is asked for, and notes in `done` what came of it so far.
+async fn work(pruner: &Pruner, args: &PruneArgs, done: &mut Done) -> Result<()> {
+    if let Some(wanted) = &done.wanted {
+        if args.execute {
+            let probed = stream::probe_condition(&pruner.store, pruner.stream.file_bytes()).await;
+            probed.context("nothing was pruned")?;
+        }
+        // What is told is what was there before.
+        done.survey = Some(pruner.survey(wanted).await?);
+        if args.execute {
+            pruner.record(wanted, &mut done.recorded).await?;
+        }
+    } else if !args.superseded {
+        // Without a backup nothing is deleted either, whatever was recorded.
+        pruner.survey(&Wanted::Backups(1)).await?;
+    }
     let bar = output::byte_bar(0);
+    let removed = remove(pruner, args, &bar, done).await;
+    bar.finish_and_clear();
+    removed
+}
+
+async fn remove(
+    pruner: &Pruner,
+    args: &PruneArgs,
+    bar: &indicatif::ProgressBar,
+    done: &mut Done,
+) -> Result<()> {
     let progress = |bytes: u64| {
         bar.inc_length(bytes);
         bar.inc(bytes);
     };
     let (grace, execute) = (args.grace, args.execute);
-    let removed = async {
-        let removal = match args.superseded {
-            true => Removal::default(),
-            false => pruner.remove(grace, execute, &progress).await?,
-        };
-        let replaced = pruner.remove_superseded(grace, execute, &progress);
-        Ok::<_, anyhow::Error>((removal, replaced.await?))
-    };
-    let removed = removed.await;
-    bar.finish_and_clear();
-    removed
+    if !args.superseded {
+        pruner
+            .remove(grace, execute, &progress, &mut done.removal)
+            .await?;
+    }
+    pruner
+        .remove_superseded(grace, execute, &progress, &mut done.replaced)
+        .await
 }
 
 async fn open(global: &Global, args: &PruneArgs) -> Result<Reading> {

@@ -68,7 +68,7 @@ pub async fn run(global: &Global, args: &ReplicateArgs) -> Result<Exit> {
     let pace = Arc::new(Pace::new(None, args.rate, None));
     let mut replicator = Replicator::new(Arc::clone(&reading.stream), to, pace);
     if args.follow {
-        return follow(replicator, args.poll).await;
+        return follow(global, replicator, args.poll).await;
     }
     let findings = match args.check {
         true => replicator.check(args.replace).await?,
@@ -97,8 +97,9 @@ pub async fn run(global: &Global, args: &ReplicateArgs) -> Result<Exit> {
     })
 }
 
-/// Copies what comes, until it is told to end. A store that fails is asked again at the next look.
-async fn follow(mut replicator: Replicator, poll: Duration) -> Result<Exit> {
+/// Copies what comes, until it is told to end. A store that fails is asked again at the next look. With `--json` each pass that copied
+/// something is a document in a line of its own.
+async fn follow(global: &Global, mut replicator: Replicator, poll: Duration) -> Result<Exit> {
     let mut signals = Signals::listen()?;
     loop {
         let pass = tokio::select! {
@@ -106,7 +107,10 @@ async fn follow(mut replicator: Replicator, poll: Duration) -> Result<Exit> {
             () = signals.any() => return Ok(Exit::Done),
         };
         match pass {
-            Ok(pass) if pass.records + pass.segments > 0 => output::print(&line(&pass))?,
+            Ok(pass) if pass.records + pass.segments > 0 => output::print(&match global.json {
+                true => format!("{}\n", serde_json::to_string(&pass)?),
+                false => line(&pass),
+            })?,
             Ok(_) => {}
             Err(error) => tracing::error!("not copied: {}", telemetry::message(&error)),
         }

@@ -5,12 +5,13 @@ use super::reading::{self, Reading};
 use super::{Global, output, prune};
 use crate::backup::BACKUPS_PREFIX;
 use crate::config;
+use crate::index::Standing;
 use crate::ledger::page::PAGES_PREFIX;
 use crate::ledger::{RECORDS_PREFIX, SEGMENTS_PREFIX, StreamFile};
 use crate::model::{Micros, ObjectKey, StoreUrl};
 use crate::store::{Lock, LockMode, Retain};
+use crate::telemetry;
 use anyhow::{Result, bail};
-use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -59,7 +60,11 @@ struct Report {
     changed: u64,
     until: Option<String>,
     legal_hold: Option<bool>,
+    /// Whether a time had no zone and was taken for UTC.
+    zone_assumed: bool,
     executed: bool,
+    /// Why the run ended before its end, if it did.
+    failed: Option<String>,
 }
 
 /// What is asked for.
@@ -67,6 +72,7 @@ struct Wanted {
     lock: Option<Lock>,
     legal_hold: Option<bool>,
     since: Option<Micros>,
+    zone_assumed: bool,
     /// By the store's clock.
     now: Micros,
 }
@@ -78,27 +84,53 @@ pub async fn run(global: &Global, args: &RetainArgs) -> Result<Exit> {
     let mut report = Report {
         until: wanted.lock.map(|lock| lock.until.to_string()),
         legal_hold: wanted.legal_hold,
+        zone_assumed: wanted.zone_assumed,
         executed: args.execute,
         ..Report::default()
     };
-    let mut after: Option<ObjectKey> = None;
-    loop {
-        let page = reading.store.list("", after.as_ref()).await?;
-        let keys: Vec<_> = page.objects.iter().map(|(key, _)| key).collect();
-        let changed: Vec<Option<bool>> = futures::stream::iter(keys)
-            .map(|key| one(&reading, key, &wanted, args.execute))
-            .buffered(ASKED_AT_ONCE)
-            .try_collect()
-            .await?;
-        report.objects += changed.iter().flatten().count() as u64;
-        report.changed += changed.iter().flatten().filter(|changed| **changed).count() as u64;
-        match page.objects.last() {
-            Some((last, _)) if page.more => after = Some(last.clone()),
-            _ => break,
+    let retained = all(&reading, &wanted, args.execute, &mut report).await;
+    if let Err(error) = retained {
+        // A lock that was made stays, and not each can be taken back: it is told whatever came after it.
+        if args.execute && report.changed > 0 {
+            report.failed = Some(telemetry::message(&error));
+            print(global, &report)?;
         }
+        return Err(error);
     }
     print(global, &report)?;
     Ok(reading.exit())
+}
+
+/// Goes through all objects, and counts in `report`.
+async fn all(reading: &Reading, wanted: &Wanted, execute: bool, report: &mut Report) -> Result<()> {
+    let mut after: Option<ObjectKey> = None;
+    loop {
+        let page = reading.store.list("", after.as_ref()).await?;
+        for some in page.objects.chunks(ASKED_AT_ONCE) {
+            let asked = some
+                .iter()
+                .map(|(key, _)| one(reading, key, wanted, execute));
+            let mut failed = None;
+            // One that fails leaves the others their time: what becomes of each is counted.
+            for changed in futures::future::join_all(asked).await {
+                match changed {
+                    Ok(Some(changed)) => {
+                        report.objects += 1;
+                        report.changed += u64::from(changed);
+                    }
+                    Ok(None) => {}
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
+            if let Some(error) = failed {
+                return Err(error);
+            }
+        }
+        match page.objects.last() {
+            Some((last, _)) if page.more => after = Some(last.clone()),
+            _ => return Ok(()),
+        }
+    }
 }
 
 /// Whether an object is changed; `None` if it is none of those asked for.
@@ -108,12 +140,9 @@ async fn one(
     wanted: &Wanted,
     execute: bool,
 ) -> Result<Option<bool>> {
-    if !is_of_a_stream(key) {
+    let Some(asked) = asked_of(reading, key, wanted)? else {
         return Ok(None);
-    }
-    if key.as_str().starts_with(SEGMENTS_PREFIX) && !is_kept(reading, key, wanted.since)? {
-        return Ok(None);
-    }
+    };
     let keeping = match reading.store.keeping(key).await {
         Ok(keeping) => keeping,
         // Deleted since it was listed.
@@ -121,10 +150,10 @@ async fn one(
         Err(error) => return Err(error.into()),
     };
     let change = Retain {
-        lock: wanted
+        lock: asked
             .lock
             .and_then(|lock| longer(lock, keeping.lock, wanted.now)),
-        legal_hold: wanted.legal_hold.filter(|held| *held != keeping.legal_hold),
+        legal_hold: asked.legal_hold.filter(|held| *held != keeping.legal_hold),
     };
     let is_change = change != Retain::default();
     if is_change && execute {
@@ -159,22 +188,46 @@ fn longer(wanted: Lock, has: Option<Lock>, now: Micros) -> Option<Lock> {
     Some(Lock { mode, until }).filter(|lock| *lock != has)
 }
 
-/// Whether an object is that of a segment that is listed, and young enough. What no record names may be on its way in, or garbage.
-fn is_kept(reading: &Reading, key: &ObjectKey, since: Option<Micros>) -> Result<bool> {
-    let Some(row) = reading.index.entry_of_object(key)? else {
-        return Ok(false);
-    };
-    if reading.index.is_pruned(row.timeline, &row.mount_name)? {
-        return Ok(false);
+/// What is asked of the object at a key, if anything is: of the segments only those are meant that are listed and young enough.
+fn asked_of(reading: &Reading, key: &ObjectKey, wanted: &Wanted) -> Result<Option<Retain>> {
+    if !is_of_a_stream(key) {
+        return Ok(None);
     }
-    let newest = row.latest_commit.max(row.last_time);
-    Ok(since.is_none_or(|since| newest.is_none_or(|time| time >= since)))
+    let asked = Retain {
+        lock: wanted.lock,
+        legal_hold: wanted.legal_hold,
+    };
+    if !key.as_str().starts_with(SEGMENTS_PREFIX) {
+        return Ok(Some(asked));
+    }
+    let off = Retain {
+        lock: None,
+        legal_hold: Some(false),
+    };
+    Ok(match reading.index.standing(key)? {
+        // What no record names may be on its way in, or garbage.
+        Standing::Unnamed | Standing::Pruned => None,
+        // It is read by nobody: a lock would only keep prune from it.
+        Standing::Superseded(_) => (wanted.legal_hold == Some(false)).then_some(off),
+        Standing::InForce => {
+            let row = reading.index.entry_of_object(key)?;
+            let newest = row.and_then(|row| row.latest_commit.max(row.last_time));
+            let is_young = |since: Micros| newest.is_none_or(|time| time >= since);
+            wanted.since.is_none_or(is_young).then_some(asked)
+        }
+    })
 }
 
 impl RetainArgs {
     fn wanted(&self, now: Micros) -> Result<Wanted> {
+        let mut zone_assumed = false;
+        let mut parse = |text: &String| -> Result<Micros> {
+            let parsed = Micros::parse(text, now)?;
+            zone_assumed |= parsed.zone_assumed;
+            Ok(parsed.time)
+        };
         let until = match (&self.until, self.for_time) {
-            (Some(text), _) => Some(Micros::parse(text, now)?.time),
+            (Some(text), _) => Some(parse(text)?),
             (None, Some(time)) => {
                 let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
                 Some(Micros(now.0.saturating_add(micros)))
@@ -185,7 +238,7 @@ impl RetainArgs {
             bail!("{until} is over: a lock ends in the future; it is now {now}");
         }
         let since = match &self.segments_since {
-            Some(text) => Some(Micros::parse(text, now)?.time),
+            Some(text) => Some(parse(text)?),
             None => None,
         };
         // Stores keep whole seconds; the same again is then no change.
@@ -197,6 +250,7 @@ impl RetainArgs {
             }),
             legal_hold: self.legal_hold,
             since,
+            zone_assumed,
             now,
         })
     }
@@ -217,13 +271,21 @@ fn print(global: &Global, report: &Report) -> Result<()> {
         true => "on legal hold".to_owned(),
         false => "off legal hold".to_owned(),
     }));
-    let what = what.join(" and ");
+    let zone = match report.zone_assumed {
+        true => " (no zone was given: UTC)",
+        false => "",
+    };
+    let what = what.join(" and ") + zone;
     let objects = output::count(report.objects, "object");
     let unchanged = report.objects - report.changed;
     output::print(&match report.executed {
         true => format!(
-            "{objects} {what}: {} changed, {unchanged} as they were\n",
-            report.changed
+            "{objects} {what}: {} changed, {unchanged} as they were{}\n",
+            report.changed,
+            match report.failed {
+                Some(_) => "; then this run failed: run it again",
+                None => "",
+            }
         ),
         false => format!(
             "{objects} would be {what}: {} of them changed\nnothing was changed; --execute does it\n",

@@ -4,6 +4,7 @@ use super::reading::Reading;
 use crate::ledger::Entry;
 use crate::model::{Micros, MountName, Timeline};
 use crate::store::{Keeping, Lock, SharedStore};
+use crate::verify::Segment;
 use anyhow::Result;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
@@ -103,31 +104,24 @@ impl fmt::Display for LockCounts {
 /// Asks for the locks of all these segments.
 pub(super) async fn count(
     store: &SharedStore,
-    entries: &[Entry],
+    segments: &[Segment],
     now: Micros,
 ) -> Result<LockCounts> {
     let mut counts = LockCounts::default();
-    let mut asked = futures::stream::iter(entries)
-        .map(|entry| async move {
-            let key = entry.segment.as_ref().map(|segment| &segment.object.key);
-            let keeping = match key {
-                Some(key) => store.keeping(key).await,
-                None => Ok(Keeping::default()),
-            };
-            match keeping {
-                Ok(keeping) => Ok((entry, keeping)),
+    let mut asked = futures::stream::iter(segments)
+        .map(|segment| async move {
+            match store.keeping(&segment.key).await {
+                Ok(keeping) => Ok((segment, keeping)),
                 // Told of elsewhere.
-                Err(error) if error.is_not_found() => Ok((entry, Keeping::default())),
+                Err(error) if error.is_not_found() => Ok((segment, Keeping::default())),
                 Err(error) => Err(error),
             }
         })
         .buffered(ASKED_AT_ONCE);
-    while let Some((entry, keeping)) = asked.try_next().await? {
+    while let Some((segment, keeping)) = asked.try_next().await? {
         if !keeping.holds_at(now) {
             counts.not_locked += 1;
-            counts
-                .unlocked
-                .get_or_insert_with(|| entry.mount_name.clone());
+            counts.unlocked.get_or_insert_with(|| segment.name.clone());
             continue;
         }
         counts.locked += 1;

@@ -9,22 +9,18 @@ use crate::cache::opening::TailCache;
 use crate::cache::{CacheOptions, SegmentReader};
 use crate::config;
 use crate::index::Index;
-use crate::ledger::Entry;
 use crate::model::{Micros, StoreUrl};
 use crate::store::{self, OpenMode, SharedStore};
 use crate::stream;
 use crate::sync::Pace;
-use crate::verify::deep::{self, Read, Reading};
+use crate::telemetry;
+use crate::verify::deep::{self, Reading};
 use crate::verify::proofs::{self, PROOFS_NAME};
 use crate::verify::repair::Repair;
 use crate::verify::{Audit, Finding, FindingKind, Proofs};
 use anyhow::{Context as _, Result, bail};
 use report::Report;
-use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// Public keys named when none of the private keys is there.
-const RECIPIENTS_TOLD: usize = 8;
 
 #[derive(clap::Args, Debug)]
 pub struct VerifyArgs {
@@ -68,31 +64,56 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
         archiver: format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name()),
     });
     let mut audit = open(&store, replicas, repair.as_ref()).await?;
+    let mut report = Report::new(&args.url, started_at, &audit);
+    let looked = look_over(global, args, repair.as_ref(), &mut audit, &mut report).await;
+    report.finish(global, &audit);
+    if let Err(error) = looked {
+        // It may have taken hours: what was found and healed is told whatever came after it.
+        if !audit.findings.is_empty() {
+            report.failed = Some(telemetry::message(&error));
+            report.print(global)?;
+        }
+        return Err(error);
+    }
+    report.print(global)?;
+    Ok(match report.is_clean() {
+        true => Exit::Done,
+        false => Exit::Findings,
+    })
+}
+
+async fn look_over(
+    global: &Global,
+    args: &VerifyArgs,
+    repair: Option<&Repair>,
+    audit: &mut Audit,
+    report: &mut Report,
+) -> Result<()> {
     if repair.is_some() {
         // A store that overwrites what is there would lose what an archiver makes meanwhile.
-        let probed = stream::probe_condition(&store, audit.stream().file_bytes()).await;
+        let probed = stream::probe_condition(audit.store(), audit.stream().file_bytes()).await;
         probed.context("nothing was repaired")?;
     }
-    check_ledger(global, args, &mut audit, repair.as_ref()).await?;
+    check_ledger(global, args, audit, repair).await?;
     audit.check_objects().await;
-    let mut report = Report::new(&args.url, started_at, &audit);
     let reading = match args.deep {
         true => {
-            check_keys(global, &audit.entries)?;
-            Some(reader(global, args, &audit)?)
+            check_keys(global, audit)?;
+            Some(reader(global, args, audit)?)
         }
         false => None,
     };
     if let Some(reading) = &reading {
-        read_due(global, args, reading, &mut audit, &mut report).await?;
+        read_due(global, args, reading, audit, report).await?;
     }
-    if let Some(repair) = &repair {
+    audit.drop_gone().await?;
+    if let Some(repair) = repair {
         audit
             .repair_objects(repair, reading.as_ref().map(|(reading, _)| reading))
             .await?;
     }
     if args.locks {
-        let counts = status_locks::count(&store, &audit.entries, Micros::now()).await?;
+        let counts = status_locks::count(audit.store(), &audit.segments, Micros::now()).await?;
         report.locks = Some(counts);
     }
     if args.orphans {
@@ -107,12 +128,7 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
             ),
         }
     }
-    report.finish(&audit);
-    report.print(global)?;
-    Ok(match report.is_clean() {
-        true => Exit::Done,
-        false => Exit::Findings,
-    })
+    Ok(())
 }
 
 /// Opens the stream; `stream.json` is put back first where that is asked for and needed.
@@ -162,25 +178,16 @@ async fn check_ledger(
 }
 
 /// Without a key nothing is wrong with the archive, only with the call.
-fn check_keys(global: &Global, entries: &[Entry]) -> Result<()> {
-    let segments = entries.iter().filter_map(|entry| entry.segment.as_deref());
-    let encrypted = segments.filter(|segment| !segment.object.recipients.is_empty());
-    let (mut count, mut recipients) = (0, BTreeSet::new());
-    for segment in encrypted {
-        count += 1;
-        if recipients.len() < RECIPIENTS_TOLD {
-            recipients.extend(segment.object.recipients.iter().map(String::as_str));
-        }
-    }
-    if count > 0 && global.identity.is_empty() {
-        let for_whom: Vec<_> = recipients.into_iter().collect();
+fn check_keys(global: &Global, audit: &Audit) -> Result<()> {
+    let (count, recipients) = &audit.encrypted;
+    if *count > 0 && global.identity.is_empty() {
+        let for_whom: Vec<&str> = recipients.iter().map(String::as_str).collect();
+        let segments = match count {
+            1 => "1 segment is".to_owned(),
+            count => format!("{count} segments are"),
+        };
         bail!(
-            "{} encrypted for {}: --deep needs the private key of one of them, --identity FILE",
-            if count == 1 {
-                "1 segment is".to_owned()
-            } else {
-                format!("{count} segments are")
-            },
+            "{segments} encrypted for {}: --deep needs the private key of one of them, --identity FILE",
             for_whom.join(", ")
         );
     }
@@ -224,30 +231,28 @@ async fn read_due(
     report: &mut Report,
 ) -> Result<()> {
     let mut proofs = proofs(global, args, audit)?;
+    let index = Arc::clone(audit.index());
     let due = proofs::due(
-        &audit.entries,
+        &audit.segments,
         |key| proofs.as_ref().and_then(|proofs| proofs.at(key)),
         args.budget,
         args.since_last,
     );
-    let segments = due.iter().filter_map(|entry| entry.segment.as_ref());
-    bar.set_length(
-        segments
-            .map(|segment| segment.size)
-            .fold(0, u64::saturating_add),
-    );
+    let sizes = due.iter().map(|segment| segment.size);
+    bar.set_length(sizes.fold(0, u64::saturating_add));
     let mut failed = None;
     let findings = &mut audit.findings;
-    deep::read_all(reading, due, |Read { entry, finding }| {
+    deep::read_all(reading, &index, due, |segment, finding| {
         let at = finding.is_none().then(Micros::now);
         report.segments_read += 1;
-        if let Some(segment) = &entry.segment {
-            report.read.insert(entry.seq.0);
-            if let Some(proofs) = &mut proofs
-                && let Err(error) = proofs.note(&segment.object.key, at)
-            {
-                failed.get_or_insert(error);
-            }
+        report.read.insert(segment.seq.0);
+        // What could not be read was not found wrong: when it was last right stays as it was.
+        let is_known =
+            finding.as_ref().map(|finding| finding.kind) != Some(FindingKind::ObjectUnknown);
+        if let Some(proofs) = proofs.as_mut().filter(|_| is_known)
+            && let Err(error) = proofs.note(&segment.key, at)
+        {
+            failed.get_or_insert(error);
         }
         findings.extend(finding);
     })
@@ -255,7 +260,7 @@ async fn read_due(
     report.bytes_read = bar.position();
     bar.finish_and_clear();
     if let Some(proofs) = proofs {
-        report.proven(&audit.entries, &proofs);
+        report.proven(&audit.segments, &proofs);
     }
     match failed {
         Some(error) if args.budget.is_some() || args.since_last => {

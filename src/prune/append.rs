@@ -21,12 +21,12 @@ impl Pruner {
     }
 
     /// Makes the records that take away what may go now. What is looked at, and what of it goes, is decided anew whenever somebody
-    /// else has written to the ledger. Returns the records made, and the last look: what is there after them.
+    /// else has written to the ledger. Returns the last look: what is there after them.
     ///
     /// # Errors
-    /// As [`Pruner::survey`], and when the store fails. Records that were made stay.
-    pub async fn record(&self, wanted: &Wanted) -> Result<(Vec<Recorded>, Survey)> {
-        let (mut recorded, mut races_lost) = (Vec::new(), 0);
+    /// As [`Pruner::survey`], and when the store fails. Records that were made stay, and are in `recorded`.
+    pub async fn record(&self, wanted: &Wanted, recorded: &mut Vec<Recorded>) -> Result<Survey> {
+        let mut races_lost = 0;
         while races_lost < RACES_MAX {
             let state = self.state().await?;
             if let Some(moved) = &state.moved {
@@ -41,7 +41,7 @@ impl Pruner {
             let Some((timeline, (seq, name))) =
                 plans.find_map(|plan| Some((plan, plan.through()?)))
             else {
-                return Ok((recorded, survey));
+                return Ok(survey);
             };
             let body = Body::Prune(PruneRecord {
                 timeline: timeline.timeline,

@@ -28,6 +28,9 @@
 //! What is left to delete is found by a listing, and not by a note of how far somebody came: nothing can be forgotten, and two that
 //! prune at once do the same work twice.
 //!
+//! A step that fails after others have changed something leaves what they did with its caller: each verb notes what it has done where it
+//! is told to, and not in what it returns.
+//!
 //! # Locks
 //! An object that its store keeps is told with the moment until when, and nothing newer of its timeline is deleted: what is left stays
 //! one piece. The locks of `LOOKED_AT_ONCE` objects are looked at before the first of them goes.

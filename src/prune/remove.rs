@@ -6,7 +6,7 @@ use crate::backup;
 use crate::index::{EntryRow, Index, Prune};
 use crate::ledger::{SEGMENTS_PREFIX, record_key};
 use crate::model::{Micros, MountName, ObjectKey, Seq, Timeline};
-use crate::store::{Keeping, Removed};
+use crate::store::{self, Keeping, Removed};
 use anyhow::Result;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
@@ -92,20 +92,34 @@ impl Pruner {
     /// every object.
     ///
     /// # Errors
-    /// When the store or the index fails. What was deleted is deleted.
+    /// When the store or the index fails. What was deleted until then is in `removal`.
     pub async fn remove(
         &self,
         grace: Duration,
         execute: bool,
         progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<Removal> {
-        let mut removal = Removal::default();
+        removal: &mut Removal,
+    ) -> Result<()> {
+        let removed = self.remove_due(grace, execute, progress, removal).await;
+        if removal.waiting == 0 {
+            removal.next_at = None;
+        }
+        removed
+    }
+
+    async fn remove_due(
+        &self,
+        grace: Duration,
+        execute: bool,
+        progress: &(dyn Fn(u64) + Sync),
+        removal: &mut Removal,
+    ) -> Result<()> {
         let prunes = self.index.prunes()?;
         if prunes.is_empty() {
-            return Ok(removal);
+            return Ok(());
         }
         let found = self.leftovers(&prunes).await?;
-        let due = self.due(&prunes, grace, &mut removal).await?;
+        let due = self.due(&prunes, grace, removal).await?;
         let needs = self.needs_again().await?;
         for mut pruned in found {
             let through = due.get(&pruned.timeline);
@@ -122,13 +136,9 @@ impl Pruner {
                 removal.blocked.extend(blocked);
                 continue;
             }
-            self.remove_all(&pruned, execute, progress, &mut removal)
-                .await?;
+            self.remove_all(&pruned, execute, progress, removal).await?;
         }
-        if removal.waiting == 0 {
-            removal.next_at = None;
-        }
-        Ok(removal)
+        Ok(())
     }
 
     /// The objects of pruned entries that are there, by one listing of all segments.
@@ -232,7 +242,8 @@ impl Pruner {
                 .iter()
                 .position(|keeping| keeping.holds_at(self.now));
             let free = some.get(..held.unwrap_or(some.len())).unwrap_or_default();
-            let removed: Vec<Removed> = match execute {
+            // One that fails leaves the others their time: what becomes of each is told.
+            let removed: Vec<store::Result<Removed>> = match execute {
                 true => {
                     futures::stream::iter(free)
                         .map(|leftover| {
@@ -240,23 +251,28 @@ impl Pruner {
                             async move { store.remove(&leftover.key).await }
                         })
                         .buffered(LOOKED_AT_ONCE)
-                        .try_collect()
-                        .await?
+                        .collect()
+                        .await
                 }
-                false => vec![Removed::Gone; free.len()],
+                false => free.iter().map(|_| Ok(Removed::Gone)).collect(),
             };
             let mut first_kept = held.and_then(|at| Some((some.get(at)?, *keepings.get(at)?)));
+            let mut failed = None;
             for (leftover, removed) in free.iter().zip(removed).rev() {
                 match removed {
-                    Removed::Gone => {
+                    Ok(Removed::Gone) => {
                         left -= 1;
                         removal.objects += 1;
                         removal.bytes = removal.bytes.saturating_add(leftover.bytes);
                         progress(leftover.bytes);
                     }
                     // Locked between the look and the deletion, or by another clock.
-                    Removed::Kept(keeping) => first_kept = Some((leftover, keeping)),
+                    Ok(Removed::Kept(keeping)) => first_kept = Some((leftover, keeping)),
+                    Err(error) => failed = Some(error),
                 }
+            }
+            if let Some(error) = failed {
+                return Err(error.into());
             }
             if let Some((leftover, keeping)) = first_kept {
                 removal.kept.push(Kept {

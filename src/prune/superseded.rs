@@ -71,15 +71,15 @@ impl Pruner {
     /// asked for: what a segment says can be read from the object that is in force. `progress` hears of every object.
     ///
     /// # Errors
-    /// When the store or the index fails. What was deleted is deleted.
+    /// When the store or the index fails. What was deleted until then is in `replaced`.
     pub async fn remove_superseded(
         &self,
         grace: Duration,
         execute: bool,
         progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<Replaced> {
-        let mut replaced = Replaced::default();
-        let due = self.superseded(grace, &mut replaced).await?;
+        replaced: &mut Replaced,
+    ) -> Result<()> {
+        let due = self.superseded(grace, replaced).await?;
         for some in due.chunks(LOOKED_AT_ONCE) {
             let looks: Vec<Look> = futures::stream::iter(some)
                 .map(|old| self.look(old))
@@ -110,7 +110,7 @@ impl Pruner {
                 }
             }
         }
-        Ok(replaced)
+        Ok(())
     }
 
     /// Those whose grace is over; the others are counted.

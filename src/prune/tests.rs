@@ -7,6 +7,7 @@ use crate::ledger::{Body, Line, record_key};
 use crate::model::{GtidSet, ObjectKey, Timeline};
 use crate::store::{LockMode, MemoryStore, Retain, Store};
 use crate::stream;
+use anyhow::Result;
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -126,9 +127,23 @@ fn names(index: &Index, timeline: u32) -> Vec<String> {
     rows.iter().map(|row| row.mount_name.to_string()).collect()
 }
 
+async fn record(pruner: &Pruner, wanted: &Wanted) -> Result<(Vec<Recorded>, Survey)> {
+    let mut recorded = Vec::new();
+    let survey = pruner.record(wanted, &mut recorded).await?;
+    Ok((recorded, survey))
+}
+
+/// What was deleted, and whether that was all.
+async fn try_remove(pruner: &Pruner, grace: Duration) -> (Removal, Result<()>) {
+    let mut removal = Removal::default();
+    let removed = pruner.remove(grace, true, &|_| {}, &mut removal).await;
+    (removal, removed)
+}
+
 async fn remove(pruner: &Pruner, grace: Duration) -> Removal {
-    let removed = pruner.remove(grace, true, &|_| {}).await;
-    removed.expect("the store answers")
+    let (removal, removed) = try_remove(pruner, grace).await;
+    removed.expect("the store answers");
+    removal
 }
 
 const NO_GRACE: Duration = Duration::ZERO;
@@ -196,7 +211,7 @@ proptest! {
                 Some(count) => Wanted::Backups(count),
                 None => since(end_of(cut)),
             };
-            let recorded = match pruner.record(&wanted).await {
+            let recorded = match record(&pruner, &wanted).await {
                 Ok((recorded, _)) => recorded,
                 Err(error) => {
                     prop_assert!(error.downcast_ref::<Refusal>().is_some(), "{error:#}");

@@ -1,6 +1,7 @@
 //! The ledger of a stream, followed from its first record without believing anything, and what was found wrong.
 
 use super::finding::{Finding, FindingKind};
+use super::segment::Segment;
 use crate::index::Index;
 use crate::ledger::{Entry, LedgerState};
 use crate::model::{Sha256, Timeline};
@@ -8,10 +9,13 @@ use crate::segment::check_carried_header;
 use crate::store::SharedStore;
 use crate::stream::{Stream, StreamError};
 use anyhow::Result;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Entries fetched from the index at a time.
 const PAGE_ENTRIES: usize = 10_000;
+/// Public keys named when none of the private keys is there.
+const RECIPIENTS_TOLD: usize = 8;
 
 /// A stream that is looked over.
 pub struct Audit {
@@ -23,8 +27,10 @@ pub struct Audit {
     pub findings: Vec<Finding>,
     /// Pages that there are.
     pub pages: u64,
-    /// What the history is made of, what fences took out of it included.
-    pub entries: Vec<Entry>,
+    /// The segments of the history, in its order, and after them those that fences took out of it.
+    pub segments: Vec<Segment>,
+    /// How many of them are encrypted, and some of the keys for which they are.
+    pub encrypted: (u64, BTreeSet<String>),
     /// Entries that were pruned: that they have no object is no finding.
     pub pruned: u64,
 }
@@ -72,7 +78,8 @@ impl Audit {
             replicas,
             findings: Vec::new(),
             pages: 0,
-            entries: Vec::new(),
+            segments: Vec::new(),
+            encrypted: (0, BTreeSet::new()),
             pruned: 0,
         };
         audit.note(followed.alarm);
@@ -181,6 +188,7 @@ impl Audit {
     /// When the index cannot be read.
     pub fn check_entries(&mut self) -> Result<()> {
         let timelines: Vec<Timeline> = self.state.timelines().map(|(id, _)| id).collect();
+        let mut headers = Vec::new();
         for timeline in timelines.iter().copied() {
             self.pruned += self.index().pruned_count(timeline)?;
             let mut after = None;
@@ -192,44 +200,50 @@ impl Audit {
                     break;
                 };
                 after = Some(last.mount_name.clone());
-                self.entries.extend(page);
-            }
-        }
-        for entry in &self.entries {
-            if let Some(mut finding) = Finding::of_state(entry) {
-                let told = self.findings.iter().position(|told| {
-                    told.kind == FindingKind::Record && told.record == Some(entry.seq.0)
-                });
-                // What was said of the record before names the reason why it is not healed.
-                if let Some(told) = told {
-                    finding.repair = self.findings.remove(told).repair;
+                for entry in &page {
+                    self.check_state(entry);
+                    headers.extend(self.take(entry));
                 }
-                self.findings.push(finding);
             }
         }
         for timeline in timelines {
-            let fenced = self.index().behind_fences(timeline)?;
-            self.entries.extend(fenced);
+            for entry in self.index().behind_fences(timeline)? {
+                headers.extend(self.take(&entry));
+            }
         }
-        self.entries.retain(|entry| entry.segment.is_some());
-        self.check_headers();
+        self.findings.extend(headers);
         Ok(())
     }
 
-    /// What the records carry in place of stored age headers looks like such, without a key.
-    fn check_headers(&mut self) {
-        for entry in &self.entries {
-            let Some(object) = entry.segment.as_ref().map(|segment| &segment.object) else {
-                continue;
-            };
-            let Some(header) = &object.header else {
-                continue;
-            };
-            if let Err(error) = check_carried_header(header.bytes(), object.recipients.len()) {
-                let detail = format!("{}: {error}", entry.mount_name);
-                let finding = Finding::of_entry(FindingKind::CarriedHeader, entry, detail);
-                self.findings.push(finding);
-            }
+    /// What an entry says of itself.
+    fn check_state(&mut self, entry: &Entry) {
+        let Some(mut finding) = Finding::of_state(entry) else {
+            return;
+        };
+        let told = self
+            .findings
+            .iter()
+            .position(|told| told.kind == FindingKind::Record && told.record == Some(entry.seq.0));
+        // What was said of the record before names the reason why it is not healed.
+        if let Some(told) = told {
+            finding.repair = self.findings.remove(told).repair;
         }
+        self.findings.push(finding);
+    }
+
+    /// Takes in the segment of an entry, if it has one. What its record carries in place of the stored age header must look like such,
+    /// without a key: what is wrong with that is returned.
+    fn take(&mut self, entry: &Entry) -> Option<Finding> {
+        let object = &entry.segment.as_deref()?.object;
+        self.segments.extend(Segment::of(entry));
+        let (encrypted, recipients) = &mut self.encrypted;
+        *encrypted += u64::from(!object.recipients.is_empty());
+        if recipients.len() < RECIPIENTS_TOLD {
+            recipients.extend(object.recipients.iter().cloned());
+        }
+        let header = object.header.as_ref()?;
+        let error = check_carried_header(header.bytes(), object.recipients.len()).err()?;
+        let detail = format!("{}: {error}", entry.mount_name);
+        Some(Finding::of_entry(FindingKind::CarriedHeader, entry, detail))
     }
 }

@@ -4,8 +4,10 @@
 //! scanning come one after the other. What is found is told in the order of the segments all the same.
 
 use super::finding::{Finding, FindingKind};
+use super::segment::Segment;
 use crate::binlog::{Scanner, Summary};
 use crate::cache::{ArchivedSegment, Cause, ReadError, SegmentReader};
+use crate::index::Index;
 use crate::ledger::{Entry, SegmentRecord};
 use crate::store::SharedStore;
 use crate::sync::Pace;
@@ -33,49 +35,55 @@ pub struct Reading {
     pub on_read: OnRead,
 }
 
-/// What came of a segment that was read.
-pub struct Read {
-    /// The segment.
-    pub entry: Entry,
-    /// What is wrong with it.
-    pub finding: Option<Finding>,
-}
-
-/// Reads `entries`, and calls `each` with what came of each, in their order.
-pub async fn read_all(reading: &Reading, entries: Vec<Entry>, mut each: impl FnMut(Read)) {
+/// Reads `segments`, of which `index` knows the records, and calls `each` with each and what is wrong with it, in their order.
+pub async fn read_all<'a>(
+    reading: &Reading,
+    index: &Index,
+    segments: Vec<&'a Segment>,
+    mut each: impl FnMut(&'a Segment, Option<Finding>),
+) {
     let at_once = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, AT_ONCE_MAX));
-    let mut reads = futures::stream::iter(entries)
-        .map(|entry| {
+    let mut reads = futures::stream::iter(segments)
+        .map(|segment| {
+            let entry = index.entry_by_seq(segment.seq);
             let reading = reading.clone();
-            let name = entry.clone();
-            let read = tokio::spawn(async move { read(&reading, entry).await });
+            let read = tokio::spawn(async move {
+                match entry {
+                    Ok(Some(entry)) => Ok(read(&reading, &entry).await),
+                    Ok(None) => Err("the index has lost its record".to_owned()),
+                    Err(error) => Err(error.to_string()),
+                }
+            });
             async move {
-                read.await.unwrap_or_else(|died| Read {
-                    finding: Some(Finding::of_entry(
+                let read = read.await.unwrap_or_else(|died| {
+                    Err(format!(
+                        "a task of binlogfs died ({died}): this is a bug, please report it"
+                    ))
+                });
+                let finding = read.unwrap_or_else(|why| {
+                    let detail = format!("{}: {why}", segment.name);
+                    Some(Finding::of_segment(
                         FindingKind::ObjectUnknown,
-                        &name,
-                        format!(
-                            "{}: a task of binlogfs died ({died}): this is a bug, please report it",
-                            name.mount_name
-                        ),
-                    )),
-                    entry: name,
-                })
+                        segment,
+                        detail,
+                    ))
+                });
+                (segment, finding)
             }
         })
         .buffered(at_once);
-    while let Some(read) = reads.next().await {
-        each(read);
+    while let Some((segment, finding)) = reads.next().await {
+        each(segment, finding);
     }
 }
 
-/// Reads one segment.
-pub async fn read(reading: &Reading, entry: Entry) -> Read {
-    let finding = match difference_of(reading, &entry).await {
+/// Reads one segment, and says what is wrong with it.
+pub async fn read(reading: &Reading, entry: &Entry) -> Option<Finding> {
+    match difference_of(reading, entry).await {
         Ok(None) => None,
         Ok(Some(difference)) => Some(Finding::of_entry(
             FindingKind::RecordDiffers,
-            &entry,
+            entry,
             format!("{}: {difference}", entry.mount_name),
         )),
         Err(error) => {
@@ -87,10 +95,9 @@ pub async fn read(reading: &Reading, entry: Entry) -> Read {
                     format!("{}: {}", entry.mount_name, telemetry::message(&error)),
                 ),
             };
-            Some(Finding::of_entry(kind, &entry, detail))
+            Some(Finding::of_entry(kind, entry, detail))
         }
-    };
-    Read { entry, finding }
+    }
 }
 
 /// What a read that failed says of the object.

@@ -1,5 +1,6 @@
 //! Something that is not as it must be.
 
+use super::segment::Segment;
 use crate::ledger::{Entry, EntryState};
 use crate::model::{ObjectKey, Seq};
 use serde::Serialize;
@@ -90,6 +91,15 @@ impl Finding {
             record: Some(entry.seq.0),
             object: object.map(ToString::to_string),
             ..Finding::new(kind, detail)
+        }
+    }
+
+    /// One about a segment.
+    pub fn of_segment(kind: FindingKind, segment: &Segment, detail: impl Into<String>) -> Finding {
+        Finding {
+            segment: Some(segment.name.to_string()),
+            object: Some(segment.key.to_string()),
+            ..Finding::new(kind, detail).record(segment.seq)
         }
     }
 

@@ -10,6 +10,8 @@
 //!
 //! All of that is asked of the first store alone: what a replica could give must not cover up what is wrong there.
 //!
+//! Memory grows with the history, by what an index in memory takes and by some 250 bytes a segment ([`Segment`]).
+//!
 //! # What is healed, and how
 //! The bytes that a replica gives are proven before anything is done with them: a record by its hash and by those of its neighbours,
 //! an object by the size and checksums that its record names. Then ([`repair`]):
@@ -33,7 +35,9 @@ pub mod objects;
 mod pages;
 pub mod proofs;
 pub mod repair;
+mod segment;
 
 pub use audit::Audit;
 pub use finding::{Finding, FindingKind};
 pub use proofs::Proofs;
+pub use segment::Segment;

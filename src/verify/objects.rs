@@ -2,13 +2,15 @@
 
 use super::audit::Audit;
 use super::finding::{Finding, FindingKind};
+use super::segment::Segment;
 use crate::index::Standing;
-use crate::ledger::{Entry, SEGMENTS_PREFIX};
+use crate::ledger::SEGMENTS_PREFIX;
 use crate::model::ObjectKey;
 use crate::store::SharedStore;
 use anyhow::Result;
 use futures::StreamExt as _;
 use serde::Serialize;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// HEAD requests in flight at a time.
@@ -18,13 +20,41 @@ impl Audit {
     /// Asks the store for every object that a segment of the history stands for.
     pub async fn check_objects(&mut self) {
         let store = Arc::clone(self.store());
-        let found: Vec<_> = futures::stream::iter(&self.entries)
-            .map(|entry| check(Arc::clone(&store), entry))
+        let found: Vec<_> = futures::stream::iter(&self.segments)
+            .map(|segment| check(&store, segment))
             .buffered(HEADS_IN_FLIGHT)
             .filter_map(async |found| found)
             .collect()
             .await;
         self.findings.extend(found);
+    }
+
+    /// Takes back what was found missing and is no loss: objects of segments that were pruned, or rewritten, since the ledger was followed.
+    /// To read a large archive takes longer than the grace of `prune`.
+    ///
+    /// # Errors
+    /// When the ledger cannot be followed on.
+    pub async fn drop_gone(&mut self) -> Result<()> {
+        let is_missing = |finding: &Finding| finding.kind == FindingKind::ObjectMissing;
+        if !self.findings.iter().any(is_missing) {
+            return Ok(());
+        }
+        self.follow_on().await?;
+        let mut gone = HashSet::new();
+        for finding in self.findings.iter().filter(|finding| is_missing(finding)) {
+            let Some(Ok(key)) = finding.object.as_deref().map(str::parse::<ObjectKey>) else {
+                continue;
+            };
+            match self.index().standing(&key)? {
+                Standing::Pruned | Standing::Superseded(_) => gone.insert(key.to_string()),
+                Standing::Unnamed | Standing::InForce => false,
+            };
+        }
+        self.findings.retain(|finding| {
+            let key = finding.object.as_ref().filter(|_| is_missing(finding));
+            key.is_none_or(|key| !gone.contains(key))
+        });
+        Ok(())
     }
 
     /// The objects from which nothing is read: those that no record names (those of segments that were archived while they were listed
@@ -101,9 +131,9 @@ pub struct Replaced {
     pub record: u64,
 }
 
-async fn check(store: SharedStore, entry: &Entry) -> Option<Finding> {
-    let object = &entry.segment.as_ref()?.object;
-    let (kind, wrong) = match store.head(&object.key).await {
+async fn check(store: &SharedStore, segment: &Segment) -> Option<Finding> {
+    let object = &segment.stored;
+    let (kind, wrong) = match store.head(&segment.key).await {
         Err(e) if e.is_not_found() => (FindingKind::ObjectMissing, e.to_string()),
         Err(e) => (FindingKind::ObjectUnknown, e.to_string()),
         Ok(meta) if meta.size != object.size => (
@@ -120,6 +150,6 @@ async fn check(store: SharedStore, entry: &Entry) -> Option<Finding> {
         ),
         Ok(_) => return None,
     };
-    let detail = format!("{}: object {} {wrong}", entry.mount_name, object.key);
-    Some(Finding::of_entry(kind, entry, detail))
+    let detail = format!("{}: object {} {wrong}", segment.name, segment.key);
+    Some(Finding::of_segment(kind, segment, detail))
 }

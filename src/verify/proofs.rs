@@ -1,7 +1,7 @@
 //! `verified.db`: which objects were read to their end and were right, and when. Local, and disposable: without it everything is as if
 //! it had never been read.
 
-use crate::ledger::Entry;
+use super::segment::Segment;
 use crate::model::{Micros, ObjectKey};
 use anyhow::{Context as _, Result};
 use rusqlite::Connection;
@@ -92,22 +92,19 @@ impl Proofs {
     }
 }
 
-/// Of `entries`, in their order, those that are to be read now: at most `budget_bytes` of stored bytes, or one segment; what was never
+/// Of `segments`, in their order, those that are to be read now: at most `budget_bytes` of stored bytes, or one segment; what was never
 /// proven first, then what was proven longest ago. With `only_new`, nothing that was proven before.
 pub fn due(
-    entries: &[Entry],
+    segments: &[Segment],
     at: impl Fn(&ObjectKey) -> Option<Micros>,
     budget_bytes: Option<u64>,
     only_new: bool,
-) -> Vec<Entry> {
+) -> Vec<&Segment> {
     let mut order: Vec<(Option<Micros>, usize, u64)> = Vec::new();
-    for (n, entry) in entries.iter().enumerate() {
-        let Some(segment) = &entry.segment else {
-            continue;
-        };
-        let at = at(&segment.object.key);
+    for (n, segment) in segments.iter().enumerate() {
+        let at = at(&segment.key);
         if at.is_none() || !only_new {
-            order.push((at, n, segment.object.size));
+            order.push((at, n, segment.stored.size));
         }
     }
     order.sort_unstable();
@@ -121,10 +118,7 @@ pub fn due(
         chosen.push(n);
     }
     chosen.sort_unstable();
-    chosen
-        .into_iter()
-        .filter_map(|n| entries.get(n).cloned())
-        .collect()
+    chosen.into_iter().filter_map(|n| segments.get(n)).collect()
 }
 
 #[cfg(test)]
@@ -132,38 +126,34 @@ mod tests {
     use super::*;
     use crate::ledger::{Body, testing};
 
-    fn entries(count: u64) -> Vec<Entry> {
+    fn segments(count: u64) -> Vec<Segment> {
         testing::chain(count)
             .filter_map(|line| match &line.record().body {
-                Body::Segment(segment) => Some(segment.entry(line.seq(), None)),
+                Body::Segment(segment) => Segment::of(&segment.entry(line.seq(), None)),
                 _ => None,
             })
             .collect()
     }
 
-    fn seqs(entries: &[Entry]) -> Vec<u64> {
-        entries.iter().map(|entry| entry.seq.0).collect()
-    }
-
-    fn key(entry: &Entry) -> &ObjectKey {
-        &entry.segment.as_ref().expect("a segment").object.key
+    fn seqs(segments: &[&Segment]) -> Vec<u64> {
+        segments.iter().map(|segment| segment.seq.0).collect()
     }
 
     #[test]
     fn what_was_never_proven_comes_first_and_then_what_was_longest_ago() {
-        let entries = entries(6);
-        let size = |n: usize| entries[n].segment.as_ref().expect("a segment").object.size;
+        let segments = segments(6);
+        let size = |n: usize| segments[n].stored.size;
         let times = [Some(30), None, Some(10), Some(20), None, Some(40)];
         let at = |wanted: &ObjectKey| {
-            let n = entries.iter().position(|entry| key(entry) == wanted);
+            let n = segments.iter().position(|segment| segment.key == *wanted);
             times[n.expect("one of them")].map(Micros)
         };
-        let all = seqs(&entries);
-        assert_eq!(seqs(&due(&entries, at, None, false)), all);
-        let some = due(&entries, at, Some(size(1) + size(4) + size(2)), false);
+        let all: Vec<u64> = segments.iter().map(|segment| segment.seq.0).collect();
+        assert_eq!(seqs(&due(&segments, at, None, false)), all);
+        let some = due(&segments, at, Some(size(1) + size(4) + size(2)), false);
         assert_eq!(seqs(&some), [all[1], all[2], all[4]]);
-        assert_eq!(seqs(&due(&entries, at, Some(1), false)), [all[1]]);
-        assert_eq!(seqs(&due(&entries, at, None, true)), [all[1], all[4]]);
+        assert_eq!(seqs(&due(&segments, at, Some(1), false)), [all[1]]);
+        assert_eq!(seqs(&due(&segments, at, None, true)), [all[1], all[4]]);
     }
 
     #[test]

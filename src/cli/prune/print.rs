@@ -28,12 +28,15 @@ pub(super) fn done(global: &Global, done: &Done) -> Result<()> {
     if !done.execute {
         text += "nothing was changed; --execute does it\n";
     }
+    if done.failed.is_some() {
+        text += "\nthat is what was done before this run failed; a run that is repeated goes on from there\n";
+    }
     // Each part begins with an empty line, the first one with none.
     output::print(text.trim_start_matches('\n'))
 }
 
 /// The records that were made.
-pub(super) fn recorded(made: &[Recorded]) -> String {
+fn recorded(made: &[Recorded]) -> String {
     let line = |one: &Recorded| {
         format!(
             "record {}: {} of timeline {} up to {} are pruned\n",
@@ -128,27 +131,37 @@ fn because(plan: &TimelinePlan, limit: &Limit, wanted: &Wanted) -> String {
     }
 }
 
+/// How many objects were deleted, or would be, and why they could be.
+fn deleted(done: &Done, objects: String, bytes: u64, since: &str) -> String {
+    let what = match done.execute {
+        true => "deleted",
+        false => "would be deleted",
+    };
+    format!(
+        "\n{objects} {what}, {}: {since} more than {} ago\n",
+        output::size(bytes),
+        span(done.grace)
+    )
+}
+
+/// How many objects wait, and for what.
+fn waiting(done: &Done, objects: String, next_at: Option<Micros>) -> String {
+    format!(
+        "\n{objects} wait for their grace to end ({}): a run with --execute after {} deletes them\n",
+        span(done.grace),
+        output::time(next_at)
+    )
+}
+
 fn removal(done: &Done, removal: &Removal) -> String {
     let mut text = String::new();
     if removal.objects > 0 {
-        let what = match done.execute {
-            true => "deleted",
-            false => "would be deleted",
-        };
-        text += &format!(
-            "\n{} {what}, {}: pruned more than {} ago\n",
-            output::count(removal.objects, "object"),
-            output::size(removal.bytes),
-            span(done.grace)
-        );
+        let objects = output::count(removal.objects, "object");
+        text += &deleted(done, objects, removal.bytes, "pruned");
     }
     if removal.waiting > 0 {
-        text += &format!(
-            "\n{} of pruned segments wait for their grace to end ({}): a run with --execute after {} deletes them\n",
-            output::count(removal.waiting, "object"),
-            span(done.grace),
-            output::time(removal.next_at)
-        );
+        let objects = output::count(removal.waiting, "object");
+        text += &waiting(done, objects + " of pruned segments", removal.next_at);
     }
     for blocked in &removal.blocked {
         let what = match &blocked.from {
@@ -178,24 +191,12 @@ fn removal(done: &Done, removal: &Removal) -> String {
 fn replaced(done: &Done, replaced: &Replaced) -> String {
     let mut text = String::new();
     if replaced.objects > 0 {
-        let what = match done.execute {
-            true => "deleted",
-            false => "would be deleted",
-        };
-        text += &format!(
-            "\n{} {what}, {}: replaced by others more than {} ago\n",
-            output::count(replaced.objects, "superseded object"),
-            output::size(replaced.bytes),
-            span(done.grace)
-        );
+        let objects = output::count(replaced.objects, "superseded object");
+        text += &deleted(done, objects, replaced.bytes, "replaced by others");
     }
     if replaced.waiting > 0 {
-        text += &format!(
-            "\n{} wait for their grace to end ({}): a run with --execute after {} deletes them\n",
-            output::count(replaced.waiting, "superseded object"),
-            span(done.grace),
-            output::time(replaced.next_at)
-        );
+        let objects = output::count(replaced.waiting, "superseded object");
+        text += &waiting(done, objects, replaced.next_at);
     }
     for kept in &replaced.kept {
         text += &format!(
@@ -253,5 +254,6 @@ fn document(done: &Done) -> Value {
         "recorded": done.recorded,
         "removal": done.removal,
         "superseded": done.replaced,
+        "failed": done.failed,
     })
 }

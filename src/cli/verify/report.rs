@@ -2,10 +2,9 @@
 
 use crate::cli::status_locks::LockCounts;
 use crate::cli::{Global, output};
-use crate::ledger::Entry;
 use crate::model::{Micros, Sha256, StoreUrl};
 use crate::verify::objects::Replaced;
-use crate::verify::{Audit, Finding, Proofs};
+use crate::verify::{Audit, Finding, Proofs, Segment};
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -36,6 +35,8 @@ pub struct Report {
     pub superseded: Option<Vec<Replaced>>,
     /// The locks, if they were asked for.
     pub locks: Option<LockCounts>,
+    /// Why not all was looked at, if a step failed.
+    pub failed: Option<String>,
     results: Vec<SegmentResult>,
     /// Records of the segments that were read.
     #[serde(skip)]
@@ -73,14 +74,15 @@ impl Report {
             records: 0,
             ledger_head: None,
             pages: 0,
-            segments: audit.entries.len() as u64,
-            pruned: audit.pruned,
+            segments: 0,
+            pruned: 0,
             segments_read: 0,
             bytes_read: 0,
             findings: Vec::new(),
             orphans: None,
             superseded: None,
             locks: None,
+            failed: None,
             results: Vec::new(),
             read: HashSet::new(),
             proven_at: HashMap::new(),
@@ -88,21 +90,22 @@ impl Report {
     }
 
     /// Takes in when the segments were proven.
-    pub fn proven(&mut self, entries: &[Entry], proofs: &Proofs) {
-        for entry in entries {
-            let segment = entry.segment.as_ref();
-            if let Some(at) = segment.and_then(|segment| proofs.at(&segment.object.key)) {
-                self.proven_at.insert(entry.seq.0, at);
+    pub fn proven(&mut self, segments: &[Segment], proofs: &Proofs) {
+        for segment in segments {
+            if let Some(at) = proofs.at(&segment.key) {
+                self.proven_at.insert(segment.seq.0, at);
             }
         }
     }
 
     /// Takes in what was found.
-    pub fn finish(&mut self, audit: &Audit) {
+    pub fn finish(&mut self, global: &Global, audit: &Audit) {
         self.ended_at = Micros::now().to_string();
         self.records = audit.state().last_seq.0;
         self.ledger_head = audit.state().last_hash;
         self.pages = audit.pages;
+        self.segments = audit.segments.len() as u64;
+        self.pruned = audit.pruned;
         self.findings.clone_from(&audit.findings);
         let mut wrong: HashMap<u64, bool> = HashMap::new();
         for finding in &self.findings {
@@ -110,28 +113,28 @@ impl Report {
                 *wrong.entry(record).or_insert(true) &= finding.healed;
             }
         }
-        let result = |entry: &Entry| {
-            let segment = entry.segment.as_ref()?;
-            Some(SegmentResult {
-                segment: entry.mount_name.to_string(),
-                record: entry.seq.0,
-                object: segment.object.key.to_string(),
-                size: segment.size,
-                stored_size: segment.object.size,
-                sha256: segment.sha256,
-                checked: match self.read.contains(&entry.seq.0) {
-                    true => "content",
-                    false => "object",
-                },
-                result: match wrong.get(&entry.seq.0) {
-                    None => "right",
-                    Some(true) => "healed",
-                    Some(false) => "wrong",
-                },
-                proven_at: self.proven_at.get(&entry.seq.0).map(ToString::to_string),
-            })
+        let result = |segment: &Segment| SegmentResult {
+            segment: segment.name.to_string(),
+            record: segment.seq.0,
+            object: segment.key.to_string(),
+            size: segment.size,
+            stored_size: segment.stored.size,
+            sha256: segment.sha256,
+            checked: match self.read.contains(&segment.seq.0) {
+                true => "content",
+                false => "object",
+            },
+            result: match wrong.get(&segment.seq.0) {
+                None => "right",
+                Some(true) => "healed",
+                Some(false) => "wrong",
+            },
+            proven_at: self.proven_at.get(&segment.seq.0).map(ToString::to_string),
         };
-        self.results = audit.entries.iter().filter_map(result).collect();
+        // People are shown the findings alone.
+        if global.json {
+            self.results = audit.segments.iter().map(result).collect();
+        }
     }
 
     /// Whether nothing is wrong any more.
@@ -194,6 +197,9 @@ impl Report {
                 )
             }
         };
+        if self.failed.is_some() {
+            text += "not everything was looked at: this run failed before its end\n";
+        }
         output::print(&text)
     }
 }

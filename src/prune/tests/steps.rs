@@ -1,21 +1,22 @@
 //! The steps of a prune: what is recorded, what waits, what is deleted, and what stops it.
 
 use super::*;
+use crate::store::ErrorKind;
+use crate::store::fault::{Fault, FaultClock, FaultStore, Op};
 
 #[tokio::test]
 async fn what_was_recorded_is_deleted_when_the_grace_is_over_and_not_before() {
     let bucket = Bucket::with((1..=6).map(segment).collect()).await;
     bucket.backup("nightly", after(4 * TRANSACTIONS + 5)).await;
     let mut pruner = bucket.pruner().await;
-    let (recorded, _) = pruner.record(&since(end_of(6))).await.expect("records");
+    let (recorded, _) = record(&pruner, &since(end_of(6))).await.expect("records");
     assert_eq!(recorded.len(), 1);
     assert_eq!(recorded[0].through.as_str(), "binlog.000003");
     assert_eq!(
         names(&pruner.index, 1),
         ["binlog.000004", "binlog.000005", "binlog.000006"]
     );
-    let (again, _) = pruner
-        .record(&since(end_of(6)))
+    let (again, _) = record(&pruner, &since(end_of(6)))
         .await
         .expect("nothing to do");
     assert_eq!(again, []);
@@ -45,7 +46,7 @@ async fn a_prune_record_never_names_a_lost_record_so_that_it_can_be_healed() {
     bucket.backup("nightly", after(3 * TRANSACTIONS + 5)).await;
     let pruner = bucket.pruner().await;
     assert_eq!(names(&pruner.index, 1).len(), 6, "the lost one has a name");
-    let (recorded, survey) = pruner.record(&since(end_of(6))).await.expect("records");
+    let (recorded, survey) = record(&pruner, &since(end_of(6))).await.expect("records");
     let through: Vec<_> = recorded.iter().map(|one| one.through.as_str()).collect();
     assert_eq!(through, ["binlog.000003"], "{survey:#?}");
     drop(pruner);
@@ -68,7 +69,7 @@ async fn in_a_stream_that_has_moved_nothing_more_is_pruned() {
     bucket.backup("nightly", after(3 * TRANSACTIONS + 5)).await;
     bucket.append(Body::Moved(testing::moved_to()));
     let pruner = bucket.pruner().await;
-    let error = pruner.record(&since(end_of(6))).await.expect_err("moved");
+    let error = record(&pruner, &since(end_of(6))).await.expect_err("moved");
     assert!(
         error.to_string().contains("has moved to s3://elsewhere"),
         "{error:#}"
@@ -81,7 +82,7 @@ async fn a_lock_keeps_its_object_and_all_that_is_newer() {
     let bucket = Bucket::with((1..=6).map(segment).collect()).await;
     bucket.backup("nightly", after(5 * TRANSACTIONS + 5)).await;
     let mut pruner = bucket.pruner().await;
-    pruner.record(&since(end_of(6))).await.expect("records");
+    record(&pruner, &since(end_of(6))).await.expect("records");
     pruner.now = Micros(Micros::now().0 + 1_000_000);
     let until = Micros(pruner.now.0 + 3_600_000_000);
     let key = testing::segment(3).object.key;
@@ -108,6 +109,46 @@ async fn a_lock_keeps_its_object_and_all_that_is_newer() {
     // The store's clock has not come so far, and it refuses.
     let removal = remove(&pruner, NO_GRACE).await;
     assert_eq!((removal.objects, removal.kept.len()), (1, 1), "{removal:?}");
+}
+
+/// A store that fails at some of its verbs.
+fn failing(
+    bucket: &Bucket,
+    fails: impl Fn(&Op<'_>) -> bool + Send + Sync + 'static,
+) -> SharedStore {
+    let clock = FaultClock::new(move |op| match fails(op) {
+        true => Fault::ErrorBefore(ErrorKind::Denied),
+        false => Fault::None,
+    });
+    Arc::new(FaultStore::new(Arc::new(bucket.memory.clone()), clock))
+}
+
+#[tokio::test]
+async fn what_was_done_is_told_also_when_the_store_fails_after_it() {
+    let bodies = (1..=6).map(segment).chain((3..=6).map(branched));
+    let bucket = Bucket::with(bodies.collect()).await;
+    bucket.backup("nightly", after(5 * TRANSACTIONS + 5)).await;
+    let mut pruner = bucket.pruner().await;
+    let healthy = Arc::clone(&pruner.store);
+    // The first of two records is made.
+    let second = record_key(crate::model::Seq(12)).to_string();
+    pruner.store = failing(&bucket, move |op| op.what == "create" && op.key == second);
+    let mut recorded = Vec::new();
+    let failed = pruner.record(&since(end_of(9)), &mut recorded).await;
+    assert!(failed.is_err());
+    let made: Vec<_> = recorded.iter().map(|one| one.seq.0).collect();
+    assert_eq!(made, [11]);
+    // Of four objects the second cannot be deleted; what is under way with it is carried through.
+    pruner.now = Micros(Micros::now().0 + 1_000_000);
+    let before = bucket.segments().len();
+    let denied = testing::segment(2).object.key.to_string();
+    pruner.store = failing(&bucket, move |op| op.what == "remove" && op.key == denied);
+    let (removal, failed) = try_remove(&pruner, NO_GRACE).await;
+    assert!(failed.is_err());
+    assert_eq!(removal.objects, 3, "{removal:?}");
+    assert_eq!(bucket.segments().len(), before - 3);
+    pruner.store = healthy;
+    assert_eq!(remove(&pruner, NO_GRACE).await.objects, 1);
 }
 
 #[tokio::test]

@@ -155,7 +155,7 @@ impl Bucket {
             .error(ErrorKind::BadDigest, verb, key)
             .because(format!("the server holds {made:?}, expected {expected:?}"));
         let removed = match &made.generation {
-            Some(generation) => self.remove(key, Some(generation)).await,
+            Some(generation) => self.remove("delete", key, Some(generation)).await,
             None => return Err(error.outcome_unknown()),
         };
         match removed {
@@ -323,21 +323,27 @@ impl Bucket {
 
     /// objects.delete.
     pub(super) async fn delete(&self, key: &ObjectKey) -> Result<()> {
-        self.remove(key, None).await
+        self.remove("delete", key, None).await
     }
 
-    /// objects.delete, of one generation only if one is named.
-    async fn remove(&self, key: &ObjectKey, generation: Option<&str>) -> Result<()> {
+    /// objects.delete, of one generation only if one is named: then that is gone for good, in a bucket that keeps versions too.
+    pub(super) async fn remove(
+        &self,
+        verb: &'static str,
+        key: &ObjectKey,
+        generation: Option<&str>,
+    ) -> Result<()> {
         let mut url = self.address(&[], Some(&self.full(key)));
         if let Some(generation) = generation {
             url.query_pairs_mut()
+                .append_pair("generation", generation)
                 .append_pair("ifGenerationMatch", generation);
         }
         let request = self.request(Method::DELETE, url);
         match self.ask(request, About::Object).await {
             Ok(_) => Ok(()),
             Err(failure) if failure.kind == ErrorKind::NotFound => Ok(()),
-            Err(failure) => Err(self.failed("delete", key, failure).await),
+            Err(failure) => Err(self.failed(verb, key, failure).await),
         }
     }
 }
@@ -378,7 +384,8 @@ fn permission_for(verb: &str) -> &'static str {
         "list" => "storage.objects.list (roles/storage.objectViewer)",
         "delete" | "remove" => "storage.objects.delete (roles/storage.objectUser)",
         "retain" => {
-            "storage.objects.update and storage.objects.setRetention (roles/storage.objectAdmin)"
+            "storage.objects.update and storage.objects.setRetention, and storage.objects.overrideUnlockedRetention where \
+             governance becomes compliance (roles/storage.objectAdmin)"
         }
         // Without the right to list, the service does not tell who may not read from what does not exist.
         _ => {

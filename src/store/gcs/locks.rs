@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// What an object's description is asked for.
 const KEEPING_FIELDS: &str =
-    "timeCreated,retention,retentionExpirationTime,temporaryHold,eventBasedHold";
+    "generation,timeCreated,retention,retentionExpirationTime,temporaryHold,eventBasedHold";
 
 /// The retention of an object ("Object Retention Lock").
 #[derive(Debug, PartialEq, Eq, Deserialize)]
@@ -66,8 +66,12 @@ fn patch(change: &Retain) -> Value {
 }
 
 impl Bucket {
-    /// objects.get of the description.
-    pub(super) async fn keeping(&self, verb: &'static str, key: &ObjectKey) -> Result<Keeping> {
+    /// objects.get of what tells how long an object is kept.
+    pub(super) async fn keeping(&self, key: &ObjectKey) -> Result<Keeping> {
+        Ok(self.described("keeping", key).await?.keeping())
+    }
+
+    async fn described(&self, verb: &'static str, key: &ObjectKey) -> Result<Object> {
         let mut url = self.address(&[], Some(&self.full(key)));
         url.query_pairs_mut().append_pair("fields", KEEPING_FIELDS);
         let found = async {
@@ -76,22 +80,30 @@ impl Bucket {
             object_of(&mut answer).await
         };
         match found.await {
-            Ok(object) => Ok(Object::keeping(&object)),
+            Ok(object) => Ok(object),
             Err(failure) => Err(self.failed(verb, key, failure).await),
         }
     }
 
-    /// objects.delete, unless it is kept.
+    /// objects.delete of the generation that is there, unless it is kept. Naming it also deletes for good in a bucket that keeps versions.
     pub(super) async fn remove_unkept(&self, key: &ObjectKey) -> Result<Removed> {
-        let keeping = match self.keeping("remove", key).await {
+        let object = match self.described("remove", key).await {
             Err(error) if error.is_not_found() => return Ok(Removed::Gone),
-            keeping => keeping?,
+            object => object?,
         };
+        let keeping = object.keeping();
         if keeping.holds_at(Micros::now()) {
             return Ok(Removed::Kept(keeping));
         }
-        match self.delete(key).await {
+        match self
+            .remove("remove", key, object.generation.as_deref())
+            .await
+        {
             Ok(()) => Ok(Removed::Gone),
+            // Nothing is known of that one: it is looked at, too, before it goes.
+            Err(error) if error.already_exists() => Err(self
+                .error(ErrorKind::Transient, "remove", key)
+                .because("another object took its place after it was looked at")),
             // By the server's clock it is kept still.
             Err(error) if error.kind == ErrorKind::Denied && keeping.lock.is_some() => {
                 Ok(Removed::Kept(keeping))
@@ -100,9 +112,24 @@ impl Bucket {
         }
     }
 
+    /// Whether a retention of mode `Unlocked` becomes `Locked`. The service refuses that unless it is said ("Object Retention Lock"), and
+    /// saying it takes a right that nothing else needs.
+    async fn becomes_locked(&self, key: &ObjectKey, change: &Retain) -> Result<bool> {
+        if change.lock.map(|lock| lock.mode) != Some(LockMode::Compliance) {
+            return Ok(false);
+        }
+        let retention = self.described("retain", key).await?.retention;
+        let lock = retention.as_ref().and_then(Retention::lock);
+        Ok(lock.is_some_and(|lock| lock.mode == LockMode::Governance))
+    }
+
     /// objects.patch. The answer is looked at: an emulator takes what it does not know, and does nothing.
     pub(super) async fn retain(&self, key: &ObjectKey, change: &Retain) -> Result<()> {
-        let url = self.address(&[], Some(&self.full(key)));
+        let mut url = self.address(&[], Some(&self.full(key)));
+        if self.becomes_locked(key, change).await? {
+            url.query_pairs_mut()
+                .append_pair("overrideUnlockedRetention", "true");
+        }
         let request = self
             .request(Method::PATCH, url)
             .header(CONTENT_TYPE, "application/json")

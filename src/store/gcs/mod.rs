@@ -9,8 +9,8 @@
 //! | `list`, `list_dirs` | objects.list with `startOffset`, or with a delimiter |
 //! | `delete` | objects.delete |
 //! | `keeping` | objects.get: retention, holds |
-//! | `remove` | objects.get, objects.delete |
-//! | `retain` | objects.patch |
+//! | `remove` | objects.get, objects.delete of the generation that it tells |
+//! | `retain` | objects.patch; for compliance objects.get before it |
 //!
 //! # Why not Google's client library
 //! Its uploads pull their bytes from a source that must be able to seek back, and it finds out by itself what to send again; here
@@ -161,7 +161,7 @@ impl Store for GcsStore {
     }
 
     async fn keeping(&self, key: &ObjectKey) -> Result<Keeping> {
-        self.bucket.keeping("keeping", key).await
+        self.bucket.keeping(key).await
     }
 
     async fn remove(&self, key: &ObjectKey) -> Result<Removed> {

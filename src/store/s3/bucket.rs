@@ -337,8 +337,13 @@ fn permission_for(verb: &str) -> &'static str {
         "abort" => "s3:AbortMultipartUpload",
         "list" => "s3:ListBucket",
         "delete" => "s3:DeleteObject",
-        "remove" => "s3:DeleteObject, and s3:DeleteObjectVersion where the bucket keeps versions",
-        "retain" => "s3:PutObjectRetention and s3:PutObjectLegalHold",
+        "remove" => {
+            "s3:DeleteObject, and s3:DeleteObjectVersion where the bucket keeps versions; or the object is locked, which is not told \
+             without s3:GetObjectRetention and s3:GetObjectLegalHold"
+        }
+        "retain" => {
+            "s3:PutObjectRetention and s3:PutObjectLegalHold, and s3:BypassGovernanceRetention where governance becomes compliance"
+        }
         // Without the right to list, S3 does not tell who may not read from what does not exist.
         _ => "s3:GetObject, and s3:ListBucket, without which S3 denies what does not exist",
     }

@@ -65,6 +65,19 @@ impl Bucket {
         }
     }
 
+    /// Whether a lock of this mode takes the place of one in mode governance. That one ends before its time then, which has to be said, and
+    /// takes a right of its own.
+    async fn ends_governance(&self, key: &ObjectKey, mode: LockMode) -> Result<bool> {
+        match mode {
+            LockMode::Governance => Ok(false),
+            LockMode::Compliance => {
+                let has = self.version("retain", key).await?.keeping.lock;
+                let is_on = |lock: Lock| lock.until > Micros::now();
+                Ok(has.is_some_and(|lock| lock.mode == LockMode::Governance && is_on(lock)))
+            }
+        }
+    }
+
     /// PutObjectRetention and PutObjectLegalHold, of what changes.
     pub(super) async fn retain(&self, key: &ObjectKey, change: &Retain) -> Result<()> {
         if let Some(lock) = change.lock {
@@ -76,7 +89,9 @@ impl Bucket {
                 .mode(mode)
                 .retain_until_date(date(lock.until))
                 .build();
+            let bypass = self.ends_governance(key, lock.mode).await?;
             about!(self, put_object_retention, key)
+                .set_bypass_governance_retention(bypass.then_some(true))
                 .retention(retention)
                 .send()
                 .await

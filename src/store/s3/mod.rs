@@ -9,7 +9,7 @@
 //! | `list`, `list_dirs` | ListObjectsV2 with `start-after`, or with a delimiter |
 //! | `keeping` | HeadObject: the headers of Object Lock |
 //! | `remove` | HeadObject, DeleteObject of the version that it tells |
-//! | `retain` | PutObjectRetention, PutObjectLegalHold |
+//! | `retain` | PutObjectRetention, PutObjectLegalHold; for compliance HeadObject before them |
 //! | `delete` | DeleteObject, and ListMultipartUploads with AbortMultipartUpload for what unfinished uploads left |
 //!
 //! Bodies go out from memory with plain headers, never in aws-chunked form with trailers, which not every server takes. The SDK's

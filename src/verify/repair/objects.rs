@@ -120,9 +120,7 @@ impl Audit {
                 reader: Arc::new((reading.reader_of)(Arc::clone(source.store))),
                 ..reading.clone()
             };
-            if let Some(Finding { detail, .. }) =
-                deep::read(&elsewhere, entry.clone()).await.finding
-            {
+            if let Some(Finding { detail, .. }) = deep::read(&elsewhere, entry).await {
                 bail!(
                     "the copy in {} is no better: {detail}",
                     source.store.describe()

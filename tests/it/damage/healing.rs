@@ -136,7 +136,6 @@ impl Pair<'_> {
     }
 }
 
-/// Heals all cells of a place.
 /// What was found, apart from the holes that make a ledger long enough for a page.
 fn no_holes(report: &serde_json::Value) -> Vec<&serde_json::Value> {
     let findings = report["findings"].as_array().expect("a list");
@@ -148,6 +147,7 @@ fn has_holes(report: &serde_json::Value) -> bool {
     findings.len() > no_holes(report).len()
 }
 
+/// Heals all cells of a place.
 fn check(place: Place, encrypted: bool) {
     let bench = Bench::of(place, encrypted);
     let whole = &bench.whole().archive;

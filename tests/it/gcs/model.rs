@@ -26,6 +26,9 @@ pub enum Trouble {
     FlippedBit,
 }
 
+/// Every object's.
+const GENERATION: &str = "1";
+
 type Plan = dyn Fn(usize, &str) -> Trouble + Send + Sync;
 
 #[derive(Default)]
@@ -35,6 +38,8 @@ struct State {
     sessions: Vec<Option<(String, Vec<u8>)>>,
     /// Method and kind of each request.
     asked: Vec<String>,
+    /// The parameters of each request.
+    queries: Vec<String>,
     /// How new objects were described.
     described: Vec<String>,
 }
@@ -85,6 +90,11 @@ impl Model {
         state.described.iter().map(read).collect()
     }
 
+    /// The parameters of each request, in order.
+    pub fn queries(&self) -> Vec<String> {
+        lock(&self.state).queries.clone()
+    }
+
     /// What it was asked, in order.
     pub fn asked(&self) -> Vec<String> {
         lock(&self.state).asked.clone()
@@ -128,6 +138,8 @@ async fn answer(
     let mut state = lock(state);
     let n = state.asked.len();
     state.asked.push(what.clone());
+    let parameters = head.uri.query().unwrap_or_default();
+    state.queries.push(parameters.to_owned());
     let trouble = plan(n, &what);
     match trouble {
         Trouble::Answer(status, headers, text) => return Ok(text_answer(status, headers, text)),
@@ -156,7 +168,7 @@ async fn answer(
         "chunk" | "ask" => state.put(&path, &range.expect("a range"), &body, crc.as_deref()),
         "GET" => state.get(&path),
         "DELETE" if path.starts_with("/session/") => text_answer(499, &[], ""),
-        "DELETE" => state.delete(&path),
+        "DELETE" => state.delete(&path, query.get("ifGenerationMatch")),
         other => panic!("no such request: {other} {path}"),
     };
     match trouble {
@@ -185,11 +197,7 @@ impl State {
 
     fn make(&mut self, name: &str, bytes: Vec<u8>, told: Option<&str>) -> Answer {
         if self.objects.contains_key(name) {
-            return error(
-                412,
-                "conditionNotMet",
-                "At least one of the pre-conditions you specified did not hold.",
-            );
+            return condition_not_met();
         }
         let crc = crc_text(&bytes);
         if told.is_some_and(|told| told != crc) {
@@ -264,7 +272,11 @@ impl State {
         }
     }
 
-    fn delete(&mut self, path: &str) -> Answer {
+    fn delete(&mut self, path: &str, generation: Option<&String>) -> Answer {
+        let is_there = self.objects.contains_key(&name_of(path));
+        if is_there && generation.is_some_and(|generation| generation != GENERATION) {
+            return condition_not_met();
+        }
         match self.objects.remove(&name_of(path)) {
             Some(_) => text_answer(204, &[], ""),
             None => error(404, "notFound", "No such object"),
@@ -279,7 +291,7 @@ fn name_of(path: &str) -> String {
 
 fn describe(bytes: &[u8]) -> Answer {
     let text = format!(
-        r#"{{"size":"{}","crc32c":"{}","generation":"1"}}"#,
+        r#"{{"size":"{}","crc32c":"{}","generation":"{GENERATION}"}}"#,
         bytes.len(),
         crc_text(bytes)
     );
@@ -290,6 +302,14 @@ fn crc_text(bytes: &[u8]) -> String {
     use base64::Engine as _;
     let crc = Checksums::of(bytes).crc32c.to_be_bytes();
     base64::engine::general_purpose::STANDARD.encode(crc)
+}
+
+fn condition_not_met() -> Answer {
+    error(
+        412,
+        "conditionNotMet",
+        "At least one of the pre-conditions you specified did not hold.",
+    )
 }
 
 fn error(status: u16, reason: &str, message: &str) -> Answer {

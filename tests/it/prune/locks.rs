@@ -134,6 +134,14 @@ fn a_locked_object_of_a_rewritten_segment_stays_and_prune_says_until_when() {
     ];
     locked.run("rekey", &[&["--rewrite"], &both[..]].concat(), 0);
     assert_eq!(locked.objects(), 10);
+    // A lock that moves along does not move with what is read by nobody.
+    let did = locked.run("retain", &["--for", "20d", "--execute"], 0);
+    let records = locked.moto.count(&format!("{PREFIX}/ledger/"));
+    let meant = 1 + records + 5;
+    assert_eq!(
+        did["objects"], meant,
+        "stream.json, the records, five objects: {did:#}"
+    );
     let more = ["--superseded", "--execute", "--grace", "0s"];
     let did = locked.run("prune", &more, 3);
     let kept = did["superseded"]["kept"].as_array().expect("a list");

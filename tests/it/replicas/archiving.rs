@@ -175,7 +175,8 @@ impl Working {
     }
 
     async fn until(&self, what: &str, mut done: impl FnMut(&Working) -> bool) {
-        for _ in 0..600 {
+        // A minute and a half, and more on a busy host.
+        for _ in 0..1800 {
             if done(self) {
                 return;
             }
