@@ -42,7 +42,7 @@ pub struct VerifyArgs {
     /// Bytes per second read from the store at most, such as 50MB.
     #[arg(long, value_name = "RATE", value_parser = config::rate, requires = "deep")]
     rate: Option<u64>,
-    /// List objects that no record names, and those that later records have replaced.
+    /// List objects that no record names, and those that later records have replaced; and count those that fences took out.
     #[arg(long)]
     orphans: bool,
     /// Ask of every segment whether and until when its object is locked.
@@ -100,6 +100,7 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
             Some(unread) => {
                 (report.orphans, report.superseded) =
                     (Some(unread.orphans), Some(unread.superseded));
+                report.fenced = Some(unread.fenced);
             }
             None => eprintln!(
                 "binlogfs: note: orphans are not listed: the ledger cannot be read whole, and an object whose record cannot be read would \

@@ -208,8 +208,13 @@ impl Audit {
             }
         }
         for timeline in timelines {
-            let fenced = self.index().behind_fences(timeline)?;
-            self.entries.extend(fenced);
+            for entry in self.index().behind_fences(timeline)? {
+                // What its timeline was pruned past is as good as pruned: 'prune --fenced' may have deleted its object.
+                match self.index().is_pruned(timeline, &entry.mount_name)? {
+                    true => self.pruned += 1,
+                    false => self.entries.push(entry),
+                }
+            }
         }
         self.entries.retain(|entry| entry.segment.is_some());
         self.check_headers();

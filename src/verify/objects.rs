@@ -4,11 +4,12 @@ use super::audit::Audit;
 use super::finding::{Finding, FindingKind};
 use crate::index::Standing;
 use crate::ledger::{Entry, SEGMENTS_PREFIX};
-use crate::model::ObjectKey;
+use crate::model::{MountName, ObjectKey, Timeline};
 use crate::store::SharedStore;
 use anyhow::Result;
 use futures::StreamExt as _;
 use serde::Serialize;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// HEAD requests in flight at a time.
@@ -56,10 +57,16 @@ impl Audit {
     /// What records have replaced that are known by now, and the objects that none of them names.
     async fn unread_by_now(&self) -> Result<(Unread, Vec<ObjectKey>)> {
         let (mut found, mut unnamed) = (Unread::default(), Vec::new());
+        let fenced = self.fenced_objects()?;
         let mut after: Option<ObjectKey> = None;
         loop {
             let page = self.store().list(SEGMENTS_PREFIX, after.as_ref()).await?;
-            for (key, _) in &page.objects {
+            for (key, bytes) in &page.objects {
+                if let Some((timeline, name)) = fenced.get(key) {
+                    found.fenced.objects += 1;
+                    found.fenced.bytes = found.fenced.bytes.saturating_add(*bytes);
+                    found.fenced.pruned += u64::from(self.index().is_pruned(*timeline, name)?);
+                }
                 match self.index().standing(key)? {
                     Standing::Unnamed => unnamed.push(key.clone()),
                     Standing::Superseded(by) => found.superseded.push(Replaced {
@@ -77,6 +84,19 @@ impl Audit {
             }
         }
     }
+
+    /// The objects of what fences took out.
+    fn fenced_objects(&self) -> Result<HashMap<ObjectKey, (Timeline, MountName)>> {
+        let mut objects = HashMap::new();
+        for (timeline, _) in self.state().timelines() {
+            for entry in self.index().behind_fences(timeline)? {
+                if let Some(segment) = entry.segment {
+                    objects.insert(segment.object.key, (timeline, entry.mount_name));
+                }
+            }
+        }
+        Ok(objects)
+    }
 }
 
 /// Objects from which nothing is read.
@@ -86,6 +106,19 @@ pub struct Unread {
     pub orphans: Vec<String>,
     /// Later records have replaced them.
     pub superseded: Vec<Replaced>,
+    /// Fences took them out.
+    pub fenced: Fenced,
+}
+
+/// Objects that fences took out: no history reads them, and `ls --fenced` lists them.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Fenced {
+    /// How many there are.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those of them that their timeline was pruned past.
+    pub pruned: u64,
 }
 
 /// An object that a later record has replaced by another.

@@ -1,6 +1,7 @@
 //! `binlogfs prune`: what is too old goes in two steps, and everything that reads knows of it.
 
 mod afterwards;
+mod fenced;
 mod killed;
 mod locks;
 mod superseded;
