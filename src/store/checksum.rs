@@ -15,9 +15,22 @@ impl Checksums {
 impl ObjectMeta {
     /// Whether size and those checksums that the store keeps are `expected`'s.
     pub fn agrees_with(&self, expected: &Checksums) -> bool {
-        self.size == expected.size
-            && self.crc32c.is_none_or(|sum| sum == expected.crc32c)
-            && self.crc64nvme.is_none_or(|sum| sum == expected.crc64nvme)
+        self.difference(expected).is_none()
+    }
+
+    /// How an object is not as recorded, as far as its size and those checksums tell that the store keeps.
+    pub fn difference(&self, recorded: &Checksums) -> Option<String> {
+        let differs = |sum: Option<u64>, recorded: u64| sum.is_some_and(|sum| sum != recorded);
+        if self.size != recorded.size {
+            let (has, had) = (self.size, recorded.size);
+            Some(format!("has {has} bytes and {had} were recorded"))
+        } else if differs(self.crc32c.map(u64::from), u64::from(recorded.crc32c)) {
+            Some("has another CRC-32C than recorded".to_owned())
+        } else if differs(self.crc64nvme, recorded.crc64nvme) {
+            Some("has another CRC-64/NVME than recorded".to_owned())
+        } else {
+            None
+        }
     }
 }
 

@@ -139,19 +139,10 @@ async fn check(store: SharedStore, entry: &Entry) -> Option<Finding> {
     let (kind, wrong) = match store.head(&object.key).await {
         Err(e) if e.is_not_found() => (FindingKind::ObjectMissing, e.to_string()),
         Err(e) => (FindingKind::ObjectUnknown, e.to_string()),
-        Ok(meta) if meta.size != object.size => (
-            FindingKind::ObjectDamaged,
-            format!("has {} bytes and {} were recorded", meta.size, object.size),
-        ),
-        Ok(meta) if meta.crc32c.is_some_and(|crc| crc != object.crc32c) => (
-            FindingKind::ObjectDamaged,
-            "has another CRC-32C than recorded".to_owned(),
-        ),
-        Ok(meta) if meta.crc64nvme.is_some_and(|crc| crc != object.crc64nvme) => (
-            FindingKind::ObjectDamaged,
-            "has another CRC-64/NVME than recorded".to_owned(),
-        ),
-        Ok(_) => return None,
+        Ok(meta) => {
+            let wrong = meta.difference(&object.checksums())?;
+            (FindingKind::ObjectDamaged, wrong)
+        }
     };
     let detail = format!("{}: object {} {wrong}", entry.mount_name, object.key);
     Some(Finding::of_entry(kind, entry, detail))

@@ -73,7 +73,7 @@ impl Copier {
             Err(error) if error.is_not_found() => return Ok(false),
             Err(error) => return Err(error.into()),
         };
-        if !meta.agrees_with(&recorded(object)) {
+        if !meta.agrees_with(&object.checksums()) {
             bail!(
                 "object {} of {} is not the one recorded ({meta:?}); keys are used once: find out who wrote it",
                 object.key,
@@ -99,7 +99,7 @@ impl Copier {
                 return Err(error);
             }
         };
-        if summed != recorded(object) {
+        if summed != object.checksums() {
             abort(upload).await;
             bail!(
                 "object {key} of {} is not the one recorded (its checksums are {summed:?}): nothing was copied of it; \
@@ -143,14 +143,6 @@ impl Copier {
             "the copy does not read as the segment that is recorded; nothing was recorded",
         )?;
         Ok(true)
-    }
-}
-
-fn recorded(object: &ObjectRecord) -> Checksums {
-    Checksums {
-        size: object.size,
-        crc32c: object.crc32c,
-        crc64nvme: object.crc64nvme,
     }
 }
 

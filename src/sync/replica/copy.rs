@@ -4,7 +4,7 @@ use super::Replicator;
 use crate::ledger::record::ObjectRecord;
 use crate::ledger::{Body, Line, RECORD_MAX_BYTES, record_key};
 use crate::model::{ObjectKey, Seq};
-use crate::store::{Checksums, CopyError, ErrorKind, Source, copy_object};
+use crate::store::{CopyError, ErrorKind, Source, copy_object};
 use anyhow::{Result, bail};
 use futures::{FutureExt as _, StreamExt as _};
 
@@ -29,17 +29,6 @@ impl Line {
             Body::Segment(segment) => Some(&segment.object),
             Body::Supersede(supersede) => Some(&supersede.segment.object),
             Body::Hole(_) | Body::Gap(_) | Body::Fence(_) | Body::Prune(_) | Body::Moved(_) => None,
-        }
-    }
-}
-
-impl ObjectRecord {
-    /// What its bytes must be.
-    pub(crate) fn checksums(&self) -> Checksums {
-        Checksums {
-            size: self.size,
-            crc32c: self.crc32c,
-            crc64nvme: self.crc64nvme,
         }
     }
 }
