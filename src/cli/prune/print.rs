@@ -128,27 +128,36 @@ fn because(plan: &TimelinePlan, limit: &Limit, wanted: &Wanted) -> String {
     }
 }
 
+/// Objects and their bytes that are deleted, because they were what `why` says more than the grace ago.
+fn deleted(done: &Done, (objects, bytes): (u64, u64), noun: &str, why: &str) -> String {
+    let what = match done.execute {
+        _ if objects == 0 => return String::new(),
+        true => "deleted",
+        false => "would be deleted",
+    };
+    format!(
+        "\n{} {what}, {}: {why} more than {} ago\n",
+        output::count(objects, noun),
+        output::size(bytes),
+        span(done.grace)
+    )
+}
+
+/// Those whose grace ends at `next_at` at the earliest.
+fn waiting(done: &Done, objects: &str, next_at: Option<Micros>) -> String {
+    format!(
+        "\n{objects} wait for their grace to end ({}): a run with --execute after {} deletes them\n",
+        span(done.grace),
+        output::time(next_at)
+    )
+}
+
 fn removal(done: &Done, removal: &Removal) -> String {
-    let mut text = String::new();
-    if removal.objects > 0 {
-        let what = match done.execute {
-            true => "deleted",
-            false => "would be deleted",
-        };
-        text += &format!(
-            "\n{} {what}, {}: pruned more than {} ago\n",
-            output::count(removal.objects, "object"),
-            output::size(removal.bytes),
-            span(done.grace)
-        );
-    }
+    let gone = (removal.objects, removal.bytes);
+    let mut text = deleted(done, gone, "object", "pruned");
     if removal.waiting > 0 {
-        text += &format!(
-            "\n{} of pruned segments wait for their grace to end ({}): a run with --execute after {} deletes them\n",
-            output::count(removal.waiting, "object"),
-            span(done.grace),
-            output::time(removal.next_at)
-        );
+        let objects = output::count(removal.waiting, "object") + " of pruned segments";
+        text += &waiting(done, &objects, removal.next_at);
     }
     for blocked in &removal.blocked {
         let what = match &blocked.from {
@@ -176,26 +185,11 @@ fn removal(done: &Done, removal: &Removal) -> String {
 }
 
 fn replaced(done: &Done, replaced: &Replaced) -> String {
-    let mut text = String::new();
-    if replaced.objects > 0 {
-        let what = match done.execute {
-            true => "deleted",
-            false => "would be deleted",
-        };
-        text += &format!(
-            "\n{} {what}, {}: replaced by others more than {} ago\n",
-            output::count(replaced.objects, "superseded object"),
-            output::size(replaced.bytes),
-            span(done.grace)
-        );
-    }
+    let gone = (replaced.objects, replaced.bytes);
+    let mut text = deleted(done, gone, "superseded object", "replaced by others");
     if replaced.waiting > 0 {
-        text += &format!(
-            "\n{} wait for their grace to end ({}): a run with --execute after {} deletes them\n",
-            output::count(replaced.waiting, "superseded object"),
-            span(done.grace),
-            output::time(replaced.next_at)
-        );
+        let objects = output::count(replaced.waiting, "superseded object");
+        text += &waiting(done, &objects, replaced.next_at);
     }
     for kept in &replaced.kept {
         text += &format!(
