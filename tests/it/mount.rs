@@ -1,7 +1,7 @@
 //! The mount, through the kernel. Needs root and `/dev/fuse`, and fails without them.
 
 use crate::fixture::{Archive, ArchiveSource, FRAME, Segment, content, key_of};
-use crate::tools::errno;
+use crate::tools::{errno, eventually_async as eventually};
 use binlogfs::cache::{CacheOptions, SegmentReader};
 use binlogfs::fs::mountinfo;
 use binlogfs::fs::{
@@ -103,14 +103,6 @@ fn mounts_at(path: &Path) -> Vec<mountinfo::Mount> {
     let mut mounts = mountinfo::parse(&table);
     mounts.retain(|mount| mount.mount_point == path);
     mounts
-}
-
-async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !check() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "not yet: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
