@@ -59,12 +59,10 @@ impl Replicator {
 
     /// Another object of the segment of record `seq` was copied. If that one holds records back, all is compared in the next pass.
     pub(super) fn look_again_after(&mut self, seq: Seq) -> Result<(), IndexError> {
-        let introduced_by = self.introduced_by(seq)?.0;
-        if self
-            .held
-            .as_ref()
-            .is_some_and(|held| held.record == introduced_by)
-        {
+        let Some(held) = &self.held else {
+            return Ok(());
+        };
+        if held.record == self.introduced_by(seq)?.0 {
             self.compared_at = None;
         }
         Ok(())
