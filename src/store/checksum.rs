@@ -87,4 +87,27 @@ mod tests {
         pieces.update(b"56789");
         assert_eq!(pieces.finish(), whole);
     }
+
+    #[test]
+    fn an_object_differs_in_its_size_and_in_those_checksums_that_the_store_keeps() {
+        let recorded = Checksums::of(b"123456789");
+        let meta = |size, crc32c, crc64nvme| ObjectMeta {
+            size,
+            crc32c,
+            crc64nvme,
+        };
+        let (crc32c, crc64nvme) = (recorded.crc32c, recorded.crc64nvme);
+        for (meta, part) in [
+            (meta(9, Some(crc32c), Some(crc64nvme)), None),
+            (meta(9, None, None), None),
+            (meta(8, None, None), Some("8 bytes and 9 were recorded")),
+            (meta(9, Some(1), Some(crc64nvme)), Some("CRC-32C")),
+            (meta(9, None, Some(1)), Some("CRC-64/NVME")),
+        ] {
+            let told = meta.difference(&recorded);
+            assert_eq!(told.is_some(), part.is_some(), "{told:?}");
+            assert_eq!(meta.agrees_with(&recorded), told.is_none());
+            assert!(told.unwrap_or_default().contains(part.unwrap_or("")));
+        }
+    }
 }
