@@ -242,8 +242,8 @@ fn held_back(health: &Health) -> Option<Alarm> {
     };
     let text = format!(
         "{url} does not have {what}, which {first} could not give: {}. Neither it nor anything after it counts as archived; keep its file on \
-         the server. 'binlogfs verify {first} --deep --repair --replica URL' heals it from another copy that has it; without one, \
-         give_up_through = {record} lets what comes after it count",
+         the server. 'binlogfs verify {first} --deep --repair-from DATADIR' heals it from that file, '--repair --replica URL' from another \
+         copy; give_up_through = {record} lets what comes after it count without it",
         held.why
     );
     Some(alarm(AlarmKind::Replica, Severity::Critical, text))

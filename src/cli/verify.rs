@@ -14,6 +14,7 @@ use crate::model::{Micros, StoreUrl};
 use crate::store::{self, OpenMode, SharedStore};
 use crate::stream;
 use crate::sync::Pace;
+use crate::sync::heal::OwnFiles;
 use crate::verify::deep::{self, Read, Reading};
 use crate::verify::proofs::{self, PROOFS_NAME};
 use crate::verify::repair::Repair;
@@ -21,6 +22,7 @@ use crate::verify::{Audit, Finding, FindingKind, Proofs};
 use anyhow::{Context as _, Result, bail};
 use report::Report;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Public keys named when none of the private keys is there.
@@ -54,6 +56,10 @@ pub struct VerifyArgs {
     /// Remove damaged records and pages, whose places are taken otherwise. Takes the right to delete.
     #[arg(long, requires = "repair")]
     replace: bool,
+    /// Heal what the server's own binlogs can heal: an object that is lost or damaged is made anew from its file, if that is still
+    /// listed here and its SHA-256 is the one recorded.
+    #[arg(long, value_name = "DATADIR|BASENAME.index")]
+    repair_from: Option<PathBuf>,
 }
 
 pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
@@ -63,10 +69,7 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
     for url in &global.replica {
         replicas.push(store::open(url, OpenMode::Existing).await?);
     }
-    let repair = args.repair.then(|| Repair {
-        replace: args.replace,
-        archiver: format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name()),
-    });
+    let repair = repair(global, args)?;
     let mut audit = open(&store, replicas, repair.as_ref()).await?;
     if repair.is_some() {
         // A store that overwrites what is there would lose what an archiver makes meanwhile.
@@ -114,6 +117,28 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
         true => Exit::Done,
         false => Exit::Findings,
     })
+}
+
+/// What may be healed, and from where, if anything.
+fn repair(global: &Global, args: &VerifyArgs) -> Result<Option<Repair>> {
+    let archiver = format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name());
+    let own_files = match &args.repair_from {
+        Some(source) => {
+            let index = reading::index_path(global, &args.url)?;
+            Some(OwnFiles {
+                source: source.clone(),
+                dir: index.parent().unwrap_or(&index).to_owned(),
+                by: archiver.clone(),
+            })
+        }
+        None => None,
+    };
+    let wanted = args.repair || own_files.is_some();
+    Ok(wanted.then_some(Repair {
+        replace: args.replace,
+        archiver,
+        own_files,
+    }))
 }
 
 /// Opens the stream; `stream.json` is put back first where that is asked for and needed.

@@ -3,6 +3,7 @@
 use super::Replicated;
 use super::archiving::{Working, last_archived};
 use crate::archive::Archive;
+use crate::synthetic::SyntheticServer;
 use crate::tools;
 use binlogfs::agent::alarm::{AlarmKind, Severity};
 use binlogfs::agent::replicas::ArchivedWhen;
@@ -10,7 +11,7 @@ use binlogfs::agent::stream::Stop;
 use binlogfs::store::ErrorKind;
 use binlogfs::store::fault::Fault;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -82,6 +83,67 @@ fn with_all_what_the_first_store_cannot_give_holds_back_itself_and_what_follows(
     run(&pair, &["--give-up-through", "1"], 0);
     assert_eq!(counts().as_deref(), Some("binlog.000004"));
     run(&pair, &[], 0);
+}
+
+#[test]
+fn an_object_that_is_made_anew_from_the_servers_file_holds_nothing_back_any_more() {
+    for is_lost in [false, true] {
+        let mut pair = Replicated::of(Archive::encrypted(), 3);
+        let (url, replica, state) = (
+            pair.archive.url(),
+            pair.replica(),
+            pair.archive.path("other-state"),
+        );
+        let object = object_of(&pair.archive, "binlog.000002");
+        let mut bytes = fs::read(&object).expect("readable");
+        fs::remove_file(&object).expect("removable");
+        if !is_lost {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(&object, bytes).expect("writable");
+        }
+        let archive = |pair: &Replicated, code: i32| {
+            let mut command = pair.archive.archive_command_to(&url, pair.server.dir());
+            command.args(["--replica", &replica, "--archived-when", "all"]);
+            let output = tools::output(command.arg("--state-dir").arg(&state));
+            let said = tools::excerpt(&output.stdout) + &tools::excerpt(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{is_lost}: {said}");
+        };
+        archive(&pair, 3);
+        assert_eq!(last_archived(&state).as_deref(), Some("binlog.000001"));
+
+        // Another server's file of that name heals nothing.
+        let dir = pair.archive.path("another");
+        fs::create_dir(&dir).expect("writable");
+        let mut another = SyntheticServer::new(&dir, 2, "binlog");
+        (0..3).for_each(|_| another.rotate(5, 5000));
+        let repair = |dir: &Path, code: i32| {
+            let dir = dir.to_str().expect("text");
+            let verify = ["verify", &url, "--deep", "--repair-from", dir];
+            let output = pair.archive.output(&verify);
+            let said = tools::excerpt(&output.stdout) + &tools::excerpt(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{is_lost}: {said}");
+            said
+        };
+        let before = pair.archive.keys("ledger").len();
+        let said = repair(another.dir(), 3);
+        assert!(
+            said.contains("another file than the one archived"),
+            "{said}"
+        );
+        assert_eq!(pair.archive.keys("ledger").len(), before);
+        let said = repair(pair.server.dir(), 0);
+        assert!(said.contains("made anew from"), "{said}");
+        repair(pair.server.dir(), 0);
+        assert_eq!(pair.archive.keys("ledger").len(), before + 1);
+
+        pair.server.rotate(5, 5000);
+        archive(&pair, 0);
+        assert_eq!(last_archived(&state).as_deref(), Some("binlog.000004"));
+        pair.reads_the_truth();
+        let deep = ["verify", &replica, "--deep", "--orphans"];
+        tools::run(&mut pair.archive.command(&deep));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
