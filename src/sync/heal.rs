@@ -164,15 +164,14 @@ impl Content for OwnFile {
 
     fn check_read(&self, sha256: Sha256) -> Result<(), SourceError> {
         self.file.check_read(sha256)?;
-        match sha256 == self.sha256 {
-            true => Ok(()),
-            false => Err(SourceError::Changed {
-                path: self.file.path().to_owned(),
-                what: format!(
-                    "it is another file than the one archived: its SHA-256 is {sha256}, and {} was recorded",
-                    self.sha256
-                ),
-            }),
+        if sha256 != self.sha256 {
+            let why = format!(
+                "it is another file than the one archived: its SHA-256 is {sha256}, and {} was recorded",
+                self.sha256
+            );
+            let why = std::io::Error::other(why);
+            return Err(SourceError::io("heal from", self.file.path(), why));
         }
+        Ok(())
     }
 }
