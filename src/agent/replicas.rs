@@ -9,7 +9,7 @@ use crate::store::SharedStore;
 use crate::stream::Stream;
 use crate::sync::archive::INDEX_NAME;
 use crate::sync::manifest;
-use crate::sync::replica::{Held, Pass, counts};
+use crate::sync::replica::{Held, Pass, counts_through};
 use crate::sync::{Pace, Replicator};
 use crate::telemetry;
 use anyhow::Result;
@@ -347,7 +347,7 @@ impl Tending {
         let last = index.state()?.map_or(0, |state| state.last_seq.0);
         for replica in &mut told {
             replica.lag_records = last.saturating_sub(replica.through);
-            let first = match counts(replica.through, replica.held.as_ref()) {
+            let first = match counts_through(replica.through, replica.held.as_ref()) {
                 all if all >= last => None,
                 through => Some(Seq(through + 1)),
             };

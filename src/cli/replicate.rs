@@ -10,7 +10,7 @@ use crate::model::{Seq, StoreUrl};
 use crate::store::{self, OpenMode, SharedStore};
 use crate::stream::Stream;
 use crate::sync::archive::INDEX_NAME;
-use crate::sync::replica::{Checked, Pass, counts};
+use crate::sync::replica::{Checked, Pass, counts_through};
 use crate::sync::{Pace, Replicator, Settings, manifest};
 use crate::telemetry;
 use anyhow::{Result, bail};
@@ -203,7 +203,7 @@ pub async fn fill_all(
     for replica in &stream.replicas {
         let filled = fill(store, replica, settings, settled).await;
         let pass = filled.as_ref().ok().and_then(Option::as_ref);
-        let reached = pass.map(|pass| counts(pass.through, pass.held.as_ref()));
+        let reached = pass.map(|pass| counts_through(pass.through, pass.held.as_ref()));
         through = through.zip(reached).map(|(all, this)| all.min(this));
         let (pass, error) = match filled {
             Ok(pass) => (pass, None),

@@ -19,7 +19,7 @@ pub struct Held {
 }
 
 /// The record up to which all count as archived when all up to `through` were looked at.
-pub fn counts(through: u64, held: Option<&Held>) -> u64 {
+pub fn counts_through(through: u64, held: Option<&Held>) -> u64 {
     let before = |held: &Held| held.record.saturating_sub(1);
     held.map_or(through, |held| through.min(before(held)))
 }
@@ -34,7 +34,7 @@ impl Replicator {
     /// The record up to which all count as archived, as far as is known.
     pub fn counts(&self) -> u64 {
         match self.objects.is_empty() {
-            true => counts(self.through(), self.held.as_ref()),
+            true => counts_through(self.through(), self.held.as_ref()),
             // A pass failed before it was known whether they can be copied.
             false => 0,
         }

@@ -43,7 +43,7 @@ mod held;
 mod tests;
 
 pub use check::Checked;
-pub use held::{Held, counts};
+pub use held::{Held, counts_through};
 
 use super::pace::Pace;
 use crate::index::Index;

@@ -82,7 +82,7 @@ async fn held_after(replicator: &mut Replicator) -> (Option<u64>, u64) {
         pass.through, pass.last,
         "what follows is copied all the same"
     );
-    let counted = counts(pass.through, pass.held.as_ref());
+    let counted = counts_through(pass.through, pass.held.as_ref());
     assert_eq!(replicator.counts(), counted);
     (pass.held.map(|held| held.record), counted)
 }
