@@ -231,8 +231,29 @@ fn expiry(health: &Health, limits: &Thresholds) -> Option<Alarm> {
     ))
 }
 
+/// What the first store could not give, and all later segments wait for.
+fn held_back(health: &Health) -> Option<Alarm> {
+    let mut replicas = health.replicas.iter();
+    let (url, held) = replicas.find_map(|replica| Some((&replica.url, replica.held.as_ref()?)))?;
+    let (first, record) = (&health.url, held.record);
+    let what = match &held.file {
+        Some(file) => format!("{file} (record {record})"),
+        None => format!("ledger record {record}"),
+    };
+    let text = format!(
+        "{url} does not have {what}, which {first} could not give: {}. Neither it nor anything after it counts as archived; keep its file on \
+         the server. 'binlogfs verify {first} --deep --repair-from DATADIR' heals it from that file, '--repair --replica URL' from another \
+         copy; give_up_through = {record} lets what comes after it count without it",
+        held.why
+    );
+    Some(alarm(AlarmKind::Replica, Severity::Critical, text))
+}
+
 /// The replica that is worst off.
 fn replica(health: &Health, limits: &Thresholds, now: Micros) -> Option<Alarm> {
+    if let Some(held) = held_back(health) {
+        return Some(held);
+    }
     let lag = |replica: &ReplicaHealth| replica.lag_seconds(now).unwrap_or(0);
     let worst = health.replicas.iter().max_by_key(|replica| lag(replica))?;
     let severity = if lag(worst) >= limits.lag_critical.as_secs() {

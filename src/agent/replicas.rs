@@ -9,7 +9,7 @@ use crate::store::SharedStore;
 use crate::stream::Stream;
 use crate::sync::archive::INDEX_NAME;
 use crate::sync::manifest;
-use crate::sync::replica::Pass;
+use crate::sync::replica::{Held, Pass, counts_through};
 use crate::sync::{Pace, Replicator};
 use crate::telemetry;
 use anyhow::Result;
@@ -62,6 +62,8 @@ pub struct Replicas {
     pub orders: Vec<ReplicaOrder>,
     /// When a segment counts as archived.
     pub archived_when: ArchivedWhen,
+    /// What the first store cannot give of the records up to this one holds nothing back.
+    pub give_up_through: Option<Seq>,
 }
 
 /// How one replica is.
@@ -86,6 +88,8 @@ pub struct ReplicaHealth {
     pub passed_over: u64,
     /// What it could not give when all was last compared, and since.
     pub lacks: u64,
+    /// What of that keeps what was archived later from counting as archived, where all replicas are waited for.
+    pub held: Option<Held>,
 }
 
 impl ReplicaHealth {
@@ -103,6 +107,8 @@ pub(super) struct Replica {
     news: Notify,
     /// It has all records up to this one; 0 as long as this process does not know.
     through: AtomicU64,
+    /// Of those, the ones up to this count as archived.
+    counts: AtomicU64,
     /// How far it was when the process before looked: what is lag until this one knows. It makes nothing count as archived.
     through_before: u64,
     told: Mutex<ReplicaHealth>,
@@ -132,14 +138,18 @@ impl Replica {
             Some(replicator) => replicator,
             None => filling.insert(self.begin(place).await?),
         };
+        replicator.settled_through(place.settled_through());
         let pass = replicator.pass(|_| {}).await;
+        let through = replicator.through();
         match &pass {
             // Less than before, if somebody has removed something there.
             Ok(pass) => self.through.store(pass.through, Ordering::Relaxed),
             Err(_) => {
-                let through = replicator.through();
                 self.through.fetch_max(through, Ordering::Relaxed);
             }
+        }
+        if through > 0 {
+            self.counts.store(replicator.counts(), Ordering::Relaxed);
         }
         pass
     }
@@ -147,7 +157,7 @@ impl Replica {
     async fn begin(&self, place: &Place) -> Result<Replicator> {
         let from: SharedStore = (self.order.from)().await?;
         let to: SharedStore = (self.order.to)().await?;
-        let index = Arc::new(Index::open(&place.index)?.0);
+        let index = Arc::new(Index::open(&place.index())?.0);
         let stream = Stream::open(from, index).await?;
         Ok(Replicator::new(
             Arc::new(stream),
@@ -176,6 +186,7 @@ impl Replica {
                     told.bytes += pass.bytes;
                     told.passed_over += pass.passed_over_count;
                     told.lacks = pass.lacks;
+                    told.held = pass.held;
                 });
                 true
             }
@@ -196,8 +207,20 @@ impl Replica {
 #[derive(Clone)]
 struct Place {
     name: String,
-    index: PathBuf,
+    state_dir: PathBuf,
+    settled_through: Seq,
     pace: Arc<Pace>,
+}
+
+impl Place {
+    fn index(&self) -> PathBuf {
+        self.state_dir.join(INDEX_NAME)
+    }
+
+    /// What the first store cannot give of the records up to this one holds nothing back.
+    fn settled_through(&self) -> Seq {
+        manifest::counted(&self.state_dir).max(self.settled_through)
+    }
 }
 
 /// Replicas that are filled until this is dropped. What is dropped in the middle, the next process finds out anew.
@@ -221,6 +244,7 @@ impl Tending {
                 order,
                 news: Notify::new(),
                 through: AtomicU64::new(0),
+                counts: AtomicU64::new(0),
                 through_before: before.map_or(0, |before| before.through),
                 told: Mutex::new(told),
             })
@@ -231,7 +255,11 @@ impl Tending {
     fn place(&self) -> Place {
         Place {
             name: self.agent.name.clone(),
-            index: self.agent.settings.state_dir.join(INDEX_NAME),
+            state_dir: self.agent.settings.state_dir.clone(),
+            settled_through: match self.health.waits_for_replicas {
+                true => self.agent.replicas.give_up_through.unwrap_or(Seq(0)),
+                false => Seq(u64::MAX),
+            },
             pace: Arc::clone(&self.agent.settings.pace),
         }
     }
@@ -245,7 +273,7 @@ impl Tending {
                 let (mut filling, mut failed): (Option<Replicator>, u32) = (None, 0);
                 loop {
                     // Before the first record there is no stream to copy.
-                    let pass = match place.index.exists() {
+                    let pass = match place.index().exists() {
                         true => replica.pass(&mut filling, &place).await,
                         false => Ok(Pass::default()),
                     };
@@ -278,7 +306,7 @@ impl Tending {
     pub async fn replicate_once(&mut self) {
         for replica in &self.replicas {
             let pass = match self.place() {
-                place if place.index.exists() => replica.pass(&mut None, &place).await,
+                place if place.index().exists() => replica.pass(&mut None, &place).await,
                 _ => Ok(Pass::default()),
             };
             replica.book(&self.agent.name, pass);
@@ -305,7 +333,7 @@ impl Tending {
             ..replica.told()
         });
         let known = self.replicas.iter();
-        let known = known.map(|replica| replica.through.load(Ordering::Relaxed));
+        let known = known.map(|replica| replica.counts.load(Ordering::Relaxed));
         let counts = known.min().unwrap_or(0);
         match self.behind(told.collect(), counts) {
             Ok(told) => self.health.replicas = told,
@@ -319,9 +347,13 @@ impl Tending {
         let last = index.state()?.map_or(0, |state| state.last_seq.0);
         for replica in &mut told {
             replica.lag_records = last.saturating_sub(replica.through);
-            replica.oldest_closed_at = match replica.lag_records {
-                0 => None,
-                _ => closed_at(&index, Seq(replica.through + 1))?,
+            let first = match counts_through(replica.through, replica.held.as_ref()) {
+                all if all >= last => None,
+                through => Some(Seq(through + 1)),
+            };
+            replica.oldest_closed_at = match first {
+                Some(seq) => closed_at(&index, seq)?,
+                None => None,
             };
         }
         let settings = &self.agent.settings;

@@ -244,6 +244,7 @@ fn replicas(stream: &StreamConfig, settings: &Settings) -> Replicas {
     Replicas {
         orders: stream.replicas.iter().map(order).collect(),
         archived_when: stream.archived_when,
+        give_up_through: stream.give_up_through,
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Global, fleet};
 use crate::agent::replicas::ArchivedWhen;
 use crate::agent::schedule::Policy;
 use crate::config::{self, AgentConfig, MysqlAccess, StreamConfig};
-use crate::model::StoreUrl;
+use crate::model::{Seq, StoreUrl};
 use crate::source::Source;
 use crate::store::{LockMode, Protection};
 use crate::sync::dead_letter::DeadLetter;
@@ -92,6 +92,9 @@ pub struct ArchiveArgs {
     /// When a segment counts as archived: in the store of --to, or in every --replica too.
     #[arg(long, value_name = "primary|all", default_value = "primary", value_parser = archived_when, conflicts_with = "config")]
     archived_when: ArchivedWhen,
+    /// With --archived-when all: what the first store cannot give to the replicas of the records up to this one holds nothing back.
+    #[arg(long, value_name = "RECORD", conflicts_with = "config")]
+    give_up_through: Option<u64>,
     #[command(flatten)]
     consent: ConsentArgs,
 }
@@ -124,6 +127,7 @@ impl ArchiveArgs {
             to: self.to,
             replicas: replicas.iter().cloned().map(Into::into).collect(),
             archived_when: self.archived_when,
+            give_up_through: self.give_up_through.map(Seq),
             mysql: MysqlAccess {
                 dsn: self.mysql,
                 defaults_file: self.defaults_file,
@@ -184,9 +188,9 @@ async fn archive(global: &Global, orders: &Orders) -> Result<Exit> {
     let outcome = archive_once(&source, batch, Arc::clone(&store), &settings).await;
     bar.finish_and_clear();
     let outcome = outcome?;
-    let filled = replicate::fill_all(&store, &stream.replicas, &settings).await;
+    let filled = replicate::fill_all(&store, stream, &settings).await;
     let exit = print(global, &outcome, &filled, settings.recipients.is_empty())?;
-    Ok(match filled.iter().all(|filled| filled.error.is_none()) {
+    Ok(match filled.iter().all(Filled::is_whole) {
         false if exit == Exit::Done => Exit::Findings,
         _ => exit,
     })
@@ -252,7 +256,7 @@ fn print(global: &Global, outcome: &Outcome, filled: &[Filled], unencrypted: boo
             ),
         })?;
         for filled in filled {
-            output::print(&filled.line())?;
+            output::print(&filled.lines())?;
         }
     }
     Ok(exit)

@@ -38,10 +38,15 @@ pub async fn run(global: &Global, args: &LsArgs) -> Result<Exit> {
         true => reading.fenced(timeline)?,
         false => reading.entries(timeline)?,
     };
-    entries.extend(listed.into_iter().map(|entry| {
-        let state = state(&entry);
-        (entry, state)
-    }));
+    for entry in listed {
+        let name = &entry.mount_name;
+        // 'prune --fenced' may have deleted its object.
+        let state = match args.fenced && reading.index.is_pruned(timeline, name)? {
+            true => PRUNED.to_owned(),
+            false => state(&entry),
+        };
+        entries.push((entry, state));
+    }
     if global.json {
         let all = entries.iter().map(|(entry, state)| json(entry, state));
         output::print_json(&all.collect::<Vec<_>>())?;

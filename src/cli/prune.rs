@@ -37,6 +37,9 @@ pub struct PruneArgs {
     /// objects that replaced them.
     #[arg(long, group = "rule")]
     superseded: bool,
+    /// What fences took out, too: the objects of what stands before the point that its timeline was pruned up to. They are the only copy.
+    #[arg(long, conflicts_with = "superseded")]
+    fenced: bool,
     /// Do it. Without this it is only told what would go.
     #[arg(long)]
     execute: bool,
@@ -82,6 +85,7 @@ pub async fn run(global: &Global, args: &PruneArgs) -> Result<Exit> {
         index: Arc::clone(&reading.index),
         archiver: format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name()),
         now,
+        fenced: args.fenced,
     };
     let mut done = Done {
         now,

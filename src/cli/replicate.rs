@@ -4,13 +4,13 @@ use super::agent::open_replica;
 use super::exit::Exit;
 use super::signals::Signals;
 use super::{Global, output, reading};
-use crate::config::{self, ReplicaConfig};
+use crate::config::{self, ReplicaConfig, StreamConfig};
 use crate::index::Index;
-use crate::model::StoreUrl;
+use crate::model::{Seq, StoreUrl};
 use crate::store::{self, OpenMode, SharedStore};
 use crate::stream::Stream;
 use crate::sync::archive::INDEX_NAME;
-use crate::sync::replica::{Checked, Pass};
+use crate::sync::replica::{Checked, Pass, counts_through};
 use crate::sync::{Pace, Replicator, Settings, manifest};
 use crate::telemetry;
 use anyhow::{Result, bail};
@@ -162,15 +162,27 @@ pub struct Filled {
     #[serde(flatten)]
     pass: Option<Pass>,
     /// Why it is not filled.
-    pub error: Option<String>,
+    error: Option<String>,
 }
 
 impl Filled {
+    /// Whether it has all that it can have, and holds nothing back.
+    pub fn is_whole(&self) -> bool {
+        let held = self.pass.as_ref().and_then(|pass| pass.held.as_ref());
+        self.error.is_none() && held.is_none()
+    }
+
     /// For people.
-    pub fn line(&self) -> String {
+    pub fn lines(&self) -> String {
         match (&self.error, &self.pass) {
             (Some(error), _) => format!("{}: not filled: {error}\n", self.replica),
-            (None, Some(pass)) => format!("{}: {}", self.replica, line(pass)),
+            (None, Some(pass)) => {
+                let mut text = format!("{}: {}", self.replica, line(pass));
+                for why in &pass.passed_over {
+                    text += &format!("{}: not copied: {why}\n", self.replica);
+                }
+                text
+            }
             (None, None) => format!("{}: nothing to copy yet\n", self.replica),
         }
     }
@@ -179,18 +191,23 @@ impl Filled {
 /// Fills the replicas of an archiver that runs once. One that fails is told of, and disturbs no other.
 pub async fn fill_all(
     store: &SharedStore,
-    replicas: &[ReplicaConfig],
+    stream: &StreamConfig,
     settings: &Settings,
 ) -> Vec<Filled> {
     let mut all = Vec::new();
     let mut through = Some(u64::MAX);
-    for replica in replicas {
-        let filled = fill(store, replica, settings).await;
-        let reached = filled
-            .as_ref()
-            .ok()
-            .and_then(Option::as_ref)
-            .map(|pass| pass.through);
+    let settled = match settings.archived_through.load(Ordering::Relaxed) {
+        0 => {
+            let given_up = stream.give_up_through.unwrap_or(Seq(0));
+            manifest::counted(&settings.state_dir).max(given_up)
+        }
+        // No replica is waited for.
+        _ => Seq(u64::MAX),
+    };
+    for replica in &stream.replicas {
+        let filled = fill(store, replica, settings, settled).await;
+        let pass = filled.as_ref().ok().and_then(Option::as_ref);
+        let reached = pass.map(|pass| counts_through(pass.through, pass.held.as_ref()));
         through = through.zip(reached).map(|(all, this)| all.min(this));
         let (pass, error) = match filled {
             Ok(pass) => (pass, None),
@@ -217,6 +234,7 @@ async fn fill(
     store: &SharedStore,
     replica: &ReplicaConfig,
     settings: &Settings,
+    settled: Seq,
 ) -> Result<Option<Pass>> {
     let path = settings.state_dir.join(INDEX_NAME);
     if !path.exists() {
@@ -226,6 +244,7 @@ async fn fill(
     let stream = Stream::open(Arc::clone(store), index).await?;
     let to = open_replica(replica).await?;
     let mut replicator = Replicator::new(Arc::new(stream), to, Arc::clone(&settings.pace));
+    replicator.settled_through(settled);
     Ok(Some(replicator.pass(|_| {}).await?))
 }
 

@@ -13,6 +13,7 @@ use crate::model::{Micros, StoreUrl};
 use crate::store::{self, OpenMode, SharedStore};
 use crate::stream;
 use crate::sync::Pace;
+use crate::sync::heal::OwnFiles;
 use crate::telemetry;
 use crate::verify::deep::{self, Reading};
 use crate::verify::proofs::{self, PROOFS_NAME};
@@ -20,6 +21,7 @@ use crate::verify::repair::Repair;
 use crate::verify::{Audit, Finding, FindingKind, Proofs};
 use anyhow::{Context as _, Result, bail};
 use report::Report;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(clap::Args, Debug)]
@@ -38,7 +40,7 @@ pub struct VerifyArgs {
     /// Bytes per second read from the store at most, such as 50MB.
     #[arg(long, value_name = "RATE", value_parser = config::rate, requires = "deep")]
     rate: Option<u64>,
-    /// List objects that no record names, and those that later records have replaced.
+    /// List objects that no record names, and those that later records have replaced; and count those that fences took out.
     #[arg(long)]
     orphans: bool,
     /// Ask of every segment whether and until when its object is locked.
@@ -50,6 +52,10 @@ pub struct VerifyArgs {
     /// Remove damaged records and pages, whose places are taken otherwise. Takes the right to delete.
     #[arg(long, requires = "repair")]
     replace: bool,
+    /// Heal what the server's own binlogs can heal: an object that is lost or damaged is made anew from its file, if that is still
+    /// listed here and its SHA-256 is the one recorded.
+    #[arg(long, value_name = "DATADIR|BASENAME.index")]
+    repair_from: Option<PathBuf>,
 }
 
 pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
@@ -59,10 +65,7 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
     for url in &global.replica {
         replicas.push(store::open(url, OpenMode::Existing).await?);
     }
-    let repair = args.repair.then(|| Repair {
-        replace: args.replace,
-        archiver: format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name()),
-    });
+    let repair = repair(global, args)?;
     let mut audit = open(&store, replicas, repair.as_ref()).await?;
     let mut report = Report::new(&args.url, started_at, &audit);
     let looked = look_over(global, args, repair.as_ref(), &mut audit, &mut report).await;
@@ -121,6 +124,7 @@ async fn look_over(
             Some(unread) => {
                 (report.orphans, report.superseded) =
                     (Some(unread.orphans), Some(unread.superseded));
+                report.fenced = Some(unread.fenced);
             }
             None => eprintln!(
                 "binlogfs: note: orphans are not listed: the ledger cannot be read whole, and an object whose record cannot be read would \
@@ -129,6 +133,28 @@ async fn look_over(
         }
     }
     Ok(())
+}
+
+/// What may be healed, and from where, if anything.
+fn repair(global: &Global, args: &VerifyArgs) -> Result<Option<Repair>> {
+    let archiver = format!("binlogfs {} on {}", env!("CARGO_PKG_VERSION"), host_name());
+    let own_files = match &args.repair_from {
+        Some(source) => {
+            let index = reading::index_path(global, &args.url)?;
+            Some(OwnFiles {
+                source: source.clone(),
+                dir: index.parent().unwrap_or(&index).to_owned(),
+                by: archiver.clone(),
+            })
+        }
+        None => None,
+    };
+    let wanted = args.repair || own_files.is_some();
+    Ok(wanted.then_some(Repair {
+        replace: args.replace,
+        archiver,
+        own_files,
+    }))
 }
 
 /// Opens the stream; `stream.json` is put back first where that is asked for and needed.

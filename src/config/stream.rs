@@ -11,8 +11,8 @@ use super::value;
 use crate::agent::alarm::Thresholds;
 use crate::agent::replicas::ArchivedWhen;
 use crate::agent::schedule::Policy;
-use crate::model::StoreUrl;
 use crate::model::url::Location;
+use crate::model::{Seq, StoreUrl};
 use crate::segment::Recipients;
 use crate::source::server::ServerOptions;
 use crate::store::Protection;
@@ -56,6 +56,8 @@ pub struct StreamConfig {
     pub replicas: Vec<ReplicaConfig>,
     /// When a segment counts as archived.
     pub archived_when: ArchivedWhen,
+    /// What the first store cannot give to the replicas of the records up to this one counts as archived all the same.
+    pub give_up_through: Option<Seq>,
     /// The profile of the AWS configuration files, or of `credentials_file`, in whose name S3 is asked.
     pub profile: Option<String>,
     /// Where the store's credentials are, instead of in the environment.
@@ -104,6 +106,7 @@ impl Default for StreamConfig {
             route: None,
             replicas: Vec::new(),
             archived_when: ArchivedWhen::default(),
+            give_up_through: None,
             profile: None,
             credentials_file: None,
             state_dir: None,
@@ -280,6 +283,9 @@ fn read_place(section: &Section<'_>, stream: &mut StreamConfig, tenant: Option<&
     let below_tenant = || Some(tenant?.state_dir.as_ref()?.join(stream.cluster.as_ref()?));
     stream.state_dir = absolute(section, "state_dir").or_else(below_tenant);
     stream.replicas = replica::read(section);
+    let record = section.integer("give_up_through", 1..=i64::MAX);
+    let record = record.and_then(|record| u64::try_from(record).ok());
+    stream.give_up_through = record.map(Seq);
     let mut places: Vec<_> = stream.to.iter().map(StoreUrl::place).collect();
     places.extend(stream.replicas.iter().map(|replica| replica.url.place()));
     if !collisions(&places).is_empty() {

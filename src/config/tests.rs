@@ -1,6 +1,7 @@
 //! The configuration: the example is right, and every mistake is found at once.
 
 use super::*;
+use crate::model::Seq;
 
 const EXAMPLE: &str = include_str!("../../packaging/binlogfs.toml");
 
@@ -285,6 +286,9 @@ fn a_replica_is_a_url_or_a_table_with_credentials_of_its_own() {
         r#""gs://copies/a", { to = "s3://copies/a", credentials_file = "/etc/copies", profile = "copies" }, { to = "file:///copies/a" }"#,
     );
     let config = Config::parse(&text).expect("right");
+    assert_eq!(config.streams[0].give_up_through, None);
+    let given_up = Config::parse(&format!("{text}give_up_through = 150\n")).expect("right");
+    assert_eq!(given_up.streams[0].give_up_through, Some(Seq(150)));
     let replicas: Vec<_> = config.streams[0]
         .replicas
         .iter()

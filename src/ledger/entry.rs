@@ -1,6 +1,6 @@
 //! One name of the history, and how records change what stands behind it.
 
-use super::record::SegmentRecord;
+use super::record::{ObjectRecord, SegmentRecord};
 use crate::model::{GtidSet, Incarnation, MountName, SegmentNumber, Seq, Timeline};
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,22 @@ impl Entry {
     pub fn transactions(&self) -> u64 {
         let all = self.segment.as_ref().map_or(0, |s| s.transactions);
         self.cut.as_ref().map_or(all, |cut| cut.transactions)
+    }
+
+    /// What a record says that names another object for its segment; `None` if there is no file to read.
+    pub fn in_object(&self, object: ObjectRecord) -> Option<SegmentRecord> {
+        let segment = self.segment.as_deref()?;
+        let full = self.previous_gtids.as_ref();
+        Some(SegmentRecord {
+            object,
+            // In full where it is known: what follows from the records before this one is another segment's.
+            previous_gtids: full.or(segment.previous_gtids.as_ref()).cloned(),
+            previous_gtids_sha256: match full {
+                Some(_) => None,
+                None => segment.previous_gtids_sha256,
+            },
+            ..segment.clone()
+        })
     }
 }
 

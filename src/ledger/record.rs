@@ -5,6 +5,7 @@ use crate::model::{
     FileName, GtidSet, Incarnation, Micros, MountName, ObjectKey, SegmentNumber, Seq, Sha256,
     Timeline,
 };
+use crate::store::Checksums;
 use serde::{Deserialize, Serialize};
 
 /// One record, without the hashes of its line.
@@ -118,6 +119,17 @@ pub struct ObjectRecord {
     /// A header for other recipients than those of the stored one, which it stands in for: the object was re-keyed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<CarriedHeader>,
+}
+
+impl ObjectRecord {
+    /// What its bytes must be.
+    pub fn checksums(&self) -> Checksums {
+        Checksums {
+            size: self.size,
+            crc32c: self.crc32c,
+            crc64nvme: self.crc64nvme,
+        }
+    }
 }
 
 impl ObjectRecord {

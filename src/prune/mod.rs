@@ -18,6 +18,11 @@
 //! than the grace, and the object in force is there with the recorded size and checksums, the old one is deleted. What is locked stays, and
 //! holds up nothing else. An object that *no* record names is not touched: it may be one that an archiver is about to record.
 //!
+//! # What a fence took out
+//! It stays when the timeline that it was part of is pruned: it may be the only copy of transactions that somebody has to decide about. With
+//! [`Pruner::fenced`] its objects are pruned like the entries that it stands between: their names are in one order, so that the record
+//! and the grace are those of the prune that went past it. What a timeline was not pruned past stays in any case.
+//!
 //! # What a crash leaves
 //! | crash | left | next run |
 //! |---|---|---|
@@ -91,6 +96,8 @@ pub struct Pruner {
     pub archiver: String,
     /// The time, by the store's clock if it has one.
     pub now: Micros,
+    /// Whether what fences took out goes with what its timeline was pruned of.
+    pub fenced: bool,
 }
 
 /// A prune record that was made.

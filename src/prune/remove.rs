@@ -173,6 +173,14 @@ impl Pruner {
             for row in self.pruned_rows(timeline)? {
                 pruned.add(&row, there.remove(&row.seq));
             }
+            if self.fenced {
+                for entry in self.index.behind_fences(timeline)? {
+                    // Of these `there` has those that the timeline was pruned past. One that is gone says nothing of what backups need.
+                    let objects = there.remove(&entry.seq).unwrap_or_default();
+                    pruned.extend(&entry.mount_name, objects);
+                }
+                pruned.leftovers.sort_by(|a, b| a.name.cmp(&b.name));
+            }
             found.push(pruned);
         }
         Ok(found)
@@ -304,14 +312,17 @@ impl Pruned {
         match objects {
             None if row.stored_size > 0 => self.gone_through = Some(name.clone()),
             None => {}
-            Some(objects) => self
-                .leftovers
-                .extend(objects.into_iter().map(|(key, bytes)| Leftover {
-                    name: name.clone(),
-                    key,
-                    bytes,
-                })),
+            Some(objects) => self.extend(name, objects),
         }
+    }
+
+    fn extend(&mut self, name: &MountName, objects: Vec<(ObjectKey, u64)>) {
+        let leftover = |(key, bytes)| Leftover {
+            name: name.clone(),
+            key,
+            bytes,
+        };
+        self.leftovers.extend(objects.into_iter().map(leftover));
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Kept, LOOKED_AT_ONCE, Pruner};
 use crate::index::{Standing, Superseded};
 use crate::ledger::{SEGMENTS_PREFIX, record_key};
 use crate::model::{Micros, MountName, ObjectKey, Seq, Timeline};
-use crate::store::{Checksums, Keeping, Removed};
+use crate::store::{Keeping, Removed};
 use anyhow::Result;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
@@ -169,13 +169,8 @@ impl Pruner {
     /// The second look: whether the object in force is there and whole, and whether the old one may be deleted.
     async fn look(&self, old: &Old) -> Result<Look> {
         let now = &old.by.now;
-        let recorded = Checksums {
-            size: now.size,
-            crc32c: now.crc32c,
-            crc64nvme: now.crc64nvme,
-        };
         match self.store.head(&now.key).await {
-            Ok(meta) if meta.agrees_with(&recorded) => {}
+            Ok(meta) if meta.agrees_with(&now.checksums()) => {}
             Ok(_) => return Ok(Look::Needed("is not the one recorded".to_owned())),
             Err(error) if error.is_not_found() => {
                 return Ok(Look::Needed("is not there".to_owned()));

@@ -75,6 +75,7 @@ impl Bucket {
             index,
             archiver: "test".to_owned(),
             now: Micros::now(),
+            fenced: false,
         }
     }
 

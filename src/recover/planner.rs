@@ -14,7 +14,7 @@ use crate::binlog::Flavour;
 use crate::cache::{ArchivedSegment, ReadError, SegmentReader};
 use crate::index::{Index, IndexError};
 use crate::ledger::{Entry, SegmentRecord, StreamFile};
-use crate::locate::{LocateError, Locator};
+use crate::locate::{LocateError, Locator, ask};
 use crate::model::{GtidSet, Seq, Timeline};
 use std::sync::Arc;
 
@@ -163,10 +163,7 @@ impl Planner {
         &self,
         question: impl FnOnce(&Index) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, PlanError> {
-        let index = Arc::clone(&self.index);
-        let answer = tokio::task::spawn_blocking(move || question(&index)).await;
-        let answer = answer.map_err(|died| LocateError::Internal(died.to_string()))?;
-        Ok(answer?)
+        Ok(ask(&self.index, question).await?)
     }
 
     /// The entry of a record.

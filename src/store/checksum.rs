@@ -15,9 +15,22 @@ impl Checksums {
 impl ObjectMeta {
     /// Whether size and those checksums that the store keeps are `expected`'s.
     pub fn agrees_with(&self, expected: &Checksums) -> bool {
-        self.size == expected.size
-            && self.crc32c.is_none_or(|sum| sum == expected.crc32c)
-            && self.crc64nvme.is_none_or(|sum| sum == expected.crc64nvme)
+        self.difference(expected).is_none()
+    }
+
+    /// How an object is not as recorded, as far as its size and those checksums tell that the store keeps.
+    pub fn difference(&self, recorded: &Checksums) -> Option<String> {
+        let differs = |sum: Option<u64>, recorded: u64| sum.is_some_and(|sum| sum != recorded);
+        if self.size != recorded.size {
+            let (has, had) = (self.size, recorded.size);
+            Some(format!("has {has} bytes and {had} were recorded"))
+        } else if differs(self.crc32c.map(u64::from), u64::from(recorded.crc32c)) {
+            Some("has another CRC-32C than recorded".to_owned())
+        } else if differs(self.crc64nvme, recorded.crc64nvme) {
+            Some("has another CRC-64/NVME than recorded".to_owned())
+        } else {
+            None
+        }
     }
 }
 
@@ -73,5 +86,28 @@ mod tests {
         pieces.update(b"");
         pieces.update(b"56789");
         assert_eq!(pieces.finish(), whole);
+    }
+
+    #[test]
+    fn an_object_differs_in_its_size_and_in_those_checksums_that_the_store_keeps() {
+        let recorded = Checksums::of(b"123456789");
+        let meta = |size, crc32c, crc64nvme| ObjectMeta {
+            size,
+            crc32c,
+            crc64nvme,
+        };
+        let (crc32c, crc64nvme) = (recorded.crc32c, recorded.crc64nvme);
+        for (meta, part) in [
+            (meta(9, Some(crc32c), Some(crc64nvme)), None),
+            (meta(9, None, None), None),
+            (meta(8, None, None), Some("8 bytes and 9 were recorded")),
+            (meta(9, Some(1), Some(crc64nvme)), Some("CRC-32C")),
+            (meta(9, None, Some(1)), Some("CRC-64/NVME")),
+        ] {
+            let told = meta.difference(&recorded);
+            assert_eq!(told.is_some(), part.is_some(), "{told:?}");
+            assert_eq!(meta.agrees_with(&recorded), told.is_none());
+            assert!(told.unwrap_or_default().contains(part.unwrap_or("")));
+        }
     }
 }

@@ -166,20 +166,32 @@ impl Maker {
     /// # Errors
     /// When the segment cannot be read ([`unreadable`] tells), its bytes are not those recorded, or the store fails.
     pub(super) async fn make(&self, segment: &SegmentRecord) -> Result<Uploaded> {
-        self.order.check_encryption(segment)?;
         let content = Archived {
             segment: ArchivedSegment::of_record(segment)?.raw(),
             name: PathBuf::from(segment.mount_name.as_str()),
             reader: Arc::clone(&self.reader),
             runtime: Handle::current(),
         };
+        self.make_of(segment, Box::new(content)).await
+    }
+
+    /// The same of bytes that come from elsewhere: `content` refuses, once it is read, any that are not those recorded.
+    ///
+    /// # Errors
+    /// When they are not, or cannot be read, or the store fails.
+    pub(super) async fn make_of(
+        &self,
+        segment: &SegmentRecord,
+        content: Box<dyn Content>,
+    ) -> Result<Uploaded> {
+        self.order.check_encryption(segment)?;
         let file = segment.file.to_string();
         let key = fresh_key(&file, !self.format.recipients.is_empty())?;
         let journal = &self.committer.journal;
         journal.begin(&key, &file, (self.committer.clock)())?;
         let uploaded = pipeline::upload(
             &self.committer.store,
-            Box::new(content),
+            content,
             key.clone(),
             &self.format,
             &self.pool,

@@ -48,6 +48,12 @@ pub fn read(state_dir: &Path) -> Option<Manifest> {
     serde_json::from_slice(&std::fs::read(path(state_dir)).ok()?).ok()
 }
 
+/// The newest segment's record that it names; 0 without one. All up to there counts as archived, for ever.
+pub fn counted(state_dir: &Path) -> Seq {
+    let last = read(state_dir).and_then(|manifest| manifest.last_archived);
+    last.map_or(Seq(0), |last| last.seq)
+}
+
 /// Writes it: beside, durable, renamed into place.
 ///
 /// # Errors
@@ -69,11 +75,10 @@ pub fn write(state_dir: &Path, manifest: &Manifest) -> std::io::Result<()> {
 pub fn write_manifest(index: &Index, settings: &Settings) -> Result<()> {
     let through = settings.archived_through.load(Ordering::Relaxed);
     // What counted once counts for ever: a process that has just begun does not know yet how far its replicas are.
-    let before = match through {
-        u64::MAX => None,
-        _ => read(&settings.state_dir).and_then(|manifest| manifest.last_archived),
+    let through = match through {
+        u64::MAX => Seq(through),
+        _ => Seq(through).max(counted(&settings.state_dir)),
     };
-    let through = Seq(through.max(before.map_or(0, |last| last.seq.0)));
     let manifest = Manifest {
         last_archived: last_archived(index, through)?,
         updated_at: (settings.clock)(),

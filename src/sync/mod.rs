@@ -57,6 +57,7 @@ pub mod fence;
 pub mod fill;
 pub mod footing;
 pub mod gate;
+pub mod heal;
 pub mod import;
 pub mod journal;
 pub mod leftovers;

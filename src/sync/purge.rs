@@ -256,16 +256,7 @@ impl Purge<'_> {
 async fn wrong_object(store: &SharedStore, object: &ObjectRecord) -> Option<String> {
     let wrong = match store.head(&object.key).await {
         Err(e) => e.to_string(),
-        Ok(meta) if meta.size != object.size => {
-            format!("it has {} bytes, {} were recorded", meta.size, object.size)
-        }
-        Ok(meta) if meta.crc32c.is_some_and(|crc| crc != object.crc32c) => {
-            "it has another CRC-32C than recorded".to_owned()
-        }
-        Ok(meta) if meta.crc64nvme.is_some_and(|crc| crc != object.crc64nvme) => {
-            "it has another CRC-64/NVME than recorded".to_owned()
-        }
-        Ok(_) => return None,
+        Ok(meta) => format!("it {}", meta.difference(&object.checksums())?),
     };
     Some(format!(
         "its object {} in {} is not as archived: {wrong}",

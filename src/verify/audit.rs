@@ -208,7 +208,11 @@ impl Audit {
         }
         for timeline in timelines {
             for entry in self.index().behind_fences(timeline)? {
-                headers.extend(self.take(&entry));
+                // What its timeline was pruned past is as good as pruned: 'prune --fenced' may have deleted its object.
+                match self.index().is_pruned(timeline, &entry.mount_name)? {
+                    true => self.pruned += 1,
+                    false => headers.extend(self.take(&entry)),
+                }
             }
         }
         self.findings.extend(headers);

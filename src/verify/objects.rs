@@ -5,12 +5,12 @@ use super::finding::{Finding, FindingKind};
 use super::segment::Segment;
 use crate::index::Standing;
 use crate::ledger::SEGMENTS_PREFIX;
-use crate::model::ObjectKey;
+use crate::model::{MountName, ObjectKey, Timeline};
 use crate::store::SharedStore;
 use anyhow::Result;
 use futures::StreamExt as _;
 use serde::Serialize;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// HEAD requests in flight at a time.
@@ -86,10 +86,16 @@ impl Audit {
     /// What records have replaced that are known by now, and the objects that none of them names.
     async fn unread_by_now(&self) -> Result<(Unread, Vec<ObjectKey>)> {
         let (mut found, mut unnamed) = (Unread::default(), Vec::new());
+        let fenced = self.fenced_objects()?;
         let mut after: Option<ObjectKey> = None;
         loop {
             let page = self.store().list(SEGMENTS_PREFIX, after.as_ref()).await?;
-            for (key, _) in &page.objects {
+            for (key, bytes) in &page.objects {
+                if let Some((timeline, name)) = fenced.get(key) {
+                    found.fenced.objects += 1;
+                    found.fenced.bytes = found.fenced.bytes.saturating_add(*bytes);
+                    found.fenced.pruned += u64::from(self.index().is_pruned(*timeline, name)?);
+                }
                 match self.index().standing(key)? {
                     Standing::Unnamed => unnamed.push(key.clone()),
                     Standing::Superseded(by) => found.superseded.push(Replaced {
@@ -107,6 +113,19 @@ impl Audit {
             }
         }
     }
+
+    /// The objects of what fences took out.
+    fn fenced_objects(&self) -> Result<HashMap<ObjectKey, (Timeline, MountName)>> {
+        let mut objects = HashMap::new();
+        for (timeline, _) in self.state().timelines() {
+            for entry in self.index().behind_fences(timeline)? {
+                if let Some(segment) = entry.segment {
+                    objects.insert(segment.object.key, (timeline, entry.mount_name));
+                }
+            }
+        }
+        Ok(objects)
+    }
 }
 
 /// Objects from which nothing is read.
@@ -116,6 +135,19 @@ pub struct Unread {
     pub orphans: Vec<String>,
     /// Later records have replaced them.
     pub superseded: Vec<Replaced>,
+    /// Fences took them out.
+    pub fenced: Fenced,
+}
+
+/// Objects that fences took out: no history reads them, and `ls --fenced` lists them.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Fenced {
+    /// How many there are.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those of them that their timeline was pruned past.
+    pub pruned: u64,
 }
 
 /// An object that a later record has replaced by another.
@@ -136,19 +168,10 @@ async fn check(store: &SharedStore, segment: &Segment) -> Option<Finding> {
     let (kind, wrong) = match store.head(&segment.key).await {
         Err(e) if e.is_not_found() => (FindingKind::ObjectMissing, e.to_string()),
         Err(e) => (FindingKind::ObjectUnknown, e.to_string()),
-        Ok(meta) if meta.size != object.size => (
-            FindingKind::ObjectDamaged,
-            format!("has {} bytes and {} were recorded", meta.size, object.size),
-        ),
-        Ok(meta) if meta.crc32c.is_some_and(|crc| crc != object.crc32c) => (
-            FindingKind::ObjectDamaged,
-            "has another CRC-32C than recorded".to_owned(),
-        ),
-        Ok(meta) if meta.crc64nvme.is_some_and(|crc| crc != object.crc64nvme) => (
-            FindingKind::ObjectDamaged,
-            "has another CRC-64/NVME than recorded".to_owned(),
-        ),
-        Ok(_) => return None,
+        Ok(meta) => {
+            let wrong = meta.difference(&object.checksums())?;
+            (FindingKind::ObjectDamaged, wrong)
+        }
     };
     let detail = format!("{}: object {} {wrong}", segment.name, segment.key);
     Some(Finding::of_segment(kind, segment, detail))

@@ -10,6 +10,7 @@ mod sharing;
 mod status;
 
 use crate::fixture::{Archive, FRAME, Segment, content, key_of, readable};
+use crate::tools::eventually_async as eventually;
 use binlogfs::cache::disk::{DiskCache, DiskLimits, KeepFree, StreamDisk};
 use binlogfs::cache::opening::TailCache;
 use binlogfs::cache::{ArchivedSegment, CacheOptions, SegmentReader};
@@ -17,7 +18,7 @@ use binlogfs::index::Index;
 use binlogfs::store::{RecordingStore, SharedStore, Store as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Room for everything.
@@ -165,14 +166,6 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
-}
-
-async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !check() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "not yet: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
 //! The mount, through the kernel. Needs root and `/dev/fuse`, and fails without them.
 
 use crate::fixture::{Archive, ArchiveSource, FRAME, Segment, content, key_of};
-use crate::tools::errno;
+use crate::tools::{errno, eventually_async as eventually};
 use binlogfs::cache::{CacheOptions, SegmentReader};
 use binlogfs::fs::mountinfo;
 use binlogfs::fs::{
@@ -103,14 +103,6 @@ fn mounts_at(path: &Path) -> Vec<mountinfo::Mount> {
     let mut mounts = mountinfo::parse(&table);
     mounts.retain(|mount| mount.mount_point == path);
     mounts
-}
-
-async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !check() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "not yet: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -487,10 +479,8 @@ async fn a_damaged_age_header_is_an_io_error_and_one_for_other_keys_is_enokey() 
     assert_eq!(errno(read), libc::ENOKEY);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_hangs_gives_etimedout_within_one_deadline() {
-    let archive = Archive::new(false);
-    archive.add(&Segment::new(1, content(1, 100_000))).await;
+/// Mounted from a store that answers until it is told to hang.
+async fn mounted_until_it_hangs(archive: &Arc<Archive>) -> (Mounted, Arc<AtomicBool>) {
     let hangs = Arc::new(AtomicBool::new(false));
     let hanging = hangs.clone();
     let clock = FaultClock::new(move |_| match hanging.load(Ordering::SeqCst) {
@@ -498,7 +488,15 @@ async fn a_store_that_hangs_gives_etimedout_within_one_deadline() {
         false => Fault::None,
     });
     let store: SharedStore = Arc::new(FaultStore::new(archive.shared(), clock));
-    let mounted = mounted_with(&archive, store, Identities::none()).await;
+    let mounted = mounted_with(archive, store, Identities::none()).await;
+    (mounted, hangs)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_hangs_gives_etimedout_within_one_deadline() {
+    let archive = Archive::new(false);
+    archive.add(&Segment::new(1, content(1, 100_000))).await;
+    let (mounted, hangs) = mounted_until_it_hangs(&archive).await;
     hangs.store(true, Ordering::SeqCst);
     let begun = Instant::now();
     assert_eq!(
@@ -517,14 +515,7 @@ async fn a_store_that_hangs_gives_etimedout_within_one_deadline() {
 async fn unmounting_while_busy_detaches_and_fails_reads_on_their_way() {
     let archive = Archive::new(false);
     archive.add(&Segment::new(1, content(1, 100_000))).await;
-    let hangs = Arc::new(AtomicBool::new(false));
-    let hanging = hangs.clone();
-    let clock = FaultClock::new(move |_| match hanging.load(Ordering::SeqCst) {
-        true => Fault::Delay(Duration::from_secs(3600)),
-        false => Fault::None,
-    });
-    let store: SharedStore = Arc::new(FaultStore::new(archive.shared(), clock));
-    let mounted = mounted_with(&archive, store, Identities::none()).await;
+    let (mounted, hangs) = mounted_until_it_hangs(&archive).await;
     let file = File::open(mounted.file("binlog.000001")).expect("opens");
     hangs.store(true, Ordering::SeqCst);
     let reading = std::thread::spawn(move || {

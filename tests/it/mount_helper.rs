@@ -4,7 +4,7 @@ use crate::archive::Archive;
 use crate::namespace::Namespace;
 use crate::s3::{self, server::S3Server};
 use crate::synthetic::SyntheticServer;
-use crate::tools;
+use crate::tools::{self, eventually};
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -142,15 +142,6 @@ impl Host {
 fn write_secret(path: &Path, text: &str) {
     fs::write(path, text).expect("writes");
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("is ours");
-}
-
-#[track_caller]
-fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !check() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "not yet: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]

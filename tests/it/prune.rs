@@ -2,6 +2,7 @@
 
 mod afterwards;
 mod beside;
+mod fenced;
 mod killed;
 mod locks;
 mod superseded;

@@ -4,6 +4,7 @@
 mod archiving;
 mod credentials;
 mod filling;
+mod held;
 mod incremental;
 mod reading;
 mod stores;

@@ -96,6 +96,15 @@ pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     }
 }
 
+/// The same where a runtime must go on meanwhile, 60 s at most.
+pub async fn eventually_async(what: &str, mut check: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !check() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "not yet: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Ends `child` by SIGTERM, or, if it has not ended within `patience`, by SIGKILL. Whether the first was enough.
 pub fn terminate(child: &mut Child, patience: Duration) -> bool {
     // It is not reaped yet, so the pid is still its own.

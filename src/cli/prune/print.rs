@@ -131,21 +131,23 @@ fn because(plan: &TimelinePlan, limit: &Limit, wanted: &Wanted) -> String {
     }
 }
 
-/// How many objects were deleted, or would be, and why they could be.
-fn deleted(done: &Done, objects: String, bytes: u64, since: &str) -> String {
+/// Objects and their bytes that are deleted, because they were what `why` says more than the grace ago.
+fn deleted(done: &Done, (objects, bytes): (u64, u64), noun: &str, why: &str) -> String {
     let what = match done.execute {
+        _ if objects == 0 => return String::new(),
         true => "deleted",
         false => "would be deleted",
     };
     format!(
-        "\n{objects} {what}, {}: {since} more than {} ago\n",
+        "\n{} {what}, {}: {why} more than {} ago\n",
+        output::count(objects, noun),
         output::size(bytes),
         span(done.grace)
     )
 }
 
-/// How many objects wait, and for what.
-fn waiting(done: &Done, objects: String, next_at: Option<Micros>) -> String {
+/// Those whose grace ends at `next_at` at the earliest.
+fn waiting(done: &Done, objects: &str, next_at: Option<Micros>) -> String {
     format!(
         "\n{objects} wait for their grace to end ({}): a run with --execute after {} deletes them\n",
         span(done.grace),
@@ -154,14 +156,11 @@ fn waiting(done: &Done, objects: String, next_at: Option<Micros>) -> String {
 }
 
 fn removal(done: &Done, removal: &Removal) -> String {
-    let mut text = String::new();
-    if removal.objects > 0 {
-        let objects = output::count(removal.objects, "object");
-        text += &deleted(done, objects, removal.bytes, "pruned");
-    }
+    let gone = (removal.objects, removal.bytes);
+    let mut text = deleted(done, gone, "object", "pruned");
     if removal.waiting > 0 {
-        let objects = output::count(removal.waiting, "object");
-        text += &waiting(done, objects + " of pruned segments", removal.next_at);
+        let objects = output::count(removal.waiting, "object") + " of pruned segments";
+        text += &waiting(done, &objects, removal.next_at);
     }
     for blocked in &removal.blocked {
         let what = match &blocked.from {
@@ -189,14 +188,11 @@ fn removal(done: &Done, removal: &Removal) -> String {
 }
 
 fn replaced(done: &Done, replaced: &Replaced) -> String {
-    let mut text = String::new();
-    if replaced.objects > 0 {
-        let objects = output::count(replaced.objects, "superseded object");
-        text += &deleted(done, objects, replaced.bytes, "replaced by others");
-    }
+    let gone = (replaced.objects, replaced.bytes);
+    let mut text = deleted(done, gone, "superseded object", "replaced by others");
     if replaced.waiting > 0 {
         let objects = output::count(replaced.waiting, "superseded object");
-        text += &waiting(done, objects, replaced.next_at);
+        text += &waiting(done, &objects, replaced.next_at);
     }
     for kept in &replaced.kept {
         text += &format!(

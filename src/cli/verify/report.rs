@@ -3,7 +3,7 @@
 use crate::cli::status_locks::LockCounts;
 use crate::cli::{Global, output};
 use crate::model::{Micros, Sha256, StoreUrl};
-use crate::verify::objects::Replaced;
+use crate::verify::objects::{Fenced, Replaced};
 use crate::verify::{Audit, Finding, Proofs, Segment};
 use anyhow::Result;
 use serde::Serialize;
@@ -33,6 +33,8 @@ pub struct Report {
     pub orphans: Option<Vec<String>>,
     /// Objects that later records have replaced, if they were looked for.
     pub superseded: Option<Vec<Replaced>>,
+    /// What fences took out and is still there, if it was looked for.
+    pub fenced: Option<Fenced>,
     /// The locks, if they were asked for.
     pub locks: Option<LockCounts>,
     /// Why not all was looked at, if a step failed.
@@ -81,6 +83,7 @@ impl Report {
             findings: Vec::new(),
             orphans: None,
             superseded: None,
+            fenced: None,
             locks: None,
             failed: None,
             results: Vec::new(),
@@ -142,6 +145,25 @@ impl Report {
         self.findings.iter().all(|finding| finding.healed)
     }
 
+    /// What is kept of what fences took out, and how it goes.
+    fn fenced_text(&self) -> String {
+        let Some(fenced) = self.fenced.filter(|fenced| fenced.objects > 0) else {
+            return String::new();
+        };
+        let mut text = format!(
+            "fenced: {}, {}: 'binlogfs ls --fenced' lists them, and they stay\n",
+            output::count(fenced.objects, "object"),
+            output::size(fenced.bytes)
+        );
+        if fenced.pruned > 0 {
+            text += &format!(
+                "'binlogfs prune {} --fenced --execute' deletes {} of them, up to where their timelines are pruned\n",
+                self.url, fenced.pruned
+            );
+        }
+        text
+    }
+
     /// Prints it.
     pub fn print(&self, global: &Global) -> Result<()> {
         if global.json {
@@ -164,6 +186,7 @@ impl Report {
                 self.url
             );
         }
+        text += &self.fenced_text();
         if let Some(locks) = &self.locks {
             text += &locks.to_string();
         }

@@ -27,7 +27,7 @@ impl Replicator {
         self.objects = self.missing_objects(&lacking).await?;
         // At once: a failure before leaves all of it to be done again.
         self.lacking = lacking;
-        (self.compared_at, self.lacks) = (Some(Instant::now()), 0);
+        (self.compared_at, self.lacks, self.held) = (Some(Instant::now()), 0, None);
         Ok(())
     }
 

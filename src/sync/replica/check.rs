@@ -186,7 +186,7 @@ impl Replicator {
         Ok(match copied {
             super::copy::Object::PassedOver(why) => Some(why),
             super::copy::Object::There(_) | super::copy::Object::NotNeeded => {
-                self.book(copied);
+                self.book(seq, copied)?;
                 None
             }
         })

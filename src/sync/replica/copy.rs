@@ -4,7 +4,7 @@ use super::Replicator;
 use crate::ledger::record::ObjectRecord;
 use crate::ledger::{Body, Line, RECORD_MAX_BYTES, record_key};
 use crate::model::{ObjectKey, Seq};
-use crate::store::{Checksums, CopyError, Source, copy_object};
+use crate::store::{CopyError, ErrorKind, Source, copy_object};
 use anyhow::{Result, bail};
 use futures::{FutureExt as _, StreamExt as _};
 
@@ -30,17 +30,6 @@ impl Line {
     }
 }
 
-impl ObjectRecord {
-    /// What its bytes must be.
-    pub(crate) fn checksums(&self) -> Checksums {
-        Checksums {
-            size: self.size,
-            crc32c: self.crc32c,
-            crc64nvme: self.crc64nvme,
-        }
-    }
-}
-
 impl Replicator {
     /// Copies the objects that were found missing.
     pub(super) async fn copy_objects(&mut self) -> Result<()> {
@@ -53,7 +42,7 @@ impl Replicator {
                 && self.is_needed(seq, &key)?
             {
                 let copied = self.copy_object(seq, object).await?;
-                self.book(copied);
+                self.book(seq, copied)?;
             }
             self.objects.pop();
         }
@@ -78,14 +67,15 @@ impl Replicator {
                 let (line, object) = object?;
                 match line {
                     Some(line) => {
-                        self.book(object);
+                        self.book(Seq(seq), object)?;
                         self.create(&line).await?;
                         self.done.records += 1;
                     }
-                    None => self.pass_over(format!(
-                        "ledger record {seq} cannot be read in {}",
-                        self.stream.store().describe()
-                    )),
+                    None => {
+                        let first = self.stream.store().describe();
+                        let why = format!("ledger record {seq} cannot be read in {first}");
+                        self.pass_over(Seq(seq), why)?;
+                    }
                 }
                 self.lacking.pop_front();
                 if seq < *range.end() {
@@ -107,15 +97,18 @@ impl Replicator {
         Ok((line, object))
     }
 
-    pub(super) fn book(&mut self, object: Object) {
+    /// What became of the object that record `seq` names.
+    pub(super) fn book(&mut self, seq: Seq, object: Object) -> Result<()> {
         match object {
-            Object::There(Some(bytes)) => {
-                self.done.segments += 1;
-                self.done.bytes += bytes;
+            Object::There(copied) => {
+                self.done.segments += u64::from(copied.is_some());
+                self.done.bytes += copied.unwrap_or(0);
+                self.look_again_after(seq)?;
             }
-            Object::There(None) | Object::NotNeeded => {}
-            Object::PassedOver(why) => self.pass_over(why),
+            Object::NotNeeded => {}
+            Object::PassedOver(why) => self.pass_over(seq, why)?,
         }
+        Ok(())
     }
 
     /// Copies the object that record `seq` names, unless it is there.
@@ -144,18 +137,24 @@ impl Replicator {
                     false => self.stands_in_the_way(&object.key),
                 })
             }
-            Err(CopyError::Source(error)) if error.is_not_found() => {
-                Ok(match self.is_needed(seq, &object.key)? {
-                    true => Object::PassedOver(error.to_string()),
-                    false => Object::NotNeeded,
-                })
+            Err(CopyError::Source(error))
+                if error.is_not_found() || error.kind == ErrorKind::Truncated =>
+            {
+                self.not_given(seq, object, error.to_string())
             }
-            Err(CopyError::Source(error)) if error.kind == crate::store::ErrorKind::Truncated => {
-                Ok(Object::PassedOver(error.to_string()))
+            Err(error @ CopyError::Differs { .. }) => {
+                self.not_given(seq, object, error.to_string())
             }
-            Err(error @ CopyError::Differs { .. }) => Ok(Object::PassedOver(error.to_string())),
             Err(CopyError::Source(error) | CopyError::Target(error)) => Err(error.into()),
         }
+    }
+
+    /// The first store has no such object, or not as recorded: that is bad only if something is still read from it.
+    fn not_given(&self, seq: Seq, object: &ObjectRecord, why: String) -> Result<Object> {
+        Ok(match self.is_needed(seq, &object.key)? {
+            true => Object::PassedOver(why),
+            false => Object::NotNeeded,
+        })
     }
 
     fn stands_in_the_way(&self, key: &ObjectKey) -> Object {
@@ -168,17 +167,7 @@ impl Replicator {
 
     /// Whether a segment of the history still stands for the object that record `seq` names.
     pub(super) fn is_needed(&self, seq: Seq, key: &ObjectKey) -> Result<bool> {
-        let mut seq = seq;
-        // An entry has the number of the record that introduced it.
-        while let Some(line) = self.index.record(seq)? {
-            match &line.record().body {
-                Body::Supersede(supersede) if supersede.supersedes < seq => {
-                    seq = supersede.supersedes;
-                }
-                _ => break,
-            }
-        }
-        let Some(entry) = self.index.entry_by_seq(seq)? else {
+        let Some(entry) = self.index.entry_by_seq(self.introduced_by(seq)?)? else {
             return Ok(false);
         };
         if self.index.is_pruned(entry.timeline, &entry.mount_name)? {

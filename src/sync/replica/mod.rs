@@ -20,11 +20,15 @@
 //! # What is missing or damaged in the first store
 //! It cannot be copied: it is passed over and told, and what comes after it is copied. A record that cannot be read leaves the same
 //! hole in the replica as in the first store. As long as there is such a thing, all is compared again every hour: what was
-//! healed in the first store is copied then.
+//! healed in the first store is copied then. Another object for a segment that holds others back (see below) has all compared at once.
 //!
 //! # When a segment counts as archived
 //! [`crate::sync::archive::Settings::archived_through`]: the newest record that all replicas have, where all are waited for; else
 //! there is no such limit. `state.json` names no segment after it.
+//!
+//! What was passed over is in no replica: neither it nor anything after it counts, as its file on the server may be the last good
+//! copy ([`Held`]). Two things end that: it is healed, or a person gives it up, by the number of its record. What counted before
+//! holds nothing back: nobody keeps its file any more, and no waiting makes it whole.
 //!
 //! # What it costs
 //! Of the first store one get for each 8 MiB of an object, of the replica a head and an upload for each segment and one create for
@@ -34,10 +38,12 @@ mod begin;
 mod check;
 mod copy;
 mod extras;
+mod held;
 #[cfg(test)]
 mod tests;
 
 pub use check::Checked;
+pub use held::{Held, counts_through};
 
 use super::pace::Pace;
 use crate::index::Index;
@@ -82,6 +88,9 @@ pub struct Pass {
     /// How many were passed over since all was last compared: what the replica lacks for good, as far as is known.
     #[serde(skip)]
     pub lacks: u64,
+    /// What of that keeps records from counting as archived, where all replicas are waited for.
+    #[serde(skip)]
+    pub held: Option<Held>,
 }
 
 /// Fills one replica.
@@ -101,6 +110,9 @@ pub struct Replicator {
     /// When all was last compared, and how many things were passed over since.
     compared_at: Option<Instant>,
     lacks: u64,
+    held: Option<Held>,
+    /// What was passed over up to this record holds nothing back.
+    settled: Seq,
     done: Pass,
 }
 
@@ -118,6 +130,8 @@ impl Replicator {
             extras_at: None,
             compared_at: None,
             lacks: 0,
+            held: None,
+            settled: Seq(0),
             done: Pass::default(),
         }
     }
@@ -147,6 +161,7 @@ impl Replicator {
         self.done.through = self.through();
         self.done.last = last.0;
         self.done.lacks = self.lacks;
+        self.done.held = self.held.clone();
         Ok(std::mem::take(&mut self.done))
     }
 
@@ -162,12 +177,15 @@ impl Replicator {
         self.lacks > 0 && self.compared_at.is_none_or(is_due)
     }
 
-    fn pass_over(&mut self, why: String) {
+    /// Record `seq`, or the object that it names, cannot be copied.
+    fn pass_over(&mut self, seq: Seq, why: String) -> Result<()> {
         self.lacks += 1;
+        self.hold_back(seq, &why)?;
         if self.done.passed_over.len() < PASSED_OVER_TOLD {
             tracing::warn!(replica = self.replica.describe(), "not copied: {why}");
             self.done.passed_over.push(why);
         }
         self.done.passed_over_count += 1;
+        Ok(())
     }
 }

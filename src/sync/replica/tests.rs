@@ -1,13 +1,34 @@
 //! What the first store could not give is copied once it can.
 
 use super::*;
+use crate::ledger::record::{ObjectRecord, SupersedeReason};
 use crate::ledger::testing::{self, Writer};
 use crate::ledger::{Body, record_key};
 use crate::store::{Checksums, MemoryStore, Store as _};
 use crate::stream;
 
+/// Puts an object where `named` says, and says what it is.
+fn put(memory: &MemoryStore, named: &mut ObjectRecord, bytes: String) {
+    let sums = Checksums::of(bytes.as_bytes());
+    named.size = sums.size;
+    named.crc32c = sums.crc32c;
+    named.crc64nvme = sums.crc64nvme;
+    memory.tamper(&named.key, bytes);
+}
+
+/// Makes the next record.
+fn record(memory: &MemoryStore, writer: &mut Writer, body: Body) {
+    let line = writer.write(body);
+    memory.tamper(&record_key(line.seq()), format!("{}\n", line.text()));
+}
+
 /// A stream of `count` segments in memory, whose records say what their objects are.
 async fn first_store(count: u64) -> MemoryStore {
+    written(count).await.0
+}
+
+/// The same, with who writes its next record.
+async fn written(count: u64) -> (MemoryStore, Writer) {
     let memory = MemoryStore::new();
     let shared: SharedStore = Arc::new(memory.clone());
     let begun = stream::create(&shared, &testing::stream_file()).await;
@@ -15,16 +36,21 @@ async fn first_store(count: u64) -> MemoryStore {
     let mut writer = Writer::default();
     for number in 1..=count {
         let mut segment = testing::segment(number);
-        let bytes = format!("object {number}");
-        let sums = Checksums::of(bytes.as_bytes());
-        segment.object.size = sums.size;
-        segment.object.crc32c = sums.crc32c;
-        segment.object.crc64nvme = sums.crc64nvme;
-        memory.tamper(&segment.object.key, bytes);
-        let line = writer.write(Body::Segment(Box::new(segment)));
-        memory.tamper(&record_key(line.seq()), format!("{}\n", line.text()));
+        put(&memory, &mut segment.object, format!("object {number}"));
+        record(&memory, &mut writer, Body::Segment(Box::new(segment)));
     }
-    memory
+    (memory, writer)
+}
+
+/// One that fills `replica` from `first`, and knows nothing yet.
+async fn replicator(first: &MemoryStore, replica: &MemoryStore) -> Replicator {
+    let index = Arc::new(Index::in_memory().expect("opens"));
+    let stream = Stream::open(Arc::new(first.clone()), index).await;
+    Replicator::new(
+        Arc::new(stream.expect("opens")),
+        Arc::new(replica.clone()),
+        Arc::new(Pace::new(None, None, None)),
+    )
 }
 
 #[tokio::test]
@@ -33,13 +59,7 @@ async fn what_the_first_store_could_not_give_is_tried_again_and_lacks_no_more() 
     let key = testing::segment(1).object.key;
     let bytes = first.get_all(&key, 99).await.expect("there");
     first.delete(&key).await.expect("deletes");
-    let index = Arc::new(Index::in_memory().expect("opens"));
-    let stream = Stream::open(Arc::new(first.clone()), index).await;
-    let mut replicator = Replicator::new(
-        Arc::new(stream.expect("opens")),
-        Arc::new(replica.clone()),
-        Arc::new(Pace::new(None, None, None)),
-    );
+    let mut replicator = replicator(&first, &replica).await;
     let mut pass = async || {
         let pass = replicator.pass(|_| {}).await.expect("copies");
         (pass.segments, pass.passed_over_count, pass.lacks)
@@ -53,4 +73,67 @@ async fn what_the_first_store_could_not_give_is_tried_again_and_lacks_no_more() 
     assert_eq!(pass().await, (1, 0, 0));
     assert_eq!(replica.keys(), first.keys());
     assert_eq!(pass().await, (0, 0, 0));
+}
+
+/// The record that holds others back after a pass, and up to where all count.
+async fn held_after(replicator: &mut Replicator) -> (Option<u64>, u64) {
+    let pass = replicator.pass(|_| {}).await.expect("copies");
+    assert_eq!(
+        pass.through, pass.last,
+        "what follows is copied all the same"
+    );
+    let counted = counts_through(pass.through, pass.held.as_ref());
+    assert_eq!(replicator.counts(), counted);
+    (pass.held.map(|held| held.record), counted)
+}
+
+#[tokio::test]
+async fn what_is_passed_over_holds_back_what_follows_unless_it_counted_before() {
+    let (first, replica) = (first_store(4).await, MemoryStore::new());
+    for number in [2, 3] {
+        first.tamper(&testing::segment(number).object.key, "other bytes");
+    }
+    let mut filling = replicator(&first, &replica).await;
+    assert_eq!(held_after(&mut filling).await, (Some(2), 1));
+    // It is not forgotten, neither by the next pass nor by the next process.
+    assert_eq!(held_after(&mut filling).await, (Some(2), 1));
+    let mut filling = replicator(&first, &replica).await;
+    assert_eq!(held_after(&mut filling).await, (Some(2), 1));
+    for (settled, after) in [(2, (Some(3), 2)), (3, (None, 4))] {
+        let mut filling = replicator(&first, &replica).await;
+        filling.settled_through(Seq(settled));
+        assert_eq!(held_after(&mut filling).await, after);
+    }
+}
+
+#[tokio::test]
+async fn another_object_for_what_holds_back_is_noticed_at_once() {
+    let ((first, mut writer), replica) = (written(3).await, MemoryStore::new());
+    first.tamper(&testing::segment(2).object.key, "other bytes");
+    let mut filling = replicator(&first, &replica).await;
+    assert_eq!(held_after(&mut filling).await, (Some(2), 1));
+    let mut better = testing::supersede(2, 2, SupersedeReason::Rekeyed);
+    put(&first, &mut better.segment.object, "object 2".to_owned());
+    record(&first, &mut writer, Body::Supersede(Box::new(better)));
+    held_after(&mut filling).await;
+    assert_eq!(held_after(&mut filling).await, (None, 4));
+    // A replica that is filled only now does not ask for what nothing is read from.
+    let mut filling = replicator(&first, &MemoryStore::new()).await;
+    assert_eq!(held_after(&mut filling).await, (None, 4));
+}
+
+#[tokio::test]
+async fn a_replaced_object_that_is_damaged_is_told_by_the_record_of_its_segment() {
+    let ((first, mut writer), replica) = (written(3).await, MemoryStore::new());
+    let mut other = testing::supersede(2, 2, SupersedeReason::Rekeyed);
+    put(&first, &mut other.segment.object, "object 2".to_owned());
+    let key = other.segment.object.key.clone();
+    record(&first, &mut writer, Body::Supersede(Box::new(other)));
+    first.tamper(&key, "other bytes");
+    let mut filling = replicator(&first, &replica).await;
+    assert_eq!(held_after(&mut filling).await, (Some(2), 1));
+    // The server's file is long gone, and was proven once.
+    let mut filling = replicator(&first, &replica).await;
+    filling.settled_through(Seq(3));
+    assert_eq!(held_after(&mut filling).await, (None, 4));
 }

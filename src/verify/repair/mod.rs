@@ -1,4 +1,5 @@
-//! Healing a stream from its replicas. What a replica gives is proven before anything is done with it.
+//! Healing a stream from its replicas, and from the files that its server has still. What they give is proven before anything is done
+//! with it.
 
 mod objects;
 mod records;
@@ -7,6 +8,7 @@ use crate::ledger::stream_file::STREAM_FILE_MAX_BYTES;
 use crate::ledger::{RECORDS_PREFIX, StreamFile};
 use crate::model::{ObjectKey, Seq};
 use crate::store::SharedStore;
+use crate::sync::heal::OwnFiles;
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use records::record_in;
@@ -18,6 +20,8 @@ pub struct Repair {
     pub replace: bool,
     /// Host name and version, for the records that are made.
     pub archiver: String,
+    /// The server's own files, if they may heal what no replica can.
+    pub own_files: Option<OwnFiles>,
 }
 
 /// How a thing was put into its place.

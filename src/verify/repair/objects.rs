@@ -1,4 +1,5 @@
-//! Objects: a missing one is created again under its key, a damaged one under a new key, which a `supersede` record names.
+//! Objects: a missing one is created again under its key, a damaged one under a new key, which a `supersede` record names. One that no
+//! replica has is made anew from the server's file.
 
 use super::Repair;
 use crate::index::Step;
@@ -99,6 +100,12 @@ impl Audit {
                 Err(error) => why.push(crate::telemetry::message(&error)),
             }
         }
+        if let Some(files) = &repair.own_files {
+            match files.heal(self.stream(), &entry).await {
+                Ok(how) => return Ok(how),
+                Err(error) => why.push(crate::telemetry::message(&error)),
+            }
+        }
         bail!("{}", why.join("; "))
     }
 
@@ -128,22 +135,11 @@ impl Audit {
             }
         }
         let key = self.copy_to_new_key(source).await?;
-        let better = SegmentRecord {
-            object: ObjectRecord {
-                key: key.clone(),
-                ..segment.object.clone()
-            },
-            // In full where it is known: what follows from the records before this one is another segment's.
-            previous_gtids: entry
-                .previous_gtids
-                .clone()
-                .or_else(|| segment.previous_gtids.clone()),
-            previous_gtids_sha256: match entry.previous_gtids {
-                Some(_) => None,
-                None => segment.previous_gtids_sha256,
-            },
-            ..segment.clone()
-        };
+        let better = entry.in_object(ObjectRecord {
+            key: key.clone(),
+            ..segment.object.clone()
+        });
+        let better = better.context("the segment is not in the history any more")?;
         let seq = self
             .supersede(entry.seq, &segment.object.key, &better, &repair.archiver)
             .await?;

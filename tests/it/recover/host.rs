@@ -1,9 +1,8 @@
 //! What the server's own applier needs of this host: said before anything is applied, and what to do.
 
 use super::state::State;
-use super::{Recovery, target, text};
-use crate::archive::Archive;
-use crate::mysql::{Options, Server, give_away};
+use super::{Recovery, target, text, two_files};
+use crate::mysql::{Options, give_away};
 use crate::namespace::Namespace;
 use crate::{s3, tools};
 use serde_json::Value;
@@ -18,17 +17,6 @@ const ACCOUNT: u32 = 65_534;
 /// One that has not even that.
 const STRANGER: u32 = 61_235;
 const PARALLEL: [&str; 3] = ["--to-end", "--engine", "parallel"];
-
-fn archived() -> (Archive, Server) {
-    let archive = Archive::encrypted();
-    let source = Server::new();
-    source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY)");
-    source.flush_logs();
-    source.sql("INSERT INTO d.t VALUES (1); INSERT INTO d.t VALUES (2)");
-    source.flush_logs();
-    archive.archive(&source.index_file());
-    (archive, source)
-}
 
 fn allow(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).expect("root may");
@@ -45,7 +33,7 @@ fn printed(command: &mut Command, code: i32) -> Value {
 
 #[test]
 fn without_the_device_of_fuse_it_is_said_what_to_do() {
-    let (archive, source) = archived();
+    let (archive, source) = two_files();
     let target = target();
     let recovery = Recovery::onto(&archive, &target);
     let namespace = Namespace::new();
@@ -80,7 +68,7 @@ fn without_the_device_of_fuse_it_is_said_what_to_do() {
 
 #[test]
 fn a_directory_that_the_servers_account_may_not_enter_is_named_and_so_is_what_to_do() {
-    let (archive, source) = archived();
+    let (archive, source) = two_files();
     let target = Options::new().server_id(2).account(ACCOUNT).start();
     let recovery = Recovery::onto(&archive, &target);
     allow(&recovery.mount_dir, 0o700);
@@ -102,7 +90,7 @@ const LIST: &[u8] = &[
 
 #[test]
 fn a_server_that_cannot_read_its_mount_after_all_is_told_before_anything_is_applied() {
-    let (archive, source) = archived();
+    let (archive, source) = two_files();
     let target = Options::new().server_id(2).account(ACCOUNT).start();
     let recovery = Recovery::onto(&archive, &target);
     let flags = rustix::fs::XattrFlags::empty();
@@ -126,7 +114,7 @@ fn a_server_that_cannot_read_its_mount_after_all_is_told_before_anything_is_appl
 
 #[test]
 fn the_account_of_the_server_recovers_by_its_applier_without_root() {
-    let (archive, source) = archived();
+    let (archive, source) = two_files();
     let mut target = Options::new().server_id(2).account(ACCOUNT).start();
     let recovery = Recovery::onto(&archive, &target);
     give_away(&archive.path(""), ACCOUNT);
@@ -171,7 +159,7 @@ fn the_account_of_the_server_recovers_by_its_applier_without_root() {
 
 #[test]
 fn an_account_that_is_not_the_servers_is_refused_before_anything_is_applied() {
-    let (archive, _source) = archived();
+    let (archive, _source) = two_files();
     let target = target();
     let recovery = Recovery::onto(&archive, &target);
     let before = State::of(&target);

@@ -1,29 +1,17 @@
 //! Servers that are not to be recovered, whatever the plan: each refused by its kind, and left as it was.
 
 use super::state::State;
-use super::{Recovery, target, text};
+use super::{Recovery, target, text, two_files};
 use crate::archive::Archive;
 use crate::mariadb::server::MariaDb;
-use crate::mysql::{Options, Server};
+use crate::mysql::Options;
 use crate::tools;
 
 const TO_END: [&str; 1] = ["--to-end"];
 
-/// A source of two files, archived.
-fn archived() -> (Archive, Server) {
-    let archive = Archive::encrypted();
-    let source = Server::new();
-    source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY)");
-    source.flush_logs();
-    source.sql("INSERT INTO d.t VALUES (1); INSERT INTO d.t VALUES (2)");
-    source.flush_logs();
-    archive.archive(&source.index_file());
-    (archive, source)
-}
-
 #[test]
 fn a_server_with_tables_of_unknown_origin_is_refused() {
-    let (archive, source) = archived();
+    let (archive, source) = two_files();
     let truth = State::of(&source);
     drop(source);
     let target = target();
@@ -37,7 +25,7 @@ fn a_server_with_tables_of_unknown_origin_is_refused() {
 
 #[test]
 fn a_history_is_not_replayed_into_the_server_that_wrote_it_but_an_emptied_one_has_it_back() {
-    let (archive, source) = archived();
+    let (archive, source) = two_files();
     let recovery = Recovery::onto(&archive, &source);
     let truth = State::of(&source);
     // It knows what it has.
@@ -64,7 +52,7 @@ fn without_gtids_the_server_that_wrote_the_binlogs_is_refused() {
 
 #[test]
 fn a_replica_is_refused_as_long_as_it_replicates() {
-    let (archive, source) = archived();
+    let (archive, source) = two_files();
     let truth = State::of(&source);
     let upstream = Options::new().server_id(3).start();
     upstream.sql(
@@ -93,7 +81,7 @@ fn a_replica_is_refused_as_long_as_it_replicates() {
 
 #[test]
 fn a_server_that_is_read_only_takes_nothing_from_a_client() {
-    let (archive, source) = archived();
+    let (archive, source) = two_files();
     let truth = State::of(&source);
     drop(source);
     let target = target();
@@ -114,7 +102,7 @@ fn a_server_that_is_read_only_takes_nothing_from_a_client() {
 
 #[test]
 fn a_server_of_another_kind_is_refused() {
-    let (archive, source) = archived();
+    let (archive, source) = two_files();
     let maria = MariaDb::start(&["--server-id=2"]);
     let before = maria.sql("SHOW DATABASES");
     let recovery = Recovery::onto_maria(&archive, &maria);
@@ -133,7 +121,7 @@ fn a_server_of_another_kind_is_refused() {
 
 #[test]
 fn a_server_that_does_not_answer_is_told() {
-    let (archive, _source) = archived();
+    let (archive, _source) = two_files();
     let mut target = target();
     let recovery = Recovery::onto(&archive, &target);
     target.shutdown();

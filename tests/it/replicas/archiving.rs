@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// The file that `state.json` names as the last one archived.
-fn last_archived(state_dir: &Path) -> Option<String> {
+pub(super) fn last_archived(state_dir: &Path) -> Option<String> {
     let last = manifest::read(state_dir)?.last_archived?;
     Some(last.file.to_string())
 }
@@ -122,17 +122,20 @@ fn a_daemon_fills_its_replica_and_measures_how_far_it_is() {
 }
 
 /// An archiver into memory with a replica that does what `fault` says, at work.
-struct Working {
+pub(super) struct Working {
     temp: tempfile::TempDir,
-    server: SyntheticServer,
-    first: MemoryStore,
-    replica: MemoryStore,
-    health: watch::Receiver<Health>,
-    stop: watch::Sender<Stop>,
+    pub(super) server: SyntheticServer,
+    pub(super) first: MemoryStore,
+    pub(super) replica: MemoryStore,
+    pub(super) health: watch::Receiver<Health>,
+    pub(super) stop: watch::Sender<Stop>,
 }
 
 impl Working {
-    fn begin(when: ArchivedWhen, fault: impl Fn() -> Fault + Send + Sync + 'static) -> Working {
+    pub(super) fn begin(
+        when: ArchivedWhen,
+        fault: impl Fn() -> Fault + Send + Sync + 'static,
+    ) -> Working {
         let temp = tempfile::tempdir().expect("a directory");
         let data = temp.path().join("data");
         fs::create_dir(&data).expect("writable");
@@ -157,6 +160,7 @@ impl Working {
             replicas: Replicas {
                 orders: vec![order],
                 archived_when: when,
+                ..Replicas::default()
             },
             ..agent_of("orders", &data, store, breaker, settings)
         };
@@ -174,7 +178,7 @@ impl Working {
         }
     }
 
-    async fn until(&self, what: &str, mut done: impl FnMut(&Working) -> bool) {
+    pub(super) async fn until(&self, what: &str, mut done: impl FnMut(&Working) -> bool) {
         // A minute and a half, and more on a busy host.
         for _ in 0..1800 {
             if done(self) {
@@ -185,18 +189,18 @@ impl Working {
         panic!("waited in vain until {what}: {:#?}", self.health.borrow());
     }
 
-    fn records(store: &MemoryStore) -> usize {
+    pub(super) fn records(store: &MemoryStore) -> usize {
         let keys = store.keys();
         keys.iter()
             .filter(|key| key.as_str().starts_with("ledger/"))
             .count()
     }
 
-    fn state_names(&self) -> Option<String> {
+    pub(super) fn state_names(&self) -> Option<String> {
         last_archived(&self.temp.path().join("state"))
     }
 
-    fn alarms(&self) -> Vec<AlarmKind> {
+    pub(super) fn alarms(&self) -> Vec<AlarmKind> {
         let health = self.health.borrow();
         health
             .alarms
