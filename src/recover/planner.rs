@@ -35,12 +35,6 @@ impl From<LocateError> for PlanError {
     }
 }
 
-impl From<IndexError> for PlanError {
-    fn from(error: IndexError) -> PlanError {
-        PlanError::Failed(error.into())
-    }
-}
-
 impl From<ReadError> for PlanError {
     fn from(error: ReadError) -> PlanError {
         PlanError::Failed(error.into())
@@ -55,7 +49,6 @@ impl From<Refusal> for PlanError {
 
 /// Makes plans for one stream. It reads the index, segment indexes and a few frames, and changes nothing.
 pub struct Planner {
-    pub(super) index: Arc<Index>,
     pub(super) reader: Arc<SegmentReader>,
     pub(super) locator: Locator,
 }
@@ -76,12 +69,8 @@ pub(super) struct Ground {
 impl Planner {
     /// A planner for the stream that `index` knows and `reader` reads.
     pub fn new(index: Arc<Index>, reader: Arc<SegmentReader>) -> Planner {
-        let locator = Locator::new(Arc::clone(&index), Arc::clone(&reader));
-        Planner {
-            index,
-            reader,
-            locator,
-        }
+        let locator = Locator::new(index, Arc::clone(&reader));
+        Planner { reader, locator }
     }
 
     /// The plan for `question`.
@@ -163,10 +152,7 @@ impl Planner {
         &self,
         question: impl FnOnce(&Index) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, PlanError> {
-        let index = Arc::clone(&self.index);
-        let answer = tokio::task::spawn_blocking(move || question(&index)).await;
-        let answer = answer.map_err(|died| LocateError::Internal(died.to_string()))?;
-        Ok(answer?)
+        Ok(self.locator.ask(question).await?)
     }
 
     /// The entry of a record.
