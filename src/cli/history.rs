@@ -87,7 +87,10 @@ pub async fn run(global: &Global, args: &HistoryArgs) -> Result<Exit> {
     let extent = match extent {
         Ok(extent) => extent,
         Err(Unreachable::Refused(why)) => {
-            eprintln!("binlogfs: {why}");
+            match global.json {
+                true => output::print_json(&json!({ "recoverable": false, "reason": why }))?,
+                false => eprintln!("binlogfs: {why}"),
+            }
             return Ok(Exit::NotRecoverable);
         }
         Err(Unreachable::Failed(error)) => return Err(error),
@@ -289,7 +292,7 @@ impl Findings {
             time(segment.and_then(|s| s.first_time)),
             time(segment.and_then(|s| s.last_time)),
         );
-        let gtids = segment.map(|s| s.gtids.to_string()).unwrap_or_default();
+        let gtids = entry.gtids().map(ToString::to_string).unwrap_or_default();
         self.json.push(json!({
             "what": "table", "file": entry.mount_name, "table": table, "first_time": first, "last_time": last, "gtids": gtids,
         }));
