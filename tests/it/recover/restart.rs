@@ -318,6 +318,8 @@ fn a_run_that_was_killed_between_its_restarts_is_gone_on_with_and_the_last_one_i
         (&json!(null), &json!(true)),
         "{told:#}"
     );
+    assert!(text(&told, "options_left").contains("--skip-replica-start=ON"));
+    assert_eq!(recovery.dry(&PARALLEL)["restart_at_end"], false);
     // Who does not give the command is told, and what is missing is done.
     let said = tools::output(recovery.command(&PARALLEL).arg("--execute"));
     assert_eq!(
