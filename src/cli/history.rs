@@ -132,12 +132,15 @@ async fn extent(
     locator: &Locator,
 ) -> Result<Extent, Unreachable> {
     let now = Micros::now();
+    let times = [&args.from, &args.to].into_iter().flatten();
+    let parsed = times.chain(args.between.iter().flatten());
+    let mut parsed = parsed.filter_map(|text| Micros::parse(text, now).ok());
+    if parsed.any(|parsed| parsed.zone_assumed) {
+        eprintln!("binlogfs: note: a time without a zone is read as UTC");
+    }
     let time = |text: &Option<String>| -> Result<Option<Micros>, Unreachable> {
         let parsed = text.as_deref().map(|text| Micros::parse(text, now));
         let parsed = parsed.transpose().map_err(anyhow::Error::from)?;
-        if parsed.is_some_and(|parsed| parsed.zone_assumed) {
-            eprintln!("binlogfs: note: a time without a zone is read as UTC");
-        }
         Ok(parsed.map(|parsed| parsed.time))
     };
     let mut extent = Extent {
