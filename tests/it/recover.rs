@@ -32,6 +32,18 @@ use std::process::{Child, Command, Stdio};
 /// What applies a plan.
 const ENGINES: [&str; 2] = ["pipe", "parallel"];
 
+/// A history of two files with one table, and the server that wrote it.
+fn archived() -> (Archive, Server) {
+    let archive = Archive::encrypted();
+    let source = Server::new();
+    source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY)");
+    source.flush_logs();
+    source.sql("INSERT INTO d.t VALUES (1); INSERT INTO d.t VALUES (2)");
+    source.flush_logs();
+    archive.archive(&source.index_file());
+    (archive, source)
+}
+
 /// A server to recover. It has another id than the sources: an applier passes over what has its own.
 pub fn target() -> Server {
     Options::new().server_id(2).start()

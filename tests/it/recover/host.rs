@@ -1,9 +1,8 @@
 //! What the server's own applier needs of this host: said before anything is applied, and what to do.
 
 use super::state::State;
-use super::{Recovery, target, text};
-use crate::archive::Archive;
-use crate::mysql::{Options, Server, give_away};
+use super::{Recovery, archived, target, text};
+use crate::mysql::{Options, give_away};
 use crate::namespace::Namespace;
 use crate::{s3, tools};
 use serde_json::Value;
@@ -18,17 +17,6 @@ const ACCOUNT: u32 = 65_534;
 /// One that has not even that.
 const STRANGER: u32 = 61_235;
 const PARALLEL: [&str; 3] = ["--to-end", "--engine", "parallel"];
-
-fn archived() -> (Archive, Server) {
-    let archive = Archive::encrypted();
-    let source = Server::new();
-    source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY)");
-    source.flush_logs();
-    source.sql("INSERT INTO d.t VALUES (1); INSERT INTO d.t VALUES (2)");
-    source.flush_logs();
-    archive.archive(&source.index_file());
-    (archive, source)
-}
 
 fn allow(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).expect("root may");

@@ -1,25 +1,13 @@
 //! Servers that are not to be recovered, whatever the plan: each refused by its kind, and left as it was.
 
 use super::state::State;
-use super::{Recovery, target, text};
+use super::{Recovery, archived, target, text};
 use crate::archive::Archive;
 use crate::mariadb::server::MariaDb;
-use crate::mysql::{Options, Server};
+use crate::mysql::Options;
 use crate::tools;
 
 const TO_END: [&str; 1] = ["--to-end"];
-
-/// A source of two files, archived.
-fn archived() -> (Archive, Server) {
-    let archive = Archive::encrypted();
-    let source = Server::new();
-    source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY)");
-    source.flush_logs();
-    source.sql("INSERT INTO d.t VALUES (1); INSERT INTO d.t VALUES (2)");
-    source.flush_logs();
-    archive.archive(&source.index_file());
-    (archive, source)
-}
 
 #[test]
 fn a_server_with_tables_of_unknown_origin_is_refused() {
