@@ -16,9 +16,9 @@ fn gtids(numbers: &str) -> GtidSet {
     set(numbers).parse().expect("a GTID set")
 }
 
-/// Eight transactions of one server, in two files, and 5 to 7 once more as its successor has them. What that replicated last is in the
-/// file that it still writes.
-fn archived() -> (Archive, String) {
+/// Eight transactions of one server, in two files, and those from behind `before` to 7 once more as its successor has them. What that
+/// replicated last is in the file that it still writes.
+fn archived(before: GtidSet) -> (Archive, String) {
     let archive = Archive::encrypted();
     let mut first = SyntheticServer::new(&archive.data(), 1, "binlog");
     first.rotate(4, 100);
@@ -26,7 +26,7 @@ fn archived() -> (Archive, String) {
     archive.archive(first.dir());
     let dir = archive.path("second");
     std::fs::create_dir(&dir).expect("writable");
-    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, gtids("1-4"));
+    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, before);
     second.replicate(&gtids("1-7"));
     second.replicate_into_active(first.executed());
     archive.archive(second.dir());
@@ -38,7 +38,7 @@ fn archived() -> (Archive, String) {
 
 #[test]
 fn what_a_successor_says_again_is_not_all_that_was_executed_before_it() {
-    let (archive, joined) = archived();
+    let (archive, joined) = archived(gtids("1-4"));
     let plan = planned(&archive, &["--to-end"]);
     assert_eq!(text(&plan["stop"]["file"]), joined);
     assert_eq!(text(&plan["gtids"]["after"]), set("1-8"), "{plan:#}");
@@ -49,8 +49,22 @@ fn what_a_successor_says_again_is_not_all_that_was_executed_before_it() {
 }
 
 #[test]
+fn a_base_is_brought_to_a_target_in_the_files_of_the_first_server() {
+    // All of its history: a replay to the end would begin in the successor's file.
+    let (archive, joined) = archived(GtidSet::new());
+    let base = set("1-2");
+    let plan = planned(&archive, &["--to-end", "--from-gtid-set", &base]);
+    assert_eq!(text(&plan["stop"]["file"]), joined);
+    let fourth = set("4");
+    let route = ["--before-gtid", &fourth, "--from-gtid-set", &base];
+    let plan = planned(&archive, &route);
+    assert_eq!(text(&plan["stop"]["file"]), "binlog.000001");
+    assert_eq!(text(&plan["gtids"]["adds"]), set("3"), "{plan:#}");
+}
+
+#[test]
 fn what_stands_twice_is_left_out_twice() {
-    let (archive, joined) = archived();
+    let (archive, joined) = archived(gtids("1-4"));
     let legs = legs(&archive);
     let [first, second, third] = legs.as_slice() else {
         panic!("three legs: {legs:?}");
