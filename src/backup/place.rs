@@ -65,48 +65,6 @@ pub fn entry_of_position(
     Ok(named.map(|entry| (entry.timeline, entry.mount_name)))
 }
 
-impl<'a> Place<'a> {
-    /// The incarnation in which a backup was made.
-    fn of(
-        index: &'a Index,
-        state: &'a LedgerState,
-        coordinates: &'a Coordinates,
-        position: &FilePosition,
-    ) -> Result<Result<Place<'a>, Verdict>, IndexError> {
-        let found = match coordinates.taken_at {
-            _ if state.incarnations().count() == 1 => state.incarnations().next(),
-            Some(taken) => incarnation_at(index, state, taken)?,
-            None => {
-                return Ok(Err(unusable(
-                    UnusableKind::Ambiguous,
-                    format!(
-                        "the numbers of the files have begun anew in this stream, so that {} alone tells no place",
-                        position.file
-                    ),
-                    "tell when it was made by --taken",
-                )));
-            }
-        };
-        let Some((incarnation, known)) = found else {
-            return Ok(Err(unusable(
-                UnusableKind::TooEarly,
-                "it was made before the history begins",
-                "make a new backup",
-            )));
-        };
-        Ok(Ok(Place {
-            checker: Checker {
-                index,
-                state,
-                timeline: known.timeline,
-                coordinates,
-            },
-            incarnation,
-            known,
-        }))
-    }
-}
-
 /// The last incarnation that had begun by `time`.
 fn incarnation_at<'a>(
     index: &Index,
@@ -149,7 +107,47 @@ struct Place<'a> {
     known: &'a IncarnationState,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    /// The incarnation in which a backup was made.
+    fn of(
+        index: &'a Index,
+        state: &'a LedgerState,
+        coordinates: &'a Coordinates,
+        position: &FilePosition,
+    ) -> Result<Result<Place<'a>, Verdict>, IndexError> {
+        let found = match coordinates.taken_at {
+            _ if state.incarnations().count() == 1 => state.incarnations().next(),
+            Some(taken) => incarnation_at(index, state, taken)?,
+            None => {
+                return Ok(Err(unusable(
+                    UnusableKind::Ambiguous,
+                    format!(
+                        "the numbers of the files have begun anew in this stream, so that {} alone tells no place",
+                        position.file
+                    ),
+                    "tell when it was made by --taken",
+                )));
+            }
+        };
+        let Some((incarnation, known)) = found else {
+            return Ok(Err(unusable(
+                UnusableKind::TooEarly,
+                "it was made before the history begins",
+                "make a new backup",
+            )));
+        };
+        Ok(Ok(Place {
+            checker: Checker {
+                index,
+                state,
+                timeline: known.timeline,
+                coordinates,
+            },
+            incarnation,
+            known,
+        }))
+    }
+
     fn verdict(&self, position: &FilePosition) -> Result<Verdict, IndexError> {
         let checker = &self.checker;
         let entry = match self.named(position)? {
