@@ -224,7 +224,9 @@ impl Plan {
         if self.by_gtid {
             text.push_str(
                 "\nmissing=$(ask \"GTID_SUBTRACT('$all', @@GLOBAL.gtid_executed)\")\n\
-                 [ -z \"$missing\" ] || die \"the server still lacks $missing\"\n",
+                 [ -z \"$missing\" ] || die \"the server still lacks $missing\"\n\
+                 extra=$(ask \"GTID_SUBTRACT(@@GLOBAL.gtid_executed, '$all')\")\n\
+                 [ -z \"$extra\" ] || die \"the server has $extra besides: the files are not the plan's, or somebody writes to it\"\n",
             );
         }
         let stop = &self.stop.place;
