@@ -1,6 +1,6 @@
 //! What of made-up histories can be recovered from backups at made-up places.
 
-use super::super::Tool;
+use super::super::{Tool, entry_of_position};
 use super::*;
 use crate::index::Step;
 use crate::ledger::Body;
@@ -366,4 +366,19 @@ fn where_numbers_began_anew_a_position_needs_the_time_of_the_backup() {
     // The second life had no third file, and its successor had begun when it could have got one.
     assert_eq!(on("binlog.000003:157", Some(6)), "Foreign");
     assert_eq!(on("binlog.000003:157", Some(11)), "ahead");
+    // A recovery begins in that file too.
+    let meant = |taken_hours: Option<i64>| {
+        let coordinates = Coordinates {
+            taken_at: taken_hours.map(|h| Micros(BEGINNING.0 + h * 3_600_000_000)),
+            ..at("binlog.000002:157", Tool::Mysqldump)
+        };
+        let position = coordinates.position.clone().expect("given");
+        match entry_of_position(&index, &coordinates, &position).expect("the index answers") {
+            Ok((timeline, file)) => format!("{file} of {timeline}"),
+            Err(verdict) => verdict.reason().expect("a reason"),
+        }
+    };
+    assert_eq!(meant(Some(1)), "binlog.000002 of 1");
+    assert_eq!(meant(Some(11)), "binlog.999999.000003.0000000002 of 2");
+    assert!(meant(None).contains("--taken"), "{}", meant(None));
 }

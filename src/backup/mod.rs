@@ -16,6 +16,7 @@ pub use coordinates::{Coordinates, Tool};
 pub use exact::exact;
 pub use metadata::{MetadataError, read};
 pub use needs::{Need, needs};
+pub use place::entry_of_position;
 pub use record::{BACKUPS_PREFIX, Backup, BackupId, FORMAT, ParseIdError, RecordError};
 pub use registry::{Registered, RegistryError, Unreadable, add, backups, remove};
 pub use window::{

@@ -10,7 +10,7 @@ use crate::index::{EntryRow, Index, IndexError};
 use crate::ledger::state::IncarnationState;
 use crate::ledger::{Entry, LedgerState};
 use crate::locate::FilePosition;
-use crate::model::{FileName, GtidSet, Incarnation, Micros, MountName, SegmentNumber};
+use crate::model::{FileName, GtidSet, Incarnation, Micros, MountName, SegmentNumber, Timeline};
 
 /// Whether its transactions have GTIDs that a restored server must know of, as far as its record tells. MariaDB finds out from
 /// the place.
@@ -39,38 +39,30 @@ pub(super) fn by_position(
     coordinates: &Coordinates,
     position: &FilePosition,
 ) -> Result<Verdict, IndexError> {
-    let found = match coordinates.taken_at {
-        _ if state.incarnations().count() == 1 => state.incarnations().next(),
-        Some(taken) => incarnation_at(index, state, taken)?,
-        None => {
-            return Ok(unusable(
-                UnusableKind::Ambiguous,
-                format!(
-                    "the numbers of the files have begun anew in this stream, so that {} alone tells no place",
-                    position.file
-                ),
-                "tell when it was made by --taken",
-            ));
-        }
+    match Place::of(index, state, coordinates, position)? {
+        Ok(place) => place.verdict(position),
+        Err(verdict) => Ok(verdict),
+    }
+}
+
+/// The timeline and the entry of the file that `position` means in the coordinates of a backup; or why it means none.
+///
+/// # Errors
+/// When the index cannot be read.
+pub fn entry_of_position(
+    index: &Index,
+    coordinates: &Coordinates,
+    position: &FilePosition,
+) -> Result<Result<(Timeline, MountName), Verdict>, IndexError> {
+    let Some(state) = index.state()? else {
+        return Ok(Err(no_such_file(&position.file)));
     };
-    let Some((incarnation, known)) = found else {
-        return Ok(unusable(
-            UnusableKind::TooEarly,
-            "it was made before the history begins",
-            "make a new backup",
-        ));
+    let place = match Place::of(index, &state, coordinates, position)? {
+        Ok(place) => place,
+        Err(verdict) => return Ok(Err(verdict)),
     };
-    let place = Place {
-        checker: Checker {
-            index,
-            state,
-            timeline: known.timeline,
-            coordinates,
-        },
-        incarnation,
-        known,
-    };
-    place.verdict(position)
+    let named = place.named(position)?;
+    Ok(named.map(|entry| (entry.timeline, entry.mount_name)))
 }
 
 /// The last incarnation that had begun by `time`.
@@ -115,7 +107,47 @@ struct Place<'a> {
     known: &'a IncarnationState,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    /// The incarnation in which a backup was made.
+    fn of(
+        index: &'a Index,
+        state: &'a LedgerState,
+        coordinates: &'a Coordinates,
+        position: &FilePosition,
+    ) -> Result<Result<Place<'a>, Verdict>, IndexError> {
+        let found = match coordinates.taken_at {
+            _ if state.incarnations().count() == 1 => state.incarnations().next(),
+            Some(taken) => incarnation_at(index, state, taken)?,
+            None => {
+                return Ok(Err(unusable(
+                    UnusableKind::Ambiguous,
+                    format!(
+                        "the numbers of the files have begun anew in this stream, so that {} alone tells no place",
+                        position.file
+                    ),
+                    "tell when it was made by --taken",
+                )));
+            }
+        };
+        let Some((incarnation, known)) = found else {
+            return Ok(Err(unusable(
+                UnusableKind::TooEarly,
+                "it was made before the history begins",
+                "make a new backup",
+            )));
+        };
+        Ok(Ok(Place {
+            checker: Checker {
+                index,
+                state,
+                timeline: known.timeline,
+                coordinates,
+            },
+            incarnation,
+            known,
+        }))
+    }
+
     fn verdict(&self, position: &FilePosition) -> Result<Verdict, IndexError> {
         let checker = &self.checker;
         let entry = match self.named(position)? {

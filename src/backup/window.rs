@@ -116,6 +116,15 @@ impl Verdict {
         }
     }
 
+    /// Why nothing can be replayed to it; `None` if something can.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Verdict::Usable(_) => None,
+            Verdict::Ahead { reason, .. } => Some(format!("it is ahead of the archive: {reason}")),
+            Verdict::Unusable(why) => Some(why.to_string()),
+        }
+    }
+
     /// In one word.
     pub fn name(&self) -> &'static str {
         match self {

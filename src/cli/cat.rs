@@ -120,8 +120,11 @@ fn entries(args: &CatArgs, reading: &Reading, timeline: Timeline) -> Result<Vec<
             Some(fenced) => fenced.iter().find(|e| e.mount_name == wanted).cloned(),
             None => reading.index.entry(timeline, &wanted)?,
         };
-        entry.with_context(|| {
-            format!("timeline {timeline} has no {name}; 'binlogfs ls' shows what there is")
+        entry.with_context(|| match args.fenced {
+            true => format!(
+                "no fence took {name} out of timeline {timeline}; 'binlogfs ls --fenced' shows what is behind one"
+            ),
+            false => format!("timeline {timeline} has no {name}; 'binlogfs ls' shows what there is"),
         })
     };
     args.names.iter().map(find).collect()

@@ -89,7 +89,11 @@ pub async fn run(global: &Global, args: &DrillArgs) -> Result<Exit> {
             report,
             begun.elapsed(),
         );
-        report::write_metrics(path, &text)?;
+        match (report::write_metrics(path, &text), &outcome) {
+            // What the drill itself has to say is said.
+            (Err(error), Err(_)) => eprintln!("binlogfs: {error:#}"),
+            (written, _) => written?,
+        }
     }
     let report = match outcome? {
         Ok(report) => report,

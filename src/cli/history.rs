@@ -87,7 +87,10 @@ pub async fn run(global: &Global, args: &HistoryArgs) -> Result<Exit> {
     let extent = match extent {
         Ok(extent) => extent,
         Err(Unreachable::Refused(why)) => {
-            eprintln!("binlogfs: {why}");
+            match global.json {
+                true => output::print_json(&json!({ "recoverable": false, "reason": why }))?,
+                false => eprintln!("binlogfs: {why}"),
+            }
             return Ok(Exit::NotRecoverable);
         }
         Err(Unreachable::Failed(error)) => return Err(error),
@@ -129,12 +132,15 @@ async fn extent(
     locator: &Locator,
 ) -> Result<Extent, Unreachable> {
     let now = Micros::now();
+    let times = [&args.from, &args.to].into_iter().flatten();
+    let parsed = times.chain(args.between.iter().flatten());
+    let mut parsed = parsed.filter_map(|text| Micros::parse(text, now).ok());
+    if parsed.any(|parsed| parsed.zone_assumed) {
+        eprintln!("binlogfs: note: a time without a zone is read as UTC");
+    }
     let time = |text: &Option<String>| -> Result<Option<Micros>, Unreachable> {
         let parsed = text.as_deref().map(|text| Micros::parse(text, now));
         let parsed = parsed.transpose().map_err(anyhow::Error::from)?;
-        if parsed.is_some_and(|parsed| parsed.zone_assumed) {
-            eprintln!("binlogfs: note: a time without a zone is read as UTC");
-        }
         Ok(parsed.map(|parsed| parsed.time))
     };
     let mut extent = Extent {
@@ -289,7 +295,7 @@ impl Findings {
             time(segment.and_then(|s| s.first_time)),
             time(segment.and_then(|s| s.last_time)),
         );
-        let gtids = segment.map(|s| s.gtids.to_string()).unwrap_or_default();
+        let gtids = entry.gtids().map(ToString::to_string).unwrap_or_default();
         self.json.push(json!({
             "what": "table", "file": entry.mount_name, "table": table, "first_time": first, "last_time": last, "gtids": gtids,
         }));

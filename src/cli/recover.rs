@@ -334,7 +334,9 @@ impl Recovery<'_> {
             }
             eprintln!("binlogfs: {}; going on with the pipe", failed.error);
             self.ready.engine = Engine::Pipe;
-            replay::check_pipe(&self.ready.facts)?;
+            if let Some(note) = replay::check_pipe(&self.ready.facts)? {
+                eprintln!("binlogfs: note: {note}");
+            }
             self.clients().check(self.ready.plan.flavour)?;
         }
         let bar = Bar::bytes(self.ready.plan.segments.bytes());

@@ -1,11 +1,11 @@
 //! Where a recovery begins and where it ends, as options of a command.
 
 use super::reading::Reading;
-use crate::backup::{self, BackupId, Coordinates};
+use crate::backup::{self, Backup, BackupId, Coordinates};
 use crate::locate::FilePosition;
 use crate::model::{Gtid, GtidSet, Micros, Timeline};
 use crate::recover::{Question, Start, Target};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 /// The options. A command says whether one of the group `target` is required.
 #[derive(clap::Args, Debug)]
@@ -85,21 +85,25 @@ impl RouteArgs {
     pub async fn question(&self, reading: &Reading, timeline: Timeline) -> Result<Question> {
         Ok(Question {
             timeline,
-            start: self.start(reading).await?,
+            start: self.start(reading, timeline).await?,
             target: self.target().unwrap_or(Target::End),
             skip: GtidSet::new(),
         })
     }
 
-    async fn start(&self, reading: &Reading) -> Result<Start> {
+    async fn start(&self, reading: &Reading, timeline: Timeline) -> Result<Start> {
         if let Some(id) = &self.backup {
             let stream_id = reading.stream.file().stream_id;
             let registered = backup::backups(&reading.store, stream_id).await?;
             let found = registered.get(id).with_context(|| {
                 format!("no backup {id} can be read; 'binlogfs backup list' shows those that can")
             })?;
-            return start_of(&found.coordinates)
-                .with_context(|| format!("backup {id} does not say where it stands"));
+            let start = start_of(&found.coordinates)
+                .with_context(|| format!("backup {id} does not say where it stands"))?;
+            return match start {
+                Start::Position(position) => placed(reading, timeline, found, position),
+                start => Ok(start),
+            };
         }
         let gtids = self.from_gtid_set.clone().map(Start::Gtids);
         let position = || self.from_position.clone().map(Start::Position);
@@ -116,5 +120,44 @@ fn start_of(coordinates: &Coordinates) -> Option<Start> {
         }
         (_, Some(position)) => Some(Start::Position(position.clone())),
         (_, None) => None,
+    }
+}
+
+/// The place that the position of a backup means. Names of files come again after a RESET, and mean another place in another timeline.
+fn placed(
+    reading: &Reading,
+    timeline: Timeline,
+    backup: &Backup,
+    position: FilePosition,
+) -> Result<Start> {
+    let (index, id) = (&reading.index, &backup.id);
+    match backup::entry_of_position(index, &backup.coordinates, &position)? {
+        Ok((of, file)) if of == timeline => Ok(Start::Position(FilePosition {
+            file: file.to_string(),
+            ..position
+        })),
+        Ok((of, _)) => bail!(
+            "backup {id} stands at {position} of timeline {of}, and what follows it there is not in timeline {timeline}: recover it with \
+             --timeline {of}"
+        ),
+        Err(verdict) => {
+            let file = &position.file;
+            let by_name = match file.parse() {
+                Ok(name) => index.entry(timeline, &name)?.is_some(),
+                Err(_) => false,
+            };
+            let by_file = match file.parse() {
+                Ok(file) => !index.of_file(timeline, &file)?.is_empty(),
+                Err(_) => false,
+            };
+            if by_name || by_file {
+                bail!(
+                    "{file} of timeline {timeline} is not the one that backup {id} names: {}",
+                    verdict.reason().unwrap_or_default()
+                );
+            }
+            // That it is not there is told as of any other place.
+            Ok(Start::Position(position))
+        }
     }
 }

@@ -284,7 +284,10 @@ impl Locator {
     }
 
     /// Asks the index, off the async threads.
-    pub(super) async fn ask<T: Send + 'static>(
+    ///
+    /// # Errors
+    /// [`LocateError`].
+    pub async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Index) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, LocateError> {

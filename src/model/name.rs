@@ -235,6 +235,13 @@ impl MountName {
         self.0.ends_with(".0")
     }
 
+    /// What sorts right before the names of `incarnation`, of which this is one; `None` where those are the server's own.
+    pub fn before_incarnation(&self, incarnation: Incarnation) -> Option<MountName> {
+        let mark = format!(".999999.{:06}.", incarnation.0);
+        let at = self.0.rfind(&mark)?;
+        Some(MountName(self.0[..at + mark.len()].to_owned()))
+    }
+
     /// A name that sorts before every segment of a stream.
     pub fn before_all(first_basename: &Basename) -> MountName {
         MountName(format!("{first_basename}.000000.0"))
@@ -378,6 +385,34 @@ mod tests {
         ];
         assert!(names.is_sorted(), "{names:?}");
         assert_eq!(names[2], "mysql-bin.999999.000001.0001000000");
+    }
+
+    #[test]
+    fn what_sorts_before_an_incarnation_is_told_by_each_of_its_names() {
+        let first: Basename = "binlog".parse().expect("a basename");
+        let name = |text: &str, incarnation: u32| {
+            MountName::of(
+                &file(text),
+                Incarnation(incarnation),
+                incarnation == 1,
+                &first,
+            )
+        };
+        let (last_of_1, first_of_2) = (name("binlog.000007", 1), name("binlog.000001", 2));
+        for named in [
+            &first_of_2,
+            &name("binlog.000009", 2),
+            &first_of_2.gap_after(),
+        ] {
+            let border = named
+                .before_incarnation(Incarnation(2))
+                .expect("it is not the server's own");
+            assert!(
+                last_of_1.gap_after() < border && border < first_of_2,
+                "{border}"
+            );
+        }
+        assert_eq!(last_of_1.before_incarnation(Incarnation(1)), None);
     }
 
     #[test]

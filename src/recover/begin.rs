@@ -9,11 +9,12 @@ use crate::ledger::Entry;
 use crate::locate::Located;
 use crate::model::{GtidSet, MountName};
 
-/// Where a replay to a server that has `start` begins.
+/// Where a replay to a server that has `start` begins, which ends in the file `last`.
 pub(super) async fn find(
     planner: &Planner,
     ground: &Ground,
     start: &Start,
+    last: &MountName,
 ) -> Result<Begin, PlanError> {
     match start {
         Start::Beginning => {
@@ -29,7 +30,7 @@ pub(super) async fn find(
             let located = planner.locator.at(first.seq, 0).await?;
             planner.begin(located).await
         }
-        Start::Gtids(set) => by_gtids(planner, ground, &ground.base(set)).await,
+        Start::Gtids(set) => by_gtids(planner, ground, &ground.base(set), last).await,
         Start::Position(position) => {
             let located = planner.exact(ground, position).await?;
             planner.begin(located).await
@@ -63,13 +64,21 @@ async fn first_entry(planner: &Planner, ground: &Ground) -> Result<Entry, PlanEr
     Ok(first)
 }
 
-async fn by_gtids(planner: &Planner, ground: &Ground, set: &GtidSet) -> Result<Begin, PlanError> {
+async fn by_gtids(
+    planner: &Planner,
+    ground: &Ground,
+    set: &GtidSet,
+    last: &MountName,
+) -> Result<Begin, PlanError> {
     check_known(ground, set)?;
-    let (timeline, base) = (ground.timeline, set.clone());
-    let last = planner
-        .ask(move |index| coverage::last(index, timeline, |previous| previous.is_subset(&base)))
+    let (timeline, base, last) = (ground.timeline, set.clone(), last.clone());
+    let name = planner
+        .ask(move |index| {
+            let is_had = |previous: &GtidSet| previous.is_subset(&base);
+            coverage::last(index, timeline, Some(&last), is_had)
+        })
         .await?;
-    let Some(name) = last else {
+    let Some(name) = name else {
         let first = first_entry(planner, ground).await?;
         return Err(match &first.previous_gtids {
             Some(previous) => {

@@ -1,4 +1,7 @@
 //! Which files a base has all of: a binary search, because what was executed before a file only grows.
+//!
+//! But for the first files of a server that took over, which may say again what others have said before: what was executed before them may be
+//! less. The search then ends at one of several files of which it is true, and each of them will do.
 
 use crate::index::{Index, IndexError};
 use crate::model::{GtidSet, MountName, Timeline};
@@ -6,27 +9,32 @@ use crate::model::{GtidSet, MountName, Timeline};
 /// Rows looked at in one round.
 const PAGE_ROWS: usize = 2048;
 
-/// The last file of a timeline of which what was executed before it `is_had`; `None` if there is no such file. What is had
-/// before a file must be had before all earlier ones. Files of which it is not known are passed over.
+/// The last file of a timeline, up to one of this name if it is given, of which what was executed before it `is_had`; `None` if there is
+/// no such file. What is had before a file must be had before all earlier ones of its server. Files of which it is not known are passed
+/// over.
 pub(super) fn last(
     index: &Index,
     timeline: Timeline,
+    up_to: Option<&MountName>,
     is_had: impl Fn(&GtidSet) -> bool,
 ) -> Result<Option<MountName>, IndexError> {
+    let is_in = |name: &MountName| up_to.is_none_or(|last| name <= last);
     let had = |name: &MountName| -> Result<Option<bool>, IndexError> {
         let entry = index.entry(timeline, name)?;
         let previous = entry.and_then(|entry| entry.previous_gtids);
         Ok(previous.map(|previous| is_had(&previous)))
     };
     let chunks = index.listing(timeline)?;
-    let coarse: Vec<MountName> = chunks.into_iter().map(|chunk| chunk.first_name).collect();
+    let coarse = chunks.into_iter().map(|chunk| chunk.first_name);
+    let coarse: Vec<MountName> = coarse.filter(is_in).collect();
     let mut from = last_true(&coarse, had)?.map(|place| coarse[place].clone());
     loop {
         let rows = match &from {
             Some(name) => index.following(timeline, name, PAGE_ROWS)?,
             None => index.rows(timeline, None, PAGE_ROWS)?,
         };
-        let names: Vec<MountName> = rows.into_iter().map(|row| row.mount_name).collect();
+        let names = rows.into_iter().map(|row| row.mount_name);
+        let names: Vec<MountName> = names.filter(is_in).collect();
         let Some(place) = last_true(&names, had)? else {
             return Ok(None);
         };

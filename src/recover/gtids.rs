@@ -186,6 +186,30 @@ impl Planner {
                 .await?;
             executed.union_with(&here);
         }
+        executed.union_with(&self.executed_before_it_joined(entry).await?);
         Ok(executed.into_position_form())
+    }
+
+    /// What the servers executed that the server of an entry took over from. It has all of that, but its first files may say some of it
+    /// again, and know less than what stands before them.
+    async fn executed_before_it_joined(&self, entry: &Entry) -> Result<GtidSet, PlanError> {
+        let timeline = entry.timeline;
+        let mut executed = GtidSet::new();
+        let mut of = (entry.mount_name.clone(), entry.incarnation);
+        while let Some(border) = of.0.before_incarnation(of.1) {
+            let last = self
+                .ask(move |index| match index.neighbours(timeline, &border)?.0 {
+                    Some(row) => index.entry_by_seq(row.seq),
+                    None => Ok(None),
+                })
+                .await?;
+            let Some(last) = last else { break };
+            let sets = [last.previous_gtids.as_ref(), last.gtids()];
+            for set in sets.into_iter().flatten() {
+                executed.union_with(set);
+            }
+            of = (last.mount_name, last.incarnation);
+        }
+        Ok(executed)
     }
 }

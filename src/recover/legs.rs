@@ -2,8 +2,8 @@
 
 use super::plan::{Place, Plan};
 use super::planner::{PlanError, Planner};
-use crate::locate::{self, LocateError};
-use crate::model::{Gtid, MountName};
+use crate::locate::LocateError;
+use crate::model::{Gtid, GtidSet, MountName};
 
 /// A stretch of a plan of which everything is replayed: `.range/<from>/<to>/` of a mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Planner {
                         source: source.clone(),
                         number,
                     };
-                    cuts.push(self.cut(plan, gtid).await?);
+                    cuts.extend(self.cuts(plan, &gtid).await?);
                 }
             }
         }
@@ -69,21 +69,35 @@ impl Planner {
         Ok(legs)
     }
 
-    async fn cut(&self, plan: &Plan, gtid: Gtid) -> Result<Cut, PlanError> {
-        let gone =
-            |gtid: &Gtid| LocateError::Internal(format!("{gtid} was planned and is not found"));
-        let target = locate::Target::Gtid(gtid.clone());
-        let located = self.locator.find(plan.question.timeline, &target).await?;
-        let seq = located.boundary.seq;
-        let piece = plan.segments.iter().position(|piece| piece.seq == seq);
-        let (Some(piece), Some(found)) = (piece, located.transaction) else {
-            return Err(gone(&gtid).into());
-        };
-        Ok(Cut {
-            piece,
-            file: located.boundary.mount_name,
-            start: found.start,
-            end: found.end,
-        })
+    /// Where a transaction stands in a plan. A server that took over may say again what others have said before.
+    async fn cuts(&self, plan: &Plan, gtid: &Gtid) -> Result<Vec<Cut>, PlanError> {
+        let wanted = gtid.clone();
+        let holding = self.ask(move |index| index.holding(&wanted)).await?;
+        let mut alone = GtidSet::new();
+        alone.insert(gtid);
+        let mut cuts = Vec::new();
+        for entry in holding {
+            let mut pieces = plan.segments.iter().enumerate();
+            let Some((place, piece)) = pieces.find(|(_, piece)| piece.seq == entry.seq) else {
+                continue;
+            };
+            let located = self.locator.first_of(entry.seq, alone.clone()).await?;
+            let found = located.and_then(|located| located.transaction);
+            if let Some(found) = found.filter(|found| piece.range.contains(&found.start)) {
+                cuts.push(Cut {
+                    piece: place,
+                    file: entry.mount_name,
+                    start: found.start,
+                    end: found.end,
+                });
+            }
+        }
+        match cuts.is_empty() {
+            true => {
+                let reason = format!("{gtid} was planned and is not found");
+                Err(LocateError::Internal(reason).into())
+            }
+            false => Ok(cuts),
+        }
     }
 }

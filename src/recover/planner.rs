@@ -35,12 +35,6 @@ impl From<LocateError> for PlanError {
     }
 }
 
-impl From<IndexError> for PlanError {
-    fn from(error: IndexError) -> PlanError {
-        PlanError::Failed(error.into())
-    }
-}
-
 impl From<ReadError> for PlanError {
     fn from(error: ReadError) -> PlanError {
         PlanError::Failed(error.into())
@@ -55,7 +49,6 @@ impl From<Refusal> for PlanError {
 
 /// Makes plans for one stream. It reads the index, segment indexes and a few frames, and changes nothing.
 pub struct Planner {
-    pub(super) index: Arc<Index>,
     pub(super) reader: Arc<SegmentReader>,
     pub(super) locator: Locator,
 }
@@ -76,12 +69,8 @@ pub(super) struct Ground {
 impl Planner {
     /// A planner for the stream that `index` knows and `reader` reads.
     pub fn new(index: Arc<Index>, reader: Arc<SegmentReader>) -> Planner {
-        let locator = Locator::new(Arc::clone(&index), Arc::clone(&reader));
-        Planner {
-            index,
-            reader,
-            locator,
-        }
+        let locator = Locator::new(index, Arc::clone(&reader));
+        Planner { reader, locator }
     }
 
     /// The plan for `question`.
@@ -91,7 +80,8 @@ impl Planner {
     pub async fn plan(&self, question: &Question) -> Result<Plan, PlanError> {
         let ground = self.ground(question.timeline).await?;
         let ending = stop::find(self, &ground, &question.target).await?;
-        let mut begin = begin::find(self, &ground, &question.start).await?;
+        let last = &ending.stop.place.file;
+        let mut begin = begin::find(self, &ground, &question.start, last).await?;
         let mut known = Known::gather(self, &ground, question, &begin, &ending).await?;
         known.check(self, &ground, question, &ending).await?;
         let way = obstacle::check(self, &ground, (&begin, &ending), &known.has).await?;

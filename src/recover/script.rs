@@ -27,6 +27,19 @@ fn quoted(text: &str) -> String {
     }
 }
 
+/// A shell function that writes all files as mysqlbinlog reads them from its standard input.
+fn read_all(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MySql => {
+            r#"read_all() { printf '%s\0' "${files[@]}" | (cd "$part" && xargs -0 cat --); }"#
+        }
+        // It takes a magic number in the middle for an event.
+        Flavour::MariaDb => {
+            r#"read_all() { printf '\376bin' && printf '%s\0' "${files[@]}" | (cd "$part" && xargs -0 tail -q -c +5 --); }"#
+        }
+    }
+}
+
 /// The options that make mysqlbinlog print just the plan's transactions out of its files.
 fn options(plan: &Plan) -> Vec<String> {
     let mut options = vec!["--verify-binlog-checksum".to_owned()];
@@ -71,11 +84,7 @@ impl Plan {
                     .into_iter()
                     .filter(|o| !o.contains("-position="));
                 let options = skip.map(|o| quoted(&o)).collect::<Vec<_>>();
-                let (begin, stop) = (&self.begin.place, &self.stop.place);
-                let part = format!(
-                    "{dir}{timeline}/.range/{}:{}/{}:{}",
-                    begin.file, begin.position, stop.file, stop.position
-                );
+                let part = format!("{dir}{timeline}/{}", self.range());
                 format!(
                     "{reader} {} {}/* | {apply}",
                     options.join(" "),
@@ -84,6 +93,15 @@ impl Plan {
             }
         };
         vec![mount, "set -o pipefail".to_owned(), replay]
+    }
+
+    /// The directory of a mount that shows just what is replayed.
+    fn range(&self) -> String {
+        let (begin, stop) = (&self.begin.place, &self.stop.place);
+        format!(
+            ".range/{}:{}/{}:{}",
+            begin.file, begin.position, stop.file, stop.position
+        )
     }
 
     /// A shell script that replays it with stock tools: over a mount, or any directory with the files.
@@ -104,7 +122,8 @@ impl Plan {
              shift\n\
              run_client() {{ {client} --binary-mode --max-allowed-packet=1G \"${{client_options[@]}}\" \"$@\"; }}\n\
              client_options=(\"$@\")\n",
-            target = self.question.target,
+            url = comment(url),
+            target = comment(&self.question.target.to_string()),
             start = comment(&self.question.start.to_string()),
             place = match self.is_root {
                 true => "a mount of that stream".to_owned(),
@@ -168,13 +187,13 @@ impl Plan {
         if many {
             // Concatenated binlogs are read whole from standard input only, and are cut by the mount.
             options.retain(|option| !option.contains("-position="));
-            let (begin, stop) = (&self.begin.place, &self.stop.place);
             let _ = write!(
                 text,
                 "\n# More files than a command line holds; the mount cuts the first and the last of them.\n\
-                 part=$dir/.range/{}:{}/{}:{}\n\
-                 read_all() {{ printf '%s\\0' \"${{files[@]}}\" | (cd \"$part\" && xargs -0 cat); }}\n",
-                begin.file, begin.position, stop.file, stop.position
+                 part=$dir/{}\n\
+                 {}\n",
+                quoted(&self.range()),
+                read_all(self.flavour)
             );
         }
         let options: Vec<String> = options.iter().map(|option| quoted(option)).collect();
@@ -205,14 +224,16 @@ impl Plan {
         if self.by_gtid {
             text.push_str(
                 "\nmissing=$(ask \"GTID_SUBTRACT('$all', @@GLOBAL.gtid_executed)\")\n\
-                 [ -z \"$missing\" ] || die \"the server still lacks $missing\"\n",
+                 [ -z \"$missing\" ] || die \"the server still lacks $missing\"\n\
+                 extra=$(ask \"GTID_SUBTRACT(@@GLOBAL.gtid_executed, '$all')\")\n\
+                 [ -z \"$extra\" ] || die \"the server has $extra besides: the files are not the plan's, or somebody writes to it\"\n",
             );
         }
         let stop = &self.stop.place;
         let _ = writeln!(
             text,
-            "echo \"done: the server has everything up to {}:{}\"",
-            stop.file, stop.position
+            "echo 'done: the server has everything up to' {}",
+            quoted(&format!("{}:{}", stop.file, stop.position))
         );
     }
 }
@@ -236,6 +257,24 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn each_flavour_is_given_many_files_as_its_client_reads_them() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (name, bytes) in [("a 1", b"\xFEbinone"), ("-b", b"\xFEbintwo")] {
+            std::fs::write(dir.path().join(name), bytes).expect("writable");
+        }
+        for (flavour, wanted) in [
+            (Flavour::MySql, &b"\xFEbinone\xFEbintwo"[..]),
+            (Flavour::MariaDb, b"\xFEbinonetwo"),
+        ] {
+            let script = format!("files=('a 1' -b); part=$0; {}; read_all", read_all(flavour));
+            let mut bash = Command::new("bash");
+            let output = bash.args(["-c", &script]).arg(dir.path()).output();
+            assert_eq!(output.expect("bash").stdout, wanted, "{flavour:?}");
+        }
+    }
 
     #[test]
     fn words_of_a_shell_stay_words() {

@@ -183,7 +183,9 @@ impl Planner {
             locate::RefusalKind::Missing => {
                 let (timeline, wanted) = (ground.timeline, gtid.clone());
                 let last = self
-                    .ask(move |index| coverage::last(index, timeline, |set| !set.contains(&wanted)))
+                    .ask(move |index| {
+                        coverage::last(index, timeline, None, |set| !set.contains(&wanted))
+                    })
                     .await?;
                 if let Some(name) = last {
                     let seq = self.entry_named(ground, &name).await?.seq;

@@ -103,6 +103,9 @@ fn the_statement_that_dropped_a_table_is_found_with_its_place_and_what_surrounds
         "{}",
         tools::excerpt(&output.stderr)
     );
+    let refusal = archive.json("history", &["--gtid", &unknown], 4);
+    assert_eq!(refusal["recoverable"], false);
+    assert!(text(&refusal, "reason").contains(&unknown), "{refusal}");
 }
 
 #[test]

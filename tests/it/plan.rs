@@ -1,5 +1,6 @@
 //! Plans of recoveries: what they say, what they refuse, and that what they say is what mysqlbinlog does.
 
+mod joined;
 mod refusals;
 mod replay;
 mod targets;

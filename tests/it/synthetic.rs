@@ -110,13 +110,26 @@ impl SyntheticServer {
         }
         self.number += 1;
         builder.rotate(&self.name());
-        let closed = self.files.last().expect("there is an active file");
-        fs::write(self.dir.join(closed), builder.finish()).expect("the directory is writable");
+        self.write_active(&builder.finish());
         self.begin();
     }
 
-    /// Replicates what is missing of `executed` into the active file, which stays open.
+    /// Replicates what is missing of `executed` into the active file, and goes on in the next.
+    pub fn replicate(&mut self, executed: &GtidSet) {
+        let mut builder = self.replicated(executed);
+        self.number += 1;
+        builder.rotate(&self.name());
+        self.write_active(&builder.finish());
+        self.begin();
+    }
+
+    /// The same into the active file, which stays open.
     pub fn replicate_into_active(&mut self, executed: &GtidSet) {
+        let builder = self.replicated(executed);
+        self.write_active(&builder.finish());
+    }
+
+    fn replicated(&mut self, executed: &GtidSet) -> BinlogBuilder {
         let mut builder = self.builder();
         for (source, runs) in executed.minus(&self.executed).iter() {
             for number in runs.runs().iter().flat_map(|(first, last)| *first..=*last) {
@@ -127,8 +140,12 @@ impl SyntheticServer {
             }
         }
         self.executed.union_with(executed);
+        builder
+    }
+
+    fn write_active(&self, bytes: &[u8]) {
         let active = self.files.last().expect("there is an active file");
-        fs::write(self.dir.join(active), builder.finish()).expect("the directory is writable");
+        fs::write(self.dir.join(active), bytes).expect("the directory is writable");
     }
 
     /// PURGE BINARY LOGS: removes the first `count` files.
@@ -143,12 +160,7 @@ impl SyntheticServer {
     pub fn rename(&mut self, basename: &str) {
         let mut builder = self.builder();
         builder.stop();
-        fs::write(
-            self.dir
-                .join(self.files.last().expect("there is an active file")),
-            builder.finish(),
-        )
-        .expect("writable");
+        self.write_active(&builder.finish());
         self.basename = basename.to_owned();
         self.number = 1;
         self.begin();

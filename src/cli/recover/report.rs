@@ -108,7 +108,7 @@ fn stop(ready: &Ready) -> String {
 pub(super) fn dry_run(recovery: &Recovery<'_>) -> Result<()> {
     let (ready, args) = (&recovery.ready, recovery.args);
     let restart = ready.restart.as_ref().zip(args.restart.as_ref());
-    let left = recovery.restarts.in_force.as_ref();
+    let left = recovery.restarts.in_force();
     if recovery.global.json {
         let before = restart.map(|(restart, command)| {
             serde_json::json!({
@@ -124,7 +124,8 @@ pub(super) fn dry_run(recovery: &Recovery<'_>) -> Result<()> {
             "why": ready.why,
             "notes": ready.notes,
             "restart": before,
-            "restart_at_end": restart.is_some() || left.is_some(),
+            "restart_at_end": args.restart.is_some() && (restart.is_some() || left.is_some()),
+            "options_left": left.map(RestartNote::options),
             "plan": plan_json::plan(&ready.plan, &args.url.to_string(), plan::MOUNT_DIR),
         }));
     }

@@ -2,6 +2,7 @@
 
 use super::Recovery;
 use crate::replay::notes::{self, About};
+use crate::replay::relay;
 use crate::replay::restart::{self, MYSQLD_OPTS, RestartError, RestartNote};
 use crate::replay::{self, Restart, Target, command_line};
 use anyhow::{Context as _, Result, bail};
@@ -16,8 +17,10 @@ const PASS_ON: &str = "the command must give mysqld what MYSQLD_OPTS holds, and 
 pub(super) struct Restarts {
     /// Where the note of them is.
     path: PathBuf,
-    /// It runs with these options of ours.
-    pub(super) in_force: Option<RestartNote>,
+    /// The last of them that was not forgotten.
+    note: Option<RestartNote>,
+    /// The target runs with the note's options.
+    in_force: bool,
     /// How often this run has restarted it.
     pub(super) done: u32,
 }
@@ -28,22 +31,25 @@ impl Restarts {
         let path = notes::path(dir, About::Restart, identity);
         let note = notes::read::<RestartNote>(&path);
         let note = note.with_context(|| format!("cannot read {}", path.display()))?;
-        let in_force = match note {
-            None => None,
-            Some(note) => {
-                let now = restart::variables(target, &note).await?;
-                Some(note).filter(|note| note.is_in_force(&now))
-            }
+        let in_force = match &note {
+            None => false,
+            Some(note) => note.is_in_force(&restart::variables(target, note).await?),
         };
         Ok(Restarts {
             path,
+            note,
             in_force,
             done: 0,
         })
     }
 
+    /// The note whose options the target runs with.
+    pub(super) fn in_force(&self) -> Option<&RestartNote> {
+        self.note.as_ref().filter(|_| self.in_force)
+    }
+
     fn forget(&mut self) -> Result<()> {
-        self.in_force = None;
+        (self.note, self.in_force) = (None, false);
         notes::remove(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
     }
 }
@@ -60,7 +66,7 @@ impl Recovery<'_> {
         };
         let options = command_line(&wanted.options);
         // What an earlier run has changed stays known as it was before that.
-        let earlier = self.restarts.in_force.take().map(|note| note.before);
+        let earlier = self.restarts.in_force().map(|note| note.before.clone());
         let mut note = RestartNote::new(&self.ready.facts.identity, &wanted.options);
         note.before = restart::variables(&mut self.target, &note).await?;
         note.before.extend(earlier.unwrap_or_default());
@@ -70,7 +76,7 @@ impl Recovery<'_> {
                 self.restarts.path.display()
             )
         })?;
-        self.restarts.in_force = Some(note.clone());
+        (self.restarts.note, self.restarts.in_force) = (Some(note.clone()), true);
         eprintln!(
             "binlogfs: restarting {} with {MYSQLD_OPTS}='{options}', because {}",
             self.target.name(),
@@ -101,11 +107,15 @@ impl Recovery<'_> {
 
     /// Restarts the target without options of ours, if it has any: it ends as its administrator has configured it.
     pub(super) async fn restart_as_configured(&mut self) -> Result<()> {
-        let Some(note) = self.restarts.in_force.clone() else {
+        let Some(note) = self.restarts.note.clone() else {
             return Ok(());
         };
         if self.target.connection().run("DO 1").await.is_err() {
-            self.target.reconnect().await.with_context(|| left(&note))?;
+            match self.target.reconnect().await {
+                // It had its own options: there is nothing to be given back.
+                Err(_) if !self.restarts.in_force => return Ok(()),
+                reconnected => reconnected.with_context(|| left(&note))?,
+            }
         }
         let now = restart::variables(&mut self.target, &note).await?;
         if !note.is_in_force(&now) {
@@ -115,6 +125,9 @@ impl Recovery<'_> {
             eprintln!("binlogfs: note: {}", left(&note));
             return Ok(());
         };
+        self.clear_for_restart()
+            .await
+            .with_context(|| left(&note))?;
         eprintln!(
             "binlogfs: restarting {} as it is configured",
             self.target.name()
@@ -134,6 +147,18 @@ impl Recovery<'_> {
             );
         }
         self.restarts.forget()
+    }
+
+    /// Nobody else recovers the target, and no channel of ours is there: the server would start it, with filters of its own.
+    async fn clear_for_restart(&mut self) -> Result<()> {
+        if !self.target.claim().await? {
+            bail!("another recovery of the target is under way");
+        }
+        let facts = self.target.facts().await?;
+        if relay::is_left_behind(&facts) {
+            relay::clean(&mut self.target, &facts).await?;
+        }
+        Ok(())
     }
 }
 

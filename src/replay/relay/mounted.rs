@@ -3,7 +3,7 @@
 use super::{Mounting, RelayError, host};
 use crate::fs::mountinfo;
 use crate::recover::{Leg, Plan};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -24,8 +24,7 @@ impl Mounted {
         let base = make(base)
             .and_then(|()| base.canonicalize())
             .map_err(|error| failed(format!("{}: {error}", base.display())))?;
-        let is_odd = |text: &str| text.contains(['\'', '\\', '\n']);
-        if base.to_str().is_none_or(is_odd) {
+        if is_odd(&base) {
             return Err(failed(format!(
                 "{} cannot be written into a statement; choose another --mount-dir",
                 base.display()
@@ -61,6 +60,7 @@ impl Mounted {
                 .join(format!(".timeline/{}", plan.question.timeline)),
         };
         let mut files = Vec::new();
+        let mut shown = HashSet::new();
         for leg in legs {
             let dir = root.join(leg.directory());
             let failed = |error: std::io::Error| RelayError::Mount {
@@ -69,6 +69,11 @@ impl Mounted {
             let mut here = Vec::new();
             for entry in std::fs::read_dir(&dir).map_err(failed)? {
                 let path = entry.map_err(failed)?.path();
+                if is_odd(&path) {
+                    let why =
+                        "a name in it cannot be written into a statement; --engine pipe works";
+                    return Err(failed(std::io::Error::other(why)));
+                }
                 let name = path.file_name().and_then(|name| name.to_str());
                 let place = name.and_then(|name| order.get(name)).ok_or_else(|| {
                     failed(std::io::Error::other(
@@ -78,9 +83,20 @@ impl Mounted {
                 here.push((*place, path));
             }
             here.sort();
+            shown.extend(here.iter().map(|(place, _)| *place));
             files.extend(here.into_iter().map(|(_, path)| path));
         }
-        Ok(files)
+        // An applier would go on over what is missing.
+        match legs.is_empty() || shown.len() == order.len() {
+            true => Ok(files),
+            false => Err(RelayError::Mount {
+                reason: format!(
+                    "it has {} of the plan's {} files; what is archived has changed meanwhile: run the same command again",
+                    shown.len(),
+                    order.len()
+                ),
+            }),
+        }
     }
 
     /// Whether the process `pid` sees it: a service may have mounts of its own.
@@ -102,6 +118,12 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         take_away(&self.dir);
     }
+}
+
+/// Whether it cannot be written between quotes.
+fn is_odd(path: &Path) -> bool {
+    let has_odd = |text: &str| text.contains(['\'', '\\', '\n']);
+    path.to_str().is_none_or(has_odd)
 }
 
 /// Makes the directory that mounts are made in, if it is not there: mysqld must get through it, whatever our umask is.

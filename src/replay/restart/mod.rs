@@ -7,7 +7,8 @@
 //!    recovery must not leave a server half-way down.
 //! 3. The connection from before must be dead, the server that answers must be the same, and the variables what the options say.
 //! 4. The replay.
-//! 5. The command runs again without options. The variables must not be those of the options any more; then the note is removed.
+//! 5. What the replay left, if it failed, is taken away, and the command runs again without options. The variables must not be those of the
+//!    options any more; then the note is removed.
 //!
 //! | if we die | then |
 //! |---|---|

@@ -1,6 +1,6 @@
 //! What the server's own applier is given, and what would make it leave something out.
 
-use super::gate::{self, Gate};
+use super::gate::{self, Gate, archived};
 use super::state::State;
 use super::{ENGINES, Recovery, target};
 use crate::archive::Archive;
@@ -11,25 +11,9 @@ use std::time::Duration;
 /// Longer than a recovery believes an applier that seems to have nothing to do.
 const LONG: Duration = Duration::from_secs(4);
 
-/// A history whose last transaction is at the gate, and the server that wrote it.
-fn archived() -> (Archive, Server) {
-    let archive = Archive::encrypted();
-    let source = Server::new();
-    source.sql(&format!(
-        "CREATE DATABASE k; CREATE TABLE {0} (id INT); CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY AUTO_INCREMENT, v INT)",
-        gate::TABLE
-    ));
-    source.flush_logs();
-    source.sql(&"INSERT INTO d.t (v) VALUES (7); ".repeat(20));
-    source.sql(&format!("INSERT INTO {} VALUES (1)", gate::TABLE));
-    source.flush_logs();
-    archive.archive(&source.index_file());
-    (archive, source)
-}
-
 #[test]
 fn a_long_last_transaction_is_waited_for_and_nobody_else_recovers_meanwhile() {
-    let (archive, source) = archived();
+    let (archive, source) = archived("");
     let target = target();
     let recovery = Recovery::onto(&archive, &target);
     let before_last = format!("{}:4", source.uuid());
@@ -59,7 +43,7 @@ fn a_long_last_transaction_is_waited_for_and_nobody_else_recovers_meanwhile() {
 
 #[test]
 fn a_server_that_would_leave_something_out_is_recovered_by_a_client() {
-    let (archive, source) = archived();
+    let (archive, source) = archived("");
     for option in [
         "--replicate-do-db=elsewhere",
         "--replicate-wild-ignore-table=d.%",
@@ -81,7 +65,7 @@ fn a_server_that_would_leave_something_out_is_recovered_by_a_client() {
 
 #[test]
 fn start_options_that_an_applier_does_not_mind_need_no_restart() {
-    let (archive, source) = archived();
+    let (archive, source) = archived("");
     for options in [
         &["--relay-log-recovery=ON"][..],
         &["--read-only=ON", "--super-read-only=ON"],
@@ -107,7 +91,7 @@ fn start_options_that_an_applier_does_not_mind_need_no_restart() {
 
 #[test]
 fn a_channel_of_the_same_name_that_is_somebody_elses_stays() {
-    let (archive, _source) = archived();
+    let (archive, _source) = archived("");
     let target = target();
     let recovery = Recovery::onto(&archive, &target);
     target.sql("CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'db.example', SOURCE_USER = 'x' FOR CHANNEL 'binlogfs'");
@@ -155,7 +139,7 @@ fn one_table_is_recovered_alone_by_the_applier_and_not_by_a_client() {
 
 #[test]
 fn a_server_of_another_account_reads_what_is_mounted_for_it() {
-    let (archive, source) = archived();
+    let (archive, source) = archived("");
     for engine in ENGINES {
         // `nobody`: not the account that recovers, and one that may do nothing else.
         let target = Options::new().server_id(2).account(65_534).start();

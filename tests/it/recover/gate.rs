@@ -1,5 +1,6 @@
 //! A table that nobody gets at for a while: a recovery that comes to it waits in its middle.
 
+use crate::archive::Archive;
 use crate::mysql::Server;
 use crate::tools;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -7,6 +8,21 @@ use std::process::{Child, Stdio};
 
 /// The table.
 pub const TABLE: &str = "k.gate";
+
+/// A history in which one transaction writes to the table, and `then` stands behind it; and the server that wrote it.
+pub fn archived(then: &str) -> (Archive, Server) {
+    let archive = Archive::encrypted();
+    let source = Server::new();
+    source.sql(&format!(
+        "CREATE DATABASE k; CREATE TABLE {TABLE} (id INT); CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY AUTO_INCREMENT, v INT)"
+    ));
+    source.flush_logs();
+    source.sql(&"USE d; INSERT INTO d.t (v) VALUES (7); ".repeat(20));
+    source.sql(&format!("INSERT INTO {TABLE} VALUES (1); {then}"));
+    source.flush_logs();
+    archive.archive(&source.index_file());
+    (archive, source)
+}
 
 /// A session that holds the table; dropped, it lets go.
 pub struct Gate {

@@ -1,22 +1,24 @@
 //! Targets whose start options are in the way of their own applier: restarted with others by a command, and at the end as they were.
 
-use super::gate;
+mod script;
+
+use super::gate::{self, archived};
 use super::state::{State, executed};
 use super::{Recovery, text};
 use crate::archive::Archive;
 use crate::mysql::{Options, Server};
 use crate::tools;
+use script::{Script, gate_hook, open_gate};
 use serde_json::json;
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
-use std::time::{Duration, Instant};
 
 const TO_END: [&str; 1] = ["--to-end"];
 const PARALLEL: [&str; 3] = ["--to-end", "--engine", "parallel"];
 /// What was left out of a replay of this target would be seen.
 const SKIPS: &str = "--replica-skip-errors=1062";
 const FILTERS: &str = "--replicate-ignore-db=d";
+/// What follows the transaction at the gate, for a filter to leave out.
+const THEN: &str = "USE d; INSERT INTO d.t (v) VALUES (8)";
 
 /// A server that tells its filters, as servers do unless they are told not to.
 fn with_schema(option: &str) -> Options {
@@ -24,130 +26,6 @@ fn with_schema(option: &str) -> Options {
         .server_id(2)
         .extra("--performance-schema=ON")
         .extra(option)
-}
-
-/// A history with a gate before its last transaction, and the server that wrote it.
-fn archived() -> (Archive, Server) {
-    let archive = Archive::encrypted();
-    let source = Server::new();
-    source.sql(&format!(
-        "CREATE DATABASE k; CREATE TABLE {0} (id INT); CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY AUTO_INCREMENT, v INT)",
-        gate::TABLE
-    ));
-    source.flush_logs();
-    source.sql(&"USE d; INSERT INTO d.t (v) VALUES (7); ".repeat(20));
-    source.sql(&format!("INSERT INTO {} VALUES (1)", gate::TABLE));
-    source.sql("USE d; INSERT INTO d.t (v) VALUES (8)");
-    source.flush_logs();
-    archive.archive(&source.index_file());
-    (archive, source)
-}
-
-/// An administrator's script for a server. It ends with the server that it has started; dropped, that is ended.
-struct Script<'a> {
-    server: &'a Server,
-    path: PathBuf,
-}
-
-impl<'a> Script<'a> {
-    fn of(server: &'a Server) -> Script<'a> {
-        let path = server.path("restart");
-        let words: Vec<String> = server
-            .words()
-            .iter()
-            .map(|word| format!("'{word}'"))
-            .collect();
-        // Nobody may have waited for the first one, which the test has started. What is started here ends with the test.
-        let text = format!(
-            "#!/bin/sh\n\
-             echo \"$MYSQLD_OPTS\" >>'{path}.log'\n\
-             if pid=$(cat '{pid_file}'); then\n\
-             kill \"$pid\"\n\
-             while [ -d /proc/$pid ] && ! grep -q '^State:[[:space:]]*Z' /proc/$pid/status; do sleep 0.05; done\n\
-             rm -f '{socket}.lock'\n\
-             fi\n\
-             {words} $MYSQLD_OPTS </dev/null &\n\
-             new=$!\n\
-             (while [ -d /proc/{test} ] && [ -d /proc/$new ]; do sleep 0.5; done; kill -9 $new) >/dev/null 2>&1 &\n\
-             [ ! -e '{path}.hook' ] || . '{path}.hook'\n",
-            path = path.display(),
-            pid_file = server.path("mysqld.pid").display(),
-            // It names the process, which nobody may have waited for; the next server would take that for one that runs.
-            socket = server.path("mysql.sock").display(),
-            words = words.join(" "),
-            test = std::process::id(),
-        );
-        tools::write_program(&path, &text);
-        Script { server, path }
-    }
-
-    fn command(&self) -> String {
-        format!("'{}'", self.path.display())
-    }
-
-    /// What it does at its end.
-    fn hook(&self, text: &str) {
-        fs::write(self.path.with_extension("hook"), text).expect("writable");
-    }
-
-    /// Runs it as the administrator does.
-    fn run(&self) {
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", &self.command()])
-            .env_remove("MYSQLD_OPTS");
-        command
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null());
-        assert!(command.status().expect("runs").success());
-        self.is_up();
-    }
-
-    /// The same after the server was killed.
-    fn run_after_a_crash(&self) {
-        self.kill();
-        self.run();
-    }
-
-    /// Kills the server that it has started.
-    fn kill(&self) {
-        let Ok(pid) = fs::read_to_string(self.server.path("mysqld.pid")) else {
-            return;
-        };
-        let cmdline = fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
-        let ours = self.server.datadir().display().to_string();
-        if String::from_utf8_lossy(&cmdline).contains(&ours) {
-            let _ = Command::new("kill").args(["-9", pid.trim()]).status();
-        }
-    }
-
-    fn is_up(&self) {
-        // One that was killed comes back by way of its crash recovery, on a busy host in more than 20 s.
-        let begun = Instant::now();
-        while let Err(error) = self.server.try_sql("DO 1") {
-            let log = || fs::read_to_string(self.server.path("error.log")).unwrap_or_default();
-            assert!(
-                begun.elapsed() < Duration::from_secs(120),
-                "{error}: {}",
-                log()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// The options of each of its runs, since the last look.
-    fn runs(&self) -> Vec<String> {
-        let log = self.path.with_extension("log");
-        let text = fs::read_to_string(&log).unwrap_or_default();
-        let _ = fs::remove_file(&log);
-        text.lines().map(str::to_owned).collect()
-    }
-}
-
-impl Drop for Script<'_> {
-    fn drop(&mut self) {
-        self.kill();
-    }
 }
 
 /// What a start decides, as the server tells it.
@@ -170,7 +48,7 @@ fn notes(archive: &Archive) -> usize {
 
 #[test]
 fn a_target_is_restarted_for_its_applier_and_ends_as_it_is_configured() {
-    let (archive, source) = archived();
+    let (archive, source) = archived(THEN);
     for (option, reason) in [
         (SKIPS, "replica_skip_errors=1062"),
         (FILTERS, "REPLICATE_IGNORE_DB=d"),
@@ -235,7 +113,7 @@ fn a_target_is_restarted_for_its_applier_and_ends_as_it_is_configured() {
 
 #[test]
 fn what_was_set_while_it_runs_stays_for_the_replay_and_it_is_told_that_the_end_undoes_it() {
-    let (archive, source) = archived();
+    let (archive, source) = archived(THEN);
     // The source's number: an applier passes over what has its own.
     let target = Options::new().server_id(1).extra(SKIPS).start();
     let script = Script::of(&target);
@@ -262,36 +140,9 @@ fn what_was_set_while_it_runs_stays_for_the_replay_and_it_is_told_that_the_end_u
     assert_eq!(target.sql_value("SELECT @@GLOBAL.server_id"), "1");
 }
 
-/// What a hook shuts the gate with, once the server answers.
-fn gate_hook(server: &Server) -> String {
-    let client = server.client();
-    let words: Vec<String> = std::iter::once(client.get_program())
-        .chain(client.get_args())
-        .map(|word| format!("'{}'", word.to_str().expect("text")))
-        .collect();
-    let client = words.join(" ");
-    format!(
-        "until {client} -e 'DO 1' 2>/dev/null; do sleep 0.05; done\n\
-         {client} --batch --unbuffered -e \"SET SESSION wait_timeout = 600; LOCK TABLES {table} WRITE; SELECT 'shut'; DO SLEEP(500)\" >'{out}' 2>&1 &\n\
-         until grep -q shut '{out}'; do sleep 0.05; done\n\
-         rm '{hook}'\n",
-        table = gate::TABLE,
-        out = server.path("gate").display(),
-        hook = server.path("restart.hook").display(),
-    )
-}
-
-fn open_gate(server: &Server) {
-    let sessions = server.sql("SHOW PROCESSLIST");
-    let holds = |session: &&Vec<String>| session.iter().any(|field| field == "DO SLEEP(500)");
-    for session in sessions.iter().filter(holds) {
-        server.sql(&format!("KILL {}", session[0]));
-    }
-}
-
 #[test]
 fn a_run_that_was_killed_between_its_restarts_is_gone_on_with_and_the_last_one_is_not_forgotten() {
-    let (archive, source) = archived();
+    let (archive, source) = archived(THEN);
     let target = Options::new().server_id(2).extra(SKIPS).start();
     let script = Script::of(&target);
     let recovery = Recovery::onto(&archive, &target);
@@ -318,6 +169,8 @@ fn a_run_that_was_killed_between_its_restarts_is_gone_on_with_and_the_last_one_i
         (&json!(null), &json!(true)),
         "{told:#}"
     );
+    assert!(text(&told, "options_left").contains("--skip-replica-start=ON"));
+    assert_eq!(recovery.dry(&PARALLEL)["restart_at_end"], false);
     // Who does not give the command is told, and what is missing is done.
     let said = tools::output(recovery.command(&PARALLEL).arg("--execute"));
     assert_eq!(
@@ -349,7 +202,7 @@ fn a_run_that_was_killed_between_its_restarts_is_gone_on_with_and_the_last_one_i
 
 #[test]
 fn a_run_that_was_killed_by_its_own_restart_is_gone_on_with() {
-    let (archive, source) = archived();
+    let (archive, source) = archived(THEN);
     let target = Options::new().server_id(2).extra(SKIPS).start();
     let script = Script::of(&target);
     let recovery = Recovery::onto(&archive, &target);
@@ -380,7 +233,7 @@ fn a_run_that_was_killed_by_its_own_restart_is_gone_on_with() {
 
 #[test]
 fn a_command_that_does_not_do_its_work_is_told_and_nothing_is_applied() {
-    let (archive, source) = archived();
+    let (archive, source) = archived(THEN);
     let target = Options::new().server_id(2).extra(SKIPS).start();
     let script = Script::of(&target);
     let recovery = Recovery::onto(&archive, &target);
@@ -434,7 +287,7 @@ fn a_command_that_does_not_do_its_work_is_told_and_nothing_is_applied() {
 
 #[test]
 fn a_command_that_keeps_the_options_fails_the_end_and_the_right_one_makes_up_for_it() {
-    let (archive, source) = archived();
+    let (archive, source) = archived(THEN);
     let target = Options::new().server_id(2).extra(SKIPS).start();
     let script = Script::of(&target);
     let recovery = Recovery::onto(&archive, &target);
@@ -463,7 +316,7 @@ fn a_command_that_keeps_the_options_fails_the_end_and_the_right_one_makes_up_for
 
 #[test]
 fn a_replay_that_fails_gives_the_server_back_as_it_is_configured() {
-    let (archive, source) = archived();
+    let (archive, source) = archived(THEN);
     let target = Options::new().server_id(2).extra(SKIPS).start();
     let script = Script::of(&target);
     let recovery = Recovery::onto(&archive, &target);
@@ -488,7 +341,7 @@ fn a_replay_that_fails_gives_the_server_back_as_it_is_configured() {
 
 #[test]
 fn a_channel_that_a_restart_would_start_is_in_the_way_of_one() {
-    let (archive, _source) = archived();
+    let (archive, _source) = archived(THEN);
     let target = Options::new().server_id(2).extra(SKIPS).start();
     let script = Script::of(&target);
     let recovery = Recovery::onto(&archive, &target);
@@ -506,7 +359,7 @@ fn a_channel_that_a_restart_would_start_is_in_the_way_of_one() {
 
 #[test]
 fn a_server_that_went_on_with_its_own_filters_in_the_middle_is_not_believed() {
-    let (archive, source) = archived();
+    let (archive, source) = archived(THEN);
     let target = with_schema(FILTERS).start();
     let script = Script::of(&target);
     let recovery = Recovery::onto(&archive, &target);

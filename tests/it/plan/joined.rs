@@ -1,0 +1,95 @@
+//! Plans over a server's place in a history that it took over: its first files say again what others have said before.
+
+use super::{planned, text};
+use crate::archive::Archive;
+use crate::locate::opened;
+use crate::synthetic::{SyntheticServer, uuid_of};
+use binlogfs::binlog::testing::mysql_gtid;
+use binlogfs::model::{GtidSet, Timeline};
+use binlogfs::recover::{Leg, Planner, Question, Start, Target};
+
+fn set(numbers: &str) -> String {
+    format!("{}:{numbers}", uuid_of(1))
+}
+
+fn gtids(numbers: &str) -> GtidSet {
+    set(numbers).parse().expect("a GTID set")
+}
+
+/// Eight transactions of one server, in two files, and those from behind `before` to 7 once more as its successor has them. What that
+/// replicated last is in the file that it still writes.
+fn archived(before: GtidSet) -> (Archive, String) {
+    let archive = Archive::encrypted();
+    let mut first = SyntheticServer::new(&archive.data(), 1, "binlog");
+    first.rotate(4, 100);
+    first.rotate(4, 100);
+    archive.archive(first.dir());
+    let dir = archive.path("second");
+    std::fs::create_dir(&dir).expect("writable");
+    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, before);
+    second.replicate(&gtids("1-7"));
+    second.replicate_into_active(first.executed());
+    archive.archive(second.dir());
+    let listed = archive.ls(&[]);
+    assert_eq!(listed.len(), 3, "one timeline has all: {listed:#?}");
+    let joined = text(&listed[2]["name"]);
+    (archive, joined)
+}
+
+#[test]
+fn what_a_successor_says_again_is_not_all_that_was_executed_before_it() {
+    let (archive, joined) = archived(gtids("1-4"));
+    let plan = planned(&archive, &["--to-end"]);
+    assert_eq!(text(&plan["stop"]["file"]), joined);
+    assert_eq!(text(&plan["gtids"]["after"]), set("1-8"), "{plan:#}");
+    assert_eq!(plan["left_out"]["gtids"], "", "{plan:#}");
+    // A server that has all of it is not ahead of anything.
+    let plan = planned(&archive, &["--to-end", "--from-gtid-set", &set("1-8")]);
+    assert_eq!(text(&plan["gtids"]["adds"]), "", "{plan:#}");
+}
+
+#[test]
+fn a_base_is_brought_to_a_target_in_the_files_of_the_first_server() {
+    // All of its history: a replay to the end would begin in the successor's file.
+    let (archive, joined) = archived(GtidSet::new());
+    let base = set("1-2");
+    let plan = planned(&archive, &["--to-end", "--from-gtid-set", &base]);
+    assert_eq!(text(&plan["stop"]["file"]), joined);
+    let fourth = set("4");
+    let route = ["--before-gtid", &fourth, "--from-gtid-set", &base];
+    let plan = planned(&archive, &route);
+    assert_eq!(text(&plan["stop"]["file"]), "binlog.000001");
+    assert_eq!(text(&plan["gtids"]["adds"]), set("3"), "{plan:#}");
+}
+
+#[test]
+fn what_stands_twice_is_left_out_twice() {
+    let (archive, joined) = archived(gtids("1-4"));
+    let legs = legs(&archive);
+    let [first, second, third] = legs.as_slice() else {
+        panic!("three legs: {legs:?}");
+    };
+    assert_eq!(first.to.0.as_str(), "binlog.000002");
+    assert_eq!(second.from.0.as_str(), "binlog.000002");
+    assert!(second.from.1 > first.to.1, "{legs:?}");
+    assert_eq!(second.to.0.as_str(), joined);
+    assert_eq!(third.from.0.as_str(), joined);
+    assert!(third.from.1 > second.to.1, "{legs:?}");
+}
+
+/// The legs of a plan that leaves out what stands in two files.
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn legs(archive: &Archive) -> Vec<Leg> {
+    let (index, reader, _) = opened(archive).await;
+    let planner = Planner::new(index, reader);
+    let mut skip = GtidSet::new();
+    skip.insert(&mysql_gtid(1, 6));
+    let question = Question {
+        timeline: Timeline(1),
+        start: Start::Beginning,
+        target: Target::End,
+        skip,
+    };
+    let plan = planner.plan(&question).await.expect("a plan");
+    planner.legs(&plan).await.expect("legs")
+}
