@@ -277,7 +277,8 @@ pub async fn run_once(global: &Global, orders: &Orders) -> Result<Exit> {
             }
             Err(error) => unresolved(stream, &error),
         };
-        exit = match (&health.last_error, health.alarms.is_empty(), exit) {
+        let filled = { health.replicas.iter() }.all(|replica| replica.last_error.is_none());
+        exit = match (&health.last_error, health.alarms.is_empty() && filled, exit) {
             (Some(_), _, _) | (None, _, Exit::Failed) => Exit::Failed,
             (None, false, _) => Exit::Findings,
             (None, true, exit) => exit,
@@ -319,6 +320,13 @@ fn summary(health: &Health) -> String {
             output::size(health.totals.stored_bytes),
         ),
     };
+    for replica in &health.replicas {
+        // An alarm comes when it lags; whoever looks at what this run did sees it now.
+        if let Some(error) = &replica.last_error {
+            let url = &replica.url;
+            text += &format!("{}  {url}: not filled: {error}\n", health.stream);
+        }
+    }
     for raised in &health.alarms {
         let alarm = &raised.alarm;
         text += &format!(
