@@ -6,7 +6,7 @@ use crate::index::Index;
 use crate::ledger::Body;
 use crate::model::{Micros, Seq};
 use crate::store::SharedStore;
-use crate::stream::Stream;
+use crate::stream::{Stream, StreamError};
 use crate::sync::archive::INDEX_NAME;
 use crate::sync::manifest;
 use crate::sync::replica::Pass;
@@ -130,7 +130,10 @@ impl Replica {
     async fn pass(&self, filling: &mut Option<Replicator>, place: &Place) -> Result<Pass> {
         let replicator = match filling {
             Some(replicator) => replicator,
-            None => filling.insert(self.begin(place).await?),
+            None => match self.begin(place).await? {
+                Some(begun) => filling.insert(begun),
+                None => return Ok(Pass::default()),
+            },
         };
         let pass = replicator.pass(|_| {}).await;
         match &pass {
@@ -144,16 +147,18 @@ impl Replica {
         pass
     }
 
-    async fn begin(&self, place: &Place) -> Result<Replicator> {
+    /// `None` as long as there is nothing to copy: the stream begins with its first segment.
+    async fn begin(&self, place: &Place) -> Result<Option<Replicator>> {
         let from: SharedStore = (self.order.from)().await?;
-        let to: SharedStore = (self.order.to)().await?;
         let index = Arc::new(Index::open(&place.index)?.0);
-        let stream = Stream::open(from, index).await?;
-        Ok(Replicator::new(
-            Arc::new(stream),
-            to,
-            Arc::clone(&place.pace),
-        ))
+        let has_begun = index.state()?.is_some();
+        let stream = match Stream::open(from, index).await {
+            Err(StreamError::NoStream { .. }) if !has_begun => return Ok(None),
+            opened => opened?,
+        };
+        let to: SharedStore = (self.order.to)().await?;
+        let pace = Arc::clone(&place.pace);
+        Ok(Some(Replicator::new(Arc::new(stream), to, pace)))
     }
 
     fn book(&self, name: &str, pass: Result<Pass>) -> bool {
@@ -244,7 +249,7 @@ impl Tending {
             tasks.spawn(async move {
                 let (mut filling, mut failed): (Option<Replicator>, u32) = (None, 0);
                 loop {
-                    // Before the first record there is no stream to copy.
+                    // Before the first look there is no index to copy by.
                     let pass = match place.index.exists() {
                         true => replica.pass(&mut filling, &place).await,
                         false => Ok(Pass::default()),

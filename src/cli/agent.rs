@@ -397,3 +397,32 @@ pub fn begin(global: &Global, orders: &Orders) -> Result<Running> {
     }
     Ok(Running::begin(healths, tended))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::replicas::ReplicaHealth;
+
+    #[test]
+    fn a_replica_that_was_not_filled_is_told_of_before_it_lags_enough_for_an_alarm() {
+        let replica = |url: &str, error: Option<&str>| ReplicaHealth {
+            url: url.to_owned(),
+            last_error: error.map(str::to_owned),
+            ..ReplicaHealth::default()
+        };
+        let health = Health {
+            stream: "orders".to_owned(),
+            replicas: vec![
+                replica("s3://copies/a", None),
+                replica("s3://copies/b", Some("denied")),
+            ],
+            ..Health::default()
+        };
+        let text = summary(&health);
+        assert!(
+            text.contains("orders  s3://copies/b: not filled: denied\n"),
+            "{text}"
+        );
+        assert!(!text.contains("s3://copies/a"), "{text}");
+    }
+}
