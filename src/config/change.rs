@@ -63,7 +63,7 @@ fn in_the_way(work: &AtWork<'_>, stream: &StreamConfig, dir: &PathBuf) -> bool {
 /// Those of `streams` that would write where one before them does, by their numbers and with the reason. Only when their servers are
 /// known can two of them turn out to be one.
 pub fn refused(streams: &[Option<&StreamConfig>]) -> BTreeMap<usize, String> {
-    let mut refused = BTreeMap::new();
+    let mut refused: BTreeMap<usize, String> = BTreeMap::new();
     // Each place meets the nearest around it alone: whoever is refused may have stood between two others.
     loop {
         let places = |(n, stream): (usize, &Option<&StreamConfig>)| match stream {
