@@ -241,8 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_directory_that_was_replaced_is_watched_no_more_and_the_new_one_is_when_it_is_asked_for()
-     {
+    async fn the_watch_on_a_directory_is_over_when_another_has_its_name() {
         let dir = tempfile::tempdir().expect("a directory");
         let place = dir.path().join("mysql");
         let watches = Watches::default();
