@@ -2,7 +2,7 @@
 
 mod rules;
 
-use super::places::collisions;
+use super::places::{collisions, meetings};
 use super::replica::{self, ReplicaConfig};
 use super::section::Section;
 use super::template::{self, Names, Template};
@@ -160,6 +160,22 @@ impl StreamConfig {
             other.name,
             other.place_named(theirs)
         )
+    }
+
+    /// Whether all its places are apart: what is its own copy is none.
+    ///
+    /// # Errors
+    /// The first two that are not.
+    pub fn check_places(&self) -> Result<(), String> {
+        let met = meetings(&[self.places(self.to.as_ref())]);
+        match met.first() {
+            None => Ok(()),
+            Some((first, later)) => Err(format!(
+                "{} and {} are the same or one inside of the other; each replica needs a place of its own",
+                self.place_named(first.which),
+                self.place_named(later.which)
+            )),
+        }
     }
 
     fn place_named(&self, which: usize) -> String {

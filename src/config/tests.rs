@@ -262,6 +262,17 @@ fn a_replica_is_in_no_place_that_another_stream_writes_to_and_both_are_named() {
     }
     let apart = stream("a", "s3://x/a", "gs://c/a") + &stream("b", "s3://x/b", "gs://c/b");
     assert_eq!(mistakes(&apart), [""; 0]);
+    // What the command line says is held to the same.
+    let url = |text: &str| text.parse::<crate::model::StoreUrl>().expect("a URL");
+    let mut alone = StreamConfig {
+        to: Some(url("s3://x/a")),
+        replicas: vec![url("gs://c/a").into(), url("s3://x/a2").into()],
+        ..StreamConfig::default()
+    };
+    assert_eq!(alone.check_places(), Ok(()));
+    alone.replicas.push(url("s3://x/a/copy").into());
+    let why = alone.check_places().expect_err("inside of the stream");
+    assert!(why.contains("s3://x/a and s3://x/a/copy"), "{why}");
     // Which server it is does not matter for a copy around all of them.
     let own = mistakes(&stream("a", "s3://x/{server_uuid}", "s3://x"));
     assert!(own[0].contains("with to, or one inside"), "{own:?}");
