@@ -23,6 +23,9 @@ use tokio::sync::Notify;
 /// Without news a replica is looked at this often: another host may archive to the stream too.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
+/// Lost records that are passed by to find out since when a replica lags.
+const LOST_MAX: usize = 1000;
+
 /// When a segment counts as archived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ArchivedWhen {
@@ -326,7 +329,7 @@ impl Tending {
             replica.lag_records = last.saturating_sub(replica.through);
             replica.oldest_closed_at = match replica.lag_records {
                 0 => None,
-                _ => closed_at(&index, Seq(replica.through + 1))?,
+                _ => oldest_closed_at(&index, replica.through, last)?,
             };
         }
         let settings = &self.agent.settings;
@@ -340,19 +343,25 @@ impl Tending {
     }
 }
 
-/// When what record `seq` says was over: the time of a segment's last event, which is when its file was closed; else when the record
-/// was made.
-fn closed_at(index: &Index, seq: Seq) -> Result<Option<Micros>> {
-    let line = index.record(seq)?;
-    Ok(line.map(|line| match &line.record().body {
-        Body::Segment(segment) => segment.last_time.unwrap_or(segment.archived_at),
-        other => other.archived_at(),
-    }))
+/// When what the first readable record after `through` says was over: the time of a segment's last event, which is when its file was
+/// closed; else when the record was made.
+fn oldest_closed_at(index: &Index, through: u64, last: u64) -> Result<Option<Micros>> {
+    for seq in (through + 1..=last).take(LOST_MAX) {
+        if let Some(line) = index.record(Seq(seq))? {
+            return Ok(Some(match &line.record().body {
+                Body::Segment(segment) => segment.last_time.unwrap_or(segment.archived_at),
+                other => other.archived_at(),
+            }));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::Step;
+    use crate::ledger::{Line, testing};
     use futures::FutureExt as _;
 
     fn order(url: &str) -> ReplicaOrder {
@@ -378,5 +387,27 @@ mod tests {
         assert_eq!(known.max(), Some(0), "and counts for nothing");
         replicas[0].through.store(5, Ordering::Relaxed);
         assert_eq!(replicas[0].reached(), 5, "what is known now has the word");
+    }
+
+    #[test]
+    fn a_lost_record_does_not_hide_since_when_a_replica_lags() {
+        let index = Index::in_memory().expect("opens");
+        let file = testing::stream_file();
+        index.begin(&file, &file.write()).expect("begins");
+        let lines: Vec<Line> = testing::chain(3).collect();
+        let lost = Step::Lost {
+            seq: Seq(2),
+            reason: "it is gone".to_owned(),
+        };
+        let steps = [
+            Step::Line(lines[0].clone()),
+            lost,
+            Step::Line(lines[2].clone()),
+        ];
+        index.apply(&steps).expect("applies");
+        let since = |through| oldest_closed_at(&index, through, 3).expect("reads");
+        assert_eq!(since(0), testing::segment(1).last_time);
+        assert_eq!(since(1), testing::segment(3).last_time);
+        assert_eq!(since(3), None);
     }
 }
