@@ -6,7 +6,7 @@ use super::health::{self, Backlog};
 use super::hooks::Message;
 use super::schedule;
 use super::stream::{Next, Tending, WORD_GRACE};
-use super::survey::{fresh, unsound};
+use super::survey::fresh;
 use crate::model::Micros;
 use crate::source::SourceError;
 use crate::sync::Outcome;
@@ -97,7 +97,7 @@ impl Tending {
         }
         // What was just recorded may be alarming: found out now, not at the next look.
         let recounted = self.index().and_then(|index| {
-            let unsound = unsound(&index)?;
+            let unsound = index.unsound()?;
             fresh(&index, &unsound, now)
         });
         match recounted {

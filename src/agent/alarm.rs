@@ -188,7 +188,7 @@ fn lag(health: &Health, limits: &Thresholds, now: Micros) -> Option<Alarm> {
     } else {
         return None;
     };
-    if health.backlog.segments == 0 {
+    if health.backlog.lag_seconds(now) < Some(lag) {
         let text = format!(
             "the oldest segment that is not in every replica, and so does not count as archived, is {} old: see the alarm of the replica",
             span(lag)
@@ -219,14 +219,21 @@ fn expiry(health: &Health, limits: &Thresholds) -> Option<Alarm> {
             span(left.unsigned_abs())
         )
     };
+    // Then it is not this archiver that is waited for.
+    let of_replicas = health.waits_for_replicas && health.backlog.segments == 0;
+    let what = match of_replicas {
+        true => "what is not in every replica, and so does not count as archived: see the alarm of the replica".to_owned(),
+        false => format!(
+            "what is not archived ({} segments): find out why it is not ({})",
+            health.backlog.segments,
+            health.why_waiting()
+        ),
+    };
     Some(alarm(
         AlarmKind::Expiry,
         severity,
         format!(
-            "the server may purge {when} what is not archived ({} segments): find out why it is not ({}), or give it time with SET PERSIST \
-             binlog_expire_logs_seconds",
-            health.backlog.segments,
-            health.why_waiting(),
+            "the server may purge {when} {what}, or give it time with SET PERSIST binlog_expire_logs_seconds"
         ),
     ))
 }
@@ -357,6 +364,37 @@ mod tests {
             assert_eq!(found.first().map(|a| a.severity), severity, "{now}");
         }
         assert_eq!(alarms(&Health::default(), &limits, at(1 << 30)), []);
+    }
+
+    #[test]
+    fn what_only_a_replica_lacks_is_told_as_that_also_while_something_else_waits() {
+        let limits = Thresholds::default();
+        let replica = ReplicaHealth {
+            lag_records: 7,
+            oldest_closed_at: Some(at(0)),
+            ..ReplicaHealth::default()
+        };
+        let mut health = Health {
+            waits_for_replicas: true,
+            replicas: vec![replica],
+            time_to_expiry_seconds: Some(60),
+            ..waiting_since(4 * 3600 - 1)
+        };
+        let text = |health: &Health, kind: AlarmKind| {
+            let found = alarms(health, &limits, at(4 * 3600));
+            let of_kind = found.into_iter().find(|alarm| alarm.kind == kind);
+            of_kind.expect("raised").text
+        };
+        let lag = text(&health, AlarmKind::Lag);
+        assert!(lag.contains("not in every replica"), "{lag}");
+        let expiry = text(&health, AlarmKind::Expiry);
+        assert!(expiry.contains("not archived (3 segments)"), "{expiry}");
+        health.backlog = Backlog::default();
+        let expiry = text(&health, AlarmKind::Expiry);
+        assert!(expiry.contains("not in every replica"), "{expiry}");
+        health.backlog = waiting_since(-60).backlog;
+        let lag = text(&health, AlarmKind::Lag);
+        assert!(lag.contains("3 closed segments"), "{lag}");
     }
 
     #[test]

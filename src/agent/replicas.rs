@@ -6,7 +6,7 @@ use crate::index::Index;
 use crate::ledger::Body;
 use crate::model::{Micros, Seq};
 use crate::store::SharedStore;
-use crate::stream::Stream;
+use crate::stream::{Stream, StreamError};
 use crate::sync::archive::INDEX_NAME;
 use crate::sync::manifest;
 use crate::sync::replica::{Held, Pass, counts_through};
@@ -22,6 +22,9 @@ use tokio::sync::Notify;
 
 /// Without news a replica is looked at this often: another host may archive to the stream too.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Lost records that are passed by to find out since when a replica lags.
+const LOST_MAX: usize = 1000;
 
 /// When a segment counts as archived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,7 +139,10 @@ impl Replica {
     async fn pass(&self, filling: &mut Option<Replicator>, place: &Place) -> Result<Pass> {
         let replicator = match filling {
             Some(replicator) => replicator,
-            None => filling.insert(self.begin(place).await?),
+            None => match self.begin(place).await? {
+                Some(begun) => filling.insert(begun),
+                None => return Ok(Pass::default()),
+            },
         };
         replicator.settled_through(place.settled_through());
         let pass = replicator.pass(|_| {}).await;
@@ -154,16 +160,18 @@ impl Replica {
         pass
     }
 
-    async fn begin(&self, place: &Place) -> Result<Replicator> {
+    /// `None` as long as there is nothing to copy: the stream begins with its first segment.
+    async fn begin(&self, place: &Place) -> Result<Option<Replicator>> {
         let from: SharedStore = (self.order.from)().await?;
-        let to: SharedStore = (self.order.to)().await?;
         let index = Arc::new(Index::open(&place.index())?.0);
-        let stream = Stream::open(from, index).await?;
-        Ok(Replicator::new(
-            Arc::new(stream),
-            to,
-            Arc::clone(&place.pace),
-        ))
+        let has_begun = index.state()?.is_some();
+        let stream = match Stream::open(from, index).await {
+            Err(StreamError::NoStream { .. }) if !has_begun => return Ok(None),
+            opened => opened?,
+        };
+        let to: SharedStore = (self.order.to)().await?;
+        let pace = Arc::clone(&place.pace);
+        Ok(Some(Replicator::new(Arc::new(stream), to, pace)))
     }
 
     fn book(&self, name: &str, pass: Result<Pass>) -> bool {
@@ -272,7 +280,7 @@ impl Tending {
             tasks.spawn(async move {
                 let (mut filling, mut failed): (Option<Replicator>, u32) = (None, 0);
                 loop {
-                    // Before the first record there is no stream to copy.
+                    // Before the first look there is no index to copy by.
                     let pass = match place.index().exists() {
                         true => replica.pass(&mut filling, &place).await,
                         false => Ok(Pass::default()),
@@ -347,14 +355,9 @@ impl Tending {
         let last = index.state()?.map_or(0, |state| state.last_seq.0);
         for replica in &mut told {
             replica.lag_records = last.saturating_sub(replica.through);
-            let first = match counts_through(replica.through, replica.held.as_ref()) {
-                all if all >= last => None,
-                through => Some(Seq(through + 1)),
-            };
-            replica.oldest_closed_at = match first {
-                Some(seq) => closed_at(&index, seq)?,
-                None => None,
-            };
+            // What is held back does not count, and neither does what comes after it.
+            let through = counts_through(replica.through, replica.held.as_ref());
+            replica.oldest_closed_at = oldest_closed_at(&index, through, last)?;
         }
         let settings = &self.agent.settings;
         if self.health.waits_for_replicas {
@@ -367,19 +370,25 @@ impl Tending {
     }
 }
 
-/// When what record `seq` says was over: the time of a segment's last event, which is when its file was closed; else when the record
-/// was made.
-fn closed_at(index: &Index, seq: Seq) -> Result<Option<Micros>> {
-    let line = index.record(seq)?;
-    Ok(line.map(|line| match &line.record().body {
-        Body::Segment(segment) => segment.last_time.unwrap_or(segment.archived_at),
-        other => other.archived_at(),
-    }))
+/// When what the first readable record after `through` says was over: the time of a segment's last event, which is when its file was
+/// closed; else when the record was made.
+fn oldest_closed_at(index: &Index, through: u64, last: u64) -> Result<Option<Micros>> {
+    for seq in (through + 1..=last).take(LOST_MAX) {
+        if let Some(line) = index.record(Seq(seq))? {
+            return Ok(Some(match &line.record().body {
+                Body::Segment(segment) => segment.last_time.unwrap_or(segment.archived_at),
+                other => other.archived_at(),
+            }));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::Step;
+    use crate::ledger::{Line, testing};
     use futures::FutureExt as _;
 
     fn order(url: &str) -> ReplicaOrder {
@@ -405,5 +414,27 @@ mod tests {
         assert_eq!(known.max(), Some(0), "and counts for nothing");
         replicas[0].through.store(5, Ordering::Relaxed);
         assert_eq!(replicas[0].reached(), 5, "what is known now has the word");
+    }
+
+    #[test]
+    fn a_lost_record_does_not_hide_since_when_a_replica_lags() {
+        let index = Index::in_memory().expect("opens");
+        let file = testing::stream_file();
+        index.begin(&file, &file.write()).expect("begins");
+        let lines: Vec<Line> = testing::chain(3).collect();
+        let lost = Step::Lost {
+            seq: Seq(2),
+            reason: "it is gone".to_owned(),
+        };
+        let steps = [
+            Step::Line(lines[0].clone()),
+            lost,
+            Step::Line(lines[2].clone()),
+        ];
+        index.apply(&steps).expect("applies");
+        let since = |through| oldest_closed_at(&index, through, 3).expect("reads");
+        assert_eq!(since(0), testing::segment(1).last_time);
+        assert_eq!(since(1), testing::segment(3).last_time);
+        assert_eq!(since(3), None);
     }
 }

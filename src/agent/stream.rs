@@ -172,7 +172,8 @@ impl Tending {
         let _filling = self.fill_replicas();
         let mut watch: Option<Watch> = None;
         while *stop.borrow() == Stop::No {
-            if watch.is_none() {
+            if watch.as_ref().is_none_or(Watch::is_over) {
+                drop(watch.take());
                 watch = self.watch();
             }
             let Some(next) = self.cycle_until(&mut stop).await else {

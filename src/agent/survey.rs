@@ -150,7 +150,7 @@ impl Tending {
             timelines: index.state()?.map_or(0, |state| state.timelines().count()) as u64,
             ..Blemishes::default()
         };
-        let unsound = unsound(&index)?;
+        let unsound = index.unsound()?;
         for row in &unsound {
             *match row.state {
                 EntryState::Hole => &mut blemishes.holes,
@@ -225,13 +225,6 @@ impl Tending {
             && (under(health.time_to_expiry_seconds, limits.expiry_warning)
                 || under(health.time_to_disk_full_seconds, limits.disk_full_warning))
     }
-}
-
-/// What is not plainly archived. What a fence has taken out of the history stops no replay.
-pub(super) fn unsound(index: &Index) -> Result<Vec<EntryRow>> {
-    let mut unsound = index.unsound()?;
-    unsound.retain(|row| !row.behind);
-    Ok(unsound)
 }
 
 /// Alarms for what was recorded lately.

@@ -3,6 +3,9 @@
 //! Only creations and renames are watched, never writes: the directory is mostly the data directory, and a busy server writes
 //! there thousands of times a second. A new binlog is created, and MySQL renames a new index file into place.
 //!
+//! A directory is watched, not its name: when another takes its place (it was renamed away, or a file system mounted over it), its
+//! watch is over, and whoever looks is to begin another.
+//!
 //! All streams of a process share one inotify instance: a user may have 128 of them, by default, and thousands of watches.
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -12,7 +15,9 @@ use std::ffi::OsString;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -39,6 +44,8 @@ struct Listener {
     index_name: OsString,
     basename: OsString,
     told: Notify,
+    /// The kernel has ended the watch: the directory was deleted, or its file system unmounted.
+    is_lost: AtomicBool,
 }
 
 /// A watch on the binlogs of one server, until it is dropped.
@@ -46,6 +53,17 @@ struct Listener {
 pub struct Watch {
     listener: Arc<Listener>,
     watches: Watches,
+    dir: PathBuf,
+    /// Which directory that was when the watch began.
+    watched: DirId,
+}
+
+/// Device and inode number of a directory.
+type DirId = (u64, u64);
+
+fn id_of(dir: &Path) -> std::io::Result<DirId> {
+    let meta = std::fs::metadata(dir)?;
+    Ok((meta.dev(), meta.ino()))
 }
 
 impl Watches {
@@ -59,6 +77,8 @@ impl Watches {
     /// As inotify_add_watch(2): the limit of watches, or a directory that is gone. Polling then has to do.
     pub fn watch(&self, index_path: &Path) -> std::io::Result<Watch> {
         let dir = index_path.parent().unwrap_or(Path::new("."));
+        // Before it is watched: if it is replaced in between, the watch is over at the next look, instead of never.
+        let watched = id_of(dir)?;
         let mut basename = index_path.file_stem().unwrap_or_default().to_owned();
         basename.push(".");
         let mut state = self.lock();
@@ -70,12 +90,15 @@ impl Watches {
             index_name: index_path.file_name().unwrap_or_default().to_owned(),
             basename,
             told: Notify::new(),
+            is_lost: AtomicBool::new(false),
         });
         let listeners = state.listeners.entry(descriptor).or_default();
         listeners.push(Arc::downgrade(&listener));
         Ok(Watch {
             listener,
             watches: self.clone(),
+            dir: dir.to_owned(),
+            watched,
         })
     }
 
@@ -127,6 +150,9 @@ fn drain(inotify: &AsyncFd<OwnedFd>, state: &State) -> std::io::Result<()> {
                 let lost = event.events().contains(ReadFlags::IGNORED);
                 let here = state.listeners.get(&event.wd()).into_iter().flatten();
                 for listener in here.filter_map(Weak::upgrade) {
+                    if lost {
+                        listener.is_lost.store(true, Ordering::Relaxed);
+                    }
                     if lost || listener.is_concerned(&name) {
                         listener.told.notify_one();
                     }
@@ -149,6 +175,11 @@ impl Watch {
     /// Waits until something may have changed since the last time.
     pub async fn changed(&self) {
         self.listener.told.notified().await;
+    }
+
+    /// Whether what it watches is not what has the directory's name now.
+    pub fn is_over(&self) -> bool {
+        self.listener.is_lost.load(Ordering::Relaxed) || id_of(&self.dir).ok() != Some(self.watched)
     }
 }
 
@@ -207,6 +238,31 @@ mod tests {
         std::fs::write(dir.path().join("new"), "x").expect("written");
         std::fs::rename(dir.path().join("new"), dir.path().join("binlog.index")).expect("renamed");
         watch.changed().await;
+    }
+
+    #[tokio::test]
+    async fn the_watch_on_a_directory_is_over_when_another_has_its_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = dir.path().join("mysql");
+        let watches = Watches::default();
+        let watched = || {
+            std::fs::create_dir(&place).expect("made");
+            watches.watch(&place.join("binlog.index")).expect("watched")
+        };
+        let watch = watched();
+        assert!(!watch.is_over());
+        std::fs::rename(&place, dir.path().join("old")).expect("renamed");
+        assert!(watch.is_over());
+        drop(watch);
+        let watch = watched();
+        assert!(!watch.is_over());
+        std::fs::write(place.join("binlog.000001"), "x").expect("written");
+        watch.changed().await;
+        // Deleted, it may leave its number to the next one: the kernel tells.
+        std::fs::remove_dir_all(&place).expect("removed");
+        watch.changed().await;
+        std::fs::create_dir(&place).expect("made");
+        assert!(watch.is_over());
     }
 
     #[tokio::test]

@@ -83,6 +83,13 @@ impl ArchivedSegment {
         })
     }
 
+    /// The same segment with its damage not minded: what belongs to its timeline, as the server left it.
+    #[must_use]
+    pub fn with_damage(mut self) -> ArchivedSegment {
+        self.damage = None;
+        self
+    }
+
     /// The same segment with neither damage nor fence minded: all of its bytes as the server left them.
     #[must_use]
     pub fn raw(mut self) -> ArchivedSegment {
@@ -192,5 +199,37 @@ fn id_of(key: &ObjectKey, header: Option<&[u8]>) -> Arc<str> {
     match header {
         None => key.as_str().into(),
         Some(header) => format!("{key} {}", Sha256::of(header)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::entry::Cut;
+    use crate::ledger::record::DamagedRecord;
+    use crate::ledger::testing;
+    use crate::model::{GtidSet, Seq};
+
+    #[test]
+    fn damage_not_minded_a_fence_still_ends_the_file_and_only_raw_has_what_is_behind() {
+        let mut record = testing::segment(1);
+        let size = record.size;
+        record.damaged = Some(DamagedRecord {
+            first_bad_position: size - 9,
+            reason: "a checksum".to_owned(),
+        });
+        let mut entry = record.entry(Seq(1), None);
+        let of = |entry: &Entry| ArchivedSegment::of_entry(entry).expect("a segment");
+        assert_eq!(of(&entry).readable(), size - 9);
+        assert_eq!(of(&entry).with_damage().readable(), size);
+        entry.cut = Some(Cut {
+            position: size - 4,
+            gtids: GtidSet::new(),
+            transactions: 0,
+            last_time: None,
+        });
+        assert_eq!(of(&entry).readable(), size - 9);
+        assert_eq!(of(&entry).with_damage().readable(), size - 4);
+        assert_eq!(of(&entry).raw().readable(), size);
     }
 }

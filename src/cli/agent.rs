@@ -278,7 +278,8 @@ pub async fn run_once(global: &Global, orders: &Orders) -> Result<Exit> {
             }
             Err(error) => unresolved(stream, &error),
         };
-        exit = match (&health.last_error, health.alarms.is_empty(), exit) {
+        let filled = { health.replicas.iter() }.all(|replica| replica.last_error.is_none());
+        exit = match (&health.last_error, health.alarms.is_empty() && filled, exit) {
             (Some(_), _, _) | (None, _, Exit::Failed) => Exit::Failed,
             (None, false, _) => Exit::Findings,
             (None, true, exit) => exit,
@@ -320,6 +321,13 @@ fn summary(health: &Health) -> String {
             output::size(health.totals.stored_bytes),
         ),
     };
+    for replica in &health.replicas {
+        // An alarm comes when it lags; whoever looks at what this run did sees it now.
+        if let Some(error) = &replica.last_error {
+            let url = &replica.url;
+            text += &format!("{}  {url}: not filled: {error}\n", health.stream);
+        }
+    }
     for raised in &health.alarms {
         let alarm = &raised.alarm;
         text += &format!(
@@ -389,4 +397,33 @@ pub fn begin(global: &Global, orders: &Orders) -> Result<Running> {
         tended.push((stream.name.clone(), tending));
     }
     Ok(Running::begin(healths, tended))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::replicas::ReplicaHealth;
+
+    #[test]
+    fn a_replica_that_was_not_filled_is_told_of_before_it_lags_enough_for_an_alarm() {
+        let replica = |url: &str, error: Option<&str>| ReplicaHealth {
+            url: url.to_owned(),
+            last_error: error.map(str::to_owned),
+            ..ReplicaHealth::default()
+        };
+        let health = Health {
+            stream: "orders".to_owned(),
+            replicas: vec![
+                replica("s3://copies/a", None),
+                replica("s3://copies/b", Some("denied")),
+            ],
+            ..Health::default()
+        };
+        let text = summary(&health);
+        assert!(
+            text.contains("orders  s3://copies/b: not filled: denied\n"),
+            "{text}"
+        );
+        assert!(!text.contains("s3://copies/a"), "{text}");
+    }
 }

@@ -15,7 +15,7 @@ use crate::store::{LockMode, Protection};
 use crate::sync::dead_letter::DeadLetter;
 use crate::sync::journal::{JOURNAL_NAME, Journal, Uninterrupted};
 use crate::sync::{Outcome, Settings, archive_once, read_batch_with};
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -147,6 +147,9 @@ impl ArchiveArgs {
             },
             ..self.storing.stream()
         };
+        stream
+            .check_places()
+            .map_err(|why| anyhow!("--replica: {why}"))?;
         let agent = AgentConfig {
             listen: self.listen,
             ..AgentConfig::default()

@@ -15,10 +15,8 @@ use crate::agent::roster::Roster;
 use crate::agent::stream::{Stop, Tending};
 use crate::agent::wake::Watches;
 use crate::agent::{service, system_clock};
-use crate::config::change::{AtWork, steps};
-use crate::config::places::collisions;
+use crate::config::change::{self, AtWork, steps};
 use crate::config::{AgentConfig, StreamConfig};
-use crate::model::StoreUrl;
 use crate::source::Source;
 use crate::sync::Commons;
 use crate::telemetry;
@@ -330,18 +328,12 @@ impl Fleet {
     }
 }
 
-/// Only when the servers are known can two of them turn out to be one: the first of two streams in one place goes there alone.
+/// Of streams that write to one place, the first alone does.
 fn keep_apart(found: &mut [Result<StreamConfig>]) {
-    let place = |(n, found): (usize, &Result<StreamConfig>)| {
-        let url = found.as_ref().ok().and_then(|stream| stream.to.as_ref());
-        url.map_or_else(|| vec![format!("unknown {n}")], StoreUrl::place)
-    };
-    let places: Vec<_> = found.iter().enumerate().map(place).collect();
-    for (outer, inner) in collisions(&places) {
-        let (first, later) = (outer.min(inner), outer.max(inner));
-        if let (Some(Ok(one)), Some(Ok(other))) = (found.get(later), found.get(first)) {
-            let error = anyhow!("stream {}: to: {}", one.name, one.collides_with(other));
-            found[later] = Err(error);
+    let known: Vec<_> = found.iter().map(|found| found.as_ref().ok()).collect();
+    for (n, why) in change::refused(&known) {
+        if let Ok(stream) = &found[n] {
+            found[n] = Err(anyhow!("stream {}: {why}", stream.name));
         }
     }
 }

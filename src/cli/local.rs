@@ -9,7 +9,7 @@ use crate::model::StoreUrl;
 use crate::source::Source;
 use crate::store::{self, ErrorKind};
 use crate::sync::place::Consent;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,9 @@ impl Archiving {
             },
             ..StreamConfig::default()
         };
+        stream
+            .check_places()
+            .map_err(|why| anyhow!("replica: {why}"))?;
         let orders = Orders {
             agent: AgentConfig::default(),
             tenants: Vec::new(),

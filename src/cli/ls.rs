@@ -73,7 +73,7 @@ fn row(entry: &Entry, state: &str) -> Vec<String> {
         number(segment.map(|_| entry.end())),
         number(segment.map(|s| s.object.size)),
         output::time(segment.and_then(|s| s.first_time)),
-        output::time(segment.and_then(|s| s.last_time)),
+        output::time(entry.last_time()),
         state.to_owned(),
         output::short(gtids.as_deref().unwrap_or("-"), GTID_COLUMN_CHARS),
     ]

@@ -8,6 +8,7 @@ use super::reading::Reading;
 use super::{Global, fleet_status, ls, output, reading, recoverable, status_locks};
 use crate::agent::alarm::span;
 use crate::agent::health::{self, Health};
+use crate::agent::replicas::ReplicaHealth;
 use crate::ledger::Entry;
 use crate::model::{GtidSet, Micros, StoreUrl, Timeline};
 use anyhow::{Result, anyhow};
@@ -230,6 +231,32 @@ fn print_health(health: &Health, now: Micros) -> String {
     }
     if let Some(why) = &health.paused {
         text += &format!("  waits         {why}\n");
+    }
+    for replica in &health.replicas {
+        text += &format!("  replica       {}\n", print_replica(replica, now));
+    }
+    text
+}
+
+fn print_replica(replica: &ReplicaHealth, now: Micros) -> String {
+    let mut text = match (replica.lag_records, replica.lag_seconds(now)) {
+        (0, _) => format!("{} has all records", replica.url),
+        (lacks, None) => format!("{} lacks {}", replica.url, output::count(lacks, "record")),
+        (lacks, Some(lag)) => format!(
+            "{} lacks {}, the oldest for {}",
+            replica.url,
+            output::count(lacks, "record"),
+            span(lag)
+        ),
+    };
+    if replica.lacks > 0 {
+        text += &format!(
+            ", and {} that the first store could not give",
+            output::count(replica.lacks, "thing")
+        );
+    }
+    if let Some(error) = &replica.last_error {
+        text += &format!(": {error}");
     }
     text
 }

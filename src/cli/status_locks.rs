@@ -12,7 +12,7 @@ use std::fmt;
 
 /// Objects asked for at a time.
 const ASKED_AT_ONCE: usize = 16;
-/// Entries at an end of a timeline that are looked through for a segment.
+/// Entries at the beginning of a timeline that are looked through for a segment.
 const HOLES_MAX: usize = 1000;
 
 /// The locks at the two ends of a timeline.
@@ -49,14 +49,7 @@ pub(super) async fn of(reading: &Reading, timeline: Timeline) -> Result<Option<L
             break;
         }
     }
-    let mut newest = None;
-    reading.each_entry(timeline, |entry| {
-        if entry.segment.is_some() {
-            newest = Some(entry);
-        }
-        Ok(())
-    })?;
-    let (Some(oldest), Some(newest)) = (oldest, newest) else {
+    let (Some(oldest), Some(newest)) = (oldest, reading.index.last_segment(timeline)?) else {
         return Ok(None);
     };
     Ok(Some(Locks {

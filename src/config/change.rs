@@ -1,7 +1,8 @@
 //! From the streams that are at work to those that are wanted: which are to end, and which can begin.
 
 use super::StreamConfig;
-use super::places::collisions;
+use super::places::meetings;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A stream at work.
@@ -54,17 +55,41 @@ pub fn steps(at_work: &[AtWork<'_>], wanted: &[(&StreamConfig, PathBuf)]) -> Ste
 }
 
 fn in_the_way(work: &AtWork<'_>, stream: &StreamConfig, dir: &PathBuf) -> bool {
-    let place = |stream: &StreamConfig| stream.to.as_ref().map(|url| url.place());
-    let same_place = match (place(work.stream), place(stream)) {
-        (Some(one), Some(other)) => !collisions(&[one, other]).is_empty(),
-        _ => false,
-    };
-    same_place || work.state_dir == dir
+    let places = |stream: &StreamConfig| stream.places(stream.to.as_ref());
+    let met = meetings(&[places(work.stream), places(stream)]);
+    met.iter().any(|(one, other)| one.stream != other.stream) || work.state_dir == dir
+}
+
+/// Those of `streams` that would write where one before them does, by their numbers and with the reason. Only when their servers are
+/// known can two of them turn out to be one.
+pub fn refused(streams: &[Option<&StreamConfig>]) -> BTreeMap<usize, String> {
+    let mut refused: BTreeMap<usize, String> = BTreeMap::new();
+    // Each place meets the nearest around it alone: whoever is refused may have stood between two others.
+    loop {
+        let places = |(n, stream): (usize, &Option<&StreamConfig>)| match stream {
+            Some(stream) if !refused.contains_key(&n) => stream.places(stream.to.as_ref()),
+            Some(_) | None => Vec::new(),
+        };
+        let met = meetings(&streams.iter().enumerate().map(places).collect::<Vec<_>>());
+        if met.is_empty() {
+            return refused;
+        }
+        for (first, later) in met {
+            if refused.contains_key(&first.stream) || refused.contains_key(&later.stream) {
+                continue;
+            }
+            if let (Some(one), Some(other)) = (streams[first.stream], streams[later.stream]) {
+                let why = other.collides_with(later.which, (one, first.which));
+                refused.insert(later.stream, format!("{}: {why}", later.key()));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::StoreUrl;
 
     fn stream(name: &str, to: &str) -> StreamConfig {
         StreamConfig {
@@ -132,5 +157,39 @@ mod tests {
         assert_eq!((done.end, done.later), (vec!["a".to_owned()], vec![0]));
         let inside = stream("y", "file:///b/a/y");
         assert_eq!(after(&[(&a, true)], &[&inside]).later, [0]);
+        let mut copied = stream("z", "file:///b/z");
+        copied.replicas = vec!["file:///b/a".parse::<StoreUrl>().expect("a URL").into()];
+        assert_eq!(after(&[(&a, true)], &[&copied]).later, [0]);
+        assert_eq!(after(&[(&copied, true)], &[&a]).later, [0]);
+    }
+
+    #[test]
+    fn of_streams_that_turn_out_to_write_to_one_place_the_first_alone_does() {
+        let (a, b, c) = (
+            stream("a", "file:///b/a"),
+            stream("b", "file:///b/a"),
+            stream("c", "file:///b/a"),
+        );
+        let refused_of = |streams: &[&StreamConfig]| {
+            let streams: Vec<_> = streams.iter().map(|stream| Some(*stream)).collect();
+            refused(&streams).into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(refused_of(&[&a, &b, &c]), [1, 2]);
+        // The one in the middle is refused, and what is inside of it is inside of the first as well.
+        let (inner, middle) = (stream("i", "file:///b/a/1/2"), stream("m", "file:///b/a/1"));
+        assert_eq!(refused_of(&[&a, &inner, &middle]), [1, 2]);
+        let mut copied = stream("z", "file:///b/z");
+        copied.replicas = vec![
+            "file:///b/a/copy"
+                .parse::<StoreUrl>()
+                .expect("a URL")
+                .into(),
+        ];
+        assert_eq!(refused_of(&[&copied, &a]), [1]);
+        let told = refused(&[Some(&a), None, Some(&copied)]);
+        let why = told.get(&2).expect("refused");
+        assert!(why.starts_with("replicas: file:///b/a/copy and"), "{why}");
+        assert!(why.contains("the place of stream \"a\""), "{why}");
+        assert_eq!(refused_of(&[&a, &stream("x", "file:///b/x")]), [0usize; 0]);
     }
 }

@@ -199,12 +199,18 @@ fn read_streams(
         }
         streams.push(read);
     }
-    for (outer, inner) in places::collisions(&apart(&streams)) {
-        let (first, later) = (outer.min(inner), outer.max(inner));
-        if let (Some(section), Some(stream), Some(other)) =
-            (sections.get(later), streams.get(later), streams.get(first))
-        {
-            section.mistake("to", stream.collides_with(other));
+    for (first, later) in places::meetings(&apart(&streams)) {
+        // What one stream says twice was told of where it was read.
+        if first.stream == later.stream {
+            continue;
+        }
+        if let (Some(section), Some(stream), Some(other)) = (
+            sections.get(later.stream),
+            streams.get(later.stream),
+            streams.get(first.stream),
+        ) {
+            let why = stream.collides_with(later.which, (other, first.which));
+            section.mistake(later.key(), why);
         }
     }
     for section in sections {
@@ -214,19 +220,16 @@ fn read_streams(
     streams
 }
 
-/// The place of each stream; of one that only its server knows, as if all servers were different.
-fn apart(streams: &[StreamConfig]) -> Vec<Vec<String>> {
-    let place = |(n, stream): (usize, &StreamConfig)| {
+/// The places that each stream writes to; where only its server knows its own, as if all servers were different.
+fn apart(streams: &[StreamConfig]) -> Vec<Vec<Option<Vec<String>>>> {
+    let places = |(n, stream): (usize, &StreamConfig)| {
         let some_server = stream
             .needs_server()
             .then(|| uuid::Uuid::from_u128(n as u128));
-        match stream.route_to(some_server) {
-            Ok(url) => url.place(),
-            // A mistake of its own; it collides with nothing.
-            Err(_) => vec![format!("stream {n}")],
-        }
+        // One that leads nowhere is a mistake of its own.
+        stream.places(stream.route_to(some_server).ok().as_ref())
     };
-    streams.iter().enumerate().map(place).collect()
+    streams.iter().enumerate().map(places).collect()
 }
 
 fn read_agent(section: Section<'_>, known: &mut BTreeSet<&'static str>) -> AgentConfig {

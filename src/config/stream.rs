@@ -2,7 +2,7 @@
 
 mod rules;
 
-use super::places::collisions;
+use super::places::{collisions, meetings};
 use super::replica::{self, ReplicaConfig};
 use super::section::Section;
 use super::template::{self, Names, Template};
@@ -144,19 +144,51 @@ impl StreamConfig {
         self.route.as_ref().is_some_and(Template::needs_server)
     }
 
-    /// What is wrong with two streams in one place.
-    pub fn collides_with(&self, other: &StreamConfig) -> String {
-        let place = |stream: &StreamConfig| match (&stream.to, &stream.route) {
-            (Some(url), _) => url.to_string(),
-            (None, Some(route)) => route.to_string(),
-            (None, None) => String::new(),
+    /// The places that it writes to: its own, which is `to` if that is known, then those of its replicas.
+    pub fn places(&self, to: Option<&StoreUrl>) -> Vec<Option<Vec<String>>> {
+        let copies = self.replicas.iter().map(|replica| Some(&replica.url));
+        let all = std::iter::once(to).chain(copies);
+        all.map(|url| url.map(StoreUrl::place)).collect()
+    }
+
+    /// What is wrong with two streams that write to one place: which of its own places that is, and which of the other's.
+    pub fn collides_with(&self, own: usize, (other, theirs): (&StreamConfig, usize)) -> String {
+        let what = match theirs {
+            0 => "the place",
+            _ => "a replica",
         };
         format!(
-            "{} and the place of stream {:?}, {}, are the same or one inside of the other; each stream needs a place of its own",
-            place(self),
+            "{} and {what} of stream {:?}, {}, are the same or one inside of the other; each stream and each replica needs a place of its own",
+            self.place_named(own),
             other.name,
-            place(other)
+            other.place_named(theirs)
         )
+    }
+
+    /// Whether all its places are apart: what is its own copy is none.
+    ///
+    /// # Errors
+    /// The first two that are not.
+    pub fn check_places(&self) -> Result<(), String> {
+        let met = meetings(&[self.places(self.to.as_ref())]);
+        match met.first() {
+            None => Ok(()),
+            Some((first, later)) => Err(format!(
+                "{} and {} are the same or one inside of the other; each replica needs a place of its own",
+                self.place_named(first.which),
+                self.place_named(later.which)
+            )),
+        }
+    }
+
+    fn place_named(&self, which: usize) -> String {
+        let replica = which.checked_sub(1).and_then(|n| self.replicas.get(n));
+        match (replica, &self.to, &self.route) {
+            (Some(replica), _, _) => replica.url.to_string(),
+            (None, Some(url), _) => url.to_string(),
+            (None, None, Some(route)) => route.to_string(),
+            (None, None, None) => String::new(),
+        }
     }
 
     /// Where it is archived if its server has this UUID.
@@ -272,11 +304,15 @@ fn read_place(section: &Section<'_>, stream: &mut StreamConfig, tenant: Option<&
     if given {
         stream.route = section.parse("to", str::parse::<Template>).or(of_tenant);
     }
+    let mut own = None;
     if stream.route.is_some() {
         // Which server it is does not matter here; whether a URL comes out of it does.
         let some_server = stream.needs_server().then(Uuid::nil);
         match stream.route_to(some_server) {
-            Ok(url) => stream.to = Some(url).filter(|_| !stream.needs_server()),
+            Ok(url) => {
+                own = Some(url.place());
+                stream.to = Some(url).filter(|_| !stream.needs_server());
+            }
             Err(error) => section.mistake("to", error),
         }
     }
@@ -286,7 +322,7 @@ fn read_place(section: &Section<'_>, stream: &mut StreamConfig, tenant: Option<&
     let record = section.integer("give_up_through", 1..=i64::MAX);
     let record = record.and_then(|record| u64::try_from(record).ok());
     stream.give_up_through = record.map(Seq);
-    let mut places: Vec<_> = stream.to.iter().map(StoreUrl::place).collect();
+    let mut places: Vec<_> = own.into_iter().collect();
     places.extend(stream.replicas.iter().map(|replica| replica.url.place()));
     if !collisions(&places).is_empty() {
         section.mistake(

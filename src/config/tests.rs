@@ -226,6 +226,60 @@ fn two_streams_never_meet_in_one_place_and_both_are_named() {
 }
 
 #[test]
+fn a_replica_is_in_no_place_that_another_stream_writes_to_and_both_are_named() {
+    let stream = |name: &str, to: &str, replica: &str| {
+        format!(
+            "[[stream]]\nname = \"{name}\"\nsource = \"/{name}\"\nto = \"{to}\"\nallow_unencrypted = true\nreplicas = [\"{replica}\"]\n"
+        )
+    };
+    for (first, second, line, parts) in [
+        // A replica where another stream is, or inside of it.
+        (
+            ("s3://x/a", "gs://c/a"),
+            ("s3://x/b", "s3://x/a"),
+            12,
+            "replicas: s3://x/a and the place of stream \"a\", s3://x/a,",
+        ),
+        // A stream inside of another's replica.
+        (
+            ("s3://x/a", "gs://c"),
+            ("gs://c/b", "s3://x/b"),
+            10,
+            "to: gs://c/b and a replica of stream \"a\", gs://c,",
+        ),
+        // Two copies in one place.
+        (
+            ("s3://x/a", "gs://c/all"),
+            ("s3://x/b", "gs://c/all"),
+            12,
+            "replicas: gs://c/all and a replica of stream \"a\", gs://c/all,",
+        ),
+    ] {
+        let text = stream("a", first.0, first.1) + &stream("b", second.0, second.1);
+        let found = mistakes(&text);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with(&format!("{line}: ")), "{found:?}");
+        assert!(found[0].contains(parts), "{found:?}");
+    }
+    let apart = stream("a", "s3://x/a", "gs://c/a") + &stream("b", "s3://x/b", "gs://c/b");
+    assert_eq!(mistakes(&apart), [""; 0]);
+    // What the command line says is held to the same.
+    let url = |text: &str| text.parse::<crate::model::StoreUrl>().expect("a URL");
+    let mut alone = StreamConfig {
+        to: Some(url("s3://x/a")),
+        replicas: vec![url("gs://c/a").into(), url("s3://x/a2").into()],
+        ..StreamConfig::default()
+    };
+    assert_eq!(alone.check_places(), Ok(()));
+    alone.replicas.push(url("s3://x/a/copy").into());
+    let why = alone.check_places().expect_err("inside of the stream");
+    assert!(why.contains("s3://x/a and s3://x/a/copy"), "{why}");
+    // Which server it is does not matter for a copy around all of them.
+    let own = mistakes(&stream("a", "s3://x/{server_uuid}", "s3://x"));
+    assert!(own[0].contains("with to, or one inside"), "{own:?}");
+}
+
+#[test]
 fn a_tenant_that_could_reach_into_anothers_place_is_a_mistake() {
     let text = r#"
 [[tenant]]

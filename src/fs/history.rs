@@ -38,7 +38,7 @@ impl From<&Entry> for HistoryRow {
             state: entry.state,
             size: entry.end(),
             stored_size: segment.map_or(0, |s| s.object.size),
-            last_time: segment.and_then(|s| s.last_time.or(s.first_time)),
+            last_time: segment.and_then(|s| entry.last_time().or(s.first_time)),
         }
     }
 }

@@ -131,8 +131,7 @@ fn timeline_json(timeline: Timeline, entries: &TimelineEntries) -> Value {
 
 /// What cannot be read in full: counted, and the newest by name.
 fn unsound(index: &Index) -> Result<Value, IndexError> {
-    let mut rows = index.unsound()?;
-    rows.retain(|row| !row.behind);
+    let rows = index.unsound()?;
     let count = |state: EntryState| rows.iter().filter(|row| row.state == state).count();
     let newest: Vec<Value> = rows
         .iter()

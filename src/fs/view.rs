@@ -239,7 +239,7 @@ impl View {
         let (segment, caching) = match (segment.is_damaged(), raw) {
             (false, _) => (segment, Caching::Keep),
             (true, false) => (segment, Caching::Never),
-            (true, true) => (segment.raw(), Caching::Never),
+            (true, true) => (segment.with_damage(), Caching::Never),
         };
         let place = (!raw).then(|| Place {
             seq,

@@ -137,7 +137,7 @@ fn value(entry: &Entry, name: &str) -> Option<String> {
             .filter(|_| entry.cut.is_none())
             .map(|s| s.sha256.to_string()),
         "first_time" => segment?.first_time.map(|time| time.to_string()),
-        "last_time" => segment?.last_time.map(|time| time.to_string()),
+        "last_time" => entry.last_time().map(|time| time.to_string()),
         "server_uuid" => segment?.server_uuid.map(|uuid| uuid.to_string()),
         "incarnation" => Some(entry.incarnation.to_string()),
         "timeline" => Some(entry.timeline.to_string()),

@@ -45,6 +45,7 @@ pub(super) fn cut_of(texts: super::texts::Texts<'_>, row: &EntryRow) -> Result<O
             position: row.size,
             gtids: fence.gtids.clone(),
             transactions: fence.transactions,
+            last_time: row.last_time,
         })),
         _ => Err(Fault::Corrupt(format!("record {seq} is no fence"))),
     }

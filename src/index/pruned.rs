@@ -186,7 +186,7 @@ impl Index {
         }
     }
 
-    /// As [`Index::unsound`], what was pruned included.
+    /// As [`Index::unsound`], what was pruned and what a fence took out included.
     ///
     /// # Errors
     /// When the database cannot be read.

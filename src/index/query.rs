@@ -172,7 +172,7 @@ impl Index {
     }
 
     /// What is not plainly archived, newest first: holes, gaps, damage, lost records; the newest hundred thousand of them. What
-    /// was pruned is not among them.
+    /// was pruned is not among them, nor what a fence took out of the history: it stops no replay.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -180,7 +180,7 @@ impl Index {
         self.with(|inner| {
             rows::all(
                 &inner.conn,
-                "INDEXED BY entries_bad WHERE state <> 0 AND mount_name > coalesce(
+                "INDEXED BY entries_bad WHERE state <> 0 AND timeline < 2147483648 AND mount_name > coalesce(
                     (SELECT after FROM bounds WHERE bounds.timeline = entries.timeline), '')
                  ORDER BY seq DESC LIMIT ?1",
                 params![limit(UNSOUND_MAX)],

@@ -1,7 +1,7 @@
 //! One name of the history, and how records change what stands behind it.
 
 use super::record::{ObjectRecord, SegmentRecord};
-use crate::model::{GtidSet, Incarnation, MountName, SegmentNumber, Seq, Timeline};
+use crate::model::{GtidSet, Incarnation, Micros, MountName, SegmentNumber, Seq, Timeline};
 use serde::{Deserialize, Serialize};
 
 /// One name of the history, and what stands behind it.
@@ -38,6 +38,8 @@ pub struct Cut {
     pub gtids: GtidSet,
     /// Transactions before that.
     pub transactions: u64,
+    /// Time of the last event before that, as far as it is known: the latest commit, else when the file begins.
+    pub last_time: Option<Micros>,
 }
 
 impl Entry {
@@ -57,6 +59,12 @@ impl Entry {
     pub fn transactions(&self) -> u64 {
         let all = self.segment.as_ref().map_or(0, |s| s.transactions);
         self.cut.as_ref().map_or(all, |cut| cut.transactions)
+    }
+
+    /// Time of the last event that belongs to its timeline; `None` if there is no file to read, or none is known.
+    pub fn last_time(&self) -> Option<Micros> {
+        let all = self.segment.as_ref().and_then(|segment| segment.last_time);
+        self.cut.as_ref().map_or(all, |cut| cut.last_time)
     }
 
     /// What a record says that names another object for its segment; `None` if there is no file to read.

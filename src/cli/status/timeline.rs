@@ -105,8 +105,8 @@ impl TimelineStatus {
         if self.first_time.is_none() {
             self.first_time = segment.first_time.map(|time| time.to_string());
         }
-        self.last_time = segment
-            .last_time
+        self.last_time = entry
+            .last_time()
             .map(|time| time.to_string())
             .or(self.last_time.take());
     }

@@ -217,6 +217,23 @@ fn a_server_that_joins_with_files_that_say_again_what_was_said_is_no_break() {
 }
 
 #[test]
+fn what_a_fence_took_out_is_not_among_what_cannot_be_read() {
+    let index = with(vec![
+        seg(1),
+        Body::Hole(testing::hole(2)),
+        seg(3),
+        Body::Hole(testing::hole(4)),
+        Body::Fence(testing::fence(3, 500)),
+    ]);
+    let seqs = |rows: Result<Vec<crate::index::EntryRow>, IndexError>| {
+        let rows = rows.expect("reads");
+        rows.iter().map(|row| row.seq.0).collect::<Vec<_>>()
+    };
+    assert_eq!(seqs(index.unsound()), [2]);
+    assert_eq!(seqs(index.unsound_ever()), [4, 2]);
+}
+
+#[test]
 fn what_a_fence_did_outlasts_a_new_object_of_the_segment() {
     let mut fence = testing::fence(2, 500);
     fence
@@ -254,6 +271,7 @@ fn what_a_fence_did_outlasts_a_new_object_of_the_segment() {
             .is_some_and(|s| s.object.key.as_str().contains("again"))
     );
     assert_eq!((cut.end(), cut.transactions()), (500, 9));
+    assert_eq!(cut.last_time(), segment(2).first_time);
     let holding = |n: u64| index.holding(&gtid(n)).expect("reads").len();
     assert_eq!(
         [TRANSACTIONS + 9, TRANSACTIONS + 10, 2 * TRANSACTIONS + 1].map(holding),
