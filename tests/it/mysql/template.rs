@@ -39,7 +39,8 @@ fn make_template(datadir: &Path) {
     let _ = fs::remove_file(datadir.join("auto.cnf"));
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+/// Copies the directory `from`, with all that is in it, to `to`, which must not exist.
+pub fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
     for entry in fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
         let entry = entry.expect("the template can be read");
