@@ -4,6 +4,7 @@ mod corpus;
 mod opinion;
 mod second_opinion;
 pub mod server;
+mod template;
 
 use crate::archive::Archive;
 use crate::synthetic::SyntheticServer;

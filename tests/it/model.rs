@@ -729,8 +729,10 @@ impl<F: Face> Game<F> {
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
-        // What failed on other pages is forgotten as well, also what the kernel reads ahead and nobody waits for.
-        std::thread::sleep(DEADLINE + binlogfs::cache::failed::FAILURE_MEMORY);
+        if self.mood != Mood::Well {
+            // What failed on other pages is forgotten as well, also what the kernel reads ahead and nobody waits for.
+            std::thread::sleep(DEADLINE + binlogfs::cache::failed::FAILURE_MEMORY);
+        }
         self.mood = Mood::Well;
     }
 

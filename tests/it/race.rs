@@ -114,19 +114,20 @@ fn eight_archivers_of_two_hundred_segments_make_two_hundred_records() {
     check(&archive, &server, &archived);
 }
 
-/// moto decides alone which of many creates wins; nothing here helps it.
+/// moto decides alone which of many creates wins; nothing here helps it. It is slow, and each archiver asks for each segment:
+/// of two hundred it would only be longer.
 #[test]
-fn eight_archivers_of_two_hundred_segments_make_two_hundred_records_on_moto() {
+fn eight_archivers_of_fifty_segments_make_fifty_records_on_moto() {
     let archive = Archive::encrypted();
     let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
-    (0..200).for_each(|n| server.rotate(1 + n % 3, 500));
+    (0..50).for_each(|n| server.rotate(1 + n % 3, 500));
     let moto = Moto::start();
     let url = moto.url("prod/orders");
     let archived = race_to(&archive, &url, &server, 8);
     println!("archived by each: {archived:?}");
-    assert_eq!(archived.iter().sum::<u64>(), 200, "{archived:?}");
-    assert_eq!(moto.count("prod/orders/ledger/"), 200);
-    assert_eq!(moto.count("prod/orders/segments/"), 200);
+    assert_eq!(archived.iter().sum::<u64>(), 50, "{archived:?}");
+    assert_eq!(moto.count("prod/orders/ledger/"), 50);
+    assert_eq!(moto.count("prod/orders/segments/"), 50);
     let verify = ["verify", &url, "--deep", "--orphans", "--json"];
     let report: serde_json::Value =
         serde_json::from_slice(&tools::run(&mut archive.command(&verify))).expect("JSON");

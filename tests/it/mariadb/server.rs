@@ -1,9 +1,11 @@
 //! A real MariaDB server of the test's own, reachable by its socket only, gone when the test is.
 //!
-//! It comes from the Debian packages that `scripts/test` installs. Its data directory lies in memory where there is
-//! room, and it syncs nothing: a killed *process* loses no write. It ends with its `MariaDb`, with the thread that
-//! started it (`setpriv --pdeathsig`), and with the process group, which nextest ends.
+//! It comes from the Debian packages that `scripts/test` installs. Its data directory is a copy of a template that is
+//! initialised once per version. It lies in memory where there is room, and the server syncs nothing: a killed *process*
+//! loses no write. It ends with its `MariaDb`, with the thread that started it (`setpriv --pdeathsig`), and with the process
+//! group, which nextest ends.
 
+use super::template;
 use crate::mysql::{listed_in, scratch_parent};
 use crate::tools;
 use std::fs;
@@ -27,24 +29,14 @@ pub struct MariaDb {
 }
 
 impl MariaDb {
-    /// Initialises a data directory and starts a server on it, with `options` after the usual ones.
+    /// Starts a server on a new data directory, with `options` after the usual ones.
     pub fn start(options: &[&str]) -> MariaDb {
         let dir = tempfile::Builder::new()
             .prefix("binlogfs-mariadb-")
             .tempdir_in(scratch_parent())
             .expect("a directory for a server");
         fs::create_dir(dir.path().join("tmp")).expect("the directory is ours");
-        tools::run(
-            Command::new("mariadb-install-db")
-                // Two at once take each other's temporary tables away where they share a directory.
-                .env("TMPDIR", dir.path().join("tmp"))
-                .args(["--no-defaults", "--user=root", "--skip-test-db"])
-                .args([
-                    "--auth-root-authentication-method=normal",
-                    "--innodb-log-file-size=4M",
-                ])
-                .arg(format!("--datadir={}/data", dir.path().display())),
-        );
+        template::copy_to(&dir.path().join("data"));
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let mut server = MariaDb {
             dir,

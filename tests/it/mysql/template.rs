@@ -1,6 +1,6 @@
 //! The initialised data directory that servers begin with a copy of.
 
-use super::root::{base_arguments, mysql_root, mysqld};
+use super::root::{base_arguments, mysql_root, mysqld, mysqld_wrapper};
 use crate::tools;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,20 @@ const TEMPLATE_VERSION: u32 = 1;
 /// Copies the template to `datadir`, which must not exist.
 pub(super) fn copy_to(datadir: &Path) {
     copy_tree(template(), datadir);
+}
+
+/// Like [`mysqld_wrapper`], but what it is told to initialise is a copy of the template, which is there sooner.
+pub fn copying_wrapper(path: &Path) -> PathBuf {
+    let own = mysqld_wrapper(&path.with_extension("own"));
+    let script = format!(
+        "#!/bin/sh\ncopied=\nfor word; do\n    case \"$word\" in\n    --datadir=*) datadir=\"${{word#--datadir=}}\" ;;\n    \
+         --initialize-insecure) copied=yes ;;\n    esac\ndone\n[ -z \"$copied\" ] || exec cp -a '{}/.' \"$datadir\"\n\
+         exec '{}' \"$@\"\n",
+        template().display(),
+        own.display()
+    );
+    tools::write_program(path, &script);
+    path.to_owned()
 }
 
 /// The initialised data directory that servers start from, made by whoever needs it first.
@@ -39,7 +53,8 @@ fn make_template(datadir: &Path) {
     let _ = fs::remove_file(datadir.join("auto.cnf"));
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+/// Copies the directory `from`, with all that is in it, to `to`, which must not exist.
+pub fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
     for entry in fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
         let entry = entry.expect("the template can be read");
