@@ -39,7 +39,7 @@ mod within;
 
 pub use chronicle::{Chapter, Extent, read_tails};
 pub use headers::EventAt;
-pub use locator::{LocateError, Locator, ask};
+pub use locator::{LocateError, Locator};
 pub use target::{FilePosition, ParseTargetError, Target};
 
 use crate::binlog::Transaction;

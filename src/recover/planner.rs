@@ -14,7 +14,7 @@ use crate::binlog::Flavour;
 use crate::cache::{ArchivedSegment, ReadError, SegmentReader};
 use crate::index::{Index, IndexError};
 use crate::ledger::{Entry, SegmentRecord, StreamFile};
-use crate::locate::{LocateError, Locator, ask};
+use crate::locate::{LocateError, Locator};
 use crate::model::{GtidSet, Seq, Timeline};
 use std::sync::Arc;
 
@@ -153,7 +153,7 @@ impl Planner {
         &self,
         question: impl FnOnce(&Index) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, PlanError> {
-        Ok(ask(&self.index, question).await?)
+        Ok(self.locator.ask(question).await?)
     }
 
     /// The entry of a record.

@@ -169,7 +169,7 @@ async fn check(store: &SharedStore, segment: &Segment) -> Option<Finding> {
         Err(e) if e.is_not_found() => (FindingKind::ObjectMissing, e.to_string()),
         Err(e) => (FindingKind::ObjectUnknown, e.to_string()),
         Ok(meta) => {
-            let wrong = meta.difference(&object.checksums())?;
+            let wrong = meta.difference(object)?;
             (FindingKind::ObjectDamaged, wrong)
         }
     };

@@ -2,7 +2,7 @@
 
 use super::Replicator;
 use crate::ledger::record::ObjectRecord;
-use crate::ledger::{Body, Line, RECORD_MAX_BYTES, record_key};
+use crate::ledger::{Line, RECORD_MAX_BYTES, record_key};
 use crate::model::{ObjectKey, Seq};
 use crate::store::{CopyError, ErrorKind, Source, copy_object};
 use anyhow::{Result, bail};
