@@ -291,22 +291,11 @@ impl Locator {
         &self,
         question: impl FnOnce(&Index) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, LocateError> {
-        ask(&self.index, question).await
+        let index = Arc::clone(&self.index);
+        let answer = tokio::task::spawn_blocking(move || question(&index)).await;
+        let answer = answer.map_err(|died| LocateError::Internal(died.to_string()))?;
+        Ok(answer?)
     }
-}
-
-/// Asks an index, off the async threads.
-///
-/// # Errors
-/// When it cannot be read.
-pub async fn ask<T: Send + 'static>(
-    index: &Arc<Index>,
-    question: impl FnOnce(&Index) -> Result<T, IndexError> + Send + 'static,
-) -> Result<T, LocateError> {
-    let index = Arc::clone(index);
-    let answer = tokio::task::spawn_blocking(move || question(&index)).await;
-    let answer = answer.map_err(|died| LocateError::Internal(died.to_string()))?;
-    Ok(answer?)
 }
 
 impl Place {
