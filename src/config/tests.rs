@@ -245,7 +245,7 @@ fn a_replica_is_in_no_place_that_another_stream_writes_to_and_both_are_named() {
             ("s3://x/a", "gs://c"),
             ("gs://c/b", "s3://x/b"),
             10,
-            "to: gs://c/b and a replica of stream \"a\", gs://c,",
+            "to: gs://c/b and a replica of stream \"a\", gs://c/,",
         ),
         // Two copies in one place.
         (
