@@ -79,7 +79,7 @@ pub struct ReplicaHealth {
     pub through: u64,
     /// Records that it lacks.
     pub lag_records: u64,
-    /// When the segment of the oldest of them was closed.
+    /// When the segment of the oldest of them was closed, or of what is held back, if that is older.
     pub oldest_closed_at: Option<Micros>,
     /// Why the last pass failed.
     pub last_error: Option<String>,
@@ -96,7 +96,7 @@ pub struct ReplicaHealth {
 }
 
 impl ReplicaHealth {
-    /// Age of the oldest record that it lacks, in seconds.
+    /// Age of the oldest record that it lacks, or of what is held back, in seconds.
     pub fn lag_seconds(&self, now: Micros) -> Option<u64> {
         let micros = now.0.saturating_sub(self.oldest_closed_at?.0);
         Some(u64::try_from(micros / 1_000_000).unwrap_or(0))

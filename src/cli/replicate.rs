@@ -8,7 +8,7 @@ use crate::config::{self, ReplicaConfig, StreamConfig};
 use crate::index::Index;
 use crate::model::{Seq, StoreUrl};
 use crate::store::{self, OpenMode, SharedStore};
-use crate::stream::Stream;
+use crate::stream::{Stream, StreamError};
 use crate::sync::archive::INDEX_NAME;
 use crate::sync::replica::{Checked, Pass, counts_through};
 use crate::sync::{Pace, Replicator, Settings, manifest};
@@ -241,7 +241,12 @@ async fn fill(
         return Ok(None);
     }
     let index = Arc::new(Index::open(&path)?.0);
-    let stream = Stream::open(Arc::clone(store), index).await?;
+    let has_begun = index.state()?.is_some();
+    let stream = match Stream::open(Arc::clone(store), index).await {
+        // An archiver has looked here before, and no file was closed.
+        Err(StreamError::NoStream { .. }) if !has_begun => return Ok(None),
+        opened => opened?,
+    };
     let to = open_replica(replica).await?;
     let mut replicator = Replicator::new(Arc::new(stream), to, Arc::clone(&settings.pace));
     replicator.settled_through(settled);

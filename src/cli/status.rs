@@ -239,24 +239,29 @@ fn print_health(health: &Health, now: Micros) -> String {
 }
 
 fn print_replica(replica: &ReplicaHealth, now: Micros) -> String {
-    let mut text = match (replica.lag_records, replica.lag_seconds(now)) {
-        (0, _) => format!("{} has all records", replica.url),
-        (lacks, None) => format!("{} lacks {}", replica.url, output::count(lacks, "record")),
-        (lacks, Some(lag)) => format!(
-            "{} lacks {}, the oldest for {}",
-            replica.url,
-            output::count(lacks, "record"),
-            span(lag)
-        ),
+    let url = &replica.url;
+    // Of one that holds something back, it is the age of that.
+    let oldest = replica
+        .lag_seconds(now)
+        .filter(|_| replica.held.is_none())
+        .map_or(String::new(), |lag| {
+            format!(", the oldest for {}", span(lag))
+        });
+    let mut text = match replica.lag_records {
+        0 => format!("{url} has all records"),
+        lacks => format!("{url} lacks {}{oldest}", output::count(lacks, "record")),
     };
     if replica.lacks > 0 {
-        text += &format!(
-            ", and {} that the first store could not give",
-            output::count(replica.lacks, "thing")
-        );
+        let things = output::count(replica.lacks, "thing");
+        text += &format!("; the first store could not give it {things}");
+    }
+    if let Some(held) = &replica.held {
+        let (record, why) = (held.record, &held.why);
+        text +=
+            &format!("; neither record {record} nor anything after it counts as archived: {why}");
     }
     if let Some(error) = &replica.last_error {
-        text += &format!(": {error}");
+        text += &format!("; not filled: {error}");
     }
     text
 }
@@ -304,4 +309,45 @@ fn print_findings(findings: &[Finding]) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::replica::Held;
+
+    #[test]
+    fn a_replica_is_told_with_what_it_lacks_and_what_does_not_count_because_of_it() {
+        let now = Micros(1_700_000_000_000_000);
+        let mut replica = ReplicaHealth {
+            url: "s3://copies/a".to_owned(),
+            ..ReplicaHealth::default()
+        };
+        let told = |replica: &ReplicaHealth| print_replica(replica, now);
+        assert_eq!(told(&replica), "s3://copies/a has all records");
+        replica.lag_records = 2;
+        replica.oldest_closed_at = Some(Micros(now.0 - 60_000_000));
+        replica.last_error = Some("denied".to_owned());
+        let lacks = format!(
+            "s3://copies/a lacks 2 records, the oldest for {}; not filled: denied",
+            span(60)
+        );
+        assert_eq!(told(&replica), lacks);
+        // What is held back is older than what is still to be copied.
+        let copied = ReplicaHealth {
+            lacks: 1,
+            last_error: None,
+            held: Some(Held {
+                record: 7,
+                file: None,
+                why: "it is gone".to_owned(),
+            }),
+            ..replica
+        };
+        assert_eq!(
+            told(&copied),
+            "s3://copies/a lacks 2 records; the first store could not give it 1 thing; neither record 7 nor anything after it counts as \
+             archived: it is gone"
+        );
+    }
 }

@@ -47,7 +47,10 @@ impl OwnFiles {
         let made = match maker.make_of(segment, Box::new(file)).await {
             Ok(made) => made,
             Err(error) => {
-                maker.tidy_up().await?;
+                // What cannot be removed now, the journal remembers; why it could not be made is what counts.
+                if let Err(left) = maker.tidy_up().await {
+                    tracing::debug!(error = format!("{left:#}"), "left for the next run");
+                }
                 return Err(error);
             }
         };

@@ -30,7 +30,7 @@ impl Audit {
     }
 
     /// Takes back what was found missing and is no loss: objects of segments that were pruned, or rewritten, since the ledger was followed.
-    /// To read a large archive takes longer than the grace of `prune`.
+    /// To read a large archive takes longer than the grace of `prune`. Nothing is said of these segments: they were not looked at.
     ///
     /// # Errors
     /// When the ledger cannot be followed on.
@@ -40,16 +40,22 @@ impl Audit {
             return Ok(());
         }
         self.follow_on().await?;
-        let mut gone = HashSet::new();
+        let (mut gone, mut pruned) = (HashSet::new(), 0);
         for finding in self.findings.iter().filter(|finding| is_missing(finding)) {
             let Some(Ok(key)) = finding.object.as_deref().map(str::parse::<ObjectKey>) else {
                 continue;
             };
             match self.index().standing(&key)? {
-                Standing::Pruned | Standing::Superseded(_) => gone.insert(key.to_string()),
-                Standing::Unnamed | Standing::InForce => false,
-            };
+                Standing::Pruned => pruned += u64::from(gone.insert(key.to_string())),
+                Standing::Superseded(_) => {
+                    gone.insert(key.to_string());
+                }
+                Standing::Unnamed | Standing::InForce => {}
+            }
         }
+        self.pruned += pruned;
+        self.segments
+            .retain(|segment| !gone.contains(segment.key.as_str()));
         self.findings.retain(|finding| {
             let key = finding.object.as_ref().filter(|_| is_missing(finding));
             key.is_none_or(|key| !gone.contains(key))

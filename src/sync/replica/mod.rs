@@ -20,7 +20,8 @@
 //! # What is missing or damaged in the first store
 //! It cannot be copied: it is passed over and told, and what comes after it is copied. A record that cannot be read leaves the same
 //! hole in the replica as in the first store. As long as there is such a thing, all is compared again every hour: what was
-//! healed in the first store is copied then. Another object for a segment that holds others back (see below) has all compared at once.
+//! healed in the first store is copied then. Another object for a segment that holds others back (see below) has all compared in the
+//! next pass.
 //!
 //! # When a segment counts as archived
 //! [`crate::sync::archive::Settings::archived_through`]: the newest record that all replicas have, where all are waited for; else

@@ -28,4 +28,6 @@ async fn what_is_pruned_while_it_is_looked_over_is_no_finding_and_what_is_lost_i
     };
     assert_eq!(lost.kind, FindingKind::ObjectMissing);
     assert_eq!(lost.object.as_deref(), Some(newest));
+    // Of what went, no report says that it was right.
+    assert_eq!((audit.segments.len(), audit.pruned), (2, 3));
 }

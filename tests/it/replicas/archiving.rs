@@ -82,6 +82,44 @@ fn a_replica_that_cannot_be_written_fails_no_run_and_is_filled_by_a_later_one() 
 }
 
 #[test]
+fn a_replica_of_a_stream_that_has_not_begun_is_no_failure() {
+    let mut pair = Replicated::of(Archive::plain(), 0);
+    let (config, state) = (
+        pair.archive.path("binlogfs.toml"),
+        pair.archive.path("state"),
+    );
+    fs::create_dir_all(&state).expect("writable");
+    let replica = pair.replica();
+    let text = format!(
+        "[[stream]]\nname = \"orders\"\nsource = \"{}\"\nto = \"{}\"\nreplicas = [\"{replica}\"]\nallow_unencrypted = true\n\
+         state_dir = \"{}\"\n",
+        pair.server.dir().display(),
+        pair.archive.url(),
+        state.display()
+    );
+    fs::write(&config, text).expect("writable");
+    let by_config = || {
+        let mut command = tools::binlogfs();
+        command.args(["archive", "--once", "--json", "--config"]);
+        let output = tools::output(command.arg(&config));
+        let said = tools::excerpt(&output.stdout) + &tools::excerpt(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let replica = &told[0]["replicas"][0];
+        assert!(replica["last_error"].is_null(), "{replica:#}");
+        replica["through"].clone()
+    };
+    // The second run finds the index that the first one left.
+    assert_eq!((by_config(), by_config()), (0.into(), 0.into()));
+    let mut by_hand = pair.archive.archive_command(pair.server.dir());
+    let said = tools::run_text(by_hand.args(["--replica", &replica]));
+    assert!(said.contains("nothing to copy yet"), "{said}");
+    pair.server.rotate(3, 1000);
+    assert_eq!(by_config(), 1);
+    pair.check_same();
+}
+
+#[test]
 fn a_daemon_fills_its_replica_and_measures_how_far_it_is() {
     let archive = Archive::encrypted();
     let server = SyntheticServer::new(&archive.data(), 1, "binlog");

@@ -87,8 +87,12 @@ fn with_all_what_the_first_store_cannot_give_holds_back_itself_and_what_follows(
 
 #[test]
 fn an_object_that_is_made_anew_from_the_servers_file_holds_nothing_back_any_more() {
-    for is_lost in [false, true] {
-        let mut pair = Replicated::of(Archive::encrypted(), 3);
+    for (archive, is_lost) in [
+        (Archive::encrypted(), false),
+        (Archive::encrypted(), true),
+        (Archive::plain(), false),
+    ] {
+        let mut pair = Replicated::of(archive, 3);
         let (url, replica, state) = (
             pair.archive.url(),
             pair.replica(),
