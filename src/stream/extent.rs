@@ -59,8 +59,8 @@ impl Extent {
 }
 
 impl Stream {
-    /// The newest record there is, and the pages from that of record `next` on, if it takes many. Then there may be newer ones,
-    /// which [`Stream::list_rest`] finds.
+    /// The newest record there is, and the pages from that of record `next` on, if it takes many, or all. Then there may be newer
+    /// ones, which [`Stream::list_rest`] finds.
     pub(super) async fn extent(&self, next: Seq, use_pages: bool) -> Result<Extent, StreamError> {
         let last_known = Seq(next.0 - 1);
         let mut extent = Extent::from(last_known);
