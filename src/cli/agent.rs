@@ -1,8 +1,7 @@
 //! `binlogfs archive` as a daemon: the streams of a configuration, or the one that the command line names.
 
-use super::config_check;
 use super::exit::Exit;
-use super::{Global, output, reading};
+use super::{Global, config_check, output, reading};
 use crate::agent::health::Health;
 use crate::agent::hooks::{Message, Ways};
 use crate::agent::mysql::MySqlServer;
