@@ -376,7 +376,7 @@ impl<'a> Migration<'a> {
         match there.unreadable.first() {
             None => Ok(()),
             Some(bad) => bail!(
-                "the record of backup {} in {} {}, so that it cannot be carried over: restore it from a copy of the bucket, or take it off                  the list with 'binlogfs backup remove'",
+                "the record of backup {} in {} {}, so that it cannot be carried over: restore it from a copy of the bucket, or take it off the list with 'binlogfs backup remove'",
                 bad.id,
                 self.from.store().describe(),
                 bad.reason
