@@ -243,3 +243,22 @@ async fn arrived(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_held_than_half_of_the_memory_for_frames_and_nothing_without_any() {
+        let key: ObjectKey = "segments/binlog.000001".parse().expect("a key");
+        for (memory_bytes, most) in [(0, 0), (100 << 10, 0), (256 << 10, 2), (1 << 30, HELD_MAX)] {
+            let edges = Edges::new(memory_bytes);
+            for start in 0..100 {
+                edges.hold((key.clone(), start), Bytes::from_static(b"a chunk"));
+            }
+            assert_eq!(edges.held().len(), most, "{memory_bytes}");
+            // The newest of them.
+            assert_eq!(edges.held().contains(&(key.clone(), 99)), most > 0);
+        }
+    }
+}
