@@ -2,8 +2,9 @@
 //!
 //! A frame ends inside an age chunk of 64 KiB, in which the next frame begins, and whole chunks are what can be decrypted: of gets
 //! of 2 MB each would fetch a 30th twice. So the first of two neighbours that comes fetches the chunk between them and lends it to
-//! the other. Who borrows fetches what lies beside the chunk meanwhile, so that nobody waits longer than for a get of its own;
-//! and who owns a chunk lends it as soon as its get is answered, whatever it waits for itself, so that nobody waits in a circle.
+//! the other. Who borrows fetches what lies beside the chunk meanwhile, and waits for a get that began before one of its own would
+//! have. If that fails, or ends by its own deadline, who borrowed asks for the chunk itself, until its deadline. Who owns a chunk lends it
+//! as soon as its get is answered, whatever it waits for itself: so nobody waits in a circle.
 //!
 //! What is lent is **as stored**, and not proven by the lender: the borrower proves its frames as ever, and fetches all of its
 //! range by itself if that fails.
@@ -16,12 +17,15 @@ use crate::segment::CheckedLayout;
 use crate::store::SharedStore;
 use bytes::{Bytes, BytesMut};
 use lru::LruCache;
-use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Chunks that are held for a neighbour that comes later: 2 MiB at most, for as many readers side by side.
-const HELD: NonZeroUsize = NonZeroUsize::new(32).expect("not zero");
+const HELD_MAX: usize = 32;
+/// They take no more than this part of what the memory for frames is, beside it: a reader that keeps nothing holds none.
+const HELD_SHARE: usize = 2;
+/// Size of a chunk, in bytes.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// A chunk: its object, and where it begins there.
 type EdgeId = (ObjectKey, u64);
@@ -29,7 +33,9 @@ type EdgeId = (ObjectKey, u64);
 /// The chunks at the edges of what is fetched, or was lately.
 pub(super) struct Edges {
     flights: Flights<EdgeId, Bytes>,
-    held: Arc<Mutex<LruCache<EdgeId, Bytes>>>,
+    held: Mutex<LruCache<EdgeId, Bytes>>,
+    /// How many are held.
+    most: usize,
 }
 
 /// One edge of a range.
@@ -56,16 +62,16 @@ struct Share {
     last: Option<(Range<u64>, Edge)>,
 }
 
-impl Default for Edges {
-    fn default() -> Edges {
+impl Edges {
+    /// For a reader that has so much memory for frames, in bytes.
+    pub(super) fn new(memory_bytes: usize) -> Edges {
         Edges {
             flights: Flights::default(),
-            held: Arc::new(Mutex::new(LruCache::new(HELD))),
+            held: Mutex::new(LruCache::unbounded()),
+            most: HELD_MAX.min(memory_bytes / HELD_SHARE / CHUNK_BYTES),
         }
     }
-}
 
-impl Edges {
     /// `range` of the object `key`, whole chunks where it is encrypted: from the store, without the chunks that a neighbour
     /// fetches.
     ///
@@ -102,12 +108,18 @@ impl Edges {
     }
 
     fn edge(&self, id: EdgeId) -> Edge {
-        if let Some(chunk) = self.held().get(&id) {
-            return Edge::Borrowed(Borrowed::Here(chunk.clone()));
-        }
-        match self.flights.join(&id) {
-            Joined::Waiting(waiter) => Edge::Borrowed(Borrowed::Coming(waiter)),
-            Joined::Started(_, landing) => Edge::Owned(landing),
+        let landing = match self.flights.join(&id) {
+            Joined::Waiting(waiter) => return Edge::Borrowed(Borrowed::Coming(waiter)),
+            Joined::Started(_, landing) => landing,
+        };
+        // Looked for after that: whoever lands one holds it before, so that it is in one of the two places.
+        let held = self.held().get(&id).cloned();
+        match held {
+            None => Edge::Owned(landing),
+            Some(chunk) => {
+                landing.land(Ok(chunk.clone()));
+                Edge::Borrowed(Borrowed::Here(chunk))
+            }
         }
     }
 
@@ -136,8 +148,16 @@ impl Edges {
     fn land(&self, landing: Landing<EdgeId, Bytes>, chunk: &[u8]) {
         // A copy: a part of what was fetched would hold all of it.
         let chunk = Bytes::copy_from_slice(chunk);
-        self.held().put(landing.key().clone(), chunk.clone());
+        self.hold(landing.key().clone(), chunk.clone());
         landing.land(Ok(chunk));
+    }
+
+    fn hold(&self, id: EdgeId, chunk: Bytes) {
+        let mut held = self.held();
+        held.put(id, chunk);
+        while held.len() > self.most {
+            held.pop_lru();
+        }
     }
 
     /// Forgets the chunks at the edges of `range`: frames that were made of them were wrong.
@@ -178,13 +198,12 @@ impl Share {
         if first.is_none() && last.is_none() {
             return Ok(bytes);
         }
-        let mut whole = BytesMut::new();
-        if let Some(first) = first {
-            whole.extend_from_slice(&arrived(first, &key, store, patience).await?);
-        }
-        whole.extend_from_slice(&bytes);
-        if let Some(last) = last {
-            whole.extend_from_slice(&arrived(last, &key, store, patience).await?);
+        let first = arrived(first, &key, store, patience).await?;
+        let last = arrived(last, &key, store, patience).await?;
+        // After all waiting: both copies of what was fetched are there only while one is made of the other.
+        let mut whole = BytesMut::with_capacity(first.len() + bytes.len() + last.len());
+        for part in [first, bytes, last] {
+            whole.extend_from_slice(&part);
         }
         Ok(whole.freeze())
     }
@@ -206,18 +225,40 @@ impl Share {
     }
 }
 
-/// A borrowed chunk when it is there; from the store if whoever owned it did not get it.
+/// A borrowed chunk when it is there; from the store if whoever owned it did not get it. Nothing where none is borrowed.
 async fn arrived(
-    (chunk, borrowed): (Range<u64>, Borrowed),
+    borrowed: Option<(Range<u64>, Borrowed)>,
     key: &ObjectKey,
     store: &SharedStore,
     patience: Patience,
 ) -> Result<Bytes, Cause> {
     match borrowed {
-        Borrowed::Here(bytes) => Ok(bytes),
-        Borrowed::Coming(waiter) => match waiter.wait(patience.until, patience.total).await {
-            Ok(bytes) => Ok(bytes),
-            Err(_) => Ok(store.get(key, chunk).await?),
-        },
+        None => Ok(Bytes::new()),
+        Some((_, Borrowed::Here(bytes))) => Ok(bytes),
+        Some((chunk, Borrowed::Coming(waiter))) => {
+            match waiter.wait(patience.until, patience.total).await {
+                Ok(bytes) => Ok(bytes),
+                Err(_) => Ok(store.get(key, chunk).await?),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_held_than_half_of_the_memory_for_frames_and_nothing_without_any() {
+        let key: ObjectKey = "segments/binlog.000001".parse().expect("a key");
+        for (memory_bytes, most) in [(0, 0), (100 << 10, 0), (256 << 10, 2), (1 << 30, HELD_MAX)] {
+            let edges = Edges::new(memory_bytes);
+            for start in 0..100 {
+                edges.hold((key.clone(), start), Bytes::from_static(b"a chunk"));
+            }
+            assert_eq!(edges.held().len(), most, "{memory_bytes}");
+            // The newest of them.
+            assert_eq!(edges.held().contains(&(key.clone(), 99)), most > 0);
+        }
     }
 }

@@ -146,7 +146,7 @@ impl Fetcher {
             disk,
             frames: Frames::new(usize::try_from(memory.kept_bytes()).unwrap_or(usize::MAX)),
             flights: Flights::default(),
-            edges: Arc::default(),
+            edges: Arc::new(Edges::new(memory_bytes)),
             memory,
             decoding: Arc::new(Semaphore::new(decode_threads)),
         }

@@ -6,7 +6,8 @@
 //! 2. The range is mapped to frames. A frame that is in the [`frames`] cache is served from memory.
 //! 3. For every other frame there is one **flight**, however many readers want it. Whoever comes first starts it, the others
 //!    wait for it. Neighbouring frames whose flights one reader starts are fetched by one ranged get, a *run*, and each waiter
-//!    is released when its own frame is decoded, not when the run is.
+//!    is released when its own frame is decoded, not when the run is. Runs of an encrypted object that are neighbours share
+//!    the age chunk between them (`edges`): one of them fetches it, and lends it to the other.
 //!    What the [`disk`] has is not fetched, and what is fetched is kept there, as it is stored.
 //! 4. Readers that move forward have the next runs fetched before they ask ([`sequence`]): several gets at once, a window that
 //!    doubles, across the end of the file into the one that comes after it ([`Succession`]).
@@ -20,7 +21,8 @@
 //! where it has any (`asks`), and proven alike.
 //!
 //! # Bounds
-//! Memory for frames, kept or on their way ([`CacheOptions::memory_bytes`], given out by `memory`), open segments
+//! Memory for frames, kept or on their way ([`CacheOptions::memory_bytes`], given out by `memory`), chunks held for a neighbouring
+//! get (`edges`: 2 MiB, or half of the memory for frames if that is less), open segments
 //! ([`opening::OPEN_SEGMENTS_BYTES`]), bytes waiting to be written to disk ([`disk::QUEUE_BYTES`]), one run
 //! ([`fetch::RUN_STORED_BYTES`], [`fetch::RUN_PLAIN_BYTES`]), tracks of one file ([`sequence::TRACKS_MAX`]), decoding threads.
 

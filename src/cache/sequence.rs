@@ -5,10 +5,10 @@
 //!
 //! Nothing is fetched ahead of a track that has not shown that it moves forward: one that looks at a file's first bytes costs
 //! one frame. Until then it goes on where its last request ended: of a file of 64 frames every other random read would be in
-//! the frame of some read before it, or in the next. It has shown it once it passed the middle of a frame that it came to from
-//! the frame before, or of the first that it read and before whose middle it began, or read a file to its end. From then on
-//! its window doubles with each frame, up to a bound. What of the window lies beyond the file's end is asked for in the file
-//! that comes after it, where the track goes on.
+//! the frame of some read before it, or in the next. It has shown it once a request went on into a further frame, or passed the
+//! middle of a frame before whose middle the track began, or read a file to its end. From then on its window doubles
+//! with each frame, up to a bound. What of the window lies beyond the file's end is asked for in the file that comes after it,
+//! where the track goes on.
 
 use std::ops::Range;
 

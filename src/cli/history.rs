@@ -293,7 +293,7 @@ impl Findings {
         let time = |time: Option<Micros>| time.map(|time| time.to_string());
         let (first, last) = (
             time(segment.and_then(|s| s.first_time)),
-            time(segment.and_then(|s| s.last_time)),
+            time(entry.last_time()),
         );
         let gtids = entry.gtids().map(ToString::to_string).unwrap_or_default();
         self.json.push(json!({

@@ -130,9 +130,7 @@ impl ObjectRecord {
             crc64nvme: self.crc64nvme,
         }
     }
-}
 
-impl ObjectRecord {
     /// Whether both say the same of the bytes that are stored, whoever may read them.
     pub fn same_bytes(&self, other: &ObjectRecord) -> bool {
         let stored = |object: &ObjectRecord| ObjectRecord {

@@ -7,6 +7,7 @@ use crate::ledger::page::{
 };
 use crate::ledger::{RECORDS_PREFIX, record_key, seq_of_key};
 use crate::model::{ObjectKey, Seq};
+use crate::store::ErrorKind;
 use std::collections::BTreeMap;
 
 /// Records in a row that may be missing: more is no accident, and a stray object far off must not make the history up to
@@ -59,8 +60,8 @@ impl Extent {
 }
 
 impl Stream {
-    /// The newest record there is, and the pages from that of record `next` on, if it takes many. Then there may be newer ones,
-    /// which [`Stream::list_rest`] finds.
+    /// The newest record there is, and the pages from that of record `next` on, if it takes many, or all. Then there may be newer
+    /// ones, which [`Stream::list_rest`] finds.
     pub(super) async fn extent(&self, next: Seq, use_pages: bool) -> Result<Extent, StreamError> {
         let last_known = Seq(next.0 - 1);
         let mut extent = Extent::from(last_known);
@@ -85,7 +86,11 @@ impl Stream {
 
     /// Looks for the pages from that of record `next` on. What they hold need not be listed.
     async fn look_for_pages(&self, next: Seq, extent: &mut Extent) -> Result<(), StreamError> {
-        extent.pages = self.usable_pages(next).await?;
+        extent.pages = match self.usable_pages(next).await {
+            // Whoever may not list them does without.
+            Err(StreamError::Store(error)) if error.kind == ErrorKind::Denied => return Ok(()),
+            pages => pages?,
+        };
         if let Some((&last, _)) = extent.pages.last_key_value() {
             let end = page_end(last);
             extent.newest = extent.newest.max(end);

@@ -180,9 +180,8 @@ async fn through_the_mount_come_right_bytes_or_an_error_and_an_error_only_if_not
                 assert!(without.read(2).expect(&cell) == host.truth[1], "{cell}");
             }
         }
-        // Damage of the tail, or of a header that is remembered, harms no frame, and of an encrypted object the first and the last chunk
-        // of what was fetched a moment ago are in memory; every other of `Both` does.
-        let expected = if encrypted { (23, 7) } else { (22, 8) };
+        // Damage of the tail, or of a header that is remembered, harms no frame; every other of `Both` does.
+        let expected = if encrypted { (21, 9) } else { (22, 8) };
         assert_eq!((right, failed), expected, "encrypted: {encrypted}");
         for mounted in [with, without] {
             mounted.handle.unmount().await.expect("unmounts");
