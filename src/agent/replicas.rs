@@ -310,17 +310,14 @@ impl Tending {
         Filling(tasks)
     }
 
-    /// Fills the replicas once, for a process that does not stay. One after the other.
-    pub async fn replicate_once(&mut self) {
+    /// Fills the replicas once, one after the other.
+    pub(super) async fn fill_replicas(&mut self) {
         for replica in &self.replicas {
             let pass = match self.place() {
                 place if place.index().exists() => replica.pass(&mut None, &place).await,
                 _ => Ok(Pass::default()),
             };
             replica.book(&self.agent.name, pass);
-        }
-        if !self.replicas.is_empty() {
-            self.tell(Duration::ZERO);
         }
     }
 

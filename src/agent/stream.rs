@@ -249,6 +249,20 @@ impl Tending {
 
     /// Looks, archives if it is time to, and raises and clears alarms. How it went is in the health, for the caller to tell.
     pub async fn cycle(&mut self) -> Next {
+        let next = self.work().await;
+        self.tell(next.pause);
+        next
+    }
+
+    /// One cycle of a process that does not stay, with its replicas filled before any alarm: what was archived a moment ago is not
+    /// what they lag by.
+    pub async fn once(&mut self) {
+        self.work().await;
+        self.fill_replicas().await;
+        self.tell(Duration::ZERO);
+    }
+
+    async fn work(&mut self) -> Next {
         let begun_at = self.now();
         let looked = self.look().await;
         let mut paused = None;
@@ -270,9 +284,7 @@ impl Tending {
             self.yielding_since = None;
         }
         self.health.paused = paused;
-        let next = self.account(result, begun_at);
-        self.tell(next.pause);
-        next
+        self.account(result, begun_at)
     }
 
     pub(super) fn now(&self) -> Micros {

@@ -19,8 +19,7 @@ pub async fn run_once(global: &Global, orders: &Orders) -> Result<Exit> {
                 let notices = notices.clone();
                 let agent = stream_agent(global, orders, &stream, &commons, notices)?;
                 let (mut tending, health) = Tending::new(agent);
-                tending.cycle().await;
-                tending.replicate_once().await;
+                tending.once().await;
                 health.borrow().clone()
             }
             Err(error) => unresolved(stream, &error),

@@ -82,17 +82,20 @@ fn a_replica_that_cannot_be_written_fails_no_run_and_is_filled_by_a_later_one() 
 }
 
 #[test]
-fn a_replica_of_a_stream_that_has_not_begun_is_no_failure() {
+fn a_replica_of_a_stream_that_has_not_begun_is_no_failure_and_one_that_is_filled_no_alarm() {
     let mut pair = Replicated::of(Archive::plain(), 0);
     let (config, state) = (
         pair.archive.path("binlogfs.toml"),
         pair.archive.path("state"),
     );
     fs::create_dir_all(&state).expect("writable");
-    let replica = pair.replica();
+    let (replica, heard) = (pair.replica(), pair.archive.path("heard.jsonl"));
     let text = format!(
-        "[[stream]]\nname = \"orders\"\nsource = \"{}\"\nto = \"{}\"\nreplicas = [\"{replica}\"]\nallow_unencrypted = true\n\
+        "[agent]\ncommand = [\"sh\", \"-c\", \"cat >> {}; echo >> {}\"]\n\
+         [[stream]]\nname = \"orders\"\nsource = \"{}\"\nto = \"{}\"\nreplicas = [\"{replica}\"]\nallow_unencrypted = true\n\
          state_dir = \"{}\"\n",
+        heard.display(),
+        heard.display(),
         pair.server.dir().display(),
         pair.archive.url(),
         state.display()
@@ -117,6 +120,9 @@ fn a_replica_of_a_stream_that_has_not_begun_is_no_failure() {
     pair.server.rotate(3, 1000);
     assert_eq!(by_config(), 1);
     pair.check_same();
+    // The binlog was closed long ago: its replica has it before anybody is told how far behind it is.
+    let heard = fs::read_to_string(&heard).unwrap_or_default();
+    assert_eq!(heard, "");
 }
 
 #[test]
