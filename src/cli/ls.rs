@@ -103,7 +103,7 @@ fn json(entry: &Entry, state: &str) -> serde_json::Value {
         "stored_size": segment.map(|s| s.object.size),
         "sha256": segment.map(|s| s.sha256.to_string()),
         "first_time": time(segment.and_then(|s| s.first_time)),
-        "last_time": time(segment.and_then(|s| s.last_time)),
+        "last_time": time(entry.last_time()),
         "min_time": time(segment.and_then(|s| s.min_time)),
         "max_time": time(segment.and_then(|s| s.max_time)),
         "latest_commit": time(segment.and_then(|s| s.latest_commit)),

@@ -162,9 +162,9 @@ fn entry_json(entry: &Entry) -> Value {
         "name": entry.mount_name,
         "timeline": entry.timeline,
         "seq": entry.seq,
-        "last_time": segment.and_then(|s| s.last_time).map(|time| time.to_string()),
+        "last_time": entry.last_time().map(|time| time.to_string()),
         "archived_at": segment.map(|s| s.archived_at.to_string()),
-        "gtid_set": segment.map(|s| s.gtids.to_string()),
+        "gtid_set": entry.gtids().map(ToString::to_string),
         "previous_gtids": entry.previous_gtids.as_ref().map(ToString::to_string),
     })
 }

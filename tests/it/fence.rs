@@ -76,6 +76,7 @@ fn a_fence_is_told_beforehand_and_every_reader_obeys_it() {
     let open = |name: &str| fs::File::open(before.dir().join(name)).expect("opens");
     let (last, behind) = (open("binlog.000002"), open("binlog.000003"));
     let seventh = gtid(1, 7);
+    let whole = archive.ls(&[]).swap_remove(1);
     let plan = fenced(&archive, &["--gtid", &seventh]);
     assert_eq!(plan["executed"], false);
     assert_eq!(plan["file"], "binlog.000002");
@@ -96,6 +97,8 @@ fn a_fence_is_told_beforehand_and_every_reader_obeys_it() {
         ("binlog.000002".to_owned(), position),
     ];
     assert_eq!(listed(&archive, &[]), want);
+    let cut_off = archive.ls(&[]).swap_remove(1);
+    assert_ne!(cut_off["last_time"], whole["last_time"]);
     let kept = [files[0].as_slice(), cut].concat();
     assert!(tools::run(&mut archive.command(&["cat", &url])) == kept);
     let again = archive.mount_at(&url, archive.path("again"), &[]);
@@ -114,6 +117,12 @@ fn a_fence_is_told_beforehand_and_every_reader_obeys_it() {
         assert!(!root.join(".before").join(gtid(1, 8)).exists());
         assert!(root.join(".before").join(gtid(1, 6)).exists());
     }
+    let status: Value =
+        serde_json::from_slice(&read(again.dir().join(".status.json"))).expect("JSON");
+    let last = &status["last_archived"];
+    assert_eq!(last["name"], "binlog.000002", "{status:#}");
+    assert_eq!(last["last_time"], cut_off["last_time"], "{status:#}");
+    assert_eq!(last["gtid_set"], cut_off["gtids"], "{status:#}");
     for way in &ways {
         let name = way.join("binlog.000003");
         tools::eventually(
