@@ -311,7 +311,7 @@ impl Tending {
     }
 
     /// Fills the replicas once, one after the other.
-    pub(super) async fn fill_replicas(&mut self) {
+    pub(super) async fn fill_replicas_once(&mut self) {
         for replica in &self.replicas {
             let pass = match self.place() {
                 place if place.index().exists() => replica.pass(&mut None, &place).await,

@@ -258,7 +258,7 @@ impl Tending {
     /// what they lag by.
     pub async fn once(&mut self) {
         self.work().await;
-        self.fill_replicas().await;
+        self.fill_replicas_once().await;
         self.tell(Duration::ZERO);
     }
 
