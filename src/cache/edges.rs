@@ -13,7 +13,7 @@ use super::error::Cause;
 use super::fetch::Patience;
 use super::flight::{Flights, Joined, Landing, Waiter};
 use crate::model::ObjectKey;
-use crate::segment::CheckedLayout;
+use crate::segment::{CHUNK_BYTES, CheckedLayout};
 use crate::store::SharedStore;
 use bytes::{Bytes, BytesMut};
 use lru::LruCache;
@@ -24,8 +24,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const HELD_MAX: usize = 32;
 /// They take no more than this part of what the memory for frames is, beside it: a reader that keeps nothing holds none.
 const HELD_SHARE: usize = 2;
-/// Size of a chunk, in bytes.
-const CHUNK_BYTES: usize = 64 << 10;
 
 /// A chunk: its object, and where it begins there.
 type EdgeId = (ObjectKey, u64);
@@ -68,12 +66,12 @@ impl Edges {
         Edges {
             flights: Flights::default(),
             held: Mutex::new(LruCache::unbounded()),
-            most: HELD_MAX.min(memory_bytes / HELD_SHARE / CHUNK_BYTES),
+            most: HELD_MAX.min(memory_bytes / HELD_SHARE / CHUNK_BYTES as usize),
         }
     }
 
-    /// `range` of the object `key`, whole chunks where it is encrypted: from the store, without the chunks that a neighbour
-    /// fetches.
+    /// `range` of the object `key`, whole chunks where it is encrypted: all of it from `store` if `alone`, else without the chunks
+    /// that a neighbour fetches.
     ///
     /// # Errors
     /// Those of the store.
@@ -83,9 +81,14 @@ impl Edges {
         key: &ObjectKey,
         layout: &CheckedLayout,
         range: Range<u64>,
+        alone: bool,
         patience: Patience,
     ) -> Result<Bytes, Cause> {
-        match self.share(key, layout, &range) {
+        let share = match alone {
+            true => None,
+            false => self.share(key, layout, &range),
+        };
+        match share {
             Some(share) => share.fetch(self, store, patience).await,
             None => Ok(store.get(key, range).await?),
         }

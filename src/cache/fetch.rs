@@ -225,7 +225,7 @@ impl Fetcher {
             };
             let range = origin.segment.object_range(span);
             let start = range.start;
-            let fetched = self.fetch(&origin, &range, (n > 0).then_some(&ask.store), patience);
+            let fetched = self.fetch(&ask.store, &origin, range.clone(), n > 0, patience);
             let fetched = patience.wait(fetched).await;
             let (bytes, thread) = match fetched.and_then(|fetched| fetched) {
                 Ok(fetched) => fetched,
@@ -274,25 +274,21 @@ impl Fetcher {
         }
     }
 
-    /// The bytes of a range, and leave to decode them. All of them from `alone`, if it is given; else from the store, without
-    /// what a neighbour of the range fetches.
+    /// The bytes of a range, and leave to decode them. All of them from `store` if `alone`, else without what a neighbour of the
+    /// range fetches.
     async fn fetch(
         &self,
+        store: &SharedStore,
         origin: &Origin,
-        range: &Range<u64>,
-        alone: Option<&SharedStore>,
+        range: Range<u64>,
+        alone: bool,
         patience: Patience,
     ) -> Result<(Bytes, OwnedSemaphorePermit), Cause> {
-        let (key, range) = (&origin.key, range.clone());
-        let bytes = match alone {
-            Some(store) => store.get(key, range).await?,
-            None => {
-                let layout = origin.segment.layout();
-                self.edges
-                    .fetch(&self.store, key, layout, range, patience)
-                    .await?
-            }
-        };
+        let layout = origin.segment.layout();
+        let fetched = self
+            .edges
+            .fetch(store, &origin.key, layout, range, alone, patience);
+        let bytes = fetched.await?;
         // Nobody closes it.
         let thread = Arc::clone(&self.decoding).acquire_owned().await;
         thread

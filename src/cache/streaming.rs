@@ -204,7 +204,10 @@ impl Origin {
             let mut wrong = None;
             for ask in asks(store) {
                 let range = self.open.object_range(run.clone());
-                let fetched = self.get(&ask.store, &range, wrong.is_some(), patience);
+                let (key, layout, alone) = (&self.key, self.open.layout(), wrong.is_some());
+                let fetched =
+                    self.edges
+                        .fetch(&ask.store, key, layout, range.clone(), alone, patience);
                 let bytes = match patience.wait(fetched).await.and_then(|fetched| fetched) {
                     Ok(bytes) => bytes,
                     // Whoever cannot be asked changes nothing about bytes that were wrong.
@@ -232,21 +235,6 @@ impl Origin {
             if run.start == begun_at {
                 return Err(wrong.unwrap_or(Cause::Closing));
             }
-        }
-    }
-
-    /// The bytes of a range: all of them from `store` if `alone`, else without what a neighbour of the range fetches.
-    async fn get(
-        &self,
-        store: &SharedStore,
-        range: &Range<u64>,
-        alone: bool,
-        patience: Patience,
-    ) -> Result<Bytes, Cause> {
-        let (key, layout, range) = (&self.key, self.open.layout(), range.clone());
-        match alone {
-            true => Ok(store.get(key, range).await?),
-            false => self.edges.fetch(store, key, layout, range, patience).await,
         }
     }
 

@@ -362,18 +362,20 @@ mod tests {
         }
     }
 
+    /// The name of a file of an incarnation, of which the first has the names of its server.
+    fn mounted(text: &str, incarnation: u32, first: &Basename) -> MountName {
+        MountName::of(
+            &file(text),
+            Incarnation(incarnation),
+            incarnation == 1,
+            first,
+        )
+    }
+
     #[test]
     fn mount_names_sort_in_replay_order_across_rollover_join_and_another_basename() {
         let first: Basename = "mysql-bin".parse().expect("a basename");
-        let name = |text: &str, incarnation: u32| {
-            MountName::of(
-                &file(text),
-                Incarnation(incarnation),
-                incarnation == 1,
-                &first,
-            )
-            .to_string()
-        };
+        let name = |text: &str, incarnation| mounted(text, incarnation, &first).to_string();
         let names = [
             name("mysql-bin.000001", 1),
             name("mysql-bin.999999", 1),
@@ -390,14 +392,7 @@ mod tests {
     #[test]
     fn what_sorts_before_an_incarnation_is_told_by_each_of_its_names() {
         let first: Basename = "binlog".parse().expect("a basename");
-        let name = |text: &str, incarnation: u32| {
-            MountName::of(
-                &file(text),
-                Incarnation(incarnation),
-                incarnation == 1,
-                &first,
-            )
-        };
+        let name = |text: &str, incarnation| mounted(text, incarnation, &first);
         let (last_of_1, first_of_2) = (name("binlog.000007", 1), name("binlog.000001", 2));
         for named in [
             &first_of_2,

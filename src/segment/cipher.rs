@@ -21,7 +21,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Plain bytes of an age chunk.
-pub(super) const CHUNK_BYTES: u64 = 64 << 10;
+pub const CHUNK_BYTES: u64 = 64 << 10;
 /// Poly1305 tag after each chunk.
 pub(super) const TAG_BYTES: u64 = 16;
 /// An age chunk as stored.

@@ -30,7 +30,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use cipher::ContentKey;
+pub use cipher::{CHUNK_BYTES, ContentKey};
 pub use error::SegmentError;
 pub use frame::{FrameCompressor, StoredFrame};
 pub use identity::{IDENTITY_FILE_MAX_BYTES, Identities, IdentityError, KeyPair, keygen};

@@ -14,7 +14,7 @@ mod template;
 
 pub use options::Options;
 pub use root::{mysqlbinlog, mysqld_wrapper, program, share};
-pub use template::{copy_tree, copying_wrapper};
+pub use template::{copy_tree, copying_wrapper, version_of};
 
 use crate::tools;
 use root::{BoundRoot, base_arguments, loader, mysql_root};

@@ -21,6 +21,13 @@ fn reader(archive: &Archive) -> Arc<SegmentReader> {
     reader_of(archive.shared(), archive.identities())
 }
 
+/// A reader, and what it asks the store for.
+fn recorded(archive: &Archive) -> (RecordingStore, Arc<SegmentReader>) {
+    let recording = RecordingStore::new(archive.shared());
+    let reader = reader_of(Arc::new(recording.clone()), archive.identities());
+    (recording, reader)
+}
+
 #[tokio::test]
 async fn every_range_is_the_files_and_the_end_is_the_end() {
     for encrypted in [false, true] {
@@ -75,8 +82,7 @@ async fn sixty_four_readers_of_one_frame_cost_one_get_and_one_open() {
     let archive = Archive::new(true);
     let bytes = content(2, 4 * FRAME as usize);
     let entry = archive.add(&Segment::new(1, bytes.clone())).await;
-    let recording = RecordingStore::new(archive.shared());
-    let reader = reader_of(Arc::new(recording.clone()), archive.identities());
+    let (recording, reader) = recorded(&archive);
     let segment = Arc::new(readable(&entry));
     let readers: Vec<_> = (0..64)
         .map(|n| {
@@ -118,8 +124,7 @@ async fn a_forward_reader_fetches_every_frame_once_and_in_runs() {
     let frames = 100;
     let bytes = content(4, frames * FRAME as usize);
     let entry = archive.add(&Segment::new(1, bytes.clone())).await;
-    let recording = RecordingStore::new(archive.shared());
-    let reader = reader_of(Arc::new(recording.clone()), archive.identities());
+    let (recording, reader) = recorded(&archive);
     let segment = readable(&entry);
     let mut got = Vec::new();
     while got.len() < bytes.len() {
@@ -141,9 +146,8 @@ async fn neighbours_that_are_fetched_in_any_order_fetch_the_chunk_between_them_o
     let frames = 400;
     let bytes = content(14, frames * FRAME as usize);
     let entry = archive.add(&Segment::new(1, bytes.clone())).await;
-    let recording = RecordingStore::new(archive.shared());
-    let (store, segment) = (Arc::new(recording.clone()), readable(&entry));
-    let reader = reader_of(store, archive.identities());
+    let (recording, reader) = recorded(&archive);
+    let segment = readable(&entry);
     reader.probe(&segment).await.expect("opens");
     recording.reset();
     // Each read is of 20 frames, and all are asked for at once: 80 KiB, which begin and end inside a chunk.

@@ -1,6 +1,7 @@
 //! What an index must know and survive.
 
 mod applying;
+mod fences;
 mod file;
 mod lost;
 mod pages;

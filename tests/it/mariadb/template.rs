@@ -1,6 +1,6 @@
 //! The initialised data directory that MariaDB servers begin with a copy of: making one takes longer than the rest of a start.
 
-use crate::mysql::copy_tree;
+use crate::mysql::{copy_tree, version_of};
 use crate::tools;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,13 +18,7 @@ pub(super) fn copy_to(datadir: &Path) {
 fn template() -> &'static Path {
     static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
-        let version =
-            tools::run_text(Command::new("mariadbd").args(["--no-defaults", "--version"]));
-        let version = version
-            .split_whitespace()
-            .skip_while(|word| *word != "Ver")
-            .nth(1);
-        let version = version.expect("mariadbd tells its version");
+        let version = version_of(&mut Command::new("mariadbd"));
         let name = format!("mariadb-template-{version}-{TEMPLATE_VERSION}");
         tools::make_once(&tools::cache_dir().join(name), make_template)
     })

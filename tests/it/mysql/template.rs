@@ -4,6 +4,7 @@ use super::root::{base_arguments, mysql_root, mysqld, mysqld_wrapper};
 use crate::tools;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 /// Change when the template's making changes.
@@ -32,15 +33,17 @@ pub fn copying_wrapper(path: &Path) -> PathBuf {
 fn template() -> &'static Path {
     static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
-        let version = tools::run_text(mysqld().args(["--no-defaults", "--version"]));
-        let version = version
-            .split_whitespace()
-            .skip_while(|word| *word != "Ver")
-            .nth(1);
-        let version = version.expect("mysqld tells its version");
+        let version = version_of(&mut mysqld());
         let name = format!("mysql-template-{version}-{TEMPLATE_VERSION}");
         tools::make_once(&tools::cache_dir().join(name), make_template)
     })
+}
+
+/// The version that a server program tells.
+pub fn version_of(server: &mut Command) -> String {
+    let told = tools::run_text(server.args(["--no-defaults", "--version"]));
+    let mut words = told.split_whitespace().skip_while(|word| *word != "Ver");
+    words.nth(1).expect("it tells its version").to_owned()
 }
 
 fn make_template(datadir: &Path) {

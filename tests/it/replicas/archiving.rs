@@ -222,6 +222,23 @@ impl Working {
         }
     }
 
+    /// Three binlogs archived, beside a replica that is down until it is told otherwise.
+    pub(super) async fn with_replica_down(when: ArchivedWhen) -> (Working, Arc<AtomicBool>) {
+        let down = Arc::new(AtomicBool::new(true));
+        let is_down = Arc::clone(&down);
+        let mut working = Working::begin(when, move || match is_down.load(Ordering::Relaxed) {
+            true => Fault::ErrorBefore(ErrorKind::Timeout),
+            false => Fault::None,
+        });
+        (0..3).for_each(|_| working.server.rotate(2, 500));
+        working
+            .until("all is archived", |working| {
+                Working::records(&working.first) == 3
+            })
+            .await;
+        (working, down)
+    }
+
     pub(super) async fn until(&self, what: &str, mut done: impl FnMut(&Working) -> bool) {
         // A minute and a half, and more on a busy host.
         for _ in 0..1800 {
@@ -291,18 +308,7 @@ async fn a_replica_that_hangs_holds_up_nothing_but_what_counts_as_archived() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_was_down_is_filled_when_it_is_up_again() {
     for when in [ArchivedWhen::Primary, ArchivedWhen::All] {
-        let down = Arc::new(AtomicBool::new(true));
-        let is_down = Arc::clone(&down);
-        let mut working = Working::begin(when, move || match is_down.load(Ordering::Relaxed) {
-            true => Fault::ErrorBefore(ErrorKind::Timeout),
-            false => Fault::None,
-        });
-        (0..3).for_each(|_| working.server.rotate(2, 500));
-        working
-            .until("all is archived", |working| {
-                Working::records(&working.first) == 3
-            })
-            .await;
+        let (working, down) = Working::with_replica_down(when).await;
         working
             .until("why the replica is behind is known", |working| {
                 let health = working.health.borrow();

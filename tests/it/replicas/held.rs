@@ -8,12 +8,9 @@ use crate::tools;
 use binlogfs::agent::alarm::{AlarmKind, Severity};
 use binlogfs::agent::replicas::ArchivedWhen;
 use binlogfs::agent::stream::Stop;
-use binlogfs::store::ErrorKind;
-use binlogfs::store::fault::Fault;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// The object of a file, by the name that its key begins with.
 fn object_of(archive: &Archive, file: &str) -> PathBuf {
@@ -152,20 +149,7 @@ fn an_object_that_is_made_anew_from_the_servers_file_holds_nothing_back_any_more
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_holds_back_is_an_alarm_that_names_it_and_what_to_do() {
-    let down = Arc::new(AtomicBool::new(true));
-    let is_down = Arc::clone(&down);
-    let mut working = Working::begin(ArchivedWhen::All, move || {
-        match is_down.load(Ordering::Relaxed) {
-            true => Fault::ErrorBefore(ErrorKind::Timeout),
-            false => Fault::None,
-        }
-    });
-    (0..3).for_each(|_| working.server.rotate(2, 500));
-    working
-        .until("all is archived", |working| {
-            Working::records(&working.first) == 3
-        })
-        .await;
+    let (working, down) = Working::with_replica_down(ArchivedWhen::All).await;
     let keys = working.first.keys();
     let key = keys
         .iter()
