@@ -14,8 +14,8 @@ pub struct RebuildArgs {
 
 pub async fn run(global: &Global, args: &RebuildArgs) -> Result<Exit> {
     let path = reading::index_path(global, &args.url)?;
-    // What SQLite keeps beside it belongs to the old one.
-    for suffix in ["", "-wal", "-shm"] {
+    // What is kept beside it belongs to the old one.
+    for suffix in ["", "-wal", "-shm", "-unsynced"] {
         remove(Path::new(&format!("{}{suffix}", path.display())))?;
     }
     let reading = reading::open(global, &args.url).await?;

@@ -3,12 +3,17 @@
 //! A checkpoint waits for the disk: first for the log, then for the pages that it copied into the database. The writer would do
 //! nothing meanwhile, thirty times in a first mount of a million segments. SQLite lets others checkpoint what is committed while it
 //! goes on; it makes one itself only if the log has become too long all the same ([`WRITER_PAGES`]), and finds little left to do.
+//!
+//! Nobody waits for the disk before the end, where the index can have the mark that this takes: see `unsynced.rs`.
 
-use super::schema;
+use super::error::Fault;
+use super::unsynced::Mark;
+use super::{schema, set_meta};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Ledger pages between two checkpoints: each writes about a megabyte to the log.
 #[cfg(not(test))]
@@ -19,53 +24,133 @@ const EVERY: u32 = 2;
 /// Pages in the log at which the writer makes a checkpoint itself, 96 MiB: the log begins anew only after one that left nothing, and
 /// there is none while it is written to.
 const WRITER_PAGES: i64 = (96 << 20) / schema::PAGE_BYTES;
+/// How long a reader may keep a checkpoint from its end before it is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Name of a value in `meta` that says nothing: it is written so that there is something to wait for.
+const WAITED: &str = "waited";
 
 /// Counts ledger pages, and has the log checkpointed now and then.
 #[derive(Default)]
 pub(super) struct Checkpoints {
     pages: u32,
     beside: Option<Beside>,
+    /// Held while nobody waits for the disk.
+    mark: Option<Mark>,
+    /// A process before this one may not have waited for it.
+    inherited: bool,
 }
 
 /// The thread.
 struct Beside {
     /// Taken when it shall end.
-    due: Option<SyncSender<()>>,
+    due: Option<SyncSender<Due>>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// What the thread is asked for.
+enum Due {
+    /// A checkpoint, which waits for the disk or does not.
+    Checkpoint { waits: bool },
+    /// Everything is to be waited for; then the mark goes.
+    Rest(Mark),
+}
+
 impl Checkpoints {
+    /// Those of an index that a process before this one may not have waited for.
+    pub(super) fn inherited(inherited: bool) -> Checkpoints {
+        let mut checkpoints = Checkpoints::default();
+        checkpoints.inherited = inherited;
+        checkpoints
+    }
+
     /// A ledger page was written to the index at `path` through `writer`.
     pub(super) fn page_written(&mut self, writer: &Connection, path: &Path) {
         self.pages += 1;
-        if self.pages < EVERY {
+        if self.pages % EVERY != 0 {
             return;
         }
-        self.pages = 0;
-        let beside = match &self.beside {
-            Some(beside) => beside,
-            None => match Beside::start(writer, path) {
-                Ok(beside) => self.beside.insert(beside),
-                Err(error) => return tracing::debug!(%error, "checkpoints are the writer's own"),
-            },
-        };
-        if let Some(due) = &beside.due {
+        if self.pages == EVERY {
+            self.begin(writer, path);
+        }
+        let waits = self.mark.is_none();
+        if let Some(due) = self.due(path) {
             // Full: one is due already.
-            let _ = due.try_send(());
+            let _ = due.try_send(Due::Checkpoint { waits });
+        }
+    }
+
+    /// A long history is being taken in: the writer leaves checkpoints to the thread, and the disk to the end.
+    fn begin(&mut self, writer: &Connection, path: &Path) {
+        if let Err(error) = writer.pragma_update(None, "wal_autocheckpoint", WRITER_PAGES) {
+            tracing::debug!(%error, "the writer makes checkpoints as often as before");
+        }
+        if self.mark.is_some() {
+            return;
+        }
+        let set = Mark::set(path).map_err(|e| e.to_string());
+        let set = set.and_then(|mark| {
+            let off = schema::wait_for_disk(writer, false);
+            off.map(|()| mark).map_err(|e| e.to_string())
+        });
+        match set {
+            Ok(mark) => self.mark = Some(mark),
+            Err(error) => tracing::debug!(error, "the disk is waited for meanwhile"),
+        }
+    }
+
+    /// Whether [`Checkpoints::rest`] has anything to do.
+    pub(super) fn is_restless(&self) -> bool {
+        self.pages > 0 || self.mark.is_some() || self.inherited
+    }
+
+    /// Everything there is was taken in: from now on the disk is waited for, and for what was not, beside the caller.
+    pub(super) fn rest(&mut self, writer: &Connection, path: &Path) -> Result<(), Fault> {
+        if self.pages >= EVERY {
+            writer.pragma_update(None, "wal_autocheckpoint", schema::CHECKPOINT_PAGES)?;
+        }
+        self.pages = 0;
+        schema::wait_for_disk(writer, true)?;
+        if std::mem::take(&mut self.inherited) && self.mark.is_none() {
+            // Another process that holds it alone is about to take it away.
+            self.mark = Mark::set(path).ok();
+        }
+        if let Some(mark) = self.mark.take()
+            && let Some(due) = self.due(path)
+        {
+            let _ = due.send(Due::Rest(mark));
+        }
+        Ok(())
+    }
+
+    /// Where the thread is asked, which is begun when it is needed first.
+    fn due(&mut self, path: &Path) -> Option<&SyncSender<Due>> {
+        if self.beside.is_none() {
+            match Beside::start(path) {
+                Ok(beside) => self.beside = Some(beside),
+                Err(error) => tracing::debug!(%error, "checkpoints are the writer's own"),
+            }
+        }
+        self.beside.as_ref()?.due.as_ref()
+    }
+}
+
+impl Drop for Checkpoints {
+    /// An index that is closed before all was taken in is waited for here.
+    fn drop(&mut self) {
+        let due = self.beside.as_ref().and_then(|beside| beside.due.as_ref());
+        if let Some((mark, due)) = self.mark.take().zip(due) {
+            let _ = due.send(Due::Rest(mark));
         }
     }
 }
 
 impl Beside {
-    fn start(writer: &Connection, path: &Path) -> std::io::Result<Beside> {
+    fn start(path: &Path) -> std::io::Result<Beside> {
         let (due, asked) = sync_channel(1);
         let path = path.to_owned();
         let thread = std::thread::Builder::new()
             .name("checkpoint".to_owned())
             .spawn(move || run(path, &asked))?;
-        if let Err(error) = writer.pragma_update(None, "wal_autocheckpoint", WRITER_PAGES) {
-            tracing::debug!(%error, "the writer makes checkpoints as often as before");
-        }
         Ok(Beside {
             due: Some(due),
             thread: Some(thread),
@@ -84,13 +169,69 @@ impl Drop for Beside {
 }
 
 /// What fails here is done by the writer, which tells what is wrong.
-fn run(path: PathBuf, asked: &Receiver<()>) {
-    let made = schema::open_beside(&path);
-    while asked.recv().is_ok() {
-        let checkpoint =
-            |conn: &Connection| conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        if let Err(error) = made.as_ref().map_or(Ok(()), checkpoint) {
+fn run(path: PathBuf, asked: &Receiver<Due>) {
+    let conn = match schema::open_beside(&path) {
+        Ok(conn) => Some(conn),
+        Err(error) => {
+            tracing::debug!(%error, "no checkpoints beside the writer");
+            None
+        }
+    };
+    let mut resting: Option<Mark> = None;
+    loop {
+        let due = match &resting {
+            None => asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(_) => asked.recv_timeout(AGAIN),
+        };
+        let ends = matches!(due, Err(RecvTimeoutError::Disconnected));
+        let done = match (due, &conn) {
+            (Ok(Due::Checkpoint { waits }), Some(conn)) => {
+                // Whoever does not wait holds a mark of its own.
+                resting = resting.filter(|_| waits);
+                schema::wait_for_disk(conn, waits)
+                    .map_err(Fault::from)
+                    .and_then(|()| checkpoint(conn).map(drop))
+            }
+            (Ok(Due::Rest(mark)), Some(conn)) => settled(conn, mark).map(|left| resting = left),
+            (Err(_), Some(conn)) => match resting.take() {
+                Some(mark) => settled(conn, mark).map(|left| resting = left),
+                None => Ok(()),
+            },
+            (_, None) => Ok(()),
+        };
+        if let Err(fault) = done {
+            let error = fault.at(Some(&path));
             tracing::debug!(%error, "no checkpoint");
         }
+        if ends {
+            return;
+        }
     }
+}
+
+/// Copies what is committed into the database, and tells whether that was all of the log.
+fn checkpoint(conn: &Connection) -> Result<bool, Fault> {
+    let (busy, log, copied): (i64, i64, i64) =
+        conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    Ok(busy == 0 && log == copied)
+}
+
+/// Waits for the disk, for all of the index, and takes the mark away. Returns the mark if there is more to wait for.
+fn settled(conn: &Connection, mark: Mark) -> Result<Option<Mark>, Fault> {
+    if !mark.is_alone() {
+        // The last one that writes without waiting comes here too, and waits for all.
+        return Ok(None);
+    }
+    schema::wait_for_disk(conn, true)?;
+    // A checkpoint waits for both files if it copies anything, and nothing is left in the log then.
+    set_meta(conn, WAITED, &[])?;
+    if !checkpoint(conn)? {
+        return Ok(Some(mark));
+    }
+    if let Err(error) = mark.remove() {
+        tracing::debug!(%error, "the mark of what is not on the disk yet stays");
+    }
+    Ok(None)
 }

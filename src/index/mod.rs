@@ -47,6 +47,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod unsynced;
 mod write;
 
 pub use apply::{Applied, Step};
@@ -162,8 +163,11 @@ impl Index {
     /// # Errors
     /// When the file cannot be opened or written, or is another program's database.
     pub fn open(path: &Path) -> Result<(Index, Opened), IndexError> {
-        let (conn, opened) = schema::open(path)?;
-        Ok((Index::over(conn, Some(path.to_owned())), opened))
+        let (conn, opened, found) = schema::open(path)?;
+        let mut index = Index::over(conn, Some(path.to_owned()));
+        let inherited = found != unsynced::Found::Nothing;
+        index.checkpoints = Mutex::new(Checkpoints::inherited(inherited));
+        Ok((index, opened))
     }
 
     /// An index that lives as long as this value.
@@ -246,6 +250,26 @@ impl Index {
             inner.state = None;
             Ok(())
         })
+    }
+
+    /// Everything that the ledger has was taken in. What the disk was not waited for meanwhile, it is waited for now, beside the caller.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn rest(&self) -> Result<(), IndexError> {
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
+        let checkpoints = || {
+            self.checkpoints
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if !checkpoints().is_restless() {
+            return Ok(());
+        }
+        // In the order in which a page takes the two locks.
+        self.with(|inner| checkpoints().rest(&inner.conn, path))
     }
 
     /// Runs `f` alone on the connection, and says of an error which index it was.

@@ -2,6 +2,7 @@
 
 use super::error::{Fault, IndexError, is_corruption};
 use super::texts::Texts;
+use super::unsynced::{self, Found};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::cell::RefCell;
 use std::io;
@@ -28,7 +29,7 @@ const JOURNAL_MAX_BYTES: i64 = 16 << 20;
 pub(super) const PAGE_BYTES: i64 = 8 << 10;
 /// The log of writes is checkpointed when it has this many pages, 32 MiB: each time the disk is waited for twice, and taking in a
 /// million records writes a gigabyte.
-const CHECKPOINT_PAGES: i64 = (32 << 20) / PAGE_BYTES;
+pub(super) const CHECKPOINT_PAGES: i64 = (32 << 20) / PAGE_BYTES;
 
 /// How an index was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,7 +140,8 @@ impl From<Fault> for Refusal {
     }
 }
 
-pub(super) fn open(path: &Path) -> Result<(Connection, Opened), IndexError> {
+/// Opens the index at `path`, and tells what mark was beside it.
+pub(super) fn open(path: &Path) -> Result<(Connection, Opened, Found), IndexError> {
     let io_error = |what: &str, e: io::Error| IndexError::Database {
         path: path.display().to_string(),
         reason: format!("cannot {what}: {e}"),
@@ -147,16 +149,23 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Opened), IndexError> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(|e| io_error("make its directory", e))?;
     }
-    let why = match try_open(path) {
-        Ok((conn, opened)) => return Ok((conn, opened)),
-        Err(Refusal::Fatal(fault)) => return Err(fault.at(Some(path))),
-        Err(Refusal::Unusable(why)) => why,
+    let found = unsynced::look(path).map_err(|e| io_error("read the mark beside it", e))?;
+    let why = match found {
+        Found::Stale => {
+            "the machine stopped, or its disk was gone, while it was written to".to_owned()
+        }
+        Found::Nothing | Found::Ours => match try_open(path) {
+            Ok((conn, opened)) => return Ok((conn, opened, found)),
+            Err(Refusal::Fatal(fault)) => return Err(fault.at(Some(path))),
+            Err(Refusal::Unusable(why)) => why,
+        },
     };
     // The marker goes last: after a crash in between, the rest is deleted again.
     for file in [
         path.to_owned(),
         beside(path, "-wal"),
         beside(path, "-shm"),
+        unsynced::path_of(path),
         marker(path),
     ] {
         match std::fs::remove_file(&file) {
@@ -167,7 +176,7 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Opened), IndexError> {
         }
     }
     match try_open(path) {
-        Ok((conn, _)) => Ok((conn, Opened::Rebuilt { why })),
+        Ok((conn, _)) => Ok((conn, Opened::Rebuilt { why }, Found::Nothing)),
         Err(Refusal::Fatal(fault)) => Err(fault.at(Some(path))),
         Err(Refusal::Unusable(why)) => Err(Fault::Corrupt(why).at(Some(path))),
     }
@@ -195,10 +204,13 @@ fn open_again(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
-/// The same, to which nothing was ever pruned: a view of its own stands before the table of what is visible.
+/// The same, to which nothing was ever pruned: views of its own stand before the tables of what is visible and of the prunes.
 pub(super) fn open_unpruned(path: &Path) -> rusqlite::Result<Connection> {
     let conn = open_reader(path)?;
-    conn.execute_batch("CREATE TEMP VIEW bounds AS SELECT timeline, '' AS after FROM main.bounds")?;
+    conn.execute_batch(
+        "CREATE TEMP VIEW bounds AS SELECT timeline, '' AS after FROM main.bounds;
+         CREATE TEMP VIEW prunes AS SELECT * FROM main.prunes WHERE false;",
+    )?;
     Ok(conn)
 }
 
@@ -258,13 +270,19 @@ fn use_wal(conn: &Connection) -> rusqlite::Result<()> {
 
 fn settings(conn: &Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(BUSY_TIMEOUT)?;
-    // Derived data: after a power cut an older state is as good as the newest.
-    conn.pragma_update(None, "synchronous", "normal")?;
+    wait_for_disk(conn, true)?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     conn.pragma_update(None, "cell_size_check", true)?;
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.set_prepared_statement_cache_capacity(64);
     Ok(())
+}
+
+/// Whether checkpoints of a connection wait for the disk: without that, a power cut leaves anything.
+pub(super) fn wait_for_disk(conn: &Connection, wait: bool) -> rusqlite::Result<()> {
+    // Derived data: after a power cut an older state is as good as the newest.
+    let how = if wait { "normal" } else { "off" };
+    conn.pragma_update(None, "synchronous", how)
 }
 
 fn pragma<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> rusqlite::Result<T> {
@@ -359,7 +377,8 @@ fn marker(path: &Path) -> PathBuf {
     beside(path, "-corrupt")
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// A file beside the index, as SQLite has some.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

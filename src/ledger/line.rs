@@ -5,6 +5,8 @@ use super::record::Record;
 use super::{FORMAT, RECORD_MAX_BYTES};
 use crate::model::{Seq, Sha256};
 use bytes::Bytes;
+use std::ops::Range;
+use std::sync::Arc;
 
 /// What stands before the 64 digits of `self`, and after them.
 const SELF_OPEN: &[u8] = br#","self":""#;
@@ -12,11 +14,20 @@ const SELF_CLOSE: &[u8] = br#""}"#;
 const SELF_BYTES: usize = SELF_OPEN.len() + 64 + SELF_CLOSE.len();
 
 /// A line whose `self` hash matches its bytes, and the record it holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Line {
-    text: String,
+    /// What it stands in: the lines of a page share its text.
+    within: Arc<String>,
+    at: Range<usize>,
     hash: Sha256,
     record: Record,
+}
+
+/// Wherever they stand.
+impl PartialEq for Line {
+    fn eq(&self, other: &Line) -> bool {
+        self.text() == other.text() && self.hash == other.hash && self.record == other.record
+    }
 }
 
 /// Bytes that are no record.
@@ -70,20 +81,41 @@ impl Line {
     /// See [`LineError`].
     pub fn read(bytes: &[u8]) -> Result<Line, LineError> {
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        if bytes.len() as u64 > RECORD_MAX_BYTES {
-            return Err(LineError::Malformed("it is too long".to_owned()));
-        }
+        // Not copied before it is known to be short.
+        check_length(bytes.len())?;
         let text = std::str::from_utf8(bytes).map_err(|_| LineError::SelfMismatch)?;
-        let hash = check_self(bytes)?;
+        Line::read_within(&Arc::new(text.to_owned()), 0..text.len())
+    }
+
+    /// Reads the line that stands at `at` of a text, without its newline, and shares that text: all of it is kept while one of its
+    /// lines is.
+    ///
+    /// # Errors
+    /// See [`LineError`].
+    ///
+    /// # Panics
+    /// If `at` is not in the text.
+    pub(super) fn read_within(within: &Arc<String>, at: Range<usize>) -> Result<Line, LineError> {
+        check_length(at.len())?;
+        let text = &within[at.clone()];
+        let hash = check_self(text.as_bytes())?;
         match Record::read(text) {
             Ok(record) if record.format == FORMAT => Ok(Line {
-                text: text.to_owned(),
+                within: Arc::clone(within),
+                at,
                 hash,
                 record,
             }),
             Ok(record) => Err(LineError::NewerFormat(record.format.into())),
             Err(error) => Err(why_unreadable(text, &error)),
         }
+    }
+
+    /// The same line with a text of its own, for those who keep it longer than its page.
+    pub fn alone(mut self) -> Line {
+        self.within = Arc::new(self.text().to_owned());
+        self.at = 0..self.within.len();
+        self
     }
 
     /// The record.
@@ -103,12 +135,19 @@ impl Line {
 
     /// The line without a newline.
     pub fn text(&self) -> &str {
-        &self.text
+        &self.within[self.at.clone()]
     }
 
     /// The bytes of its object: the line with a newline.
     pub fn stored(&self) -> Bytes {
-        format!("{}\n", self.text).into()
+        format!("{}\n", self.text()).into()
+    }
+}
+
+fn check_length(bytes: usize) -> Result<(), LineError> {
+    match bytes as u64 > RECORD_MAX_BYTES {
+        true => Err(LineError::Malformed("it is too long".to_owned())),
+        false => Ok(()),
     }
 }
 

@@ -3,6 +3,8 @@
 use super::line::{Line, LineError};
 use crate::model::{ObjectKey, Seq};
 use std::io::BufRead as _;
+use std::ops::Range;
+use std::sync::Arc;
 
 /// Where pages are.
 pub const PAGES_PREFIX: &str = "pages/";
@@ -128,12 +130,14 @@ pub fn read_page(first: Seq, bytes: &[u8]) -> Result<Vec<Line>, PageError> {
         .filter(|size| *size <= PAGE_MAX_BYTES)
         .ok_or_else(|| fail("its size is missing or too large".to_owned()))?;
     let text = zstd::bulk::decompress(bytes, size as usize).map_err(|e| fail(e.to_string()))?;
-    if !text.ends_with(b"\n") {
+    let text = String::from_utf8(text).map_err(|e| fail(e.to_string()))?;
+    if !text.ends_with('\n') {
         return Err(fail("it does not end in a newline".to_owned()));
     }
+    let text = Arc::new(text);
     let lines: Result<Vec<Line>, LineError> = lines(&text)
         .take(PAGE_RECORDS as usize + 1)
-        .map(Line::read)
+        .map(|at| Line::read_within(&text, at))
         .collect();
     let lines = lines.map_err(|e| fail(e.to_string()))?;
     let consecutive = lines
@@ -146,12 +150,16 @@ pub fn read_page(first: Seq, bytes: &[u8]) -> Result<Vec<Line>, PageError> {
     Ok(lines)
 }
 
-/// The lines of a text, with their newlines. The platform looks for those, which a closure would byte by byte.
-fn lines(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// Where the lines of a text that ends in a newline stand, without their newlines. The platform looks for those, which a closure would
+/// byte by byte.
+fn lines(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut rest = text.as_bytes();
+    let mut next = 0;
     std::iter::from_fn(move || {
-        let all = rest;
         let bytes = rest.skip_until(b'\n').ok()?;
-        all.get(..bytes).filter(|line| !line.is_empty())
+        let at = next..next + bytes.checked_sub(1)?;
+        next += bytes;
+        Some(at)
     })
 }
 

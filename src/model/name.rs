@@ -1,5 +1,6 @@
 //! The names of a segment: in the server's directory, in the bucket and in the mount.
 
+use compact_str::{CompactString, format_compact};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -110,7 +111,7 @@ number_type!(
 
 /// What stands before the number: `binlog` of `binlog.000042` (the server's `log_bin_basename`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Basename(String);
+pub struct Basename(CompactString);
 text_type!(Basename);
 
 impl FromStr for Basename {
@@ -118,7 +119,7 @@ impl FromStr for Basename {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         check_component("binlog basename", text, BASENAME_MAX_BYTES)?;
-        Ok(Basename(text.to_owned()))
+        Ok(Basename(text.into()))
     }
 }
 
@@ -179,7 +180,9 @@ impl FromStr for FileName {
         let number: u64 = digits
             .parse()
             .map_err(|_| refuse(what, text, "has a number out of range"))?;
-        if number > SEGMENT_NUMBER_MAX || format!("{number:06}") != digits {
+        // The server writes six digits, and more only where the number has more.
+        let padded = digits.len() > 6 && digits.starts_with('0');
+        if number > SEGMENT_NUMBER_MAX || padded {
             return Err(refuse(what, text, "has a number no server writes"));
         }
         Ok(FileName {
@@ -197,7 +200,7 @@ impl fmt::Display for FileName {
 
 /// The name of a segment in the mount. Sorted as text, in any locale, mount names are in replay order.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MountName(String);
+pub struct MountName(CompactString);
 text_type!(MountName);
 
 impl MountName {
@@ -214,11 +217,12 @@ impl MountName {
         first_basename: &Basename,
     ) -> MountName {
         if first_of_timeline && file.number.0 <= 999_999 && file.basename == *first_basename {
-            return MountName(file.to_string());
+            return MountName(format_compact!("{file}"));
         }
-        MountName(format!(
+        MountName(format_compact!(
             "{first_basename}.999999.{:06}.{:010}",
-            incarnation.0, file.number.0
+            incarnation.0,
+            file.number.0
         ))
     }
 
@@ -227,7 +231,7 @@ impl MountName {
     /// It sorts after `self` and before every later segment in every locale: names of one width differ before it, and
     /// what follows `binlog.999999` has more zeroes.
     pub fn gap_after(&self) -> MountName {
-        MountName(format!("{}.0", self.0))
+        MountName(format_compact!("{}.0", self.0))
     }
 
     /// Whether this is a name that [`MountName::gap_after`] makes.
@@ -239,12 +243,12 @@ impl MountName {
     pub fn before_incarnation(&self, incarnation: Incarnation) -> Option<MountName> {
         let mark = format!(".999999.{:06}.", incarnation.0);
         let at = self.0.rfind(&mark)?;
-        Some(MountName(self.0[..at + mark.len()].to_owned()))
+        Some(MountName(self.0[..at + mark.len()].into()))
     }
 
     /// A name that sorts before every segment of a stream.
     pub fn before_all(first_basename: &Basename) -> MountName {
-        MountName(format!("{first_basename}.000000.0"))
+        MountName(format_compact!("{first_basename}.000000.0"))
     }
 
     /// The text.
@@ -258,7 +262,7 @@ impl FromStr for MountName {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         check_component("mount name", text, FILE_NAME_MAX_BYTES)?;
-        Ok(MountName(text.to_owned()))
+        Ok(MountName(text.into()))
     }
 }
 

@@ -1,11 +1,12 @@
 //! The tag of a GTID.
 
 use super::gtid_text::ParseGtidError;
+use compact_str::CompactString;
 use std::str::FromStr;
 
 /// A GTID tag (MySQL 8.3 and later): up to 32 of `[a-z0-9_]`, not beginning with a digit; empty for an untagged GTID.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
-pub struct Tag(pub(super) String);
+pub struct Tag(pub(super) CompactString);
 
 /// Longest tag MySQL accepts.
 const TAG_MAX_BYTES: usize = 32;
@@ -34,6 +35,6 @@ impl FromStr for Tag {
         if text.len() > TAG_MAX_BYTES || !legal || text.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(ParseGtidError::new(&text, "is not a GTID tag"));
         }
-        Ok(Tag(text))
+        Ok(Tag(text.into()))
     }
 }

@@ -106,7 +106,9 @@ pub(super) async fn from_page(store: &SharedStore, seq: Seq) -> Option<Line> {
         .ok()?
         .ok()?;
     let at = usize::try_from(seq.0 - first.0).ok()?;
-    lines.into_iter().nth(at).filter(|line| line.seq() == seq)
+    let line = lines.into_iter().nth(at)?;
+    // Whoever takes in many of them does not hold as many pages.
+    (line.seq() == seq).then(|| line.alone())
 }
 
 /// A page under way to being decoded; its share of [`PAGES_HELD_BYTES`] goes with it.

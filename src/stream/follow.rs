@@ -71,6 +71,8 @@ impl Stream {
             }
         }
         let told = intake.finish().await?;
+        let index = Arc::clone(&self.index);
+        blocking(move || index.rest()).await?;
         *follows += 1;
         Ok(told)
     }

@@ -6,6 +6,7 @@ mod file;
 mod lost;
 mod pages;
 mod questions;
+mod unsynced;
 
 use super::*;
 use crate::ledger::record::{SegmentRecord, SupersedeReason};

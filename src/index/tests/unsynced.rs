@@ -1,0 +1,130 @@
+//! A long history is not waited for while it is taken in, and nothing of it is trusted that may be lost.
+
+use super::super::unsynced::{Mark, path_of};
+use super::*;
+use std::time::{Duration, Instant};
+
+/// An index in a file that has taken in `pages` pages.
+fn loaded(path: &Path, pages: u64) -> Index {
+    let (index, _) = Index::open(path).expect("opens");
+    begin(&index);
+    load(&index, 0, pages);
+    index
+}
+
+fn load(index: &Index, from: u64, to: u64) {
+    let lines: Vec<Line> = testing::chain(to * 1000).collect();
+    for lines in lines.chunks(1000).skip(from as usize) {
+        let page = crate::ledger::page::write_page(lines).expect("a page");
+        let steps: Vec<Step> = lines.iter().cloned().map(Step::Line).collect();
+        index.apply_page(&steps, &page, None).expect("applies");
+    }
+}
+
+/// Whether checkpoints of the writer wait for the disk.
+fn waits(index: &Index) -> bool {
+    let how: i64 = index
+        .lock()
+        .conn
+        .pragma_query_value(None, "synchronous", |row| row.get(0))
+        .expect("reads");
+    how != 0
+}
+
+/// The mark goes beside the caller.
+fn goes(mark: &Path) -> bool {
+    let end = Instant::now() + Duration::from_secs(30);
+    while mark.exists() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    !mark.exists()
+}
+
+#[test]
+fn the_disk_is_waited_for_at_the_end_of_a_long_history() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("index.db");
+    let mark = path_of(&path);
+    let index = loaded(&path, 1);
+    assert!(waits(&index) && !mark.exists(), "a page is no long history");
+    load(&index, 1, 3);
+    assert!(!waits(&index) && mark.exists());
+    index.rest().expect("rests");
+    assert!(waits(&index));
+    assert!(goes(&mark));
+    // Once more, much later.
+    load(&index, 3, 7);
+    assert!(!waits(&index) && mark.exists());
+    index.rest().expect("rests");
+    assert!(waits(&index));
+    assert!(goes(&mark));
+    assert_eq!(
+        index.state().expect("reads").expect("begun").last_seq,
+        Seq(7000)
+    );
+}
+
+#[test]
+fn an_index_closed_too_early_is_waited_for_as_it_is_closed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("index.db");
+    let index = loaded(&path, 3);
+    assert!(path_of(&path).exists());
+    drop(index);
+    assert!(!path_of(&path).exists());
+}
+
+#[test]
+fn what_a_killed_process_did_not_wait_for_the_next_one_does() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("index.db");
+    let index = loaded(&path, 3);
+    let reader = rusqlite::Connection::open(&path).expect("opens");
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM entries")
+        .expect("reads");
+    load(&index, 3, 4);
+    // What it reads keeps the log from its end, and so the mark.
+    drop(index);
+    assert!(path_of(&path).exists());
+    drop(reader);
+    let (index, opened) = Index::open(&path).expect("opens");
+    assert_eq!(opened, Opened::Existing);
+    assert_eq!(
+        index.state().expect("reads").expect("begun").last_seq,
+        Seq(4000)
+    );
+    index.rest().expect("rests");
+    assert!(goes(&path_of(&path)));
+}
+
+#[test]
+fn the_mark_stays_while_another_process_does_not_wait() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("index.db");
+    let index = loaded(&path, 3);
+    let others = Mark::set(&path).expect("sets");
+    index.rest().expect("rests");
+    drop(index);
+    assert!(path_of(&path).exists());
+    drop(others);
+    let (index, _) = Index::open(&path).expect("opens");
+    index.rest().expect("rests");
+    drop(index);
+    assert!(!path_of(&path).exists());
+}
+
+#[test]
+fn after_the_machine_has_stopped_meanwhile_the_index_is_made_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("index.db");
+    drop(loaded(&path, 3));
+    std::fs::write(path_of(&path), "boot of another day\n").expect("writes");
+    let (index, opened) = Index::open(&path).expect("opens");
+    assert!(
+        matches!(&opened, Opened::Rebuilt { why } if why.contains("machine stopped")),
+        "{opened:?}"
+    );
+    assert_eq!(index.state().expect("reads"), None);
+    assert!(!path_of(&path).exists());
+}
