@@ -30,7 +30,8 @@ const FOLLOW_EVERY: Duration = Duration::from_secs(2);
 ///
 /// Without --cut-over the stream goes on where it is, and the copy is brought up to date each time; with --follow it stays so.
 /// Every object is copied byte for byte and held against its recorded checksums. With --identity, and where nothing is encrypted,
-/// each copy is read back to its last byte, too, and its SHA-256 compared.
+/// each copy is read back to its last byte, too, and its SHA-256 compared. Registered backups are carried over, and that they were
+/// removed, too.
 ///
 /// With --recipient, --level or --allow-unencrypted objects are not copied but made anew: each segment is read with --identity (the key
 /// that opens it now), its SHA-256 compared with its record, and what was read is compressed and encrypted again and sent, in one pass
@@ -243,6 +244,10 @@ fn print(global: &Global, args: &MigrateArgs, report: &Report) -> Result<()> {
     text += &proven(args, report);
     if report.backups > 0 {
         text += &format!("{}\n", output::count(report.backups, "registered backup"));
+    }
+    if report.backups_removed > 0 {
+        let removed = output::count(report.backups_removed, "backup");
+        text += &format!("{removed} taken off the list, as in the old place\n");
     }
     text += &match (report.cut_over, args.dry_run) {
         (true, _) => format!(
