@@ -16,7 +16,7 @@ use crate::sync::archive::LEVEL_DEFAULT;
 use crate::sync::migrate::{Migration, Order, Report, check_encryption, look, open_copy};
 use crate::sync::system_clock;
 use crate::telemetry;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,7 +92,21 @@ async fn opened(global: &Global, url: &StoreUrl) -> Result<Stream> {
     Ok(Stream::open(store, Arc::new(index)).await?)
 }
 
+/// Both places are taken as they are: what the first copy lacks is to be healed there, and the record that closes it goes nowhere else.
+fn check_replicas(global: &Global, args: &MigrateArgs) -> Result<()> {
+    if global.replica.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "'migrate' reads and closes {} itself and writes to {} alone, so that --replica has no effect: run it without. 'binlogfs verify --repair \
+         --replica' heals a stream beforehand, and 'binlogfs replicate' fills a replica of the new place afterwards",
+        args.from,
+        args.to
+    )
+}
+
 pub async fn run(global: &Global, args: &MigrateArgs) -> Result<Exit> {
+    check_replicas(global, args)?;
     let from = opened(global, &args.from).await?;
     let index = reading::index_path_of_many(global, &args.to)?;
     let anew = args.anew(&index)?;
