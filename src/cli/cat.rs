@@ -144,7 +144,16 @@ async fn planned(
     reading: &Reading,
     timeline: Timeline,
 ) -> Result<Exit> {
-    let question = args.route.question(reading, timeline).await?;
+    let question = match args.route.question(reading, timeline).await? {
+        Ok(question) => question,
+        Err(refusal) => {
+            plan::warn(&refusal);
+            return Ok(Exit::NotRecoverable);
+        }
+    };
+    for note in args.route.notes(reading, timeline)? {
+        eprintln!("binlogfs: note: {note}");
+    }
     if let (Target::End, Some(alarm)) = (&question.target, &reading.alarm) {
         bail!(
             "where the history ends is not known ({alarm}); say where to stop; nothing was written"

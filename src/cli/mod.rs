@@ -25,6 +25,7 @@ mod locate;
 mod ls;
 mod migrate;
 mod mount;
+mod namesakes;
 mod output;
 mod plan;
 mod plan_json;
