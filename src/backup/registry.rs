@@ -93,8 +93,8 @@ pub async fn backups(store: &SharedStore, stream_id: Uuid) -> Result<Registered,
     Ok(found)
 }
 
-/// Of the backups `ids` those that were taken off the list of the stream `stream_id`, as they had been registered. One whose record
-/// cannot be read is not among them.
+/// Of the backups `ids` those that were taken off the list of the stream `stream_id`, as they had been registered. One whose
+/// record cannot be read is not among them.
 ///
 /// # Errors
 /// When the store cannot be asked.

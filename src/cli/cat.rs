@@ -144,8 +144,8 @@ fn entries(args: &CatArgs, reading: &Reading, timeline: Timeline) -> Result<Vec<
     args.names.iter().map(find).collect()
 }
 
-/// What a fence took out has no object any more where its timeline was pruned past it and 'prune --fenced' has been there. That too is told
-/// before the first byte goes out.
+/// What a fence took out has no object any more where its timeline was pruned past it and 'prune --fenced' has been there. That
+/// too is told before the first byte goes out.
 async fn check_there(reading: &Reading, entries: &[Entry]) -> Result<()> {
     let (mut gone, mut there) = (Vec::new(), Vec::new());
     for entry in entries {
@@ -179,8 +179,8 @@ async fn check_there(reading: &Reading, entries: &[Entry]) -> Result<()> {
     )
 }
 
-/// The prune that let the object of an entry behind a fence be deleted, if it is gone. What is missing and was not pruned is lost: that is
-/// told when it is read.
+/// The prune that let the object of an entry behind a fence be deleted, if it is gone. What is missing and was not pruned is
+/// lost: that is told when it is read.
 async fn deleted_by(reading: &Reading, entry: &Entry) -> Result<Option<Prune>> {
     let Some(segment) = &entry.segment else {
         return Ok(None);

@@ -30,8 +30,8 @@ const FOLLOW_EVERY: Duration = Duration::from_secs(2);
 ///
 /// Without --cut-over the stream goes on where it is, and the copy is brought up to date each time; with --follow it stays so.
 /// Every object is copied byte for byte and held against its recorded checksums. With --identity, and where nothing is encrypted,
-/// each copy is read back to its last byte, too, and its SHA-256 compared. Registered backups are carried over, and that they were
-/// removed, too.
+/// each copy is read back to its last byte, too, and its SHA-256 compared. Registered backups are carried over, and that they
+/// were removed, too.
 ///
 /// With --recipient, --level or --allow-unencrypted objects are not copied but made anew: each segment is read with --identity (the key
 /// that opens it now), its SHA-256 compared with its record, and what was read is compressed and encrypted again and sent, in one pass
@@ -92,7 +92,8 @@ async fn opened(global: &Global, url: &StoreUrl) -> Result<Stream> {
     Ok(Stream::open(store, Arc::new(index)).await?)
 }
 
-/// Both places are taken as they are: what the first copy lacks is to be healed there, and the record that closes it goes nowhere else.
+/// Both places are taken as they are: what the first copy lacks is to be healed there, and the record that closes it goes nowhere
+/// else.
 fn check_replicas(global: &Global, args: &MigrateArgs) -> Result<()> {
     if global.replica.is_empty() {
         return Ok(());

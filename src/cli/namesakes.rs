@@ -9,8 +9,8 @@ use anyhow::Result;
 /// Other files that are named in a note; 'binlogfs ls' has them all.
 const NAMED_MAX: usize = 8;
 
-/// Which file `position` is taken to mean in `timeline`, if others have its name as well: names of files come again after a failover or a
-/// RESET, in the same timeline and in others.
+/// Which file `position` is taken to mean in `timeline`, if others have its name as well: names of files come again after a
+/// failover or a RESET, in the same timeline and in others.
 pub fn note(
     reading: &Reading,
     timeline: Timeline,
@@ -37,7 +37,8 @@ pub fn note(
     )))
 }
 
-/// The file of `timeline` that a locator takes: the one that has the name in the mount, else the only one that its server called so.
+/// The file of `timeline` that a locator takes: the one that has the name in the mount, else the only one that its server called
+/// so.
 fn taken<'r>(file: &str, timeline: Timeline, rows: &'r [EntryRow]) -> Option<&'r EntryRow> {
     let mut its = rows.iter().filter(|row| row.timeline == timeline);
     let by_name = its.clone().find(|row| row.mount_name.as_str() == file);

@@ -87,7 +87,8 @@ impl RouteArgs {
         self.target().unwrap_or(Target::End)
     }
 
-    /// The whole question; what was not said is the beginning and the end. Or why nothing can be planned from the backup that was named.
+    /// The whole question; what was not said is the beginning and the end. Or why nothing can be planned from the backup that was
+    /// named.
     pub async fn question(
         &self,
         reading: &Reading,

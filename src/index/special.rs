@@ -48,8 +48,8 @@ impl Index {
         })
     }
 
-    /// Visible entries of all timelines that `name` may mean: those that have it in the mount, and those that their server called so; by
-    /// timeline and in replay order.
+    /// Visible entries of all timelines that `name` may mean: those that have it in the mount, and those that their server called
+    /// so; by timeline and in replay order.
     ///
     /// # Errors
     /// When the database cannot be read.

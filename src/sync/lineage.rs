@@ -164,8 +164,8 @@ pub(super) fn proves_all(
     same_life || is_copy_of_successor(state, (id, timeline), arrival, uuid)
 }
 
-/// Whether the file is the first one that a server with this UUID has begun on a copy of the data directory of its successor: of a
-/// server that the timeline went on with after it.
+/// Whether the file is the first one that a server with this UUID has begun on a copy of the data directory of its successor: of
+/// a server that the timeline went on with after it.
 ///
 /// The server has executed no archived GTID of its own since the copy was made: all of them were executed before this file.
 fn is_copy_of_successor(

@@ -5,12 +5,13 @@ use crate::backup::{BackupId, Registered, RegistryError, add, backups, remove, t
 use anyhow::{Result, bail};
 
 impl Migration<'_> {
-    /// Registered backups are part of what can be recovered, and keep what they need from being pruned. One that is registered in the old
-    /// place is registered in the new one; one that was taken off the list there after it had been carried over is taken off here.
+    /// Registered backups are part of what can be recovered, and keep what they need from being pruned. One that is registered in
+    /// the old place is registered in the new one; one that was taken off the list there after it had been carried over is taken
+    /// off here.
     ///
-    /// What a migration carried over is told by its record: but for the stream's id it is that of the old place, down to the microsecond
-    /// at which it was registered. A backup that somebody registered in the new place stays, whatever its id. Once the old ledger is
-    /// closed, no removal is carried over: the list of the new place is the one that counts.
+    /// What a migration carried over is told by its record: but for the stream's id it is that of the old place, down to the
+    /// microsecond at which it was registered. A backup that somebody registered in the new place stays, whatever its id. Once
+    /// the old ledger is closed, no removal is carried over: the list of the new place is the one that counts.
     ///
     /// # Errors
     /// When a store fails, or the record of one cannot be read: the new place would keep less for it than the old one does.

@@ -1,4 +1,4 @@
-//! Names of files that come again, in one timeline and in others: which one is meant is told, and a backup of another timeline refused.
+//! File names that come again, in one timeline and in others: which is meant is told; a backup of another timeline is refused.
 
 use super::{files, planned, refused, text};
 use crate::archive::Archive;
@@ -10,8 +10,9 @@ use std::fs;
 /// What the second file of the second server is called in the mount.
 const SECOND: &str = "binlog.999999.000002.0000000002";
 
-/// Timeline 1 has a file of the first server and two of its successor, which has named its files alike. Timeline 2 has the second file of the
-/// first server: transactions that nobody replicated. The backup `early` was registered when there was one server only.
+/// Timeline 1 has a file of the first server and two of its successor, which has named its files alike. Timeline 2 has the second
+/// file of the first server: transactions that nobody replicated. The backup `early` was registered when there was one server
+/// only.
 fn twice() -> Archive {
     let archive = Archive::plain();
     let mut first = SyntheticServer::new(&archive.data(), 1, "binlog");
