@@ -18,7 +18,7 @@ pub use metadata::{MetadataError, read};
 pub use needs::{Need, needs};
 pub use place::entry_of_position;
 pub use record::{BACKUPS_PREFIX, Backup, BackupId, FORMAT, ParseIdError, RecordError};
-pub use registry::{Registered, RegistryError, Unreadable, add, backups, remove};
+pub use registry::{Registered, RegistryError, Unreadable, add, backups, remove, taken_off};
 pub use window::{
     Recoverable, Unusable, UnusableKind, Verdict, Window, WindowEnd, WindowStart, recoverable,
 };

@@ -93,6 +93,29 @@ pub async fn backups(store: &SharedStore, stream_id: Uuid) -> Result<Registered,
     Ok(found)
 }
 
+/// Of the backups `ids` those that were taken off the list of the stream `stream_id`, as they had been registered. One whose
+/// record cannot be read is not among them.
+///
+/// # Errors
+/// When the store cannot be asked.
+pub async fn taken_off(
+    store: &SharedStore,
+    stream_id: Uuid,
+    ids: &[BackupId],
+) -> Result<Vec<Backup>, store::Error> {
+    let mut found = Vec::new();
+    for id in ids {
+        if !is_there(store, &id.tombstone_key()).await? {
+            continue;
+        }
+        // Its record stays where it is: see [`remove`].
+        if let Some(Ok(backup)) = read(store, stream_id, id.clone()).await? {
+            found.push(backup);
+        }
+    }
+    Ok(found)
+}
+
 /// The ids with a record and no tombstone.
 async fn listed(store: &SharedStore) -> Result<Vec<BackupId>, store::Error> {
     let (mut records, mut removed) = (BTreeSet::new(), BTreeSet::new());

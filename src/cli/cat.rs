@@ -6,6 +6,7 @@ use super::route::{ROUTE, RouteArgs, TARGETS};
 use super::{Global, cache, output, plan};
 use crate::cache::disk::{self, DiskCache, DiskLimits, KeepFree};
 use crate::cache::{ArchivedSegment, SegmentReader};
+use crate::index::Prune;
 use crate::ledger::Entry;
 use crate::model::{StoreUrl, Timeline};
 use crate::recover::{PlanError, Planner, Target};
@@ -41,6 +42,8 @@ pub struct CatArgs {
     cache_free: KeepFree,
 }
 
+/// Segments that a refusal names one by one.
+const NAMED_MAX: usize = 4;
 /// How long the end may wait for what is to be written to disk.
 const DISK_GRACE: Duration = Duration::from_secs(10);
 
@@ -96,6 +99,9 @@ pub async fn run(global: &Global, args: &CatArgs) -> Result<Exit> {
             entry.reason
         );
     }
+    if args.fenced {
+        check_there(&reading, &entries).await?;
+    }
     let disk = args.disk(global);
     let reader = args.reader(global, &reading, disk.as_ref())?;
     for entry in &entries {
@@ -120,6 +126,14 @@ fn entries(args: &CatArgs, reading: &Reading, timeline: Timeline) -> Result<Vec<
             Some(fenced) => fenced.iter().find(|e| e.mount_name == wanted).cloned(),
             None => reading.index.entry(timeline, &wanted)?,
         };
+        if entry.is_none()
+            && let Some(row) = reading.index.pruned_named(timeline, name)?
+            && let Some(prune) = reading.index.pruned_by(&row)?
+        {
+            bail!(
+                "{name} was {prune}; 'binlogfs ls --pruned' shows all that was, and 'binlogfs ls' what there is"
+            );
+        }
         entry.with_context(|| match args.fenced {
             true => format!(
                 "no fence took {name} out of timeline {timeline}; 'binlogfs ls --fenced' shows what is behind one"
@@ -128,6 +142,62 @@ fn entries(args: &CatArgs, reading: &Reading, timeline: Timeline) -> Result<Vec<
         })
     };
     args.names.iter().map(find).collect()
+}
+
+/// What a fence took out has no object any more where its timeline was pruned past it and 'prune --fenced' has been there. That
+/// too is told before the first byte goes out.
+async fn check_there(reading: &Reading, entries: &[Entry]) -> Result<()> {
+    let (mut gone, mut there) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match deleted_by(reading, entry).await? {
+            Some(prune) => gone.push((entry, prune)),
+            None => there.push(entry.mount_name.as_str()),
+        }
+    }
+    let Some((first, prune)) = gone.first() else {
+        return Ok(());
+    };
+    let others = match gone.len() - 1 {
+        0 => String::new(),
+        more => format!(" ({more} more likewise)"),
+    };
+    let left = match there.len() {
+        0 => "nothing of what was asked for is left here".to_owned(),
+        1..=NAMED_MAX => format!("still there, and given out by name: {}", there.join(", ")),
+        _ => format!(
+            "still there, and given out by name: {} to {}, {} in all",
+            there.first().copied().unwrap_or_default(),
+            there.last().copied().unwrap_or_default(),
+            there.len()
+        ),
+    };
+    bail!(
+        "{} cannot be read{others}: a fence took it out of timeline {}, which was {prune} past it, and 'binlogfs prune --fenced' has deleted its \
+         object. A replica that was not pruned like that may have it (--replica URL); {left}; nothing was written",
+        first.mount_name,
+        first.timeline
+    )
+}
+
+/// The prune that let the object of an entry behind a fence be deleted, if it is gone. What is missing and was not pruned is
+/// lost: that is told when it is read.
+async fn deleted_by(reading: &Reading, entry: &Entry) -> Result<Option<Prune>> {
+    let Some(segment) = &entry.segment else {
+        return Ok(None);
+    };
+    let key = &segment.object.key;
+    let index = &reading.index;
+    let Some(row) = index.entry_of_object(key)? else {
+        return Ok(None);
+    };
+    let Some(prune) = index.pruned_by(&row)? else {
+        return Ok(None);
+    };
+    match reading.store.head(key).await {
+        Ok(_) => Ok(None),
+        Err(error) if error.is_not_found() => Ok(Some(prune)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Ends what is written to disk.
@@ -144,7 +214,16 @@ async fn planned(
     reading: &Reading,
     timeline: Timeline,
 ) -> Result<Exit> {
-    let question = args.route.question(reading, timeline).await?;
+    let question = match args.route.question(reading, timeline).await? {
+        Ok(question) => question,
+        Err(refusal) => {
+            plan::warn(&refusal);
+            return Ok(Exit::NotRecoverable);
+        }
+    };
+    for note in args.route.notes(reading, timeline)? {
+        eprintln!("binlogfs: note: {note}");
+    }
     if let (Target::End, Some(alarm)) = (&question.target, &reading.alarm) {
         bail!(
             "where the history ends is not known ({alarm}); say where to stop; nothing was written"

@@ -50,7 +50,21 @@ pub struct ImportArgs {
     consent: ConsentArgs,
 }
 
+/// A pile is compared with the stream that it goes into and with nothing else, and archived there alone.
+fn check_replicas(global: &Global, args: &ImportArgs) -> Result<()> {
+    if global.replica.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "'import' writes to {} alone, so that --replica has no effect: run it without, and fill each replica afterwards: 'binlogfs replicate {} --to \
+         REPLICA' (an archiver with --replica does it by itself)",
+        args.to,
+        args.to
+    )
+}
+
 pub async fn run(global: &Global, args: &ImportArgs) -> Result<Exit> {
+    check_replicas(global, args)?;
     let pile = Arc::new(open_pile(args).await?);
     let bar = output::byte_bar(0);
     bar.set_message("read");

@@ -2,7 +2,7 @@
 
 use super::exit::Exit;
 use super::reading::{self, Reading};
-use super::{Global, output};
+use super::{Global, namesakes, output};
 use crate::locate::{FilePosition, Found, LocateError, Located, Locator, Refusal, Target};
 use crate::model::{Gtid, Micros, StoreUrl};
 use anyhow::{Context as _, Result};
@@ -32,6 +32,8 @@ pub struct LocateArgs {
 struct Question {
     target: Target,
     zone_assumed: bool,
+    /// Which file a position is taken to mean, where others have its name.
+    note: Option<String>,
 }
 
 impl LocateArgs {
@@ -50,14 +52,18 @@ impl LocateArgs {
         Ok(Question {
             target,
             zone_assumed,
+            note: None,
         })
     }
 }
 
 pub async fn run(global: &Global, args: &LocateArgs) -> Result<Exit> {
-    let question = args.question()?;
+    let mut question = args.question()?;
     let reading = reading::open(global, &args.url).await?;
     let timeline = reading.timeline(args.timeline)?;
+    if let Target::Position(position) = &question.target {
+        question.note = namesakes::note(&reading, timeline, position)?;
+    }
     let locator = Locator::new(
         Arc::clone(&reading.index),
         Arc::new(reading.reader(global)?),
@@ -94,6 +100,7 @@ fn tell(global: &Global, reading: &Reading, asked: &Question, located: &Located)
             "latest_commit_before": boundary.latest.map(|time| time.to_string()),
             "transaction": located.transaction.as_ref().map(transaction_json),
             "previous": located.previous.as_ref().map(transaction_json),
+            "note": asked.note,
         }));
     }
     let mut lines = vec![("target", asked.in_words())];
@@ -120,6 +127,7 @@ fn tell(global: &Global, reading: &Reading, asked: &Question, located: &Located)
         "history before",
         format!("ends with --stop-position={position} in this file"),
     ));
+    lines.extend(asked.note.clone().map(|note| ("note", note)));
     let text: String = lines
         .iter()
         .map(|(name, value)| format!("{name:<16}{value}\n"))
@@ -137,7 +145,11 @@ fn refuse(global: &Global, asked: &Question, refusal: &Refusal) -> Result<()> {
             "reason": refusal.reason,
             "last_before": time(refusal.last_before),
             "first_after": time(refusal.first_after),
+            "note": asked.note,
         }));
+    }
+    if let Some(note) = &asked.note {
+        eprintln!("binlogfs: note: {note}");
     }
     eprintln!(
         "binlogfs: {} cannot be recovered: {refusal}",

@@ -16,7 +16,7 @@ use crate::sync::archive::LEVEL_DEFAULT;
 use crate::sync::migrate::{Migration, Order, Report, check_encryption, look, open_copy};
 use crate::sync::system_clock;
 use crate::telemetry;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,8 @@ const FOLLOW_EVERY: Duration = Duration::from_secs(2);
 ///
 /// Without --cut-over the stream goes on where it is, and the copy is brought up to date each time; with --follow it stays so.
 /// Every object is copied byte for byte and held against its recorded checksums. With --identity, and where nothing is encrypted,
-/// each copy is read back to its last byte, too, and its SHA-256 compared.
+/// each copy is read back to its last byte, too, and its SHA-256 compared. Registered backups are carried over, and that they
+/// were removed, too.
 ///
 /// With --recipient, --level or --allow-unencrypted objects are not copied but made anew: each segment is read with --identity (the key
 /// that opens it now), its SHA-256 compared with its record, and what was read is compressed and encrypted again and sent, in one pass
@@ -91,7 +92,22 @@ async fn opened(global: &Global, url: &StoreUrl) -> Result<Stream> {
     Ok(Stream::open(store, Arc::new(index)).await?)
 }
 
+/// Both places are taken as they are: what the first copy lacks is to be healed there, and the record that closes it goes nowhere
+/// else.
+fn check_replicas(global: &Global, args: &MigrateArgs) -> Result<()> {
+    if global.replica.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "'migrate' reads and closes {} itself and writes to {} alone, so that --replica has no effect: run it without. 'binlogfs verify --repair \
+         --replica' heals a stream beforehand, and 'binlogfs replicate' fills a replica of the new place afterwards",
+        args.from,
+        args.to
+    )
+}
+
 pub async fn run(global: &Global, args: &MigrateArgs) -> Result<Exit> {
+    check_replicas(global, args)?;
     let from = opened(global, &args.from).await?;
     let index = reading::index_path_of_many(global, &args.to)?;
     let anew = args.anew(&index)?;
@@ -243,6 +259,10 @@ fn print(global: &Global, args: &MigrateArgs, report: &Report) -> Result<()> {
     text += &proven(args, report);
     if report.backups > 0 {
         text += &format!("{}\n", output::count(report.backups, "registered backup"));
+    }
+    if report.backups_removed > 0 {
+        let removed = output::count(report.backups_removed, "backup");
+        text += &format!("{removed} taken off the list, as in the old place\n");
     }
     text += &match (report.cut_over, args.dry_run) {
         (true, _) => format!(

@@ -25,6 +25,7 @@ mod locate;
 mod ls;
 mod migrate;
 mod mount;
+mod namesakes;
 mod output;
 mod plan;
 mod plan_json;
@@ -88,7 +89,7 @@ struct Global {
     )]
     identity: Vec<PathBuf>,
     /// Another store with a copy of the stream: readers turn to it where the first one lacks an object, has a damaged one or does
-    /// not answer, an archiver fills it; may be repeated.
+    /// not answer, an archiver fills it, import and migrate refuse it; may be repeated.
     #[arg(long, global = true, value_name = "URL")]
     replica: Vec<StoreUrl>,
     /// Where an archiver keeps what must survive a restart [default for root: below /var/lib/binlogfs].

@@ -39,25 +39,47 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Result<Exit> {
     let timeline = reading.timeline(args.timeline)?;
     let reader = Arc::new(reading.reader(global)?);
     let planner = Planner::new(Arc::clone(&reading.index), reader);
-    let mut question = args.route.question(&reading, timeline).await?;
+    let mut question = match args.route.question(&reading, timeline).await? {
+        Ok(question) => question,
+        Err(refusal) => {
+            refuse(global, &args.route.goal(), &refusal)?;
+            return Ok(Exit::NotRecoverable);
+        }
+    };
     for set in &args.skip_gtid {
         question.skip.union_with(set);
     }
+    let notes = args.route.notes(&reading, timeline)?;
     match planner.plan(&question).await {
         Ok(plan) => {
             let url = args.url.to_string();
             match (args.script, global.json) {
-                (true, _) => output::print(&plan.script(&url))?,
-                (false, true) => output::print_json(&plan_json::plan(&plan, &url, MOUNT_DIR))?,
-                (false, false) => output::print(&text(&plan, &url))?,
+                (true, _) => {
+                    tell(&notes);
+                    output::print(&plan.script(&url))?;
+                }
+                (false, true) => {
+                    let mut json = plan_json::plan(&plan, &url, MOUNT_DIR);
+                    json["notes"] = notes.into();
+                    output::print_json(&json)?;
+                }
+                (false, false) => output::print(&text(&plan, &url, &notes))?,
             }
             Ok(reading.exit())
         }
         Err(PlanError::Refused(refusal)) => {
+            tell(&notes);
             refuse(global, &question.target, &refusal)?;
             Ok(Exit::NotRecoverable)
         }
         Err(PlanError::Failed(error)) => Err(error.into()),
+    }
+}
+
+/// Notes that stand in no table.
+fn tell(notes: &[String]) {
+    for note in notes {
+        eprintln!("binlogfs: note: {note}");
     }
 }
 
@@ -97,13 +119,15 @@ pub fn rule(target: &Target) -> &'static str {
     }
 }
 
-fn text(plan: &Plan, url: &str) -> String {
+fn text(plan: &Plan, url: &str, notes: &[String]) -> String {
+    let notes: Vec<_> = notes.iter().map(|note| ("note", note.clone())).collect();
+    let told = text_of(plan) + &aligned(&notes);
     let commands = plan.commands(url, MOUNT_DIR);
     if commands.is_empty() {
-        return text_of(plan);
+        return told;
     }
     let commands: String = commands.iter().map(|line| format!("  {line}\n")).collect();
-    format!("{}\nwith plain tools:\n{commands}", text_of(plan))
+    format!("{told}\nwith plain tools:\n{commands}")
 }
 
 /// The plan for people, without commands.

@@ -144,7 +144,13 @@ async fn prepare<'a>(global: &'a Global, args: &'a RecoverArgs) -> Result<Prepar
         Arc::clone(&reading.index),
         Arc::new(reading.reader(global)?),
     );
-    let mut request = request(args, &reading, timeline).await?;
+    let mut request = match request(args, &reading, timeline).await? {
+        Ok(request) => request,
+        Err(refusal) => {
+            plan::refuse(global, &args.route.goal(), &refusal)?;
+            return Ok(Prepared::Told(Exit::NotRecoverable));
+        }
+    };
     if let (recover::Target::End, Some(alarm)) = (&request.target, &reading.alarm) {
         bail!(
             "where the history ends is not known ({alarm}); say where to stop; nothing was changed"
@@ -175,6 +181,7 @@ async fn prepare<'a>(global: &'a Global, args: &'a RecoverArgs) -> Result<Prepar
             }
         }
     }
+    ready.notes.extend(args.route.notes(&reading, timeline)?);
     let (state_dir, identity) = (reading::state_dir(global, &args.url), &ready.facts.identity);
     let note = notes::path(&state_dir, About::Recovery, identity);
     let restarts = Restarts::find(&state_dir, identity, &mut target).await?;
@@ -198,8 +205,16 @@ async fn prepare<'a>(global: &'a Global, args: &'a RecoverArgs) -> Result<Prepar
     Ok(Prepared::ToDo(Box::new(recovery), reading.exit()))
 }
 
-async fn request(args: &RecoverArgs, reading: &Reading, timeline: Timeline) -> Result<Request> {
-    let mut question = args.route.question(reading, timeline).await?;
+/// What is asked for; or why it cannot be had from the backup that was named.
+async fn request(
+    args: &RecoverArgs,
+    reading: &Reading,
+    timeline: Timeline,
+) -> Result<Result<Request, Box<recover::Refusal>>> {
+    let mut question = match args.route.question(reading, timeline).await? {
+        Ok(question) => question,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
     for set in &args.skip_gtid {
         question.skip.union_with(set);
     }
@@ -208,7 +223,7 @@ async fn request(args: &RecoverArgs, reading: &Reading, timeline: Timeline) -> R
         Start::Gtids(gtids) => (Some(gtids), None),
         Start::Position(position) => (None, Some(position)),
     };
-    Ok(Request {
+    Ok(Ok(Request {
         timeline,
         flavour: reading.stream.file().flavour,
         target: question.target,
@@ -219,7 +234,7 @@ async fn request(args: &RecoverArgs, reading: &Reading, timeline: Timeline) -> R
         mount_dir: args.mount_dir.clone(),
         may_clean: args.execute,
         may_restart: args.restart.is_some(),
-    })
+    }))
 }
 
 fn refused(global: &Global, request: &Request, error: NotReady) -> Result<Exit> {

@@ -1,11 +1,12 @@
 //! Where a recovery begins and where it ends, as options of a command.
 
+use super::namesakes;
 use super::reading::Reading;
-use crate::backup::{self, Backup, BackupId, Coordinates};
+use crate::backup::{self, Backup, BackupId, Coordinates, UnusableKind, Verdict};
 use crate::locate::FilePosition;
 use crate::model::{Gtid, GtidSet, Micros, Timeline};
-use crate::recover::{Question, Start, Target};
-use anyhow::{Context as _, Result, bail};
+use crate::recover::{Question, Refusal, RefusalKind, Start, Target};
+use anyhow::{Context as _, Result};
 
 /// The options. A command says whether one of the group `target` is required.
 #[derive(clap::Args, Debug)]
@@ -81,17 +82,45 @@ impl RouteArgs {
         base || self.target().is_some()
     }
 
-    /// The whole question; what was not said is the beginning and the end.
-    pub async fn question(&self, reading: &Reading, timeline: Timeline) -> Result<Question> {
-        Ok(Question {
-            timeline,
-            start: self.start(reading, timeline).await?,
-            target: self.target().unwrap_or(Target::End),
-            skip: GtidSet::new(),
-        })
+    /// Where it ends; what was not said is the end.
+    pub fn goal(&self) -> Target {
+        self.target().unwrap_or(Target::End)
     }
 
-    async fn start(&self, reading: &Reading, timeline: Timeline) -> Result<Start> {
+    /// The whole question; what was not said is the beginning and the end. Or why nothing can be planned from the backup that was
+    /// named.
+    pub async fn question(
+        &self,
+        reading: &Reading,
+        timeline: Timeline,
+    ) -> Result<Result<Question, Box<Refusal>>> {
+        let start = self.start(reading, timeline).await?;
+        Ok(start.map(|start| Question {
+            timeline,
+            start,
+            target: self.goal(),
+            skip: GtidSet::new(),
+        }))
+    }
+
+    /// What is to be known of the files that its positions name.
+    pub fn notes(&self, reading: &Reading, timeline: Timeline) -> Result<Vec<String>> {
+        let mut notes = Vec::new();
+        for position in self.to_position.iter().chain(&self.from_position) {
+            if let Some(note) = namesakes::note(reading, timeline, position)?
+                && !notes.contains(&note)
+            {
+                notes.push(note);
+            }
+        }
+        Ok(notes)
+    }
+
+    async fn start(
+        &self,
+        reading: &Reading,
+        timeline: Timeline,
+    ) -> Result<Result<Start, Box<Refusal>>> {
         if let Some(id) = &self.backup {
             let stream_id = reading.stream.file().stream_id;
             let registered = backup::backups(&reading.store, stream_id).await?;
@@ -102,12 +131,12 @@ impl RouteArgs {
                 .with_context(|| format!("backup {id} does not say where it stands"))?;
             return match start {
                 Start::Position(position) => placed(reading, timeline, found, position),
-                start => Ok(start),
+                start => Ok(Ok(start)),
             };
         }
         let gtids = self.from_gtid_set.clone().map(Start::Gtids);
         let position = || self.from_position.clone().map(Start::Position);
-        Ok(gtids.or_else(position).unwrap_or(Start::Beginning))
+        Ok(Ok(gtids.or_else(position).unwrap_or(Start::Beginning)))
     }
 }
 
@@ -129,17 +158,20 @@ fn placed(
     timeline: Timeline,
     backup: &Backup,
     position: FilePosition,
-) -> Result<Start> {
+) -> Result<Result<Start, Box<Refusal>>> {
     let (index, id) = (&reading.index, &backup.id);
     match backup::entry_of_position(index, &backup.coordinates, &position)? {
-        Ok((of, file)) if of == timeline => Ok(Start::Position(FilePosition {
+        Ok((of, file)) if of == timeline => Ok(Ok(Start::Position(FilePosition {
             file: file.to_string(),
             ..position
-        })),
-        Ok((of, _)) => bail!(
-            "backup {id} stands at {position} of timeline {of}, and what follows it there is not in timeline {timeline}: recover it with \
-             --timeline {of}"
-        ),
+        }))),
+        Ok((of, _)) => {
+            let reason = format!(
+                "backup {id} stands at {position} of timeline {of}, and what follows it there is not in timeline {timeline}"
+            );
+            let instead = format!("recover it along its own timeline: --timeline {of}");
+            Ok(Err(refused(RefusalKind::Timeline, reason, instead)))
+        }
         Err(verdict) => {
             let file = &position.file;
             let by_name = match file.parse() {
@@ -150,14 +182,50 @@ fn placed(
                 Ok(file) => !index.of_file(timeline, &file)?.is_empty(),
                 Err(_) => false,
             };
-            if by_name || by_file {
-                bail!(
-                    "{file} of timeline {timeline} is not the one that backup {id} names: {}",
-                    verdict.reason().unwrap_or_default()
-                );
-            }
-            // That it is not there is told as of any other place.
-            Ok(Start::Position(position))
+            Ok(match by_name || by_file {
+                true => Err(another_file(timeline, backup, file, &verdict)),
+                // That it is not there is told as of any other place.
+                false => Ok(Start::Position(position)),
+            })
         }
     }
+}
+
+/// The file of that name in the timeline is not the one that the backup names, or cannot be told to be: `verdict` says why.
+fn another_file(
+    timeline: Timeline,
+    backup: &Backup,
+    file: &str,
+    verdict: &Verdict,
+) -> Box<Refusal> {
+    let not_its = format!(
+        "{file} of timeline {timeline} is not the one that backup {} names",
+        backup.id
+    );
+    match verdict {
+        Verdict::Unusable(why) => {
+            let kind = match why.kind {
+                UnusableKind::Foreign | UnusableKind::Diverged => RefusalKind::BaseForeign,
+                UnusableKind::TooEarly => RefusalKind::BaseTooOld,
+                UnusableKind::Missing => RefusalKind::Missing,
+                UnusableKind::NoPlace | UnusableKind::Ambiguous => RefusalKind::Unknown,
+            };
+            refused(kind, format!("{not_its}: {}", why.reason), why.next.clone())
+        }
+        Verdict::Ahead { .. } | Verdict::Usable(_) => {
+            let why = verdict.reason().unwrap_or_default();
+            let instead = "take an older backup, or archive first what it has";
+            refused(
+                RefusalKind::BaseTooNew,
+                format!("{not_its}: {why}"),
+                instead.to_owned(),
+            )
+        }
+    }
+}
+
+fn refused(kind: RefusalKind, reason: String, instead: String) -> Box<Refusal> {
+    let mut refusal = Refusal::new(kind, reason);
+    refusal.instead.push(instead);
+    Box::new(refusal)
 }

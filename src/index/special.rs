@@ -6,7 +6,7 @@ use super::rows::{self, EntryRow};
 use super::texts::Texts;
 use super::{Index, IndexError, bounds, build};
 use crate::ledger::Entry;
-use crate::model::{FileName, Timeline};
+use crate::model::{FileName, MountName, Timeline};
 use rusqlite::params;
 
 /// Incarnations of one timeline that are looked through for a file name.
@@ -46,6 +46,38 @@ impl Index {
             let called = called(inner.texts(), timeline, file, shown)?;
             Ok(called.into_iter().map(|(_, entry)| entry).collect())
         })
+    }
+
+    /// Visible entries of all timelines that `name` may mean: those that have it in the mount, and those that their server called
+    /// so; by timeline and in replay order.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn namesakes(&self, name: &str) -> Result<Vec<EntryRow>, IndexError> {
+        let (mount_name, file) = (
+            name.parse::<MountName>().ok(),
+            name.parse::<FileName>().ok(),
+        );
+        let mut found = Vec::new();
+        for timeline in self.timeline_numbers()? {
+            let mut its = self.with(|inner| {
+                let bounds = bounds::of(&inner.conn, timeline)?;
+                let shown = |row: &EntryRow| bounds.show(&row.mount_name);
+                let mut its: Vec<EntryRow> = Vec::new();
+                if let Some(name) = &mount_name {
+                    its.extend(rows::named(&inner.conn, timeline, name)?.filter(shown));
+                }
+                if let Some(file) = &file {
+                    let called = called(inner.texts(), timeline, file, shown)?;
+                    its.extend(called.into_iter().map(|(row, _)| row));
+                }
+                Ok(its)
+            })?;
+            its.sort_by(|a, b| a.mount_name.cmp(&b.mount_name));
+            its.dedup_by_key(|row| row.seq);
+            found.append(&mut its);
+        }
+        Ok(found)
     }
 
     /// Up to `count` segments whose GTID set is longer than an extended attribute can be, newest first.

@@ -289,4 +289,55 @@ mod tests {
             assert_eq!(quoted(text), word);
         }
     }
+
+    #[test]
+    fn a_real_shell_reads_each_word_as_the_text_that_was_quoted() {
+        let all_ascii: String = (1..=127_u8).map(char::from).collect();
+        let texts = [
+            "/mnt/binlogs/binlog.000001",
+            "",
+            "a b",
+            " a  b ",
+            "it's",
+            "'",
+            "''",
+            r#"a "b" c"#,
+            "$HOME",
+            "${HOME}$(echo a)`echo b`",
+            "a\nb",
+            "a\n",
+            "\ta",
+            r"a\b\\c\",
+            "*",
+            "~",
+            "~root/a",
+            "-n",
+            "--",
+            "#a",
+            "!a",
+            "a=b",
+            "{a,b}",
+            "a;b&c|d<e>f",
+            "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-9,\n0-1-7",
+            "Zürich 山",
+            all_ascii.as_str(),
+        ];
+        let words = texts.map(quoted).join(" ");
+        // The words as arguments of a command, as in the commands of a plan, and as the elements of an array, as in its script.
+        let print = r#"for word do printf '%s\0' "$word"; done"#;
+        let array = format!("files=({words}); set -- \"${{files[@]}}\"; {print}");
+        let arguments = format!("set -- {words}; {print}");
+        let expected: String = texts.iter().map(|text| format!("{text}\0")).collect();
+        for (shell, script) in [("sh", &arguments), ("bash", &arguments), ("bash", &array)] {
+            let output = Command::new(shell).args(["-c", script]).output();
+            let output = output.unwrap_or_else(|e| panic!("{shell}: {e}"));
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                output.status.success() && errors.is_empty(),
+                "{shell}: {errors}"
+            );
+            let read = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(read, expected, "{shell}: {script}");
+        }
+    }
 }

@@ -1,9 +1,26 @@
 //! Whether a file continues what is archived: by its listing, by its numbers, by its GTIDs. Pure.
+//!
+//! # A server that led, was left, and leads again
+//! It joins if its numbers have gone on since and it still has what it had: it was a replica meanwhile. One that was rebuilt from
+//! its successor under the UUID that it had has other numbers, as after a RESET; and a server that was RESET can have given the
+//! GTIDs that are archived to other transactions, so that going on with it would silently drop those at replay.
+//!
+//! Told apart (`is_copy_of_successor`): its data directory was copied from its successor's with the binlogs, so that its new files
+//! are listed behind archived ones of the successor. A RESET leaves none of those in the listing. So what the first of its own
+//! files says was executed before it was executed by the successor, byte for byte as it is archived.
+//!
+//! Not told apart, and kept as a late tail: it was restored from a backup without binlogs, cloned, or loaded from a dump. Its
+//! first file says that nothing was executed before it, as after a RESET: GTIDs that a server has from its table
+//! `mysql.gtid_executed` alone are left out of every Previous_gtids that it writes (since MySQL 5.7: `gtids_only_in_table`). So its
+//! files never say that it has what is archived. `gtid_executed` would, but after a RESET it names the same GTIDs once they were
+//! executed again, or set by GTID_PURGED. Positions say nothing across numberings. That its files were begun after its successor
+//! led (the time of a format description) is true of one that was RESET then as well. Its UUID and server_id are the same.
 
-use super::place::Arrival;
+use super::place::{Arrival, Provenance};
 use crate::ledger::LedgerState;
 use crate::ledger::state::{IncarnationState, TimelineState};
-use crate::model::{GtidSet, Incarnation, Timeline};
+use crate::model::{GtidSet, GtidSource, Incarnation, Timeline};
+use uuid::Uuid;
 
 /// Between a ROTATE event and the next file's format description: both carry whole seconds.
 const ROTATION_MAX_MICROS: i64 = 2_000_000;
@@ -120,7 +137,7 @@ pub(super) fn is_fenced_off(
 /// to other transactions. A wrong new timeline is seen; a wrong continuation silently drops transactions at replay.
 pub(super) fn proves_all(
     state: &LedgerState,
-    timeline: &TimelineState,
+    (id, timeline): (Timeline, &TimelineState),
     arrival: &Arrival<'_>,
 ) -> bool {
     let has_all = !timeline.archived.is_empty() && timeline.archived.is_subset(arrival.history);
@@ -136,12 +153,163 @@ pub(super) fn proves_all(
     let before = state
         .incarnations()
         .rfind(|(_, known)| known.server_uuid == Some(uuid));
-    before.is_none_or(|(_, known)| {
+    let same_life = before.is_none_or(|(_, known)| {
         let went_on =
             known.basename != *arrival.file.basename() || known.last_number < arrival.file.number();
         let contains = arrival
             .previous
             .is_some_and(|previous| known.executed_at_least.is_subset(previous));
         went_on && contains
-    })
+    });
+    same_life || is_copy_of_successor(state, (id, timeline), arrival, uuid)
+}
+
+/// Whether the file is the first one that a server with this UUID has begun on a copy of the data directory of its successor: of
+/// a server that the timeline went on with after it.
+///
+/// The server has executed no archived GTID of its own since the copy was made: all of them were executed before this file.
+fn is_copy_of_successor(
+    state: &LedgerState,
+    (id, timeline): (Timeline, &TimelineState),
+    arrival: &Arrival<'_>,
+    uuid: Uuid,
+) -> bool {
+    let (Some(follows), Some(previous)) = (arrival.follows, arrival.previous) else {
+        return false;
+    };
+    let led = state
+        .incarnations()
+        .rfind(|(_, known)| known.timeline == id && known.server_uuid == Some(uuid));
+    let successor = state.incarnation(follows);
+    // In a pile files of several servers lie beside each other, and none is listed behind another.
+    let is_behind_successor = arrival.provenance == Provenance::Server
+        && led.is_some_and(|(led, _)| led < follows)
+        && successor.is_some_and(|known| {
+            known.timeline == id && known.server_uuid.is_some_and(|of| of != uuid)
+        });
+    let is_own =
+        |source: &GtidSource| matches!(source, GtidSource::MySql { uuid: of, .. } if *of == uuid);
+    let lacking = timeline.archived.minus(previous);
+    is_behind_successor
+        && led.is_some_and(|(_, known)| known.executed_at_least.is_subset(previous))
+        && !lacking.iter().any(|(source, _)| is_own(source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::record::{Body, BranchRecord};
+    use crate::ledger::testing::{self, Writer, executed, segment, server};
+    use crate::model::Micros;
+    use crate::sync::place::{Consent, Place, Signature, place};
+
+    const SUCCESSOR: Uuid = Uuid::from_u128(0xb);
+
+    /// What the first server has executed in so many files, and the first `count` transactions of its successor.
+    fn with_successors(files: u64, count: u64) -> GtidSet {
+        let mut set = executed(files);
+        if count > 0 {
+            let numbers: GtidSet = format!("{SUCCESSOR}:1-{count}").parse().expect("a set");
+            set.union_with(&numbers);
+        }
+        set
+    }
+
+    /// Three files of a server, and two of another that took its place and has transactions of its own.
+    fn left() -> (LedgerState, Writer) {
+        let stream = testing::stream_file();
+        let mut state = LedgerState::new(&stream, &stream.write());
+        let mut writer = Writer::default();
+        let successors = [1, 2].map(|number| {
+            let mut file = testing::moved(number, 2, 1);
+            let (before, after) = ((number - 1) * 1000, number * 1000);
+            file.server_uuid = Some(SUCCESSOR);
+            file.previous_gtids = Some(with_successors(3, before));
+            file.gtids = with_successors(0, after).minus(&with_successors(0, before));
+            file
+        });
+        for body in [segment(1), segment(2), segment(3)]
+            .into_iter()
+            .chain(successors)
+        {
+            let line = writer.write(Body::Segment(Box::new(body)));
+            state.accept(&line).expect("follows");
+        }
+        (state, writer)
+    }
+
+    /// The place of a file of the first server, which has replicated all of its successor and leads again.
+    fn placed(
+        state: &LedgerState,
+        name: &str,
+        previous: &GtidSet,
+        follows: Option<Incarnation>,
+    ) -> Place {
+        let (name, history) = (name.parse().expect("a name"), with_successors(4, 2000));
+        let arrival = Arrival {
+            file: &name,
+            previous: Some(previous),
+            server_uuid: Some(server()),
+            created: Micros(0),
+            history: &history,
+            follows,
+            put_aside: &[],
+            provenance: Provenance::Server,
+        };
+        let by = Signature {
+            archiver: "test",
+            now: Micros(0),
+        };
+        place(state, &arrival, &Consent::default(), &by).expect("has a place")
+    }
+
+    #[test]
+    fn a_server_that_was_rebuilt_on_a_copy_of_its_successor_and_leads_again_joins() {
+        let (mut state, mut writer) = left();
+        let (copied, behind) = (with_successors(3, 1000), Some(Incarnation(2)));
+        let joins = placed(&state, "binlog.000002", &copied, behind);
+        assert_eq!(
+            (joins.timeline, joins.incarnation),
+            (Timeline(1), Incarnation(3))
+        );
+        assert!(joins.branch.is_none() && joins.before.is_empty());
+        // What it had written that nobody replicated was archived before it was rebuilt.
+        let mut tail = testing::moved(4, 3, 2);
+        tail.branch = Some(BranchRecord {
+            timeline: Timeline(1),
+            lost: with_successors(0, 2000),
+            late: true,
+        });
+        let line = writer.write(Body::Segment(Box::new(tail)));
+        state.accept(&line).expect("follows");
+        let joins = placed(&state, "binlog.000002", &copied, behind);
+        assert_eq!(
+            (joins.timeline, joins.incarnation),
+            (Timeline(1), Incarnation(4))
+        );
+    }
+
+    #[test]
+    fn what_a_server_that_was_reset_would_say_too_is_a_late_tail() {
+        let (state, _) = left();
+        let behind = Some(Incarnation(2));
+        for (name, previous, follows) in [
+            // A RESET, or a backup without binlogs.
+            ("binlog.000001", GtidSet::new(), None),
+            // Which files came before this one is not known.
+            ("binlog.000002", with_successors(3, 1000), None),
+            // Behind a file of its own.
+            (
+                "binlog.000002",
+                with_successors(3, 1000),
+                Some(Incarnation(1)),
+            ),
+            // Some of its own were executed since the copy was made.
+            ("binlog.000002", with_successors(2, 1000), behind),
+        ] {
+            let late = placed(&state, name, &previous, follows);
+            assert_eq!(late.timeline, Timeline(2), "{name} after {previous}");
+            assert!(late.branch.is_some_and(|branch| branch.late), "{name}");
+        }
+    }
 }

@@ -281,7 +281,7 @@ fn begin_incarnation(
         });
     }
     let fenced_off = is_fenced_off(state, (newest, timeline), arrival);
-    if continues || (!fenced_off && proves_all(state, timeline, arrival)) {
+    if continues || (!fenced_off && proves_all(state, (newest, timeline), arrival)) {
         let missing = arrival
             .previous
             .map(|previous| previous.minus(&timeline.executed))

@@ -3,6 +3,7 @@
 mod anew;
 mod lost;
 mod read_only;
+mod removed;
 
 use crate::agent::daemon::{Daemon, daemon_command, until};
 use crate::archive::{Archive, on_a_server};

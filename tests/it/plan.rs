@@ -4,6 +4,7 @@ mod joined;
 mod refusals;
 mod replay;
 mod targets;
+mod timelines;
 
 use crate::archive::Archive;
 use serde_json::Value;

@@ -317,3 +317,33 @@ fn a_binlog_inside_innodb_is_refused() {
         &["binlog-000000.ibb", "InnoDB", "line 1"],
     );
 }
+
+#[test]
+fn a_replica_that_would_have_no_effect_is_refused_and_nothing_is_written() {
+    let archive = Archive::plain();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    server.rotate(1, 100);
+    let replica = format!("file://{}", archive.path("copy").display());
+    let data = archive.data();
+    let url = archive.url();
+    let import = ["import", data.to_str().expect("text"), "--to", &url];
+    for more in [&[][..], &["--dry-run"]] {
+        let mut command =
+            archive.command(&[&import[..], more, &["--replica", replica.as_str()]].concat());
+        let says = ["--replica has no effect", "binlogfs replicate"];
+        tools::refused(&mut command, 1, &says);
+    }
+    assert!(archive.keys("ledger").is_empty(), "nothing was imported");
+
+    archive.archive(server.dir());
+    let to = format!("file://{}", archive.path("moved").display());
+    let migrate = ["migrate", &url, &to];
+    for more in [&[][..], &["--dry-run"], &["--cut-over"]] {
+        let mut command =
+            archive.command(&[&migrate[..], more, &["--replica", replica.as_str()]].concat());
+        let says = ["--replica has no effect", "verify --repair"];
+        tools::refused(&mut command, 1, &says);
+    }
+    assert!(!archive.path("moved").exists(), "nothing was copied");
+    assert_eq!(archive.keys("ledger").len(), 1, "the stream is open");
+}

@@ -30,8 +30,10 @@
 //! | after the record | a shorter copy | goes on after it |
 //! | before or inside the `moved` record | an old ledger that is closed or not | closes it, or sees that it is closed |
 //!
-//! Nothing in the old stream is changed but for that last record.
+//! Nothing in the old stream is changed but for that last record. Which backups are registered is carried over beside the records
+//! ([`Migration::carry_backups`]).
 
+mod backups;
 mod carry;
 mod copy;
 mod remade;
@@ -348,41 +350,6 @@ impl<'a> Migration<'a> {
         bail!(
             "lost the race for the closing record {RACES_MAX} times in a row; is an archiver writing without end?"
         )
-    }
-
-    /// Registered backups are part of what can be recovered. Those that were removed are not.
-    ///
-    /// # Errors
-    /// When a store fails, or the record of one cannot be read: the new place would keep less for it than the old one does.
-    pub async fn carry_backups(&mut self) -> Result<()> {
-        use crate::backup::{RegistryError, add, backups};
-        let (old, new) = (self.from.file().stream_id, self.to.file().stream_id);
-        let (there, here) = futures::try_join!(
-            backups(self.from.store(), old),
-            backups(self.to.store(), new)
-        )?;
-        for mut backup in there.backups {
-            if here.get(&backup.id).is_some() {
-                continue;
-            }
-            backup.stream_id = new;
-            match add(self.to.store(), &backup).await {
-                Ok(()) => self.report.backups += 1,
-                // Somebody took it off the new list.
-                Err(RegistryError::Removed { .. } | RegistryError::Taken { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        match there.unreadable.first() {
-            None => Ok(()),
-            Some(bad) => bail!(
-                "the record of backup {} in {} {}, so that it cannot be carried over: restore it from a copy of the bucket, or take it off the list \
-                 with 'binlogfs backup remove'",
-                bad.id,
-                self.from.store().describe(),
-                bad.reason
-            ),
-        }
     }
 
     /// What was done, where it ends here.

@@ -31,6 +31,8 @@ pub struct Report {
     pub checksums_only: u64,
     /// Registered backups carried over.
     pub backups: u64,
+    /// Backups carried over before, taken off the list of the old place since, and off that of the new one by this run.
+    pub backups_removed: u64,
     /// The old ledger is closed.
     pub cut_over: bool,
 }

@@ -52,6 +52,10 @@ fn what_a_fence_took_out_stays_until_its_timeline_was_pruned_past_it_and_that_is
     assert_eq!(did["removal"]["objects"], 3, "{did:#}");
     assert_eq!((segments(), told(&archive)), (3, (1, 1)));
     assert_eq!(names(&archive, &["--fenced"]), ["3p"]);
+    // As long as it is there, it is given out.
+    let cat = ["cat", &url, "--fenced"];
+    let whole = tools::run(&mut archive.command(&cat));
+    assert!(whole.starts_with(b"\xfebin"), "{} bytes", whole.len());
     let text = refused(&archive, &["verify", &url, "--orphans"], 0);
     let command = format!("'binlogfs prune {url} --fenced --execute'");
     assert!(text.contains(&command), "{text}");
@@ -67,6 +71,23 @@ fn what_a_fence_took_out_stays_until_its_timeline_was_pruned_past_it_and_that_is
     assert_eq!(did["removal"]["objects"], 1, "{did:#}");
     assert_eq!((segments(), told(&archive)), (2, (0, 0)));
     archive.verify();
+    // Then it is told what became of it, as of what was pruned in the usual way.
+    for more in [&[][..], &["binlog.000003"]] {
+        let text = refused(&archive, &[&cat[..], more].concat(), 1);
+        for says in [
+            "binlog.000003 cannot be read",
+            "was pruned on",
+            "'binlogfs prune --fenced' has deleted its object",
+            "nothing was written",
+        ] {
+            assert!(text.contains(says), "{says}: {text}");
+        }
+    }
+    for fenced in [&[][..], &["--fenced"]] {
+        let cat = ["cat", &url, "binlog.000002"];
+        let text = refused(&archive, &[&cat[..], fenced].concat(), 1);
+        assert!(text.contains("binlog.000002 was pruned on"), "{text}");
+    }
     let copy = format!("file://{}", archive.path("copy").display());
     run(&archive, &["replicate", &url, "--to", &copy], 0);
 }
