@@ -208,12 +208,10 @@ fn check_keys(global: &Global, audit: &Audit) -> Result<()> {
     let (count, recipients) = &audit.encrypted;
     if *count > 0 && global.identity.is_empty() {
         let for_whom: Vec<&str> = recipients.iter().map(String::as_str).collect();
-        let segments = match count {
-            1 => "1 segment is".to_owned(),
-            count => format!("{count} segments are"),
-        };
+        let segments = output::count(*count, "segment");
+        let are = output::of_number(*count, "is", "are");
         bail!(
-            "{segments} encrypted for {}: --deep needs the private key of one of them, --identity FILE",
+            "{segments} {are} encrypted for {}: --deep needs the private key of one of them, --identity FILE",
             for_whom.join(", ")
         );
     }

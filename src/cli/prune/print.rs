@@ -12,9 +12,13 @@ use serde_json::{Value, json};
 const REASONS_SHOWN: usize = 5;
 
 pub(super) fn done(global: &Global, done: &Done) -> Result<()> {
-    if global.json {
-        return output::print_json(&document(done));
+    match global.json {
+        true => output::print_json(&document(done)),
+        false => output::print(&text(done)),
     }
+}
+
+fn text(done: &Done) -> String {
     let mut text = String::new();
     if let (Some(survey), Some(wanted)) = (&done.survey, &done.wanted) {
         text += &head(done, survey, wanted);
@@ -32,18 +36,19 @@ pub(super) fn done(global: &Global, done: &Done) -> Result<()> {
         text += "\nthat is what was done before this run failed; a run that is repeated goes on from there\n";
     }
     // Each part begins with an empty line, the first one with none.
-    output::print(text.trim_start_matches('\n'))
+    text.trim_start_matches('\n').to_owned()
 }
 
 /// The records that were made.
 fn recorded(made: &[Recorded]) -> String {
     let line = |one: &Recorded| {
         format!(
-            "record {}: {} of timeline {} up to {} are pruned\n",
+            "record {}: {} of timeline {} up to {} {} pruned\n",
             one.seq,
             entries(one.entries),
             one.timeline,
-            one.through
+            one.through,
+            output::of_number(one.entries, "is", "are")
         )
     };
     made.iter().map(line).collect()
@@ -107,11 +112,10 @@ fn timeline(plan: &TimelinePlan, wanted: &Wanted) -> String {
     for limit in plan.plan.limits.iter().take(REASONS_SHOWN) {
         text += &format!("  {}\n", because(plan, limit, wanted));
     }
-    if plan.plan.limits.len() > REASONS_SHOWN {
-        text += &format!(
-            "  and {} more reasons: --json shows all\n",
-            plan.plan.limits.len() - REASONS_SHOWN
-        );
+    let more = plan.plan.limits.len().saturating_sub(REASONS_SHOWN) as u64;
+    if more > 0 {
+        let reasons = output::count(more, "more reason");
+        text += &format!("  and {reasons}: --json shows all\n");
     }
     text
 }
@@ -146,10 +150,14 @@ fn deleted(done: &Done, (objects, bytes): (u64, u64), noun: &str, why: &str) -> 
     )
 }
 
-/// Those whose grace ends at `next_at` at the earliest.
-fn waiting(done: &Done, objects: &str, next_at: Option<Micros>) -> String {
+/// `objects`, so many, whose grace ends at `next_at` at the earliest.
+fn waiting(done: &Done, count: u64, objects: &str, next_at: Option<Micros>) -> String {
+    let (wait, them) = match count {
+        1 => ("waits for its", "it"),
+        _ => ("wait for their", "them"),
+    };
     format!(
-        "\n{objects} wait for their grace to end ({}): a run with --execute after {} deletes them\n",
+        "\n{objects} {wait} grace to end ({}): a run with --execute after {} deletes {them}\n",
         span(done.grace),
         output::time(next_at)
     )
@@ -160,7 +168,7 @@ fn removal(done: &Done, removal: &Removal) -> String {
     let mut text = deleted(done, gone, "object", "pruned");
     if removal.waiting > 0 {
         let objects = output::count(removal.waiting, "object") + " of pruned segments";
-        text += &waiting(done, &objects, removal.next_at);
+        text += &waiting(done, removal.waiting, &objects, removal.next_at);
     }
     for blocked in &removal.blocked {
         let what = match &blocked.from {
@@ -168,10 +176,12 @@ fn removal(done: &Done, removal: &Removal) -> String {
             None => "may need what was pruned".to_owned(),
         };
         text += &format!(
-            "\nbackup {} {what}: {} of timeline {} stay; 'binlogfs backup remove' lets them go\n",
+            "\nbackup {} {what}: {} of timeline {} {}; 'binlogfs backup remove' lets {} go\n",
             blocked.backup,
             output::count(blocked.objects, "object"),
-            blocked.timeline
+            blocked.timeline,
+            output::of_number(blocked.objects, "stays", "stay"),
+            output::of_number(blocked.objects, "it", "them")
         );
     }
     for kept in &removal.kept {
@@ -192,7 +202,7 @@ fn replaced(done: &Done, replaced: &Replaced) -> String {
     let mut text = deleted(done, gone, "superseded object", "replaced by others");
     if replaced.waiting > 0 {
         let objects = output::count(replaced.waiting, "superseded object");
-        text += &waiting(done, &objects, replaced.next_at);
+        text += &waiting(done, replaced.waiting, &objects, replaced.next_at);
     }
     for kept in &replaced.kept {
         text += &format!(
@@ -252,4 +262,77 @@ fn document(done: &Done) -> Value {
         "superseded": done.replaced,
         "failed": done.failed,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Seq, Timeline};
+    use crate::prune::Blocked;
+    use std::time::Duration;
+
+    /// What is told where `n` of each thing are there.
+    fn told(n: u64) -> String {
+        let recorded = Recorded {
+            seq: Seq(9),
+            timeline: Timeline(1),
+            through: "binlog.000003".parse().expect("a name"),
+            entries: n,
+        };
+        let blocked = Blocked {
+            timeline: Timeline(2),
+            backup: "nightly".to_owned(),
+            from: None,
+            objects: n,
+        };
+        let removal = Removal {
+            waiting: n,
+            blocked: vec![blocked],
+            ..Removal::default()
+        };
+        text(&Done {
+            now: Micros(0),
+            wanted: None,
+            zone_assumed: false,
+            execute: true,
+            grace: Duration::from_secs(86_400),
+            survey: None,
+            recorded: vec![recorded],
+            removal,
+            replaced: Replaced {
+                waiting: n,
+                ..Replaced::default()
+            },
+            failed: None,
+        })
+    }
+
+    #[test]
+    fn one_thing_is_told_as_one_and_two_as_two() {
+        for (n, lines) in [
+            (
+                1,
+                [
+                    "1 entry of timeline 1 up to binlog.000003 is pruned",
+                    "1 object of pruned segments waits for its grace to end (1d)",
+                    "1 superseded object waits for its grace to end (1d)",
+                    "1 object of timeline 2 stays; 'binlogfs backup remove' lets it go",
+                ],
+            ),
+            (
+                2,
+                [
+                    "2 entries of timeline 1 up to binlog.000003 are pruned",
+                    "2 objects of pruned segments wait for their grace to end (1d)",
+                    "2 superseded objects wait for their grace to end (1d)",
+                    "2 objects of timeline 2 stay; 'binlogfs backup remove' lets them go",
+                ],
+            ),
+        ] {
+            let text = told(n);
+            for line in lines {
+                assert!(text.contains(line), "{line}: {text}");
+            }
+        }
+    }
 }
