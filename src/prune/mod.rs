@@ -66,6 +66,12 @@ use std::sync::Arc;
 /// Objects whose locks are looked at, and that are then deleted, at the same time.
 const LOOKED_AT_ONCE: usize = 16;
 
+/// Notes a grace that ends at `over_at`, if none that is noted ends before.
+fn note_earliest(next_at: &mut Option<Micros>, over_at: Micros) {
+    let next = next_at.get_or_insert(over_at);
+    *next = over_at.min(*next);
+}
+
 /// What shall stay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {

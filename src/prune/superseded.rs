@@ -1,7 +1,7 @@
 //! Objects that later records have replaced by others: of segments that were rewritten for other keys, or healed. They go when the
 //! record that holds now is older than the grace, and the object that it names is there.
 
-use super::{Kept, LOOKED_AT_ONCE, Pruner};
+use super::{Kept, LOOKED_AT_ONCE, Pruner, note_earliest};
 use crate::index::{Standing, Superseded};
 use crate::ledger::{SEGMENTS_PREFIX, record_key};
 use crate::model::{Micros, MountName, ObjectKey, Seq, Timeline};
@@ -133,8 +133,7 @@ impl Pruner {
                 // One that was made since this run looked at the clock is of no age.
                 if self.now.0.max(made_at.0) < over_at.0 {
                     replaced.waiting += 1;
-                    let next = replaced.next_at.get_or_insert(over_at);
-                    *next = over_at.min(*next);
+                    note_earliest(&mut replaced.next_at, over_at);
                     continue;
                 }
                 due.push(Old {
