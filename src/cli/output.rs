@@ -8,12 +8,19 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 use std::io::Write as _;
 
-/// Prints `value` as one indented JSON document.
+/// Prints `value` as one indented JSON document. The text of it is never in memory as a whole: some documents have a million entries.
 ///
 /// # Errors
 /// When stdout cannot be written.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    print(&json_text(value)?)
+    write_json(std::io::stdout().lock(), value).context("cannot write to standard output")
+}
+
+fn write_json(out: impl std::io::Write, value: &impl Serialize) -> std::io::Result<()> {
+    let mut out = std::io::BufWriter::new(out);
+    serde_json::to_writer_pretty(&mut out, value)?;
+    out.write_all(b"\n")?;
+    out.flush()
 }
 
 /// `value` as one indented JSON document.
