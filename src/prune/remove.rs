@@ -170,9 +170,7 @@ impl Pruner {
                 leftovers: Vec::new(),
                 gone_through: None,
             };
-            for row in self.pruned_rows(timeline)? {
-                pruned.add(&row, there.remove(&row.seq));
-            }
+            self.each_pruned(timeline, |row| pruned.add(row, there.remove(&row.seq)))?;
             if self.fenced {
                 for entry in self.index.behind_fences(timeline)? {
                     // Of these `there` has those that the timeline was pruned past. One that is gone says nothing of what backups need.

@@ -3,8 +3,8 @@
 use super::{Done, span};
 use crate::cli::{Global, output};
 use crate::model::Micros;
-use crate::prune::{Recorded, Removal, Replaced, Survey, TimelinePlan, Wanted};
-use crate::retention::{Limit, Reason};
+use crate::prune::{Held, Recorded, Removal, Replaced, Span, Survey, TimelinePlan, Wanted};
+use crate::retention::Reason;
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -77,42 +77,30 @@ fn head(done: &Done, survey: &Survey, wanted: &Wanted) -> String {
 }
 
 fn timeline(plan: &TimelinePlan, wanted: &Wanted) -> String {
-    let going = plan.going();
     let mut text = format!("\ntimeline {}\n", plan.timeline);
-    let range = |rows: &[crate::retention::Row]| match rows {
-        [] => String::new(),
-        [one] => one.name.to_string(),
-        [first, .., last] => format!("{} to {}", first.name, last.name),
-    };
-    match going {
-        [] => text += "  goes    nothing\n",
-        _ => {
+    match range(&plan.goes) {
+        None => text += "  goes    nothing\n",
+        Some(range) => {
             text += &format!(
-                "  goes    {}: {}, {} stored",
-                range(going),
-                entries(going.len() as u64),
-                output::size(plan.stored_bytes())
+                "  goes    {range}: {}, {} stored",
+                entries(plan.goes.entries),
+                output::size(plan.goes.stored_bytes)
             );
-            let newest = going.iter().filter_map(|row| row.time).max();
+            let newest = plan.goes.newest;
             if newest.is_some() {
                 text += &format!(", the newest of {}", output::time(newest));
             }
             text += "\n";
         }
     }
-    let stays = plan.rows.get(plan.plan.end..).unwrap_or_default();
-    text += &match stays {
-        [] => "  stays   nothing\n".to_owned(),
-        _ => format!(
-            "  stays   {}: {}\n",
-            range(stays),
-            entries(stays.len() as u64)
-        ),
+    text += &match range(&plan.stays) {
+        None => "  stays   nothing\n".to_owned(),
+        Some(range) => format!("  stays   {range}: {}\n", entries(plan.stays.entries)),
     };
-    for limit in plan.plan.limits.iter().take(REASONS_SHOWN) {
-        text += &format!("  {}\n", because(plan, limit, wanted));
+    for held in plan.limits.iter().take(REASONS_SHOWN) {
+        text += &format!("  {}\n", because(held, wanted));
     }
-    let more = plan.plan.limits.len().saturating_sub(REASONS_SHOWN) as u64;
+    let more = plan.limits.len().saturating_sub(REASONS_SHOWN) as u64;
     if more > 0 {
         let reasons = output::count(more, "more reason");
         text += &format!("  and {reasons}: --json shows all\n");
@@ -120,12 +108,21 @@ fn timeline(plan: &TimelinePlan, wanted: &Wanted) -> String {
     text
 }
 
-fn because(plan: &TimelinePlan, limit: &Limit, wanted: &Wanted) -> String {
-    let from = match plan.rows.get(limit.end) {
-        Some(row) => format!("keeps {} and what follows", row.name),
+/// The ends of what is not empty.
+fn range(span: &Span) -> Option<String> {
+    let (first, (_, last)) = (span.first.as_ref()?, span.last.as_ref()?);
+    Some(match span.entries {
+        1 => first.to_string(),
+        _ => format!("{first} to {last}"),
+    })
+}
+
+fn because(held: &Held, wanted: &Wanted) -> String {
+    let from = match &held.from {
+        Some(name) => format!("keeps {name} and what follows"),
         None => "keeps nothing here".to_owned(),
     };
-    match &limit.reason {
+    match &held.reason {
         Reason::Rule => format!("{wanted}: {from}"),
         Reason::Backup(id) => format!("backup {id}: {from} ('binlogfs backup remove' lets it go)"),
         Reason::Unknown(id, why) => format!(
@@ -224,26 +221,25 @@ fn document(done: &Done) -> Value {
     let timelines = done.survey.iter().flat_map(|survey| &survey.timelines);
     let timelines: Vec<Value> = timelines
         .map(|plan| {
-            let limits = plan.plan.limits.iter().map(|limit| {
-                let from = plan.rows.get(limit.end).map(|row| &row.name);
-                let (reason, backup, why) = match &limit.reason {
+            let limits = plan.limits.iter().map(|held| {
+                let (reason, backup, why) = match &held.reason {
                     Reason::Rule => ("rule", None, None),
                     Reason::Backup(id) => ("backup", Some(id), None),
                     Reason::Unknown(id, why) => ("unknown", Some(id), Some(why)),
                     Reason::Newest => ("newest", None, None),
                 };
-                json!({ "reason": reason, "backup": backup, "why": why, "keeps_from": from })
+                json!({ "reason": reason, "backup": backup, "why": why, "keeps_from": held.from })
             });
             json!({
                 "timeline": plan.timeline,
                 "goes": {
-                    "entries": plan.going().len(),
-                    "stored_bytes": plan.stored_bytes(),
-                    "first": plan.going().first().map(|row| &row.name),
-                    "through": plan.through().map(|(_, name)| name),
-                    "newest": text(plan.going().iter().filter_map(|row| row.time).max()),
+                    "entries": plan.goes.entries,
+                    "stored_bytes": plan.goes.stored_bytes,
+                    "first": plan.goes.first,
+                    "through": plan.goes.last.as_ref().map(|(_, name)| name),
+                    "newest": text(plan.goes.newest),
                 },
-                "stays_from": plan.first_kept().map(|row| &row.name),
+                "stays_from": plan.stays.first,
                 "limits": limits.collect::<Vec<_>>(),
             })
         })
