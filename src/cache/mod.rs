@@ -19,6 +19,7 @@
 //! whoever started it goes on with one of its own until its own deadline. Frames whose bytes are wrong are fetched once more
 //! before they count as corrupt: without TLS a reply can be damaged on its way. Then they are fetched from the copies of the store,
 //! where it has any (`asks`), and proven alike.
+//! That no key at hand opens a segment is remembered for [`refused::REFUSAL_MEMORY`]: the keys of a reader never change.
 //!
 //! # Bounds
 //! Memory for frames, kept or on their way ([`CacheOptions::memory_bytes`], given out by `memory`), chunks held for a neighbouring
@@ -41,6 +42,7 @@ mod memory;
 pub mod opening;
 mod peek;
 mod reader;
+pub mod refused;
 mod segment;
 pub mod sequence;
 mod stored;

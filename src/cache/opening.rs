@@ -4,6 +4,7 @@ use super::asks::asks;
 use super::error::Cause;
 use super::fetch::{JOINS_MAX, Patience};
 use super::flight::{Flights, Joined, Landing};
+use super::refused::Refused;
 use super::segment::ArchivedSegment;
 use super::sequence::Sequences;
 use crate::model::ObjectKey;
@@ -55,6 +56,7 @@ pub(super) struct Opening {
     tails: Option<Arc<dyn TailCache>>,
     flights: Flights<Arc<str>, Arc<Opened>>,
     open: Mutex<OpenSegments>,
+    refused: Refused,
 }
 
 struct OpenSegments {
@@ -77,6 +79,7 @@ impl Opening {
                 by_object: LruCache::unbounded(),
                 held_bytes: 0,
             }),
+            refused: Refused::default(),
         }
     }
 
@@ -90,6 +93,9 @@ impl Opening {
         loop {
             if let Some(opened) = self.recent(segment.id()) {
                 return Ok(opened);
+            }
+            if let Some(cause) = self.refused.lately(segment.id()) {
+                return Err(cause);
             }
             let (waiter, own) = match self.flights.join(segment.id()) {
                 Joined::Waiting(waiter) => (waiter, false),
@@ -135,8 +141,9 @@ impl Opening {
             Ok(outcome) => outcome,
             Err(timeout) => Err(timeout),
         };
-        if let Ok(opened) = &outcome {
-            self.remember(segment.id().clone(), Arc::clone(opened));
+        match &outcome {
+            Ok(opened) => self.remember(segment.id().clone(), Arc::clone(opened)),
+            Err(cause) => self.refused.note(segment.id(), cause),
         }
         landing.land(outcome);
     }

@@ -116,9 +116,10 @@ fn show(global: &Global, args: &ShowArgs) -> Result<Exit> {
     let letter = letters.iter().find(|letter| letter.file == args.file);
     let letter = letter.with_context(|| {
         format!(
-            "{} is none of the {} files put aside; 'binlogfs dlq list' names them",
+            "{} is not put aside, and {} {}: see 'binlogfs dlq list'",
             args.file,
-            letters.len()
+            output::count(letters.len() as u64, "other file"),
+            output::of_number(letters.len() as u64, "is", "are")
         )
     })?;
     if global.json {

@@ -247,7 +247,7 @@ fn print(lines: &[Line], now: Micros) -> String {
         n => format!(
             "\n{n} of {} {} somebody: --json says why, and 'binlogfs status URL' tells all of one\n",
             output::count(lines.len() as u64, "stream"),
-            if n == 1 { "needs" } else { "need" },
+            output::of_number(n as u64, "needs", "need"),
         ),
     };
     text

@@ -23,7 +23,8 @@ pub async fn run(global: &Global, args: &RebuildArgs) -> Result<Exit> {
     if global.json {
         output::print_json(&serde_json::json!({ "index": path, "records": records }))?;
     } else {
-        output::print(&format!("{}: {records} records\n", path.display()))?;
+        let records = output::count(records.0, "record");
+        output::print(&format!("{}: {records}\n", path.display()))?;
     }
     Ok(Exit::Done)
 }

@@ -8,12 +8,19 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 use std::io::Write as _;
 
-/// Prints `value` as one indented JSON document.
+/// Prints `value` as one indented JSON document. The text of it is never in memory as a whole: some documents have a million entries.
 ///
 /// # Errors
 /// When stdout cannot be written.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    print(&json_text(value)?)
+    write_json(std::io::stdout().lock(), value).context("cannot write to standard output")
+}
+
+fn write_json(out: impl std::io::Write, value: &impl Serialize) -> std::io::Result<()> {
+    let mut out = std::io::BufWriter::new(out);
+    serde_json::to_writer_pretty(&mut out, value)?;
+    out.write_all(b"\n")?;
+    out.flush()
 }
 
 /// `value` as one indented JSON document.
@@ -48,6 +55,11 @@ pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
 /// `1 segment`, `2 segments`.
 pub fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The word that goes with so many: `1 is`, `2 are`.
+pub fn of_number<'a>(n: u64, one: &'a str, many: &'a str) -> &'a str {
+    if n == 1 { one } else { many }
 }
 
 /// A bar that counts to `total`, for work over a second.

@@ -155,7 +155,7 @@ fn print(global: &Global, args: &RekeyArgs, order: &Order, report: &Report) -> R
             output::count(foreign.segments, "segment"),
             foreign.first,
             foreign.last,
-            if foreign.segments == 1 { "is" } else { "are" },
+            output::of_number(foreign.segments, "is", "are"),
             foreign.recipients.join(", "),
             order.identities
         );
@@ -187,8 +187,5 @@ fn what_stays(args: &RekeyArgs) -> String {
 }
 
 fn are(count: u64) -> String {
-    match count {
-        1 => "1 is".to_owned(),
-        n => format!("{n} are"),
-    }
+    format!("{count} {}", output::of_number(count, "is", "are"))
 }

@@ -2,8 +2,9 @@
 
 use super::agent::open_replica;
 use super::exit::Exit;
+use super::reading::{self, Reading};
 use super::signals::Signals;
-use super::{Global, output, reading};
+use super::{Global, output};
 use crate::config::{self, ReplicaConfig, StreamConfig};
 use crate::index::Index;
 use crate::model::{Seq, StoreUrl};
@@ -49,8 +50,19 @@ struct Report {
     replica: String,
     checked: bool,
     findings: Vec<Checked>,
+    /// What was copied; nothing of it where the run failed before.
     #[serde(flatten)]
-    pass: Pass,
+    pass: Option<Pass>,
+    /// Why the run ended before its end, if it did.
+    failed: Option<String>,
+}
+
+impl Report {
+    /// Whether there is something to tell of a run that failed.
+    fn is_something(&self) -> bool {
+        let copied = |pass: &Pass| pass.records + pass.segments > 0;
+        !self.findings.is_empty() || self.pass.as_ref().is_some_and(copied)
+    }
 }
 
 pub async fn run(global: &Global, args: &ReplicateArgs) -> Result<Exit> {
@@ -70,31 +82,55 @@ pub async fn run(global: &Global, args: &ReplicateArgs) -> Result<Exit> {
     if args.follow {
         return follow(global, replicator, args.poll).await;
     }
-    let findings = match args.check {
-        true => replicator.check(args.replace).await?,
-        false => Vec::new(),
-    };
-    let bar = output::count_bar(reading.state().last_seq.0);
-    let pass = replicator.pass(|seq| bar.set_position(seq.0)).await;
-    bar.finish_and_clear();
-    if pass.is_err() {
-        // Some of it may be replaced by now: that is not to be lost behind the error.
-        for finding in &findings {
-            eprintln!("binlogfs: note: {}", told(finding));
-        }
-    }
-    let report = Report {
+    let mut report = Report {
         replica: args.to.to_string(),
         checked: args.check,
-        findings,
-        pass: pass?,
+        findings: Vec::new(),
+        pass: None,
+        failed: None,
     };
+    let filled = check_and_fill(&mut replicator, &reading, args, &mut report).await;
+    if let Err(error) = filled {
+        // Some of it may be replaced or copied by now: that is told whatever came after it.
+        if report.is_something() {
+            report.failed = Some(telemetry::message(&error));
+            print(global, &report)?;
+        }
+        return Err(error);
+    }
     print(global, &report)?;
     let healed = report.findings.iter().all(|finding| finding.healed);
-    Ok(match healed && report.pass.passed_over_count == 0 {
+    let all = report
+        .pass
+        .as_ref()
+        .is_some_and(|pass| pass.passed_over_count == 0);
+    Ok(match healed && all {
         true => Exit::Done,
         false => Exit::Findings,
     })
+}
+
+/// Does what is asked for, and notes in `report` what came of it so far.
+async fn check_and_fill(
+    replicator: &mut Replicator,
+    reading: &Reading,
+    args: &ReplicateArgs,
+    report: &mut Report,
+) -> Result<()> {
+    if args.check {
+        replicator.check(args.replace, &mut report.findings).await?;
+    }
+    let bar = output::count_bar(reading.state().last_seq.0);
+    let pass = replicator.pass(|seq| bar.set_position(seq.0)).await;
+    bar.finish_and_clear();
+    match pass {
+        Ok(pass) => report.pass = Some(pass),
+        Err(error) => {
+            report.pass = Some(replicator.so_far());
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// Copies what comes, until it is told to end. A store that fails is asked again at the next look. With `--json` each pass that copied
@@ -148,10 +184,18 @@ fn print(global: &Global, report: &Report) -> Result<()> {
     for finding in &report.findings {
         text += &format!("{}\n", told(finding));
     }
-    for why in &report.pass.passed_over {
-        text += &format!("not copied: {why}\n");
+    if let Some(pass) = &report.pass {
+        for why in &pass.passed_over {
+            text += &format!("not copied: {why}\n");
+        }
+        // How far one is that failed is known only after it has compared.
+        if report.failed.is_none() || pass.through > 0 {
+            text += &line(pass);
+        }
     }
-    text += &line(&report.pass);
+    if report.failed.is_some() {
+        text += "that is what was done before this run failed; a run that is repeated goes on from there\n";
+    }
     output::print(&text)
 }
 

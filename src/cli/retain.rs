@@ -88,25 +88,34 @@ pub async fn run(global: &Global, args: &RetainArgs) -> Result<Exit> {
         executed: args.execute,
         ..Report::default()
     };
-    let retained = all(&reading, &wanted, args.execute, &mut report).await;
-    if let Err(error) = retained {
-        // A lock that was made stays, and not each can be taken back: it is told whatever came after it.
-        if args.execute && report.changed > 0 {
-            report.failed = Some(telemetry::message(&error));
-            print(global, &report)?;
-        }
-        return Err(error);
+    let retained = retain(&reading, &wanted, &mut report).await;
+    if retained.is_ok() || report.failed.is_some() {
+        print(global, &report)?;
     }
-    print(global, &report)?;
+    retained?;
     Ok(reading.exit())
 }
 
+/// Does what is asked for, or tells it. Where that fails after something was changed, `report` says so: a lock that was made stays, and
+/// not each can be taken back.
+async fn retain(reading: &Reading, wanted: &Wanted, report: &mut Report) -> Result<()> {
+    let retained = all(reading, wanted, report).await;
+    if let Err(error) = &retained
+        && report.executed
+        && report.changed > 0
+    {
+        report.failed = Some(telemetry::message(error));
+    }
+    retained
+}
+
 /// Goes through all objects, and counts in `report`.
-async fn all(reading: &Reading, wanted: &Wanted, execute: bool, report: &mut Report) -> Result<()> {
+async fn all(reading: &Reading, wanted: &Wanted, report: &mut Report) -> Result<()> {
     let mut after: Option<ObjectKey> = None;
     loop {
         let page = reading.store.list("", after.as_ref()).await?;
         for some in page.objects.chunks(ASKED_AT_ONCE) {
+            let execute = report.executed;
             let asked = some
                 .iter()
                 .map(|(key, _)| one(reading, key, wanted, execute));
@@ -297,6 +306,68 @@ fn print(global: &Global, report: &Report) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::Index;
+    use crate::ledger::testing::{self, Writer};
+    use crate::ledger::{Body, record_key};
+    use crate::store::fault::{Fault, FaultClock, FaultStore};
+    use crate::store::{ErrorKind, MemoryStore, SharedStore};
+    use crate::stream::{self, Stream};
+    use std::sync::Arc;
+
+    /// A stream of three segments in a store that refuses to lock the second one.
+    async fn refusing() -> Reading {
+        let memory = MemoryStore::new();
+        let shared: SharedStore = Arc::new(memory.clone());
+        let begun = stream::create(&shared, &testing::stream_file()).await;
+        begun.expect("creates");
+        let mut writer = Writer::default();
+        for number in 1..=3 {
+            let segment = testing::segment(number);
+            memory.tamper(&segment.object.key, "its bytes");
+            let line = writer.write(Body::Segment(Box::new(segment)));
+            memory.tamper(&record_key(line.seq()), format!("{}\n", line.text()));
+        }
+        let denied = testing::segment(2).object.key;
+        let clock = FaultClock::new(move |op| match op.what {
+            "retain" if op.key == denied.as_str() => Fault::ErrorBefore(ErrorKind::Denied),
+            _ => Fault::None,
+        });
+        let store = Arc::new(FaultStore::new(shared, clock));
+        let index = Arc::new(Index::in_memory().expect("opens"));
+        let stream = Stream::open(store, index).await.expect("opens");
+        reading::follow(stream).await.expect("follows")
+    }
+
+    #[tokio::test]
+    async fn locks_that_were_made_are_told_also_when_the_store_fails_after_them() {
+        let reading = refusing().await;
+        let now = Micros::now();
+        let wanted = Wanted {
+            lock: Some(Lock {
+                mode: LockMode::Governance,
+                until: Micros(now.0 + 3_600_000_000),
+            }),
+            legal_hold: None,
+            since: None,
+            zone_assumed: false,
+            now,
+        };
+        let mut report = Report {
+            executed: true,
+            ..Report::default()
+        };
+        let failed = retain(&reading, &wanted, &mut report).await;
+        let error = telemetry::message(&failed.expect_err("denied"));
+        let document = serde_json::to_value(&report).expect("JSON");
+        assert_eq!(document["failed"], error, "{document:#}");
+        // stream.json, three records, and two of three objects.
+        assert_eq!(document["changed"], 6, "{document:#}");
+        // Where nothing is changed there is nothing to tell beside the error.
+        let mut told = Report::default();
+        let would = retain(&reading, &wanted, &mut told).await;
+        would.expect("nothing is asked for that is refused");
+        assert_eq!((told.changed, told.failed), (1, None));
+    }
 
     #[test]
     fn a_lock_never_becomes_shorter_or_weaker() {

@@ -69,16 +69,16 @@ pub async fn run(global: &Global, args: &VerifyArgs) -> Result<Exit> {
     let mut audit = open(&store, replicas, repair.as_ref()).await?;
     let mut report = Report::new(&args.url, started_at, &audit);
     let looked = look_over(global, args, repair.as_ref(), &mut audit, &mut report).await;
-    report.finish(global, &audit);
+    report.finish(&audit);
     if let Err(error) = looked {
         // It may have taken hours: what was found and healed is told whatever came after it.
         if !audit.findings.is_empty() {
             report.failed = Some(telemetry::message(&error));
-            report.print(global)?;
+            report.print(global, &audit.segments)?;
         }
         return Err(error);
     }
-    report.print(global)?;
+    report.print(global, &audit.segments)?;
     Ok(match report.is_clean() {
         true => Exit::Done,
         false => Exit::Findings,
@@ -208,12 +208,10 @@ fn check_keys(global: &Global, audit: &Audit) -> Result<()> {
     let (count, recipients) = &audit.encrypted;
     if *count > 0 && global.identity.is_empty() {
         let for_whom: Vec<&str> = recipients.iter().map(String::as_str).collect();
-        let segments = match count {
-            1 => "1 segment is".to_owned(),
-            count => format!("{count} segments are"),
-        };
+        let segments = output::count(*count, "segment");
+        let are = output::of_number(*count, "is", "are");
         bail!(
-            "{segments} encrypted for {}: --deep needs the private key of one of them, --identity FILE",
+            "{segments} {are} encrypted for {}: --deep needs the private key of one of them, --identity FILE",
             for_whom.join(", ")
         );
     }

@@ -10,7 +10,7 @@ pub enum IndexError {
     /// SQLite or the file system refused.
     #[error("index {path}: {reason}")]
     Database {
-        /// The database file, or `(in memory)`.
+        /// The database file, or `(temporary)`.
         path: String,
         /// As SQLite told it.
         reason: String,
@@ -20,7 +20,7 @@ pub enum IndexError {
         "index {path} is damaged: {reason}; it is derived from the ledger and will be rebuilt when it is opened again"
     )]
     Corrupt {
-        /// The database file, or `(in memory)`.
+        /// The database file, or `(temporary)`.
         path: String,
         /// What is wrong.
         reason: String,
@@ -30,7 +30,7 @@ pub enum IndexError {
         "index {path}: {reason}; if the bucket is the right one, delete the index and run again, else correct the URL"
     )]
     OtherStream {
-        /// The database file, or `(in memory)`.
+        /// The database file, or `(temporary)`.
         path: String,
         /// What differs.
         reason: String,
@@ -38,7 +38,7 @@ pub enum IndexError {
     /// [`super::Index::begin`] was not called.
     #[error("index {path} belongs to no stream yet")]
     NotBegun {
-        /// The database file, or `(in memory)`.
+        /// The database file, or `(temporary)`.
         path: String,
     },
     /// A record breaks a rule; all before it are applied.
@@ -90,8 +90,15 @@ pub(super) fn is_corruption(error: &rusqlite::Error) -> bool {
 
 impl Fault {
     pub(super) fn at(self, path: Option<&Path>) -> IndexError {
-        let path = path.map_or_else(|| "(in memory)".to_owned(), |p| p.display().to_string());
+        let is_temporary = path.is_none();
+        let path = path.map_or_else(|| "(temporary)".to_owned(), |p| p.display().to_string());
         match self {
+            Fault::Sql(error) if is_temporary && is_for_want_of_space(&error) => {
+                let reason = format!(
+                    "{error}; it is kept in a temporary file: TMPDIR names the directory, /var/tmp if it is not set"
+                );
+                IndexError::Database { path, reason }
+            }
             Fault::Sql(error) if is_corruption(&error) => IndexError::Corrupt {
                 path,
                 reason: error.to_string(),
@@ -106,4 +113,12 @@ impl Fault {
             Fault::Chain(error) => IndexError::Chain(error),
         }
     }
+}
+
+/// Whether a file could not be made, or did not become as large as it was to be.
+fn is_for_want_of_space(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DiskFull | ErrorCode::CannotOpen)
+    )
 }

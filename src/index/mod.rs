@@ -83,7 +83,7 @@ pub struct Index {
     inner: Mutex<Inner>,
     /// A connection that only reads, and so never waits for a batch; made when it is first used.
     reader: Mutex<Option<Connection>>,
-    /// `None` in memory.
+    /// `None` in memory, or in a temporary file.
     path: Option<PathBuf>,
 }
 
@@ -176,6 +176,14 @@ impl Index {
     /// When SQLite has no memory for it.
     pub fn in_memory() -> Result<Index, IndexError> {
         Ok(Index::over(schema::open_in_memory()?, None))
+    }
+
+    /// The same for a history of any length: what is more than fits into a cache of 64 MiB is in a temporary file that has no name.
+    ///
+    /// # Errors
+    /// When SQLite cannot make it.
+    pub fn temporary() -> Result<Index, IndexError> {
+        Ok(Index::over(schema::open_temporary()?, None))
     }
 
     fn over(conn: Connection, path: Option<PathBuf>) -> Index {

@@ -214,7 +214,7 @@ impl Index {
     /// When the index has no file, or it cannot be opened again.
     pub fn unpruned(&self) -> Result<Index, IndexError> {
         let Some(path) = &self.path else {
-            let why = "an index in memory cannot be opened a second time".to_owned();
+            let why = "a temporary index cannot be opened a second time".to_owned();
             return Err(self.told(Fault::Corrupt(why)));
         };
         let opened = schema::open_unpruned(path).map_err(Fault::from);

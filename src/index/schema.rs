@@ -22,6 +22,8 @@ const CHECK_MAX_BYTES: u64 = 32 << 20;
 const CACHE_KIB: i64 = 16 << 10;
 /// Page cache of a connection that only reads, in KiB: what it reads is read once.
 const READER_CACHE_KIB: i64 = 1 << 10;
+/// Page cache of a temporary index, in KiB: with some 1.7 kB a segment, forty thousand of them take no disk at all.
+const TEMPORARY_CACHE_KIB: i64 = 64 << 10;
 /// The log of writes is cut back to this size, in bytes, after a checkpoint.
 const JOURNAL_MAX_BYTES: i64 = 16 << 20;
 /// Size of a page of the database, in bytes. The write-ahead log takes two writes for each, and taking in a million records writes
@@ -187,6 +189,21 @@ pub(super) fn open_in_memory() -> Result<Connection, IndexError> {
         let mut conn = Connection::open_in_memory()?;
         settings(&conn)?;
         create(&mut conn)?;
+        Ok(conn)
+    };
+    make().map_err(|fault| fault.at(None))
+}
+
+/// A database in a file that has no name and goes with the connection. What fits into its page cache is never written.
+pub(super) fn open_temporary() -> Result<Connection, IndexError> {
+    let make = || -> Result<Connection, Fault> {
+        // The empty name: sqlite.org/inmemorydb.html, "Temporary Databases".
+        let mut conn = Connection::open("")?;
+        settings(&conn)?;
+        create(&mut conn)?;
+        conn.pragma_update(None, "cache_size", -TEMPORARY_CACHE_KIB)?;
+        // For a transaction that is rolled back, and no other end: the file is gone with the process.
+        conn.pragma_update(None, "journal_mode", "memory")?;
         Ok(conn)
     };
     make().map_err(|fault| fault.at(None))

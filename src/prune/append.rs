@@ -39,13 +39,13 @@ impl Pruner {
             let survey = self.survey(wanted).await?;
             let mut plans = survey.timelines.iter();
             let Some((timeline, (seq, name))) =
-                plans.find_map(|plan| Some((plan, plan.through()?)))
+                plans.find_map(|plan| Some((plan, plan.goes.last.as_ref()?)))
             else {
                 return Ok(survey);
             };
             let body = Body::Prune(PruneRecord {
                 timeline: timeline.timeline,
-                through: seq,
+                through: *seq,
                 reason: wanted.to_string(),
                 archived_at: self.now,
                 archiver: self.archiver.clone(),
@@ -55,7 +55,7 @@ impl Pruner {
                     seq: state.next_seq(),
                     timeline: timeline.timeline,
                     through: name.clone(),
-                    entries: timeline.going().len() as u64,
+                    entries: timeline.goes.entries,
                 });
             } else {
                 races_lost += 1;

@@ -40,6 +40,10 @@
 //! An object that its store keeps is told with the moment until when, and nothing newer of its timeline is deleted: what is left stays
 //! one piece. The locks of `LOOKED_AT_ONCE` objects are looked at before the first of them goes.
 //!
+//! # Memory
+//! It grows with the history by some 100 bytes for each entry of the timeline that is looked at, and by some 350 for each object that is
+//! to be deleted for having been pruned. Superseded objects, and entries whose objects are gone, are held a page at a time.
+//!
 //! # Whose clock
 //! The moment that `--keep` counts from is the store's (the `Date` of its answers), and so is the age of a prune record (when its
 //! object was made): a host whose clock is wrong can neither take too much nor cut the grace short. A directory has this host's clock;
@@ -54,7 +58,7 @@ mod tests;
 
 pub use remove::{Blocked, Kept, Removal};
 pub use superseded::{Needed, Replaced};
-pub use survey::{Refusal, Survey, TimelinePlan};
+pub use survey::{Held, Refusal, Span, Survey, TimelinePlan};
 
 use crate::index::Index;
 use crate::model::Micros;
@@ -65,6 +69,12 @@ use std::sync::Arc;
 
 /// Objects whose locks are looked at, and that are then deleted, at the same time.
 const LOOKED_AT_ONCE: usize = 16;
+
+/// Notes a grace that ends at `over_at`, if none that is noted ends before.
+fn note_earliest(next_at: &mut Option<Micros>, over_at: Micros) {
+    let next = next_at.get_or_insert(over_at);
+    *next = over_at.min(*next);
+}
 
 /// What shall stay.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Deletes the objects of what was pruned, once the grace is over and no backup needs them.
 
 use super::survey::Needs;
-use super::{LOOKED_AT_ONCE, Pruner};
+use super::{LOOKED_AT_ONCE, Pruner, note_earliest};
 use crate::backup;
 use crate::index::{EntryRow, Index, Prune};
 use crate::ledger::{SEGMENTS_PREFIX, record_key};
@@ -170,9 +170,7 @@ impl Pruner {
                 leftovers: Vec::new(),
                 gone_through: None,
             };
-            for row in self.pruned_rows(timeline)? {
-                pruned.add(&row, there.remove(&row.seq));
-            }
+            self.each_pruned(timeline, |row| pruned.add(row, there.remove(&row.seq)))?;
             if self.fenced {
                 for entry in self.index.behind_fences(timeline)? {
                     // Of these `there` has those that the timeline was pruned past. One that is gone says nothing of what backups need.
@@ -217,8 +215,7 @@ impl Pruner {
                 }
             } else {
                 let over_at = Micros(made_at.0.saturating_add(grace_micros));
-                let next = removal.next_at.get_or_insert(over_at);
-                *next = over_at.min(*next);
+                note_earliest(&mut removal.next_at, over_at);
             }
         }
         Ok(due)

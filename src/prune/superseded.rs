@@ -1,7 +1,7 @@
 //! Objects that later records have replaced by others: of segments that were rewritten for other keys, or healed. They go when the
 //! record that holds now is older than the grace, and the object that it names is there.
 
-use super::{Kept, LOOKED_AT_ONCE, Pruner};
+use super::{Kept, LOOKED_AT_ONCE, Pruner, note_earliest};
 use crate::index::{Standing, Superseded};
 use crate::ledger::{SEGMENTS_PREFIX, record_key};
 use crate::model::{Micros, MountName, ObjectKey, Seq, Timeline};
@@ -79,7 +79,26 @@ impl Pruner {
         progress: &(dyn Fn(u64) + Sync),
         replaced: &mut Replaced,
     ) -> Result<()> {
-        let due = self.superseded(grace, replaced).await?;
+        let mut after: Option<ObjectKey> = None;
+        loop {
+            let page = self.store.list(SEGMENTS_PREFIX, after.as_ref()).await?;
+            // Page by page: of a stream that was rewritten for other keys, half of all objects are superseded.
+            let due = self.due_of(&page.objects, grace, replaced).await?;
+            self.remove_old(&due, execute, progress, replaced).await?;
+            match page.objects.last() {
+                Some((last, _)) if page.more => after = Some(last.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn remove_old(
+        &self,
+        due: &[Old],
+        execute: bool,
+        progress: &(dyn Fn(u64) + Sync),
+        replaced: &mut Replaced,
+    ) -> Result<()> {
         for some in due.chunks(LOOKED_AT_ONCE) {
             let looks: Vec<Look> = futures::stream::iter(some)
                 .map(|old| self.look(old))
@@ -113,41 +132,38 @@ impl Pruner {
         Ok(())
     }
 
-    /// Those whose grace is over; the others are counted.
-    async fn superseded(&self, grace: Duration, replaced: &mut Replaced) -> Result<Vec<Old>> {
+    /// Those of these objects that are superseded and whose grace is over; those that wait are counted.
+    async fn due_of(
+        &self,
+        objects: &[(ObjectKey, u64)],
+        grace: Duration,
+        replaced: &mut Replaced,
+    ) -> Result<Vec<Old>> {
         let grace_micros = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
-        let mut ages: BTreeMap<Seq, Micros> = BTreeMap::new();
-        let (mut due, mut after): (Vec<Old>, Option<ObjectKey>) = (Vec::new(), None);
-        loop {
-            let page = self.store.list(SEGMENTS_PREFIX, after.as_ref()).await?;
-            for (key, bytes) in &page.objects {
-                let Standing::Superseded(by) = self.index.standing(key)? else {
-                    continue;
-                };
-                let made_at = match ages.get(&by.by) {
-                    Some(made_at) => *made_at,
-                    None => self.made_at(by.by).await?,
-                };
-                ages.insert(by.by, made_at);
-                let over_at = Micros(made_at.0.saturating_add(grace_micros));
-                // One that was made since this run looked at the clock is of no age.
-                if self.now.0.max(made_at.0) < over_at.0 {
-                    replaced.waiting += 1;
-                    let next = replaced.next_at.get_or_insert(over_at);
-                    *next = over_at.min(*next);
-                    continue;
-                }
-                due.push(Old {
-                    key: key.clone(),
-                    bytes: *bytes,
-                    by: *by,
-                });
+        let (mut due, mut ages) = (Vec::new(), BTreeMap::<Seq, Micros>::new());
+        for (key, bytes) in objects {
+            let Standing::Superseded(by) = self.index.standing(key)? else {
+                continue;
+            };
+            let made_at = match ages.get(&by.by) {
+                Some(made_at) => *made_at,
+                None => self.made_at(by.by).await?,
+            };
+            ages.insert(by.by, made_at);
+            let over_at = Micros(made_at.0.saturating_add(grace_micros));
+            // One that was made since this run looked at the clock is of no age.
+            if self.now.0.max(made_at.0) < over_at.0 {
+                replaced.waiting += 1;
+                note_earliest(&mut replaced.next_at, over_at);
+                continue;
             }
-            match page.objects.last() {
-                Some((last, _)) if page.more => after = Some(last.clone()),
-                _ => return Ok(due),
-            }
+            due.push(Old {
+                key: key.clone(),
+                bytes: *bytes,
+                by: *by,
+            });
         }
+        Ok(due)
     }
 
     /// When a record was made: by the store's clock, or, where that does not tell, as the record says.

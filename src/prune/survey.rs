@@ -5,7 +5,7 @@ use crate::backup::{self, Backup, Need, Registered};
 use crate::index::{EntryRow, Index};
 use crate::ledger::EntryState;
 use crate::model::{Micros, MountName, Seq, Timeline};
-use crate::retention::{self, Hold, Plan, Row, Rule};
+use crate::retention::{self, Hold, Limit, Plan, Reason, Row, Rule};
 use anyhow::Result;
 
 /// Rows read from the index at a time.
@@ -38,37 +38,70 @@ pub enum Refusal {
     Empty,
 }
 
-/// What may go of a timeline.
+/// What may go of a timeline. It has none of the entries themselves, of which there may be a million.
 #[derive(Clone, Debug)]
 pub struct TimelinePlan {
     /// The timeline.
     pub timeline: Timeline,
-    /// Its visible entries, in replay order.
-    pub rows: Vec<Row>,
-    /// How many of them may go, and why no more.
-    pub plan: Plan,
+    /// Its first visible entries, which may go.
+    pub goes: Span,
+    /// The others.
+    pub stays: Span,
+    /// Why no more may go, the strictest reason first.
+    pub limits: Vec<Held>,
+}
+
+/// Neighbouring entries of a timeline.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// How many.
+    pub entries: u64,
+    /// The first one.
+    pub first: Option<MountName>,
+    /// The last one, and the record that introduced it.
+    pub last: Option<(Seq, MountName)>,
+    /// Bytes of their objects.
+    pub stored_bytes: u64,
+    /// The newest time in them.
+    pub newest: Option<Micros>,
+}
+
+/// A reason why something stays.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The reason.
+    pub reason: Reason,
+    /// The first entry that it keeps; `None`: it keeps nothing.
+    pub from: Option<MountName>,
 }
 
 impl TimelinePlan {
-    /// The entries that may go.
-    pub fn going(&self) -> &[Row] {
-        self.rows.get(..self.plan.end).unwrap_or_default()
+    /// `plan`, made of these entries.
+    fn of(timeline: Timeline, rows: &[Row], plan: Plan) -> TimelinePlan {
+        let (goes, stays) = rows.split_at(plan.end.min(rows.len()));
+        let held = |limit: Limit| Held {
+            from: rows.get(limit.end).map(|row| row.name.clone()),
+            reason: limit.reason,
+        };
+        TimelinePlan {
+            timeline,
+            goes: Span::of(goes),
+            stays: Span::of(stays),
+            limits: plan.limits.into_iter().map(held).collect(),
+        }
     }
+}
 
-    /// The first entry that stays.
-    pub fn first_kept(&self) -> Option<&Row> {
-        self.rows.get(self.plan.end)
-    }
-
-    /// The last record that goes.
-    pub fn through(&self) -> Option<(Seq, &MountName)> {
-        self.going().last().map(|row| (row.seq, &row.name))
-    }
-
-    /// Bytes of the objects that go.
-    pub fn stored_bytes(&self) -> u64 {
-        let sizes = self.going().iter().map(|row| row.stored_bytes);
-        sizes.fold(0, u64::saturating_add)
+impl Span {
+    fn of(rows: &[Row]) -> Span {
+        let sizes = rows.iter().map(|row| row.stored_bytes);
+        Span {
+            entries: rows.len() as u64,
+            first: rows.first().map(|row| row.name.clone()),
+            last: rows.last().map(|row| (row.seq, row.name.clone())),
+            stored_bytes: sizes.fold(0, u64::saturating_add),
+            newest: rows.iter().filter_map(|row| row.time).max(),
+        }
     }
 }
 
@@ -174,11 +207,7 @@ impl Pruner {
             let stays = timeline == goes_on || has_newest;
             let mut plan = retention::plan(&rows, &rule, &holds, stays);
             plan.end = self.nameable_end(&rows, plan.end)?;
-            timelines.push(TimelinePlan {
-                timeline,
-                rows,
-                plan,
-            });
+            timelines.push(TimelinePlan::of(timeline, &rows, plan));
         }
         Ok(Survey {
             timelines,
@@ -226,8 +255,8 @@ impl Pruner {
         Ok(Rule::Since(begun.unwrap_or(Micros(i64::MIN))))
     }
 
-    /// The visible entries of a timeline.
-    pub(super) fn rows(&self, timeline: Timeline) -> Result<Vec<Row>> {
+    /// The visible entries of a timeline, some 100 bytes each.
+    fn rows(&self, timeline: Timeline) -> Result<Vec<Row>> {
         let mut rows: Vec<Row> = Vec::new();
         loop {
             let after = rows.last().map(|row| row.name.clone());
@@ -239,18 +268,22 @@ impl Pruner {
         }
     }
 
-    /// Those that were pruned.
-    pub(super) fn pruned_rows(&self, timeline: Timeline) -> Result<Vec<EntryRow>> {
-        let mut rows: Vec<EntryRow> = Vec::new();
+    /// Calls `each` with those that were pruned, in replay order. Of an old stream they are most of all there ever were.
+    pub(super) fn each_pruned(
+        &self,
+        timeline: Timeline,
+        mut each: impl FnMut(&EntryRow),
+    ) -> Result<()> {
+        let mut after = None;
         loop {
-            let after = rows.last().map(|row| row.mount_name.clone());
             let page = self
                 .index
                 .pruned_rows(timeline, after.as_ref(), PAGE_ROWS)?;
-            if page.is_empty() {
-                return Ok(rows);
-            }
-            rows.extend(page);
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.mount_name.clone());
+            page.iter().for_each(&mut each);
         }
     }
 }

@@ -42,9 +42,9 @@ struct Followed {
     alarm: Option<String>,
 }
 
-/// Follows the ledger in `store` into an index of its own, in memory: nothing that an earlier run believed is taken for granted.
+/// Follows the ledger in `store` into an index of its own: nothing that an earlier run believed is taken for granted.
 async fn follow(store: &SharedStore) -> Result<Followed> {
-    let index = Arc::new(Index::in_memory()?);
+    let index = Arc::new(Index::temporary()?);
     let stream = Stream::open(Arc::clone(store), Arc::clone(&index)).await?;
     let stream = stream.without_pages();
     let (state, alarm) = match stream.follow().await {

@@ -1,6 +1,7 @@
 //! The read path over stores that record, fail and stall.
 
 use crate::fixture::{Archive, FRAME, Segment, content, key_of, readable};
+use binlogfs::cache::refused::REFUSAL_MEMORY;
 use binlogfs::cache::{CacheOptions, Cause, SegmentReader};
 use binlogfs::segment::Identities;
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
@@ -333,6 +334,32 @@ async fn without_a_key_and_with_a_wrong_one_nothing_is_read_and_nothing_is_fetch
         .await
         .expect_err("no key");
     assert!(matches!(error.cause, Cause::NoKey(_)));
+}
+
+#[tokio::test]
+async fn of_what_the_keys_do_not_open_the_store_is_asked_once_in_a_while() {
+    let archive = Archive::new(true);
+    let entry = archive.add(&Segment::new(1, content(14, 100))).await;
+    let segment = readable(&entry);
+    let recording = RecordingStore::new(archive.shared());
+    let of_keys = |keys: &Archive| reader_of(Arc::new(recording.clone()), keys.identities());
+    let wrong = of_keys(&Archive::new(true));
+    let gets = async || {
+        let read = wrong.read(&segment, 0, 1).await;
+        let error = read.expect_err("no key");
+        assert!(matches!(error.cause, Cause::NoKey(_)), "{error}");
+        recording.total("get").calls
+    };
+    // Header and tail.
+    assert_eq!(gets().await, 2);
+    assert_eq!(gets().await, 2);
+    tokio::time::pause();
+    tokio::time::advance(REFUSAL_MEMORY).await;
+    tokio::time::resume();
+    assert_eq!(gets().await, 4);
+    // Other keys are another reader's.
+    let read = of_keys(&archive).read(&segment, 0, 1).await;
+    read.expect("the right key opens it");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! Other keys for what is archived: who opens it then, who does not, and what is said to them.
 
+mod afterwards;
 mod cost;
 mod killed;
 mod lost_key;

@@ -4,6 +4,7 @@ pub mod moto;
 pub mod server;
 
 mod conformance;
+mod failing;
 mod messages;
 mod options;
 mod overwriting;

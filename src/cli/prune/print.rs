@@ -3,8 +3,8 @@
 use super::{Done, span};
 use crate::cli::{Global, output};
 use crate::model::Micros;
-use crate::prune::{Recorded, Removal, Replaced, Survey, TimelinePlan, Wanted};
-use crate::retention::{Limit, Reason};
+use crate::prune::{Held, Recorded, Removal, Replaced, Span, Survey, TimelinePlan, Wanted};
+use crate::retention::Reason;
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -12,9 +12,13 @@ use serde_json::{Value, json};
 const REASONS_SHOWN: usize = 5;
 
 pub(super) fn done(global: &Global, done: &Done) -> Result<()> {
-    if global.json {
-        return output::print_json(&document(done));
+    match global.json {
+        true => output::print_json(&document(done)),
+        false => output::print(&text(done)),
     }
+}
+
+fn text(done: &Done) -> String {
     let mut text = String::new();
     if let (Some(survey), Some(wanted)) = (&done.survey, &done.wanted) {
         text += &head(done, survey, wanted);
@@ -32,18 +36,19 @@ pub(super) fn done(global: &Global, done: &Done) -> Result<()> {
         text += "\nthat is what was done before this run failed; a run that is repeated goes on from there\n";
     }
     // Each part begins with an empty line, the first one with none.
-    output::print(text.trim_start_matches('\n'))
+    text.trim_start_matches('\n').to_owned()
 }
 
 /// The records that were made.
 fn recorded(made: &[Recorded]) -> String {
     let line = |one: &Recorded| {
         format!(
-            "record {}: {} of timeline {} up to {} are pruned\n",
+            "record {}: {} of timeline {} up to {} {} pruned\n",
             one.seq,
             entries(one.entries),
             one.timeline,
-            one.through
+            one.through,
+            output::of_number(one.entries, "is", "are")
         )
     };
     made.iter().map(line).collect()
@@ -72,56 +77,52 @@ fn head(done: &Done, survey: &Survey, wanted: &Wanted) -> String {
 }
 
 fn timeline(plan: &TimelinePlan, wanted: &Wanted) -> String {
-    let going = plan.going();
     let mut text = format!("\ntimeline {}\n", plan.timeline);
-    let range = |rows: &[crate::retention::Row]| match rows {
-        [] => String::new(),
-        [one] => one.name.to_string(),
-        [first, .., last] => format!("{} to {}", first.name, last.name),
-    };
-    match going {
-        [] => text += "  goes    nothing\n",
-        _ => {
+    match range(&plan.goes) {
+        None => text += "  goes    nothing\n",
+        Some(range) => {
             text += &format!(
-                "  goes    {}: {}, {} stored",
-                range(going),
-                entries(going.len() as u64),
-                output::size(plan.stored_bytes())
+                "  goes    {range}: {}, {} stored",
+                entries(plan.goes.entries),
+                output::size(plan.goes.stored_bytes)
             );
-            let newest = going.iter().filter_map(|row| row.time).max();
+            let newest = plan.goes.newest;
             if newest.is_some() {
                 text += &format!(", the newest of {}", output::time(newest));
             }
             text += "\n";
         }
     }
-    let stays = plan.rows.get(plan.plan.end..).unwrap_or_default();
-    text += &match stays {
-        [] => "  stays   nothing\n".to_owned(),
-        _ => format!(
-            "  stays   {}: {}\n",
-            range(stays),
-            entries(stays.len() as u64)
-        ),
+    text += &match range(&plan.stays) {
+        None => "  stays   nothing\n".to_owned(),
+        Some(range) => format!("  stays   {range}: {}\n", entries(plan.stays.entries)),
     };
-    for limit in plan.plan.limits.iter().take(REASONS_SHOWN) {
-        text += &format!("  {}\n", because(plan, limit, wanted));
+    for held in plan.limits.iter().take(REASONS_SHOWN) {
+        text += &format!("  {}\n", because(held, wanted));
     }
-    if plan.plan.limits.len() > REASONS_SHOWN {
-        text += &format!(
-            "  and {} more reasons: --json shows all\n",
-            plan.plan.limits.len() - REASONS_SHOWN
-        );
+    let more = plan.limits.len().saturating_sub(REASONS_SHOWN) as u64;
+    if more > 0 {
+        let reasons = output::count(more, "more reason");
+        text += &format!("  and {reasons}: --json shows all\n");
     }
     text
 }
 
-fn because(plan: &TimelinePlan, limit: &Limit, wanted: &Wanted) -> String {
-    let from = match plan.rows.get(limit.end) {
-        Some(row) => format!("keeps {} and what follows", row.name),
+/// The ends of what is not empty.
+fn range(span: &Span) -> Option<String> {
+    let (first, (_, last)) = (span.first.as_ref()?, span.last.as_ref()?);
+    Some(match span.entries {
+        1 => first.to_string(),
+        _ => format!("{first} to {last}"),
+    })
+}
+
+fn because(held: &Held, wanted: &Wanted) -> String {
+    let from = match &held.from {
+        Some(name) => format!("keeps {name} and what follows"),
         None => "keeps nothing here".to_owned(),
     };
-    match &limit.reason {
+    match &held.reason {
         Reason::Rule => format!("{wanted}: {from}"),
         Reason::Backup(id) => format!("backup {id}: {from} ('binlogfs backup remove' lets it go)"),
         Reason::Unknown(id, why) => format!(
@@ -146,10 +147,14 @@ fn deleted(done: &Done, (objects, bytes): (u64, u64), noun: &str, why: &str) -> 
     )
 }
 
-/// Those whose grace ends at `next_at` at the earliest.
-fn waiting(done: &Done, objects: &str, next_at: Option<Micros>) -> String {
+/// `objects`, so many, whose grace ends at `next_at` at the earliest.
+fn waiting(done: &Done, count: u64, objects: &str, next_at: Option<Micros>) -> String {
+    let (wait, them) = match count {
+        1 => ("waits for its", "it"),
+        _ => ("wait for their", "them"),
+    };
     format!(
-        "\n{objects} wait for their grace to end ({}): a run with --execute after {} deletes them\n",
+        "\n{objects} {wait} grace to end ({}): a run with --execute after {} deletes {them}\n",
         span(done.grace),
         output::time(next_at)
     )
@@ -160,7 +165,7 @@ fn removal(done: &Done, removal: &Removal) -> String {
     let mut text = deleted(done, gone, "object", "pruned");
     if removal.waiting > 0 {
         let objects = output::count(removal.waiting, "object") + " of pruned segments";
-        text += &waiting(done, &objects, removal.next_at);
+        text += &waiting(done, removal.waiting, &objects, removal.next_at);
     }
     for blocked in &removal.blocked {
         let what = match &blocked.from {
@@ -168,10 +173,12 @@ fn removal(done: &Done, removal: &Removal) -> String {
             None => "may need what was pruned".to_owned(),
         };
         text += &format!(
-            "\nbackup {} {what}: {} of timeline {} stay; 'binlogfs backup remove' lets them go\n",
+            "\nbackup {} {what}: {} of timeline {} {}; 'binlogfs backup remove' lets {} go\n",
             blocked.backup,
             output::count(blocked.objects, "object"),
-            blocked.timeline
+            blocked.timeline,
+            output::of_number(blocked.objects, "stays", "stay"),
+            output::of_number(blocked.objects, "it", "them")
         );
     }
     for kept in &removal.kept {
@@ -192,7 +199,7 @@ fn replaced(done: &Done, replaced: &Replaced) -> String {
     let mut text = deleted(done, gone, "superseded object", "replaced by others");
     if replaced.waiting > 0 {
         let objects = output::count(replaced.waiting, "superseded object");
-        text += &waiting(done, &objects, replaced.next_at);
+        text += &waiting(done, replaced.waiting, &objects, replaced.next_at);
     }
     for kept in &replaced.kept {
         text += &format!(
@@ -214,26 +221,25 @@ fn document(done: &Done) -> Value {
     let timelines = done.survey.iter().flat_map(|survey| &survey.timelines);
     let timelines: Vec<Value> = timelines
         .map(|plan| {
-            let limits = plan.plan.limits.iter().map(|limit| {
-                let from = plan.rows.get(limit.end).map(|row| &row.name);
-                let (reason, backup, why) = match &limit.reason {
+            let limits = plan.limits.iter().map(|held| {
+                let (reason, backup, why) = match &held.reason {
                     Reason::Rule => ("rule", None, None),
                     Reason::Backup(id) => ("backup", Some(id), None),
                     Reason::Unknown(id, why) => ("unknown", Some(id), Some(why)),
                     Reason::Newest => ("newest", None, None),
                 };
-                json!({ "reason": reason, "backup": backup, "why": why, "keeps_from": from })
+                json!({ "reason": reason, "backup": backup, "why": why, "keeps_from": held.from })
             });
             json!({
                 "timeline": plan.timeline,
                 "goes": {
-                    "entries": plan.going().len(),
-                    "stored_bytes": plan.stored_bytes(),
-                    "first": plan.going().first().map(|row| &row.name),
-                    "through": plan.through().map(|(_, name)| name),
-                    "newest": text(plan.going().iter().filter_map(|row| row.time).max()),
+                    "entries": plan.goes.entries,
+                    "stored_bytes": plan.goes.stored_bytes,
+                    "first": plan.goes.first,
+                    "through": plan.goes.last.as_ref().map(|(_, name)| name),
+                    "newest": text(plan.goes.newest),
                 },
-                "stays_from": plan.first_kept().map(|row| &row.name),
+                "stays_from": plan.stays.first,
                 "limits": limits.collect::<Vec<_>>(),
             })
         })
@@ -252,4 +258,77 @@ fn document(done: &Done) -> Value {
         "superseded": done.replaced,
         "failed": done.failed,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Seq, Timeline};
+    use crate::prune::Blocked;
+    use std::time::Duration;
+
+    /// What is told where `n` of each thing are there.
+    fn told(n: u64) -> String {
+        let recorded = Recorded {
+            seq: Seq(9),
+            timeline: Timeline(1),
+            through: "binlog.000003".parse().expect("a name"),
+            entries: n,
+        };
+        let blocked = Blocked {
+            timeline: Timeline(2),
+            backup: "nightly".to_owned(),
+            from: None,
+            objects: n,
+        };
+        let removal = Removal {
+            waiting: n,
+            blocked: vec![blocked],
+            ..Removal::default()
+        };
+        text(&Done {
+            now: Micros(0),
+            wanted: None,
+            zone_assumed: false,
+            execute: true,
+            grace: Duration::from_secs(86_400),
+            survey: None,
+            recorded: vec![recorded],
+            removal,
+            replaced: Replaced {
+                waiting: n,
+                ..Replaced::default()
+            },
+            failed: None,
+        })
+    }
+
+    #[test]
+    fn one_thing_is_told_as_one_and_two_as_two() {
+        for (n, lines) in [
+            (
+                1,
+                [
+                    "1 entry of timeline 1 up to binlog.000003 is pruned",
+                    "1 object of pruned segments waits for its grace to end (1d)",
+                    "1 superseded object waits for its grace to end (1d)",
+                    "1 object of timeline 2 stays; 'binlogfs backup remove' lets it go",
+                ],
+            ),
+            (
+                2,
+                [
+                    "2 entries of timeline 1 up to binlog.000003 are pruned",
+                    "2 objects of pruned segments wait for their grace to end (1d)",
+                    "2 superseded objects wait for their grace to end (1d)",
+                    "2 objects of timeline 2 stay; 'binlogfs backup remove' lets them go",
+                ],
+            ),
+        ] {
+            let text = told(n);
+            for line in lines {
+                assert!(text.contains(line), "{line}: {text}");
+            }
+        }
+    }
 }

@@ -281,7 +281,7 @@ pub(super) fn left_in_the_middle(ready: &Ready, executed: Option<GtidSet>) -> St
         Some(executed) => {
             let missing = plan.adds.minus(&executed).count();
             format!(
-                "the replay did not end: {} of {} are applied; once the cause is gone, run the same command to go on from there",
+                "the replay did not end: {} of {} applied; once the cause is gone, run the same command to go on from there",
                 plan.adds.count() - missing,
                 output::count(plan.adds.count(), "transaction")
             )

@@ -5,8 +5,7 @@ use crate::cli::{Global, output};
 use crate::model::{Micros, Sha256, StoreUrl};
 use crate::verify::objects::{Fenced, Replaced};
 use crate::verify::{Audit, Finding, Proofs, Segment};
-use anyhow::Result;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::{HashMap, HashSet};
 
 /// What was looked at, and what was found.
@@ -39,7 +38,6 @@ pub struct Report {
     pub locks: Option<LockCounts>,
     /// Why not all was looked at, if a step failed.
     pub failed: Option<String>,
-    results: Vec<SegmentResult>,
     /// Records of the segments that were read.
     #[serde(skip)]
     pub read: HashSet<u64>,
@@ -47,12 +45,33 @@ pub struct Report {
     proven_at: HashMap<u64, Micros>,
 }
 
+/// The report with what came of each segment: made as it is printed, because there may be a million.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    results: Results<'a>,
+}
+
+struct Results<'a> {
+    report: &'a Report,
+    segments: &'a [Segment],
+    /// Records of the segments of which something was found wrong, and whether all of that was healed.
+    wrong: HashMap<u64, bool>,
+}
+
+impl Serialize for Results<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.segments.iter().map(|segment| self.of(segment)))
+    }
+}
+
 /// One segment.
 #[derive(Serialize)]
-struct SegmentResult {
-    segment: String,
+struct SegmentResult<'a> {
+    segment: &'a str,
     record: u64,
-    object: String,
+    object: &'a str,
     size: u64,
     stored_size: u64,
     sha256: Sha256,
@@ -86,7 +105,6 @@ impl Report {
             fenced: None,
             locks: None,
             failed: None,
-            results: Vec::new(),
             read: HashSet::new(),
             proven_at: HashMap::new(),
         }
@@ -102,7 +120,7 @@ impl Report {
     }
 
     /// Takes in what was found.
-    pub fn finish(&mut self, global: &Global, audit: &Audit) {
+    pub fn finish(&mut self, audit: &Audit) {
         self.ended_at = Micros::now().to_string();
         self.records = audit.state().last_seq.0;
         self.ledger_head = audit.state().last_hash;
@@ -110,33 +128,22 @@ impl Report {
         self.segments = audit.segments.len() as u64;
         self.pruned = audit.pruned;
         self.findings.clone_from(&audit.findings);
+    }
+
+    fn document<'a>(&'a self, segments: &'a [Segment]) -> Document<'a> {
         let mut wrong: HashMap<u64, bool> = HashMap::new();
         for finding in &self.findings {
             if let (Some(record), Some(_)) = (finding.record, &finding.segment) {
                 *wrong.entry(record).or_insert(true) &= finding.healed;
             }
         }
-        let result = |segment: &Segment| SegmentResult {
-            segment: segment.name.to_string(),
-            record: segment.seq.0,
-            object: segment.key.to_string(),
-            size: segment.size,
-            stored_size: segment.stored.size,
-            sha256: segment.sha256,
-            checked: match self.read.contains(&segment.seq.0) {
-                true => "content",
-                false => "object",
+        Document {
+            report: self,
+            results: Results {
+                report: self,
+                segments,
+                wrong,
             },
-            result: match wrong.get(&segment.seq.0) {
-                None => "right",
-                Some(true) => "healed",
-                Some(false) => "wrong",
-            },
-            proven_at: self.proven_at.get(&segment.seq.0).map(ToString::to_string),
-        };
-        // People are shown the findings alone.
-        if global.json {
-            self.results = audit.segments.iter().map(result).collect();
         }
     }
 
@@ -164,10 +171,10 @@ impl Report {
         text
     }
 
-    /// Prints it.
-    pub fn print(&self, global: &Global) -> Result<()> {
+    /// Prints it, as a document with these segments. People are shown the findings alone.
+    pub fn print(&self, global: &Global, segments: &[Segment]) -> anyhow::Result<()> {
         if global.json {
-            return output::print_json(self);
+            return output::print_json(&self.document(segments));
         }
         let findings = self.findings.iter();
         let mut text: String = findings.map(|finding| format!("{finding}\n")).collect();
@@ -224,5 +231,29 @@ impl Report {
             text += "not everything was looked at: this run failed before its end\n";
         }
         output::print(&text)
+    }
+}
+
+impl Results<'_> {
+    fn of<'a>(&self, segment: &'a Segment) -> SegmentResult<'a> {
+        let (report, record) = (self.report, segment.seq.0);
+        SegmentResult {
+            segment: segment.name.as_str(),
+            record,
+            object: segment.key.as_str(),
+            size: segment.size,
+            stored_size: segment.stored.size,
+            sha256: segment.sha256,
+            checked: match report.read.contains(&record) {
+                true => "content",
+                false => "object",
+            },
+            result: match self.wrong.get(&record) {
+                None => "right",
+                Some(true) => "healed",
+                Some(false) => "wrong",
+            },
+            proven_at: report.proven_at.get(&record).map(ToString::to_string),
+        }
     }
 }

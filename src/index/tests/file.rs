@@ -104,3 +104,20 @@ fn two_handles_on_one_file_apply_each_record_once() {
     let (index, _) = Index::open(&path).expect("opens");
     assert_eq!(dump(&index), dump(&with((1..=300).map(seg).collect())));
 }
+
+#[test]
+fn a_temporary_index_that_outgrows_its_cache_knows_what_one_in_memory_does() {
+    let filled = |index: Index| {
+        begin(&index);
+        let all = steps((1..=2000).map(seg).collect());
+        for some in all.chunks(100) {
+            index.apply(some).expect("applies");
+        }
+        dump(&index)
+    };
+    let index = Index::temporary().expect("opens");
+    // Ten pages, of some hundreds: what is more has to be written and read again.
+    let small = index.lock().conn.pragma_update(None, "cache_size", 10);
+    small.expect("sets");
+    assert!(filled(index) == filled(Index::in_memory().expect("opens")));
+}

@@ -1,8 +1,9 @@
 //! The steps of a prune: what is recorded, what waits, what is deleted, and what stops it.
 
 use super::*;
-use crate::store::ErrorKind;
+use crate::ledger::record::SupersedeReason;
 use crate::store::fault::{Fault, FaultClock, FaultStore, Op};
+use crate::store::{Checksums, ErrorKind};
 
 #[tokio::test]
 async fn what_was_recorded_is_deleted_when_the_grace_is_over_and_not_before() {
@@ -225,14 +226,54 @@ async fn nothing_is_pruned_without_a_backup_on_the_timeline_that_goes_on() {
     );
     let survey = pruner.survey(&Wanted::Backups(1)).await.expect("looks");
     // The old timeline is held by the old backup.
-    let ends: Vec<_> = survey.timelines.iter().map(|plan| plan.plan.end).collect();
+    let ends: Vec<_> = survey
+        .timelines
+        .iter()
+        .map(|plan| plan.goes.entries)
+        .collect();
     assert_eq!(ends, [0, 0], "{survey:#?}");
     let id = "old".parse().expect("an id");
     backup::remove(&pruner.store, &id, Micros(0), "me")
         .await
         .expect("removes");
     let survey = pruner.survey(&since(end_of(9))).await.expect("looks");
-    let ends: Vec<_> = survey.timelines.iter().map(|plan| plan.plan.end).collect();
+    let ends: Vec<_> = survey
+        .timelines
+        .iter()
+        .map(|plan| plan.goes.entries)
+        .collect();
     // "new" can be used on both; on the old one what it needs is the last file and the one before.
     assert_eq!(ends, [2, 0], "{survey:#?}");
+}
+
+#[tokio::test]
+async fn superseded_objects_go_a_page_at_a_time_and_none_is_passed_over() {
+    let mut bucket = Bucket::with((1..=3).map(segment).collect()).await;
+    for number in 1..=3 {
+        let mut better = testing::supersede(number, number, SupersedeReason::Rekeyed);
+        let (object, bytes) = (&mut better.segment.object, format!("object {number}"));
+        let sums = Checksums::of(bytes.as_bytes());
+        object.size = sums.size;
+        object.crc32c = sums.crc32c;
+        object.crc64nvme = sums.crc64nvme;
+        bucket.memory.tamper(&object.key, bytes);
+        bucket.append(Body::Supersede(Box::new(better)));
+    }
+    // What nobody names stands between the second and the third segment, and makes it two pages.
+    for number in 0..1000 {
+        let key: ObjectKey = format!("segments/binlog.000002.{number:04}")
+            .parse()
+            .expect("a key");
+        bucket.memory.tamper(&key, "garbage");
+    }
+    let pruner = bucket.pruner().await;
+    assert_eq!(bucket.segments().len(), 1006);
+    let mut replaced = Replaced::default();
+    let removed = pruner
+        .remove_superseded(NO_GRACE, true, &|_| {}, &mut replaced)
+        .await;
+    removed.expect("the store answers");
+    assert_eq!((replaced.objects, replaced.waiting), (3, 0), "{replaced:?}");
+    assert!(!replaced.is_held_up(), "{replaced:?}");
+    assert_eq!(bucket.segments().len(), 1003);
 }

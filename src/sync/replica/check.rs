@@ -1,6 +1,7 @@
 //! Whether what a replica has is what the ledger says, and putting the right thing in the place of what is not.
 
 use super::Replicator;
+use super::copy::Object;
 use crate::ledger::record::ObjectRecord;
 use crate::ledger::{Line, LineError, RECORD_MAX_BYTES, record_key};
 use crate::model::{ObjectKey, Seq};
@@ -16,6 +17,10 @@ const KEYS_AT_ONCE: usize = 1000;
 /// What is told of a record that is whole and not the first store's.
 const ANOTHER: &str = "holds another record than the first store: something else wrote to one of the two. It is not removed: find out which \
      of the two histories counts ('binlogfs ls' of each), and remove the record by hand if that of the first store does";
+
+/// What is told of what was removed, where the copy that was to take its place could not be made.
+const REMOVED: &str =
+    "; it was removed, and the right one could not be put in its place: the next run copies it";
 
 /// How a record in the replica differs from the first store's.
 enum Difference {
@@ -45,11 +50,10 @@ impl Replicator {
     /// person knows which of two histories counts.
     ///
     /// # Errors
-    /// When a store does not do what it is asked, or the replica is one of another stream.
-    pub async fn check(&mut self, replace: bool) -> Result<Vec<Checked>> {
-        let mut found = Vec::new();
+    /// When a store does not do what it is asked, or the replica is one of another stream. What was replaced until then is in `found`.
+    pub async fn check(&mut self, replace: bool, found: &mut Vec<Checked>) -> Result<()> {
         if !self.is_begun().await? {
-            return Ok(found);
+            return Ok(());
         }
         let last = self.stream.follow().await?.state.last_seq;
         let differing: Vec<_> = futures::stream::iter(1..=last.0)
@@ -60,21 +64,24 @@ impl Replicator {
             .await;
         for differs in differing {
             let (line, difference) = differs?;
-            let (healed, detail) = match difference {
-                Difference::Damage(detail) => {
-                    (replace && self.replace_record(&line).await?, detail)
-                }
+            let (may_go, detail) = match difference {
+                Difference::Damage(detail) => (replace, detail),
                 Difference::Another => (false, ANOTHER.to_owned()),
             };
-            found.push(Checked {
+            let mut checked = Checked {
                 record: line.seq().0,
                 key: record_key(line.seq()).to_string(),
                 detail,
-                healed,
-            });
+                healed: false,
+            };
+            let replaced = match may_go {
+                true => self.replace_record(&line, &mut checked).await,
+                false => Ok(()),
+            };
+            found.push(checked);
+            replaced?;
         }
-        self.check_objects(replace, &mut found).await?;
-        Ok(found)
+        self.check_objects(replace, found).await
     }
 
     async fn record_differs(&self, seq: Seq) -> Result<Option<(Line, Difference)>> {
@@ -93,10 +100,17 @@ impl Replicator {
         Ok(Some((line, difference)))
     }
 
-    async fn replace_record(&self, line: &Line) -> Result<bool> {
+    /// Removes a record and creates it again. What `checked` says is true also where that fails.
+    async fn replace_record(&self, line: &Line, checked: &mut Checked) -> Result<()> {
         self.replica.delete(&record_key(line.seq())).await?;
-        self.create(line).await?;
-        Ok(true)
+        match self.create(line).await {
+            Ok(()) => checked.healed = true,
+            Err(error) => {
+                checked.detail += REMOVED;
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     async fn check_objects(&mut self, replace: bool, found: &mut Vec<Checked>) -> Result<()> {
@@ -114,20 +128,19 @@ impl Replicator {
                 .collect()
                 .await;
             for differs in differing {
-                let (seq, object, mut detail) = differs?;
-                let mut healed = false;
-                if replace {
-                    match self.replace_object(seq, &object).await? {
-                        None => healed = true,
-                        Some(why) => detail += &format!("; not replaced: {why}"),
-                    }
-                }
-                found.push(Checked {
+                let (seq, object, detail) = differs?;
+                let mut checked = Checked {
                     record: seq.0,
                     key: object.key.to_string(),
                     detail,
-                    healed,
-                });
+                    healed: false,
+                };
+                let replaced = match replace {
+                    true => self.replace_object(seq, &object, &mut checked).await,
+                    false => Ok(()),
+                };
+                found.push(checked);
+                replaced?;
             }
         }
     }
@@ -171,25 +184,38 @@ impl Replicator {
         }
     }
 
-    /// Removes an object and copies it again. Nothing is removed before the first store's bytes were read and are right.
-    async fn replace_object(&mut self, seq: Seq, object: &ObjectRecord) -> Result<Option<String>> {
+    /// Removes an object and copies it again. Nothing is removed before the first store's bytes were read and are right. What `checked`
+    /// says is true also where that fails.
+    async fn replace_object(
+        &mut self,
+        seq: Seq,
+        object: &ObjectRecord,
+        checked: &mut Checked,
+    ) -> Result<()> {
         let source = Source {
             store: self.stream.store(),
             key: &object.key,
             expected: object.checksums(),
         };
         if let Err(error) = prove_object(source).await {
-            return Ok(Some(error.to_string()));
+            checked.detail += &format!("; not replaced: {error}");
+            return Ok(());
         }
         self.replica.delete(&object.key).await?;
-        let copied = self.copy_object(seq, object).await?;
-        Ok(match copied {
-            super::copy::Object::PassedOver(why) => Some(why),
-            super::copy::Object::There(_) | super::copy::Object::NotNeeded => {
-                self.book(seq, copied)?;
-                None
+        match self.copy_object(seq, object).await {
+            Ok(Object::PassedOver(why)) => {
+                checked.detail += &format!("; not replaced: {why}");
+                Ok(())
             }
-        })
+            Ok(copied) => {
+                checked.healed = true;
+                self.book(seq, copied)
+            }
+            Err(error) => {
+                checked.detail += REMOVED;
+                Err(error)
+            }
+        }
     }
 }
 

@@ -72,7 +72,7 @@ const PASSED_OVER_TOLD: usize = 100;
 /// What a pass has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Pass {
-    /// All records up to this one are in the replica, as far as the first store has them.
+    /// All records up to this one are in the replica, as far as the first store has them; 0 as long as that is not known.
     pub through: u64,
     /// The newest record of the first store.
     pub last: u64,
@@ -140,8 +140,8 @@ impl Replicator {
     /// Copies everything that the replica lacks now, and calls `on_record` after each record.
     ///
     /// # Errors
-    /// When a store does not do what it is asked, or the replica holds another history. What was copied stays, and the next call goes
-    /// on from there.
+    /// When a store does not do what it is asked, or the replica holds another history. What was copied stays, [`Replicator::so_far`]
+    /// tells it, and the next call goes on from there.
     pub async fn pass(&mut self, on_record: impl Fn(Seq)) -> Result<Pass> {
         self.done = Pass::default();
         let followed = self.stream.follow().await.context("the first store")?;
@@ -150,6 +150,7 @@ impl Replicator {
             self.lacking.clear();
         }
         let last = followed.state.last_seq;
+        self.done.last = last.0;
         let compares = self.lacking.is_empty();
         if compares {
             self.begin(last).await?;
@@ -160,10 +161,17 @@ impl Replicator {
             self.copy_extras().await?;
         }
         self.done.through = self.through();
-        self.done.last = last.0;
         self.done.lacks = self.lacks;
         self.done.held = self.held.clone();
         Ok(std::mem::take(&mut self.done))
+    }
+
+    /// What a pass that failed had done before it did.
+    pub fn so_far(&self) -> Pass {
+        Pass {
+            through: self.through(),
+            ..self.done.clone()
+        }
     }
 
     /// The record up to which the replica has all of them; 0 as long as that is not known.

@@ -1,10 +1,11 @@
-//! What the first store could not give is copied once it can.
+//! What the first store could not give is copied once it can, and what was done before a failure is told.
 
 use super::*;
 use crate::ledger::record::{ObjectRecord, SupersedeReason};
 use crate::ledger::testing::{self, Writer};
 use crate::ledger::{Body, record_key};
-use crate::store::{Checksums, MemoryStore, Store as _};
+use crate::store::fault::{Fault, FaultClock, FaultStore};
+use crate::store::{Checksums, ErrorKind, MemoryStore, Store as _};
 use crate::stream;
 
 /// Puts an object where `named` says, and says what it is.
@@ -136,4 +137,60 @@ async fn a_replaced_object_that_is_damaged_is_told_by_the_record_of_its_segment(
     let mut filling = replicator(&first, &replica).await;
     filling.settled_through(Seq(3));
     assert_eq!(held_after(&mut filling).await, (None, 4));
+}
+
+#[tokio::test]
+async fn what_was_replaced_is_told_also_when_the_replica_fails_after_it() {
+    let (first, replica) = (first_store(3).await, MemoryStore::new());
+    let filled = replicator(&first, &replica).await.pass(|_| {}).await;
+    filled.expect("copies");
+    let (records, objects) = ([2, 3].map(|n| record_key(Seq(n))), [2, 3].map(object));
+    for damaged in [records, objects] {
+        for key in &damaged {
+            replica.tamper(key, "something else");
+        }
+        // The second of them goes, and nothing can be put in its place.
+        let denied = damaged[1].clone();
+        let clock = FaultClock::new(move |op| match op.what {
+            "create" | "upload" if op.key == denied.as_str() => {
+                Fault::ErrorBefore(ErrorKind::Denied)
+            }
+            _ => Fault::None,
+        });
+        let mut checking = replicator(&first, &replica).await;
+        checking.replica = Arc::new(FaultStore::new(Arc::new(replica.clone()), clock));
+        let mut found = Vec::new();
+        let failed = checking.check(true, &mut found).await;
+        assert!(failed.is_err());
+        let told: Vec<_> = found.iter().map(|one| (one.record, one.healed)).collect();
+        assert_eq!(told, [(2, true), (3, false)], "{found:?}");
+        assert!(found[1].detail.contains("it was removed"), "{found:?}");
+        // The next run does it.
+        let mut filling = replicator(&first, &replica).await;
+        let mut found = Vec::new();
+        filling.check(true, &mut found).await.expect("checks");
+        assert_eq!(found, []);
+        filling.pass(|_| {}).await.expect("copies");
+        assert_eq!(replica.keys(), first.keys());
+    }
+}
+
+fn object(number: u64) -> ObjectKey {
+    testing::segment(number).object.key
+}
+
+#[tokio::test]
+async fn what_was_copied_is_told_also_when_the_replica_fails_after_it() {
+    let (first, replica) = (first_store(3).await, MemoryStore::new());
+    let denied = record_key(Seq(3));
+    let clock = FaultClock::new(move |op| match op.what {
+        "create" if op.key == denied.as_str() => Fault::ErrorBefore(ErrorKind::Denied),
+        _ => Fault::None,
+    });
+    let mut filling = replicator(&first, &replica).await;
+    filling.replica = Arc::new(FaultStore::new(Arc::new(replica.clone()), clock));
+    assert!(filling.pass(|_| {}).await.is_err());
+    let done = filling.so_far();
+    assert_eq!((done.through, done.last), (2, 3));
+    assert_eq!((done.records, done.segments), (2, 3));
 }

@@ -222,6 +222,31 @@ fn what_is_damaged_in_a_replica_is_found_by_a_check_and_replaced_when_asked_to()
 }
 
 #[test]
+fn what_was_replaced_before_a_run_failed_is_in_its_report() {
+    let pair = Replicated::of(Archive::plain(), 3);
+    pair.replicate(&[], 0);
+    let record = |n: usize| pair.replica_dir().join(format!("ledger/{n:020}.json"));
+    fs::remove_file(record(2)).expect("removable");
+    fs::write(record(2), "no record").expect("writable");
+    // A link is not followed: the store refuses to say what is there.
+    fs::remove_file(record(3)).expect("removable");
+    std::os::unix::fs::symlink("elsewhere", record(3)).expect("writable");
+    let report = pair.replicate(&["--check", "--replace"], 1);
+    let findings = report["findings"].as_array().expect("a list");
+    assert_eq!(findings.len(), 1, "{report:#}");
+    assert_eq!(findings[0]["record"], 2, "{report:#}");
+    assert_eq!(findings[0]["healed"], true, "{report:#}");
+    let failed = report["failed"].as_str().expect("text");
+    assert!(failed.contains(&format!("{:020}.json", 3)), "{failed}");
+    assert_eq!(report["records"], serde_json::Value::Null, "{report:#}");
+    fs::remove_file(record(3)).expect("removable");
+    let done = pair.replicate(&["--check"], 0);
+    assert_eq!(done["findings"], serde_json::json!([]));
+    assert_eq!(done["failed"], serde_json::Value::Null);
+    pair.check_same();
+}
+
+#[test]
 fn what_the_first_store_lost_is_passed_over_and_told() {
     let pair = Replicated::of(Archive::plain(), 4);
     let lost = pair.archive.ls(&[])[1]["object"]
