@@ -237,6 +237,7 @@ impl View {
             false => Caching::Keep,
         };
         let content = Content::Part(Arc::new(segment), part);
+        let caching = self.recall().pages.opened(self.outside(attr.ino), caching);
         Ok(self.files.add(content, caching, attr))
     }
 
