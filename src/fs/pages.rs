@@ -25,7 +25,7 @@ struct Inodes {
 }
 
 impl Pages {
-    /// A file is opened that the kernel may treat as `wanted` for its own sake; tells how it may after what it was opened as before.
+    /// A file is opened that the kernel may treat as `wanted` for its own sake: how it may after what it was opened as before.
     pub(super) fn opened(&self, ino: u64, wanted: Caching) -> Caching {
         let mut inodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let caching = match (wanted, inodes.past.get(&ino)) {
