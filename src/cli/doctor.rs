@@ -1,7 +1,7 @@
 //! `binlogfs doctor`: what reading and mounting need here, and what to change.
 
 use super::exit::Exit;
-use super::{Global, output, reading};
+use super::{Global, cache, mount, output, reading};
 use crate::doctor::{self, Check, Level};
 use crate::ledger::Entry;
 use crate::model::{Micros, ObjectKey, StoreUrl};
@@ -70,17 +70,20 @@ fn mounted(dir: &Path, sections: &mut Vec<Section>) -> Result<StoreUrl> {
         title: format!("the mount on {}", found.dir.display()),
         checks: doctor::mounted(&found),
     });
-    found
-        .source
-        .parse()
-        .with_context(|| format!("what is mounted on {} is no URL", dir.display()))
+    mount::url_of(&found.source).with_context(|| {
+        format!(
+            "it cannot be told which stream is mounted on {}",
+            dir.display()
+        )
+    })
 }
 
 async fn stream(global: &Global, url: &StoreUrl, sections: &mut Vec<Section>) {
-    let cache: PathBuf = reading::cache_dir(global, url);
+    let index: PathBuf = reading::cache_dir(global, url);
+    let frames = cache::frames_dir(global.cache_dir.as_deref());
     let mut section = Section {
         title: url.to_string(),
-        checks: vec![doctor::place("index", &cache)],
+        checks: vec![doctor::place("index", &index), doctor::cache(&frames)],
     };
     if let Some(theirs) = store::server_time(url).await {
         section.checks.push(doctor::clock(Micros::now(), theirs));
