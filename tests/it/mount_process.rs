@@ -172,6 +172,19 @@ fn sigterm_fails_reads_on_their_way_with_eio_and_ends_with_0() {
 }
 
 #[test]
+fn sigint_and_sighup_unmount_and_end_with_0_as_sigterm_does() {
+    let (archive, server) = archived();
+    for signal in [Signal::INT, Signal::HUP] {
+        let mut mounted = Foreground::start(&archive, &archive.url(), &[]);
+        assert!(fs::read(mounted.file()).expect("reads") == truth(&server));
+        mounted.signal(signal);
+        let (code, said) = mounted.end();
+        assert_eq!(code, Some(0), "{signal:?}: {said}");
+        assert!(mounts_at(&mounted.dir).is_empty(), "{signal:?}");
+    }
+}
+
+#[test]
 fn systemd_is_told_when_the_mount_works_and_when_it_ends() {
     let (archive, server) = archived();
     let path = archive.path("notify");
