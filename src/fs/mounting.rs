@@ -259,6 +259,18 @@ impl MountPoint {
         }
     }
 
+    /// Whether the mount is there and its connection is cut. Looks at it, which asks nobody then.
+    ///
+    /// # Errors
+    /// [`MountError::System`] when the table of mounts cannot be read.
+    pub fn is_dead(&self) -> Result<bool, MountError> {
+        if !self.is_there(&mounts()?) {
+            return Ok(false);
+        }
+        let looked = rustix::fs::statvfs(&self.target);
+        Ok(matches!(looked, Err(Errno::NOTCONN | Errno::CONNABORTED)))
+    }
+
     /// Cuts the kernel's connection: whatever is still open in it fails with ENOTCONN, and the session ends. Nothing happens
     /// if the connection is gone already.
     ///
