@@ -6,8 +6,9 @@
 //!             └─ ahead: what nobody has asked for yet       only while half of the working memory stays free
 //! ```
 //! **A demanded read always proceeds.** It waits for its charge in turn, and what it waits for comes back by itself: the kept
-//! frames never take more than their half, a fetch ends by its deadline, a reply is sent at once. What is fetched ahead never
-//! waits and never takes the memory that a demand would find: it is left out when there is none.
+//! frames never take more than their half, a fetch ends by its deadline, a reply is sent at once, and who waits for one frame
+//! holds no other (a read of several copies each as it comes). What is fetched ahead never waits and never takes the memory that
+//! a demand would find: it is left out when there is none.
 
 use super::error::Cause;
 use bytes::Bytes;

@@ -11,6 +11,8 @@ use super::segment::ArchivedSegment;
 use crate::segment::Identities;
 use crate::store::SharedStore;
 use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -221,26 +223,36 @@ impl SegmentReader {
         };
         let coming = self.gather(segment, opened, first..last + 1, patience);
         self.ahead.follow(segment, opened, range.clone(), place);
-        let mut parts = Vec::with_capacity(coming.len());
+        // In whatever order they come.
+        let mut arriving = FuturesUnordered::new();
         for (frame, coming) in (first..).zip(coming) {
-            let bytes = self
-                .arrived(segment, opened, frame, coming, patience)
-                .await?;
+            arriving.push(self.arrived(segment, opened, frame, coming, patience));
+        }
+        let mut whole = BytesMut::new();
+        while let Some(arrived) = arriving.next().await {
+            let (frame, bytes) = arrived?;
             let plain = open.plain_range(frame);
-            let from = range.start.max(plain.start) - plain.start;
-            let to = range.end.min(plain.end) - plain.start;
+            let wanted = range.start.max(plain.start)..range.end.min(plain.end);
             if bytes.len() as u64 != plain.end - plain.start {
                 return Err(Cause::Internal("a frame of another length".into()));
             }
-            parts.push(bytes.slice(from as usize..to as usize));
+            let within =
+                |start: u64| (wanted.start - start) as usize..(wanted.end - start) as usize;
+            let part = bytes.slice(within(plain.start));
+            if first == last {
+                return Ok(part);
+            }
+            // A copy, and the frame is let go: who held one while it waits for memory for another could wait for somebody who
+            // does the same.
+            if whole.is_empty() {
+                whole = BytesMut::zeroed((range.end - range.start) as usize);
+            }
+            whole[within(range.start)].copy_from_slice(&part);
         }
-        Ok(match <[Bytes; 1]>::try_from(parts) {
-            Ok([one]) => one,
-            Err(parts) => parts.concat().into(),
-        })
+        Ok(whole.freeze())
     }
 
-    /// A frame, when it is there.
+    /// A frame, with its number, when it is there.
     async fn arrived(
         &self,
         segment: &ArchivedSegment,
@@ -248,11 +260,11 @@ impl SegmentReader {
         frame: u32,
         mut coming: Coming,
         patience: Patience,
-    ) -> Result<Bytes, Cause> {
+    ) -> Result<(u32, Bytes), Cause> {
         let mut joins = 0;
         loop {
             let (own, waiter) = match coming {
-                Coming::Here(bytes) => return Ok(bytes),
+                Coming::Here(bytes) => return Ok((frame, bytes)),
                 Coming::Waiting(own, waiter) => (own, waiter),
             };
             match waiter.wait(patience.until, patience.total).await {
@@ -261,7 +273,7 @@ impl SegmentReader {
                         // It may have been fetched ahead, and has been read now.
                         self.fetcher.frames.get(&(segment.id().clone(), frame));
                     }
-                    return Ok(bytes);
+                    return Ok((frame, bytes));
                 }
                 Err(cause) if !own && joins < JOINS_MAX && patience.outlasts(&cause) => {
                     joins += 1;

@@ -1,7 +1,7 @@
 //! `binlogfs doctor`: what reading and mounting need here, and what to change.
 
 use super::exit::Exit;
-use super::{Global, output, reading};
+use super::{Global, cache, forest, mount, output, reading};
 use crate::doctor::{self, Check, Level};
 use crate::ledger::Entry;
 use crate::model::{Micros, ObjectKey, StoreUrl};
@@ -36,11 +36,12 @@ pub async fn run(global: &Global, args: &DoctorArgs) -> Result<Exit> {
         checks: doctor::host(),
     }];
     if let Some(subject) = &args.subject {
-        let url = match subject.contains("://") {
-            true => subject.parse()?,
-            false => mounted(Path::new(subject), &mut sections)?,
+        let is_mount = !subject.contains("://");
+        let url = match is_mount {
+            true => mounted(Path::new(subject), &mut sections)?,
+            false => subject.parse()?,
         };
-        stream(global, &url, &mut sections).await;
+        stream(global, &url, is_mount, &mut sections).await;
     }
     let worst = sections
         .iter()
@@ -70,23 +71,33 @@ fn mounted(dir: &Path, sections: &mut Vec<Section>) -> Result<StoreUrl> {
         title: format!("the mount on {}", found.dir.display()),
         checks: doctor::mounted(&found),
     });
-    found
-        .source
-        .parse()
-        .with_context(|| format!("what is mounted on {} is no URL", dir.display()))
+    mount::url_of(&found.source).with_context(|| {
+        format!(
+            "it cannot be told which stream is mounted on {}",
+            dir.display()
+        )
+    })
 }
 
-async fn stream(global: &Global, url: &StoreUrl, sections: &mut Vec<Section>) {
-    let cache: PathBuf = reading::cache_dir(global, url);
+/// Looks at the stream at `url`; at the place of a mount (`is_mount`) there may be several below it instead.
+async fn stream(global: &Global, url: &StoreUrl, is_mount: bool, sections: &mut Vec<Section>) {
+    let index: PathBuf = reading::cache_dir(global, url);
+    let frames = cache::frames_dir(global.cache_dir.as_deref());
     let mut section = Section {
         title: url.to_string(),
-        checks: vec![doctor::place("index", &cache)],
+        checks: vec![doctor::place("index", &index), doctor::cache(&frames)],
     };
     if let Some(theirs) = store::server_time(url).await {
         section.checks.push(doctor::clock(Micros::now(), theirs));
     }
     match open(global, url, &mut section.checks).await {
         Ok(()) => {}
+        Err(error) if is_mount && forest::is_above_streams(&error) => section.checks.push(Check {
+            name: "open",
+            level: Level::Note,
+            found: "several streams are mounted, each in its directory".to_owned(),
+            advice: "name one of them by its URL, and it is looked at".to_owned(),
+        }),
         Err(error) => section.checks.push(Check {
             name: "open",
             level: Level::Failure,

@@ -16,6 +16,7 @@ mod spec;
 mod told;
 
 use super::{Global, output, version};
+use crate::model::StoreUrl;
 use crate::telemetry;
 use crate::telemetry::sink::Sink;
 use failure::{Failure, Kind};
@@ -115,6 +116,16 @@ pub fn helper_main() -> ExitCode {
         Err(failure) => Err(failure),
     };
     failure::exit_of_helper(outcome.map_err(|failure| say(failure, false)))
+}
+
+/// The URL of a mount that the table of mounts knows as `source`: that itself, or what the configuration file says.
+///
+/// # Errors
+/// When it is neither, or the file cannot be read any more.
+pub fn url_of(source: &str) -> anyhow::Result<StoreUrl> {
+    let spec: Spec = source.parse().map_err(anyhow::Error::msg)?;
+    let (url, _) = spec.resolve()?;
+    Ok(url)
 }
 
 /// Says why, unless it was said.

@@ -13,7 +13,7 @@ mod store;
 pub use archive::{Opened, archive};
 pub use host::host;
 pub use mounted::{Found, find, mounted};
-pub use places::place;
+pub use places::{cache, place};
 pub use store::{Link, clock, link};
 
 use serde::Serialize;

@@ -1,10 +1,13 @@
 //! Directories that binlogfs writes to.
 
 use super::{Check, Level, mib};
+use crate::cache::disk::{self, DEFAULT_FREE, Usage};
 use std::path::Path;
 
 /// Less room than this and an index of a large history does not fit: a million segments take about half of it.
 const FREE_MIN_BYTES: u64 = 4 << 30;
+/// What the check of the disk cache is called.
+const CACHE: &str = "cache";
 
 /// Looks at the directory `dir`, which is for `name`: whether it can be written, and how much room it has.
 pub fn place(name: &'static str, dir: &Path) -> Check {
@@ -29,6 +32,41 @@ pub fn place(name: &'static str, dir: &Path) -> Check {
     }
 }
 
+/// Looks at the disk cache in `dir`. Without one everything is read, and fetched each time.
+pub fn cache(dir: &Path) -> Check {
+    let there = place(CACHE, dir);
+    if there.level == Level::Failure {
+        return Check {
+            level: Level::Note,
+            ..there
+        };
+    }
+    match disk::usage(dir) {
+        Ok(usage) => kept(&usage),
+        Err(error) => {
+            let found = format!("{} cannot be read: {error}", dir.display());
+            Check::bad(
+                Level::Note,
+                CACHE,
+                found,
+                "'binlogfs cache clear' removes it",
+            )
+        }
+    }
+}
+
+fn kept(usage: &Usage) -> Check {
+    let (dir, kept, free) = (usage.dir.display(), mib(usage.bytes), mib(usage.free_bytes));
+    let found = format!("{dir}, {kept} kept, {free} free");
+    if usage.free_bytes >= DEFAULT_FREE.of(usage.total_bytes) {
+        return Check::ok(CACHE, found);
+    }
+    let found = format!("{found}: less than cache_free={DEFAULT_FREE}, so that nothing is kept");
+    let advice =
+        "free some space, name a directory on another file system, or mount with less cache_free";
+    Check::bad(Level::Note, CACHE, found, advice)
+}
+
 fn room(name: &'static str, dir: &Path, free_bytes: u64) -> Check {
     let found = format!("{}, {} free", dir.display(), mib(free_bytes));
     if free_bytes >= FREE_MIN_BYTES {
@@ -47,6 +85,29 @@ fn room(name: &'static str, dir: &Path, free_bytes: u64) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_on_which_nothing_would_be_kept_is_noted() {
+        let usage = |free_bytes| Usage {
+            dir: "/c/frames/v1".into(),
+            bytes: 3 << 20,
+            free_bytes,
+            total_bytes: 1000,
+            streams: Vec::new(),
+        };
+        let good = kept(&usage(100));
+        assert_eq!(good.level, Level::Ok);
+        assert!(good.found.contains("3.0 MiB kept"), "{good:?}");
+        let full = kept(&usage(99));
+        assert_eq!(full.level, Level::Note);
+        assert!(full.found.contains("cache_free=10%"), "{full:?}");
+        let dir = tempfile::tempdir().expect("a directory");
+        let absent = cache(&dir.path().join("frames"));
+        assert!(absent.level < Level::Warning, "{absent:?}");
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").expect("writes");
+        assert_eq!(cache(&file.join("frames")).level, Level::Note);
+    }
 
     #[test]
     fn a_directory_that_is_not_there_yet_is_judged_by_the_one_above() {

@@ -102,6 +102,36 @@ impl MountHandle {
         }
     }
 
+    /// Once the session has ended, and not by [`MountHandle::unmount`]: takes away what is left of a mount whose connection was
+    /// cut (`umount -f` does that first, and leaves a busy one where it is). Tells whether it was.
+    ///
+    /// # Errors
+    /// As [`MountHandle::unmount`].
+    pub async fn clear_away(&self) -> Result<bool, MountError> {
+        if !self.is_dead().await? {
+            return Ok(false);
+        }
+        // Whoever cut it may be about to unmount it.
+        tokio::time::sleep(BUSY_GRACE).await;
+        if !self.is_dead().await? {
+            return Ok(false);
+        }
+        let point = self.point.clone();
+        let detached = tokio::task::spawn_blocking(move || point.detach()).await;
+        let died = |died| MountError::system("cannot unmount", std::io::Error::other(died));
+        Ok(detached.map_err(died)?? == Detached::Now)
+    }
+
+    /// What is mounted there by now may be another's, and that may hang: it is not dead.
+    async fn is_dead(&self) -> Result<bool, MountError> {
+        let point = self.point.clone();
+        let looking = tokio::task::spawn_blocking(move || point.is_dead());
+        match tokio::time::timeout(END_GRACE, looking).await {
+            Ok(Ok(is_dead)) => is_dead,
+            Ok(Err(_)) | Err(_) => Ok(false),
+        }
+    }
+
     /// Unmounts: reads on their way fail with EIO, the mount is detached, and what is still open in it is cut off.
     ///
     /// # Errors

@@ -237,6 +237,7 @@ impl View {
             false => Caching::Keep,
         };
         let content = Content::Part(Arc::new(segment), part);
+        let caching = self.recall().pages.opened(self.outside(attr.ino), caching);
         Ok(self.files.add(content, caching, attr))
     }
 
@@ -248,17 +249,19 @@ impl View {
         offset: u64,
         len: u64,
     ) -> Result<Bytes, Errno> {
-        // Both at once: they have one deadline.
-        let places = part.places(offset, len).map(|place| async move {
+        let places = part.places(offset, len);
+        let is_one = places.iter().any(|place| place.is_empty());
+        // Both at once: they have one deadline. Copied, because what one of them got must not keep the other from its memory.
+        let places = places.map(|place| async move {
             let wanted = place.end.saturating_sub(place.start);
-            let bytes = match wanted {
-                0 => Bytes::new(),
-                wanted => {
-                    self.read_segment(segment, None, place.start, wanted)
-                        .await?
-                }
-            };
-            Ok::<_, Errno>((bytes.len() as u64 == wanted, bytes))
+            if wanted == 0 {
+                return Ok::<_, Errno>((true, Bytes::new()));
+            }
+            let read = self.read_segment(segment, None, place.start, wanted);
+            let bytes = read.await?;
+            let is_whole = bytes.len() as u64 == wanted;
+            let copy = || Bytes::copy_from_slice(&bytes);
+            Ok((is_whole, if is_one { bytes.clone() } else { copy() }))
         });
         let [head, behind] = places;
         let ((is_whole, head), (_, behind)) = futures::future::try_join(head, behind).await?;

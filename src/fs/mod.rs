@@ -24,6 +24,7 @@ pub mod mountinfo;
 pub mod mounting;
 mod open_files;
 mod order;
+mod pages;
 mod part;
 mod prepare;
 pub mod read_ahead;

@@ -155,6 +155,25 @@ fn refuse_if_mounted(target: &Path, resolved: &Path) -> Result<(), MountError> {
     }
 }
 
+/// The ids of our mounts at `target`, and of no others: an id that is free is given to the next mount of anybody.
+fn ids_at(mounts: &[Mount], target: &Path) -> Vec<u64> {
+    ours_at(mounts, target).map(|mount| mount.id).collect()
+}
+
+/// Our mount at `target` that was not there `before`.
+fn new_at(mounts: &[Mount], target: &Path, before: &[u64]) -> Option<Mount> {
+    let mut new = ours_at(mounts, target).filter(|mount| !before.contains(&mount.id));
+    new.next_back().cloned()
+}
+
+fn ours_at<'a>(
+    mounts: &'a [Mount],
+    target: &'a Path,
+) -> impl DoubleEndedIterator<Item = &'a Mount> {
+    let is_ours = move |mount: &&Mount| mount.mount_point == target && mount.fs_type == FS_TYPE;
+    mounts.iter().filter(is_ours)
+}
+
 fn mounts() -> Result<Vec<Mount>, MountError> {
     let table = std::fs::read(mountinfo::PATH)
         .map_err(|e| MountError::system(format!("cannot read {}", mountinfo::PATH), e))?;
@@ -167,7 +186,7 @@ impl MountPoint {
     /// # Errors
     /// [`MountError::NotPermitted`]; [`MountError::System`].
     pub fn mount(options: &MountOptions) -> Result<(MountPoint, OwnedFd), MountError> {
-        let before: Vec<u64> = mounts()?.iter().map(|mount| mount.id).collect();
+        let before = ids_at(&mounts()?, &options.target);
         let device = match rustix::process::geteuid().is_root() {
             true => mount_as_root(options)?,
             false => fusermount::mount(options)?,
@@ -178,12 +197,7 @@ impl MountPoint {
                 io::Error::other("it vanished at once: see whether another process unmounts it"),
             )
         };
-        let mount = mounts()?.into_iter().rev().find(|mount| {
-            mount.mount_point == options.target
-                && mount.fs_type == FS_TYPE
-                && !before.contains(&mount.id)
-        });
-        let mount = mount.ok_or_else(vanished)?;
+        let mount = new_at(&mounts()?, &options.target, &before).ok_or_else(vanished)?;
         let point = MountPoint {
             target: options.target.clone(),
             id: mount.id,
@@ -243,6 +257,18 @@ impl MountPoint {
                 error,
             )),
         }
+    }
+
+    /// Whether the mount is there and its connection is cut. Looks at it, which asks nobody then.
+    ///
+    /// # Errors
+    /// [`MountError::System`] when the table of mounts cannot be read.
+    pub fn is_dead(&self) -> Result<bool, MountError> {
+        if !self.is_there(&mounts()?) {
+            return Ok(false);
+        }
+        let looked = rustix::fs::statvfs(&self.target);
+        Ok(matches!(looked, Err(Errno::NOTCONN | Errno::CONNABORTED)))
     }
 
     /// Cuts the kernel's connection: whatever is still open in it fails with ENOTCONN, and the session ends. Nothing happens

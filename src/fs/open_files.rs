@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub enum Caching {
     /// Its bytes never change: what is in the page cache is right.
     Keep,
+    /// The same, but for what is in the page cache now, which is dropped (`pages.rs`).
+    Anew,
     /// The page cache is passed by. It knows pages, not bytes: of a damaged segment it would hide the last bytes before the first bad
     /// event, and take a short answer there for the file's end. And it would keep them when a better copy comes.
     Never,
@@ -47,8 +49,15 @@ pub(super) struct OpenSegment {
 
 /// The table.
 pub(super) struct OpenFiles {
-    open: Mutex<HashMap<u64, (Attr, Content)>>,
+    open: Mutex<HashMap<u64, OpenFile>>,
     next: AtomicU64,
+}
+
+/// A file that is open, and what it was opened as.
+struct OpenFile {
+    attr: Attr,
+    caching: Caching,
+    content: Content,
 }
 
 impl OpenFiles {
@@ -63,26 +72,32 @@ impl OpenFiles {
     /// Opens one that has these attributes now.
     pub(super) fn add(&self, content: Content, caching: Caching, attr: Attr) -> OpenedFile {
         let handle = self.next.fetch_add(1, Ordering::Relaxed);
-        self.lock().insert(handle, (attr, content));
+        let file = OpenFile {
+            attr,
+            caching,
+            content,
+        };
+        self.lock().insert(handle, file);
         OpenedFile { handle, caching }
     }
 
     /// What is behind an open file.
     pub(super) fn content(&self, handle: u64) -> Option<Content> {
         let open = self.lock();
-        open.get(&handle).map(|(_, content)| content.clone())
+        open.get(&handle).map(|file| file.content.clone())
     }
 
-    /// Forgets an open file.
-    pub(super) fn remove(&self, handle: u64) {
-        self.lock().remove(&handle);
+    /// Forgets an open file. Tells its inode and how the kernel treated it.
+    pub(super) fn remove(&self, handle: u64) -> Option<(u64, Caching)> {
+        let closed = self.lock().remove(&handle)?;
+        Some((closed.attr.ino, closed.caching))
     }
 
     /// The attributes that a file had when it was opened, if it is open: the kernel asks for them when a reader comes to its end, also
     /// when its name is gone. They are not kept.
     pub(super) fn attr_when_opened(&self, ino: u64) -> Option<Attr> {
         let open = self.lock();
-        let attr = open.values().map(|(attr, _)| *attr);
+        let attr = open.values().map(|file| file.attr);
         let mut of_ino = attr.filter(|attr| attr.ino == ino);
         of_ino.next().map(|attr| Attr {
             settled: false,
@@ -90,7 +105,7 @@ impl OpenFiles {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, (Attr, Content)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, OpenFile>> {
         // Inserted and removed by single calls: sound after a panic elsewhere.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -12,6 +12,7 @@
 
 use super::changes::{Changed, changes, everything};
 use super::history::History;
+use super::pages::Pages;
 use super::tree::Node;
 use super::view::View;
 use crate::model::Seq;
@@ -42,6 +43,8 @@ pub struct Recall {
     answering: RwLock<()>,
     kernel: Mutex<Option<Arc<dyn Kernel>>>,
     waiting: Mutex<Waiting>,
+    /// What it takes back of contents: with the next opening.
+    pub(super) pages: Pages,
 }
 
 /// What the kernel knows the inodes of a view by, and who takes back what it was told of them.

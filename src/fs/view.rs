@@ -246,12 +246,15 @@ impl View {
             order: Arc::new(ReplayOrder(Arc::downgrade(&self))),
         });
         let file = Content::Segment(Arc::new(OpenSegment { segment, place }));
+        let caching = self.recall().pages.opened(self.outside(known_as), caching);
         Ok(self.files.add(file, caching, attr))
     }
 
     /// Forgets an open file.
     pub fn release(&self, handle: u64) {
-        self.files.remove(handle);
+        if let Some((ino, caching)) = self.files.remove(handle) {
+            self.recall().pages.closed(self.outside(ino), caching);
+        }
     }
 
     /// Reads from an open file: `len` bytes, fewer only where the readable part ends.

@@ -119,6 +119,23 @@ fn a_mount_is_looked_at_while_it_lives_and_when_its_process_is_dead() {
 }
 
 #[test]
+fn a_mount_by_a_configuration_file_is_looked_at_and_so_is_the_disk_cache() {
+    let archive = archived();
+    let file = archive.path("orders.toml");
+    std::fs::write(&file, format!("url = \"{}\"\n", archive.url())).expect("writes");
+    let file = file.to_str().expect("text");
+    let mounted = archive.mount_at(file, archive.path("mnt"), &[]);
+    let dir = mounted.dir().to_str().expect("text").to_owned();
+    let (code, told) = report(&mut archive.command(&["doctor", &dir]));
+    assert_eq!(check(&told, "mount")["level"], "ok", "{told:#}");
+    assert_eq!(check(&told, "ledger")["level"], "ok", "{told:#}");
+    let cache = check(&told, "cache")["found"].as_str().expect("text");
+    let frames = archive.path("cache").join("frames");
+    assert!(cache.contains(frames.to_str().expect("text")), "{cache}");
+    assert_eq!(code, Some(0), "{told:#}");
+}
+
+#[test]
 fn what_is_no_mount_and_no_stream_is_refused_or_a_failure() {
     let archive = Archive::plain();
     let dir = archive.data();

@@ -119,6 +119,20 @@ fn streams_are_directories_and_one_that_is_damaged_disturbs_no_other() {
 }
 
 #[test]
+fn doctor_takes_a_mount_of_several_streams_for_what_it_is() {
+    let archive = Archive::encrypted();
+    add_stream(&archive, "eu/a", 1);
+    let mounted = archive.mount();
+    let output = archive.output(&["doctor", mounted.dir().to_str().expect("text")]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("several streams are mounted"), "{said}");
+    // Named by its URL it is no stream.
+    let output = archive.output(&["doctor", &archive.url()]);
+    assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
 fn where_no_stream_is_and_none_below_nothing_is_mounted() {
     let archive = Archive::plain();
     add_stream(&archive, "eu/a", 1);

@@ -29,6 +29,7 @@ mod large;
 mod local;
 mod locate;
 mod lost_race;
+mod mapped;
 mod mariadb;
 mod memory;
 mod migrate;

@@ -172,6 +172,34 @@ fn sigterm_fails_reads_on_their_way_with_eio_and_ends_with_0() {
 }
 
 #[test]
+fn sigint_and_sighup_unmount_and_end_with_0_as_sigterm_does() {
+    let (archive, server) = archived();
+    for signal in [Signal::INT, Signal::HUP] {
+        let mut mounted = Foreground::start(&archive, &archive.url(), &[]);
+        assert!(fs::read(mounted.file()).expect("reads") == truth(&server));
+        mounted.signal(signal);
+        let (code, said) = mounted.end();
+        assert_eq!(code, Some(0), "{signal:?}: {said}");
+        assert!(mounts_at(&mounted.dir).is_empty(), "{signal:?}");
+    }
+}
+
+#[test]
+fn a_mount_whose_connection_is_cut_is_taken_away_and_is_a_failure() {
+    let (archive, _server) = archived();
+    let mut mounted = Foreground::start(&archive, &archive.url(), &[]);
+    // Busy, so that it cannot be unmounted.
+    let file = File::open(mounted.file()).expect("opens");
+    let forced = Command::new("umount").arg("-f").arg(&mounted.dir).output();
+    assert!(!forced.expect("runs").status.success());
+    let (code, said) = mounted.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("was cut"), "{said}");
+    assert!(mounts_at(&mounted.dir).is_empty());
+    drop(file);
+}
+
+#[test]
 fn systemd_is_told_when_the_mount_works_and_when_it_ends() {
     let (archive, server) = archived();
     let path = archive.path("notify");

@@ -207,6 +207,35 @@ async fn many_readers_share_little_memory_and_all_proceed() {
     assert!(bench.reader.held_bytes() <= memory / 2);
 }
 
+/// On one thread, so that what begins first is first in the queue.
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_memory_holds_no_frame_that_others_wait_for() {
+    let frame = FRAME as usize;
+    // Room for eight frames: three are kept, and five are for those who read.
+    let bench = Bench::new(&[4 * frame; 6], 8 * frame).await;
+    for file in 0..3 {
+        let opened = bench.reader.probe(&readable(&bench.entries[file])).await;
+        opened.expect("opens");
+    }
+    // Of three files the first frame is here.
+    for file in 3..6 {
+        bench.read(file, 0, 10).await;
+    }
+    bench.settle().await;
+    // All read across a border. Those that have nothing come first, and what they fetch pushes the frames out that the others have.
+    let across = |file| bench.read(file, frame - 10, 20);
+    futures::join!(
+        across(0),
+        across(1),
+        across(2),
+        across(3),
+        across(4),
+        across(5)
+    );
+    bench.settle().await;
+    assert!(bench.reader.held_bytes() <= 4 * frame);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_joins_a_fetch_late_outlasts_it() {
     let archive = Archive::new(false);

@@ -99,7 +99,7 @@ impl DiskLimits {
 
 impl KeepFree {
     /// In bytes, of a file system of so many.
-    pub(super) fn of(self, total_bytes: u64) -> u64 {
+    pub fn of(self, total_bytes: u64) -> u64 {
         match self {
             KeepFree::Bytes(bytes) => bytes,
             KeepFree::Percent(percent) => total_bytes / 100 * u64::from(percent),

@@ -306,10 +306,10 @@ fn flag(text: &str) -> Result<bool, String> {
         .map_err(|_| format!("{text:?} is neither true nor false"))
 }
 
-/// A number of seconds, or a duration with its unit; none of them nothing.
+/// A number of seconds, or a duration with its unit; none of them nothing, or so long that no clock goes that far.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let duration = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
+    let duration = match text.parse::<u64>() {
+        Ok(seconds) => config::duration(&format!("{seconds}s"))?,
         Err(_) => config::duration(text)?,
     };
     match duration.is_zero() {

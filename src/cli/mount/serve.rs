@@ -158,13 +158,29 @@ async fn serve_beside(
         return Err(failure);
     }
     tokio::select! {
-        outcome = handle.wait() => return Ok(outcome?),
+        outcome = handle.wait() => {
+            let was_cut = handle.clear_away().await?;
+            outcome?;
+            return match was_cut {
+                false => Ok(()),
+                true => Err(cut(&request.dir)),
+            };
+        }
         () = signals.any() => {}
     }
     if let Audience::Terminal = audience {
         notify(NotifyState::Stopping);
     }
     Ok(handle.unmount().await?)
+}
+
+/// Nobody waits any more whom it could be said to.
+fn cut(dir: &std::path::Path) -> Failure {
+    let dir = dir.display();
+    tracing::error!(
+        "the connection of the mount on {dir} was cut, by 'umount -f' or by /sys/fs/fuse/connections: it was taken away"
+    );
+    Failure::said(Kind::System)
 }
 
 /// Checks everything that can be checked without mounting; also what there is to say of what was found.

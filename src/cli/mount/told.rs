@@ -384,6 +384,9 @@ mod tests {
         for (text, part) in [
             ("refresh=0", "more than 0"),
             ("refresh", "needs a value: refresh=SECONDS"),
+            // Now and that much later is no moment: each read would panic.
+            ("read_timeout=18446744073709551615", "longer than ten years"),
+            ("refresh=315360001", "longer than ten years"),
             ("identity=", "needs a value"),
             ("mode=0640", "read-only"),
             ("mode=9", "octal"),

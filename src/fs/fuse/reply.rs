@@ -134,6 +134,7 @@ pub(super) fn reply_open(reply: ReplyOpen, opened: Result<OpenedFile, RawErrno>)
         Ok(OpenedFile { handle, caching }) => {
             let caching = match caching {
                 Caching::Keep => FopenFlags::FOPEN_KEEP_CACHE,
+                Caching::Anew => FopenFlags::empty(),
                 Caching::Never => FopenFlags::FOPEN_DIRECT_IO,
             };
             reply.opened(FileHandle(handle), caching | FopenFlags::FOPEN_NOFLUSH);

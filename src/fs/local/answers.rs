@@ -18,9 +18,16 @@ use std::sync::{Arc, Mutex};
 /// Open local files.
 #[derive(Default)]
 pub(super) struct Handles {
-    open: Mutex<HashMap<u64, Arc<OpenLocal>>>,
+    open: Mutex<HashMap<u64, Handle>>,
     next: AtomicU64,
     closed: AtomicBool,
+}
+
+/// A local file that is open, by the inode and in the way that the kernel knows it.
+struct Handle {
+    file: Arc<OpenLocal>,
+    ino: u64,
+    caching: Caching,
 }
 
 /// The local files that come after the archived ones: all of them, unless some have been archived since they were placed.
@@ -183,7 +190,7 @@ impl Union {
         }
         let name = lock(&self.numbers).name_of_ino(ino).ok_or(libc::ESTALE)?;
         if let Some(file) = self.local(&name) {
-            if let Some(opened) = self.open_local(file).await? {
+            if let Some(opened) = self.open_local(file, ino).await? {
                 return Ok(opened);
             }
             // Purged a moment ago: then it is archived, and its record may not have been seen yet.
@@ -207,8 +214,12 @@ impl Union {
         looked.map(|_| ()).map_err(|_| libc::ETIMEDOUT)
     }
 
-    /// Opens a local file; `None` if the server has it no more.
-    async fn open_local(&self, file: Arc<LocalFile>) -> Result<Option<OpenedFile>, Errno> {
+    /// Opens a local file, which the kernel knows as `ino`; `None` if the server has it no more.
+    async fn open_local(
+        &self,
+        file: Arc<LocalFile>,
+        ino: u64,
+    ) -> Result<Option<OpenedFile>, Errno> {
         let name = file.name.clone();
         let opening = blocking(move || Ok(file.open()?));
         let opened = match tokio::time::timeout(self.patience, opening).await {
@@ -225,15 +236,24 @@ impl Union {
             // It grows, or ends early: the page cache would show a reader what was there before.
             false => Caching::Never,
         };
+        let caching = self.view.recall().pages.opened(ino, caching);
         let handle = local_handle(self.handles.next.fetch_add(1, Ordering::Relaxed) + 1);
-        lock(&self.handles.open).insert(handle, Arc::new(opened));
+        let file = Handle {
+            file: Arc::new(opened),
+            ino,
+            caching,
+        };
+        lock(&self.handles.open).insert(handle, file);
         Ok(Some(OpenedFile { handle, caching }))
     }
 
     /// Forgets an open file.
     pub fn release(&self, handle: u64) {
         if is_local(handle) {
-            lock(&self.handles.open).remove(&handle);
+            let closed = lock(&self.handles.open).remove(&handle);
+            if let Some(Handle { ino, caching, .. }) = closed {
+                self.view.recall().pages.closed(ino, caching);
+            }
         } else {
             self.view.release(handle);
         }
@@ -250,7 +270,9 @@ impl Union {
         if self.handles.closed.load(Ordering::Relaxed) {
             return Err(libc::EIO);
         }
-        let open = lock(&self.handles.open).get(&handle).cloned();
+        let open = lock(&self.handles.open)
+            .get(&handle)
+            .map(|open| Arc::clone(&open.file));
         let open = open.ok_or(libc::EBADF)?;
         if offset + u64::from(len) > open.file.size()
             && let Some(before) = self.before(Some(&open.file))

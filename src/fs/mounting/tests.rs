@@ -26,6 +26,30 @@ fn a_target_is_made_absolute_and_free_of_links() {
     assert_eq!(check_target(&real.join(".")).expect("fine"), expected);
 }
 
+#[test]
+fn a_mount_is_found_also_if_its_id_was_that_of_one_that_is_gone() {
+    let mount = |id, mount_point: &str| Mount {
+        id,
+        parent: 1,
+        minor: 50,
+        mount_point: mount_point.into(),
+        fs_type: FS_TYPE.to_owned(),
+        source: "a test".into(),
+    };
+    let target = Path::new("/mnt/binlogs");
+    // Unmounted by somebody else between the two looks.
+    let before = ids_at(&[mount(7, "/elsewhere")], target);
+    let found = new_at(&[mount(7, "/mnt/binlogs")], target, &before);
+    assert_eq!(found.map(|mount| mount.id), Some(7));
+    // Not that of somebody who was faster.
+    let theirs = [mount(7, "/mnt/binlogs")];
+    let before = ids_at(&theirs, target);
+    assert_eq!(new_at(&theirs, target, &before), None);
+    let both = [mount(7, "/mnt/binlogs"), mount(8, "/mnt/binlogs")];
+    let found = new_at(&both, target, &before);
+    assert_eq!(found.map(|mount| mount.id), Some(8));
+}
+
 fn mount(target: &Path) -> (MountPoint, OwnedFd) {
     let options = MountOptions {
         target: target.to_owned(),
