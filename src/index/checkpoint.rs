@@ -58,15 +58,18 @@ enum Due {
 impl Checkpoints {
     /// Those of an index that a process before this one may not have waited for.
     pub(super) fn inherited(inherited: bool) -> Checkpoints {
-        let mut checkpoints = Checkpoints::default();
-        checkpoints.inherited = inherited;
-        checkpoints
+        Checkpoints {
+            pages: 0,
+            beside: None,
+            mark: None,
+            inherited,
+        }
     }
 
     /// A ledger page was written to the index at `path` through `writer`.
     pub(super) fn page_written(&mut self, writer: &Connection, path: &Path) {
         self.pages += 1;
-        if self.pages % EVERY != 0 {
+        if !self.pages.is_multiple_of(EVERY) {
             return;
         }
         if self.pages == EVERY {

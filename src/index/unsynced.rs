@@ -6,7 +6,7 @@
 //! this mount of the file system; the file goes when all was waited for. An index beside the mark of another boot or mount is built
 //! anew.
 
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::fs::{AtFlags, StatxFlags, statx};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
