@@ -22,7 +22,7 @@ const EVERY: u32 = 24;
 #[cfg(test)]
 const EVERY: u32 = 2;
 /// Pages in the log at which the writer makes a checkpoint itself, 96 MiB: the log begins anew only after one that left nothing, and
-/// there is none while it is written to.
+/// there is none while it is written to. It is not cut back meanwhile: it grows to the same length again.
 const WRITER_PAGES: i64 = (96 << 20) / schema::PAGE_BYTES;
 /// How long a reader may keep a checkpoint from its end before it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -84,7 +84,7 @@ impl Checkpoints {
 
     /// A long history is being taken in: the writer leaves checkpoints to the thread, and the disk to the end.
     fn begin(&mut self, writer: &Connection, path: &Path) {
-        if let Err(error) = writer.pragma_update(None, "wal_autocheckpoint", WRITER_PAGES) {
+        if let Err(error) = schema::limit_log(writer, WRITER_PAGES, -1) {
             tracing::debug!(%error, "the writer makes checkpoints as often as before");
         }
         if self.mark.is_some() {
@@ -109,7 +109,7 @@ impl Checkpoints {
     /// Everything there is was taken in: from now on the disk is waited for, and for what was not, beside the caller.
     pub(super) fn rest(&mut self, writer: &Connection, path: &Path) -> Result<(), Fault> {
         if self.pages >= EVERY {
-            writer.pragma_update(None, "wal_autocheckpoint", schema::CHECKPOINT_PAGES)?;
+            schema::limit_log(writer, schema::CHECKPOINT_PAGES, schema::JOURNAL_MAX_BYTES)?;
         }
         self.pages = 0;
         schema::wait_for_disk(writer, true)?;

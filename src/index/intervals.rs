@@ -149,7 +149,9 @@ impl NewRuns {
 
     /// Writes what waits.
     pub(super) fn write_out(&mut self, conn: &Connection) -> Result<(), Fault> {
-        const INTO: &str = "OR REPLACE INTO runs (source, level, first, last, entry)";
+        // No run of an entry is there twice, and of one that were, either would do. With REPLACE, which can fail half-way, SQLite would
+        // keep all pages that a statement of several rows changes.
+        const INTO: &str = "OR IGNORE INTO runs (source, level, first, last, entry)";
         // Neighbours in the tree one after the other: it is gone down once for many.
         self.waiting.sort_unstable_by_key(|run| {
             (run.source, level(run.first, run.last), run.first, run.entry)

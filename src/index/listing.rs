@@ -88,17 +88,16 @@ pub(super) fn seal(conn: &Connection, changes: &Changes) -> Result<(), Fault> {
         renewed = renew(conn, *timeline, name)?.map(|through| (*timeline, through));
     }
     for timeline in &changes.grown {
-        loop {
-            let after = sealed_through(conn, *timeline)?;
-            let waiting: i64 = conn
-                .prepare_cached(
-                    "SELECT count(*) FROM (SELECT 1 FROM entries WHERE timeline = ?1 AND mount_name > ?2 LIMIT ?3)",
-                )?
-                .query_row(params![timeline, after, CHUNK_ENTRIES], |row| row.get(0))?;
-            if waiting < CHUNK_ENTRIES {
-                break;
-            }
+        let mut after = sealed_through(conn, *timeline)?;
+        let mut waiting: i64 = conn
+            .prepare_cached(
+                "SELECT count(*) FROM entries WHERE timeline = ?1 AND mount_name > ?2",
+            )?
+            .query_row(params![timeline, after], |row| row.get(0))?;
+        while waiting >= CHUNK_ENTRIES {
             write_chunk(conn, *timeline, &after, None)?;
+            after = sealed_through(conn, *timeline)?;
+            waiting -= CHUNK_ENTRIES;
         }
     }
     Ok(())

@@ -25,7 +25,7 @@ const READER_CACHE_KIB: i64 = 1 << 10;
 /// Page cache of a temporary index, in KiB: with some 1.7 kB a segment, forty thousand of them take no disk at all.
 const TEMPORARY_CACHE_KIB: i64 = 64 << 10;
 /// The log of writes is cut back to this size, in bytes, after a checkpoint.
-const JOURNAL_MAX_BYTES: i64 = 16 << 20;
+pub(super) const JOURNAL_MAX_BYTES: i64 = 16 << 20;
 /// Size of a page of the database, in bytes. The write-ahead log takes two writes for each, and taking in a million records writes
 /// 300 000 pages of 4 KiB: with 8 KiB it is half as many writes. With 16 KiB it was no faster, and took 30 MB more of memory.
 pub(super) const PAGE_BYTES: i64 = 8 << 10;
@@ -281,8 +281,13 @@ fn use_wal(conn: &Connection) -> rusqlite::Result<()> {
             Ok(()) => break,
         }
     }
-    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    conn.pragma_update(None, "journal_size_limit", JOURNAL_MAX_BYTES)
+    limit_log(conn, CHECKPOINT_PAGES, JOURNAL_MAX_BYTES)
+}
+
+/// Has a connection make a checkpoint when the log has `pages`, and cut it back to `bytes` after one; -1 is never.
+pub(super) fn limit_log(conn: &Connection, pages: i64, bytes: i64) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "wal_autocheckpoint", pages)?;
+    conn.pragma_update(None, "journal_size_limit", bytes)
 }
 
 fn settings(conn: &Connection) -> rusqlite::Result<()> {

@@ -1,5 +1,6 @@
 //! Records from the bucket: one, or a chunk of them, in order and within bounds.
 
+use super::aside::aside;
 use super::plan::Chunk;
 use crate::ledger::page::{PAGE_MAX_BYTES, page_key, page_start, read_page};
 use crate::ledger::{Line, LineError, RECORD_MAX_BYTES, record_key};
@@ -195,7 +196,7 @@ async fn decode(fetched: Fetched) -> Decoded {
         Err(why) => return Decoded::NoPage(chunk, why),
     };
     let (from, to) = (chunk.from, chunk.to);
-    let task = tokio::task::spawn_blocking(move || {
+    let task = aside(move || {
         let _permit = permit;
         let mut lines = read_page(page_start(from), &bytes).map_err(|e| e.to_string())?;
         let pairs = lines.iter().zip(lines.iter().skip(1));

@@ -1,5 +1,6 @@
 //! Records on their way from the bucket into the index.
 
+use super::aside::aside;
 use super::extent::Extent;
 use super::fetch::{self, Decoded, Found};
 use super::follow::Followed;
@@ -222,7 +223,7 @@ impl<'a> Intake<'a> {
         let applied = spawn_blocking(move || {
             let applied = index.apply_page(&steps, &bytes, foreseen);
             // The next page need not wait until the memory of a thousand records is given back.
-            spawn_blocking(move || drop(steps));
+            drop(aside(move || drop(steps)));
             applied
         });
         match after {

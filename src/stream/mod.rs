@@ -26,6 +26,7 @@
 //! seen in a listing: the first call lists (or the third, of a process that stays: [`Stream::listing_later`]), and then one in sixty.
 
 mod append;
+mod aside;
 mod create;
 mod error;
 mod extent;
