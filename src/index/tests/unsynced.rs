@@ -1,6 +1,7 @@
 //! A long history is not waited for while it is taken in, and nothing of it is trusted that may be lost.
 
 use super::super::unsynced::{Mark, path_of};
+use super::super::{checkpoint, schema};
 use super::*;
 use std::time::{Duration, Instant};
 
@@ -112,6 +113,43 @@ fn the_mark_stays_while_another_process_does_not_wait() {
     index.rest().expect("rests");
     drop(index);
     assert!(!path_of(&path).exists());
+}
+
+#[test]
+fn there_is_something_to_wait_for_each_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("index.db");
+    let _index = loaded(&path, 1);
+    let beside = schema::open_beside(&path).expect("opens");
+    let reader = schema::open_reader(&path).expect("opens");
+    // It changes with each commit of another connection that has written something to the log.
+    let version = || -> i64 {
+        let version = reader.query_row("PRAGMA data_version", [], |row| row.get(0));
+        version.expect("reads")
+    };
+    for _ in 0..3 {
+        let before = version();
+        checkpoint::give_something(&beside).expect("writes");
+        assert_ne!(version(), before);
+    }
+}
+
+#[test]
+fn the_mark_stays_if_somebody_writes_while_all_is_waited_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("index.db");
+    let _index = loaded(&path, 1);
+    let mark = Mark::set(&path).expect("sets");
+    let beside = schema::open_beside(&path).expect("opens");
+    checkpoint::give_something(&beside).expect("writes");
+    let writer = rusqlite::Connection::open(&path).expect("opens");
+    writer.execute_batch("BEGIN IMMEDIATE").expect("begins");
+    let left = checkpoint::settled(&beside, mark).expect("copies");
+    let mark = left.expect("the writer may have kept SQLite from waiting for the database");
+    assert!(path_of(&path).exists());
+    writer.execute_batch("COMMIT").expect("ends");
+    let left = checkpoint::settled(&beside, mark).expect("copies");
+    assert!(left.is_none() && !path_of(&path).exists());
 }
 
 #[test]
