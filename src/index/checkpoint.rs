@@ -241,8 +241,11 @@ pub(super) fn give_something(conn: &Connection) -> Result<(), Fault> {
 /// nobody has is only certain of one that keeps writers out. If that finds all of the log copied, the one that copied the end of it,
 /// this or another, has waited for the database: had somebody written meanwhile, there would be more to copy.
 pub(super) fn settled(conn: &Connection, mark: Mark) -> Result<Option<Mark>, Fault> {
-    // Most of it while others write: they would have to wait.
-    checkpoint(conn, "PASSIVE")?;
+    // Most of it while others write, who would have to wait. The first one copies for long, and somebody may write meanwhile; the
+    // second has little to copy then, and waits for the database.
+    for _ in 0..2 {
+        checkpoint(conn, "PASSIVE")?;
+    }
     // A reader is not waited for with writers kept out.
     conn.busy_timeout(Duration::ZERO)?;
     let is_all = checkpoint(conn, "FULL");
