@@ -38,6 +38,8 @@ pub(super) struct Checkpoints {
     mark: Option<Mark>,
     /// A process before this one may not have waited for it.
     inherited: bool,
+    /// The history is taken in from its beginning.
+    anew: bool,
 }
 
 /// The thread.
@@ -63,12 +65,14 @@ impl Checkpoints {
             beside: None,
             mark: None,
             inherited,
+            anew: false,
         }
     }
 
-    /// A ledger page was written to the index at `path` through `writer`.
-    pub(super) fn page_written(&mut self, writer: &Connection, path: &Path) {
+    /// A ledger page was written to the index at `path` through `writer`; `is_first`: the index knew no record before.
+    pub(super) fn page_written(&mut self, writer: &Connection, path: &Path, is_first: bool) {
         self.pages += 1;
+        self.anew |= is_first;
         if !self.pages.is_multiple_of(EVERY) {
             return;
         }
@@ -82,12 +86,13 @@ impl Checkpoints {
         }
     }
 
-    /// A long history is being taken in: the writer leaves checkpoints to the thread, and the disk to the end.
+    /// A long history is being taken in: the writer leaves checkpoints to the thread, and the disk to the end if all of it is new.
     fn begin(&mut self, writer: &Connection, path: &Path) {
         if let Err(error) = writer.pragma_update(None, "wal_autocheckpoint", WRITER_PAGES) {
             tracing::debug!(%error, "the writer makes checkpoints as often as before");
         }
-        if self.mark.is_some() {
+        // Of what was known before nothing is put at risk: that a ledger went backwards is told by it.
+        if self.mark.is_some() || !(self.anew || self.inherited) {
             return;
         }
         let set = Mark::set(path).map_err(|e| e.to_string());
@@ -117,6 +122,7 @@ impl Checkpoints {
             writer.pragma_update(None, "wal_autocheckpoint", schema::CHECKPOINT_PAGES)?;
         }
         self.pages = 0;
+        self.anew = false;
         schema::wait_for_disk(writer, true)?;
         if std::mem::take(&mut self.inherited) && self.mark.is_none() {
             // Another process that holds it alone is about to take it away.

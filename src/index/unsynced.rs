@@ -5,6 +5,9 @@
 //! and SQLite would not notice. So the first write that is not waited for comes after a file that names this boot of the machine and
 //! this mount of the file system; the file goes when all was waited for. An index beside the mark of another boot or mount is built
 //! anew.
+//!
+//! That is so only while a history is taken in from its beginning, or by whoever finds the mark: an index also remembers the newest
+//! record that this host has seen, and so that a ledger went backwards. What it knew before is not put at risk.
 
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use std::fs::{File, OpenOptions, TryLockError};

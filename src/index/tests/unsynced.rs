@@ -53,16 +53,21 @@ fn the_disk_is_waited_for_at_the_end_of_a_long_history() {
     index.rest().expect("rests");
     assert!(waits(&index));
     assert!(goes(&mark));
-    // Once more, much later.
+    // Once more, much later: what was known of the ledger must not be lost.
     load(&index, 3, 7);
-    assert!(!waits(&index) && mark.exists());
+    assert!(waits(&index) && !mark.exists());
     index.rest().expect("rests");
-    assert!(waits(&index));
-    assert!(goes(&mark));
     assert_eq!(
         index.state().expect("reads").expect("begun").last_seq,
         Seq(7000)
     );
+    // From the beginning, into what is there.
+    index.reset().expect("resets");
+    load(&index, 0, 3);
+    assert!(!waits(&index) && mark.exists());
+    index.rest().expect("rests");
+    assert!(waits(&index));
+    assert!(goes(&mark));
 }
 
 #[test]
@@ -95,7 +100,11 @@ fn what_a_killed_process_did_not_wait_for_the_next_one_does() {
         index.state().expect("reads").expect("begun").last_seq,
         Seq(4000)
     );
+    // It goes on as the other one did.
+    load(&index, 4, 6);
+    assert!(!waits(&index));
     index.rest().expect("rests");
+    assert!(waits(&index));
     assert!(goes(&path_of(&path)));
 }
 
