@@ -6,10 +6,11 @@
 //! are dropped whenever it is opened, until one that was opened so is closed: by then the kernel has dropped them.
 
 use super::open_files::Caching;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-/// Inodes that are remembered, beside those that are open. Beyond that, pages are dropped whatever is opened.
+/// Inodes that are remembered, beside those that are open. Beyond that, pages are dropped of whatever is opened for the first time
+/// after it: a mount beside a server opens a file that grows at each rotation, and lives for months.
 const INODES_MAX: usize = 10_000;
 
 /// Which inodes have such pages, of all that a mount shows, by the numbers that the kernel knows.
@@ -22,6 +23,8 @@ struct Inodes {
     past: HashMap<u64, u64>,
     /// Whether some were left out.
     is_partial: bool,
+    /// Those that have none for sure, since some were left out.
+    clean: HashSet<u64>,
 }
 
 impl Pages {
@@ -32,10 +35,13 @@ impl Pages {
             (Caching::Never, _) => Caching::Never,
             (Caching::Keep | Caching::Anew, Some(0)) => Caching::Anew,
             (Caching::Keep | Caching::Anew, Some(_)) => Caching::Never,
-            (Caching::Keep, None) if !inodes.is_partial => Caching::Keep,
+            (Caching::Keep, None) if !inodes.is_partial || inodes.clean.contains(&ino) => {
+                Caching::Keep
+            }
             (Caching::Keep | Caching::Anew, None) => Caching::Anew,
         };
         if caching == Caching::Never {
+            inodes.clean.remove(&ino);
             if inodes.past.len() >= INODES_MAX && !inodes.past.contains_key(&ino) {
                 inodes.past.retain(|_, living| *living > 0);
                 inodes.is_partial = true;
@@ -58,6 +64,12 @@ impl Pages {
             Caching::Anew => {
                 if inodes.past.get(&ino) == Some(&0) {
                     inodes.past.remove(&ino);
+                }
+                if inodes.is_partial && !inodes.past.contains_key(&ino) {
+                    if inodes.clean.len() >= INODES_MAX {
+                        inodes.clean.clear();
+                    }
+                    inodes.clean.insert(ino);
                 }
             }
         }
@@ -104,5 +116,16 @@ mod tests {
         assert!(held <= INODES_MAX, "{held}");
         assert_eq!(pages.opened(0, Keep), Never, "it is open");
         assert_eq!(pages.opened(1, Keep), Anew);
+        // Once: what a mount of months shows is kept again.
+        pages.closed(1, Anew);
+        assert_eq!(pages.opened(1, Keep), Keep);
+        assert_eq!(pages.opened(1, Never), Never);
+        pages.closed(1, Never);
+        assert_eq!(pages.opened(1, Keep), Anew);
+        for ino in 1..3 * INODES_MAX as u64 {
+            pages.closed(ino, Anew);
+        }
+        let held = pages.0.lock().expect("sound").clean.len();
+        assert!(held <= INODES_MAX, "{held}");
     }
 }

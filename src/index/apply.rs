@@ -79,7 +79,8 @@ impl Index {
             if let Some(path) = &self.path {
                 let checkpoints = self.checkpoints.lock();
                 let mut checkpoints = checkpoints.unwrap_or_else(PoisonError::into_inner);
-                checkpoints.page_written(&inner.conn, path);
+                let is_first = applied.state.last_seq.0 == applied.records;
+                checkpoints.page_written(&inner.conn, path, is_first);
             }
             Ok(applied)
         })

@@ -26,7 +26,7 @@ const EVERY: u32 = 2;
 const WRITER_PAGES: i64 = (96 << 20) / schema::PAGE_BYTES;
 /// How long a reader may keep a checkpoint from its end before it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Name of a value in `meta` that says nothing: it is written so that there is something to wait for.
+/// Name of a value in `meta` that says nothing: it is written so that there is something to copy, and so to wait for.
 const WAITED: &str = "waited";
 
 /// Counts ledger pages, and has the log checkpointed now and then.
@@ -38,6 +38,8 @@ pub(super) struct Checkpoints {
     mark: Option<Mark>,
     /// A process before this one may not have waited for it.
     inherited: bool,
+    /// The history is taken in from its beginning.
+    anew: bool,
 }
 
 /// The thread.
@@ -63,12 +65,14 @@ impl Checkpoints {
             beside: None,
             mark: None,
             inherited,
+            anew: false,
         }
     }
 
-    /// A ledger page was written to the index at `path` through `writer`.
-    pub(super) fn page_written(&mut self, writer: &Connection, path: &Path) {
+    /// A ledger page was written to the index at `path` through `writer`; `is_first`: the index knew no record before.
+    pub(super) fn page_written(&mut self, writer: &Connection, path: &Path, is_first: bool) {
         self.pages += 1;
+        self.anew |= is_first;
         if !self.pages.is_multiple_of(EVERY) {
             return;
         }
@@ -82,12 +86,13 @@ impl Checkpoints {
         }
     }
 
-    /// A long history is being taken in: the writer leaves checkpoints to the thread, and the disk to the end.
+    /// A long history is being taken in: the writer leaves checkpoints to the thread, and the disk to the end if all of it is new.
     fn begin(&mut self, writer: &Connection, path: &Path) {
         if let Err(error) = schema::limit_log(writer, WRITER_PAGES, -1) {
             tracing::debug!(%error, "the writer makes checkpoints as often as before");
         }
-        if self.mark.is_some() {
+        // Of what was known before nothing is put at risk: that a ledger went backwards is told by it.
+        if self.mark.is_some() || !(self.anew || self.inherited) {
             return;
         }
         let set = Mark::set(path).map_err(|e| e.to_string());
@@ -106,12 +111,18 @@ impl Checkpoints {
         self.pages > 0 || self.mark.is_some() || self.inherited
     }
 
+    /// Whether nobody waits for the disk.
+    pub(super) fn is_marked(&self) -> bool {
+        self.mark.is_some()
+    }
+
     /// Everything there is was taken in: from now on the disk is waited for, and for what was not, beside the caller.
     pub(super) fn rest(&mut self, writer: &Connection, path: &Path) -> Result<(), Fault> {
         if self.pages >= EVERY {
             schema::limit_log(writer, schema::CHECKPOINT_PAGES, schema::JOURNAL_MAX_BYTES)?;
         }
         self.pages = 0;
+        self.anew = false;
         schema::wait_for_disk(writer, true)?;
         if std::mem::take(&mut self.inherited) && self.mark.is_none() {
             // Another process that holds it alone is about to take it away.
@@ -134,16 +145,6 @@ impl Checkpoints {
             }
         }
         self.beside.as_ref()?.due.as_ref()
-    }
-}
-
-impl Drop for Checkpoints {
-    /// An index that is closed before all was taken in is waited for here.
-    fn drop(&mut self) {
-        let due = self.beside.as_ref().and_then(|beside| beside.due.as_ref());
-        if let Some((mark, due)) = self.mark.take().zip(due) {
-            let _ = due.send(Due::Rest(mark));
-        }
     }
 }
 
@@ -193,9 +194,9 @@ fn run(path: PathBuf, asked: &Receiver<Due>) {
                 resting = resting.filter(|_| waits);
                 schema::wait_for_disk(conn, waits)
                     .map_err(Fault::from)
-                    .and_then(|()| checkpoint(conn).map(drop))
+                    .and_then(|()| checkpoint(conn, "PASSIVE").map(drop))
             }
-            (Ok(Due::Rest(mark)), Some(conn)) => settled(conn, mark).map(|left| resting = left),
+            (Ok(Due::Rest(mark)), Some(conn)) => rested(conn, mark).map(|left| resting = left),
             (Err(_), Some(conn)) => match resting.take() {
                 Some(mark) => settled(conn, mark).map(|left| resting = left),
                 None => Ok(()),
@@ -213,24 +214,49 @@ fn run(path: PathBuf, asked: &Receiver<Due>) {
 }
 
 /// Copies what is committed into the database, and tells whether that was all of the log.
-fn checkpoint(conn: &Connection) -> Result<bool, Fault> {
+fn checkpoint(conn: &Connection, mode: &str) -> Result<bool, Fault> {
     let (busy, log, copied): (i64, i64, i64) =
-        conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })?;
     Ok(busy == 0 && log == copied)
 }
 
 /// Waits for the disk, for all of the index, and takes the mark away. Returns the mark if there is more to wait for.
-fn settled(conn: &Connection, mark: Mark) -> Result<Option<Mark>, Fault> {
+fn rested(conn: &Connection, mark: Mark) -> Result<Option<Mark>, Fault> {
     if !mark.is_alone() {
         // The last one that writes without waiting comes here too, and waits for all.
         return Ok(None);
     }
     schema::wait_for_disk(conn, true)?;
-    // A checkpoint waits for both files if it copies anything, and nothing is left in the log then.
-    set_meta(conn, WAITED, &[])?;
-    if !checkpoint(conn)? {
+    give_something(conn)?;
+    settled(conn, mark)
+}
+
+/// Writes a page to the log.
+pub(super) fn give_something(conn: &Connection) -> Result<(), Fault> {
+    // First taken away: SQLite writes nothing if a value is replaced by the same one.
+    conn.execute("DELETE FROM meta WHERE name = ?1", [WAITED])?;
+    set_meta(conn, WAITED, &[])
+}
+
+/// After [`give_something`], when nobody writes without waiting any more: takes the mark away if all is on the disk.
+///
+/// A checkpoint that copies something waits for the log, and then for the database (all of the file, whoever wrote to it) if it
+/// came to the log's end and **nobody has written to the log meanwhile**. The tail of a segment that is opened is such a write. That
+/// nobody has is only certain of one that keeps writers out. If that finds all of the log copied, the one that copied the end of it,
+/// this or another, has waited for the database: had somebody written meanwhile, there would be more to copy.
+pub(super) fn settled(conn: &Connection, mark: Mark) -> Result<Option<Mark>, Fault> {
+    // Most of it while others write, who would have to wait. The first one copies for long, and somebody may write meanwhile; the
+    // second has little to copy then, and waits for the database.
+    for _ in 0..2 {
+        checkpoint(conn, "PASSIVE")?;
+    }
+    // A reader is not waited for with writers kept out.
+    conn.busy_timeout(Duration::ZERO)?;
+    let is_all = checkpoint(conn, "FULL");
+    conn.busy_timeout(schema::BUSY_TIMEOUT)?;
+    if !is_all? {
         return Ok(Some(mark));
     }
     if let Err(error) = mark.remove() {

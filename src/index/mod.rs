@@ -163,9 +163,8 @@ impl Index {
     /// # Errors
     /// When the file cannot be opened or written, or is another program's database.
     pub fn open(path: &Path) -> Result<(Index, Opened), IndexError> {
-        let (conn, opened, found) = schema::open(path)?;
+        let (conn, opened, inherited) = schema::open(path)?;
         let mut index = Index::over(conn, Some(path.to_owned()));
-        let inherited = found != unsynced::Found::Nothing;
         index.checkpoints = Mutex::new(Checkpoints::inherited(inherited));
         Ok((index, opened))
     }
@@ -314,6 +313,26 @@ impl Index {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic inside a transaction rolled it back, and the state is only replaced after a commit.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Index {
+    /// An index that is closed before all was taken in is waited for here.
+    fn drop(&mut self) {
+        let Some(path) = &self.path else {
+            return;
+        };
+        let checkpoints = self.checkpoints.get_mut();
+        let checkpoints = checkpoints.unwrap_or_else(PoisonError::into_inner);
+        if !checkpoints.is_marked() {
+            return;
+        }
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Also because the writer checkpoints as it closes, what others wrote meanwhile too, and waits for the disk then.
+        if let Err(fault) = checkpoints.rest(&inner.conn, path) {
+            let error = fault.at(Some(path));
+            tracing::debug!(%error, "the next process waits for the disk");
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub const SCHEMA_VERSION: i32 = 7;
 /// `application_id` of our databases ("blfs"): another program's is never deleted.
 const APPLICATION_ID: i32 = 0x626c_6673;
 /// How long to wait for another process's transaction: a batch takes milliseconds, a checkpoint on a slow disk longer.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Up to this size, in bytes, the whole file is checked when it is opened (about 0.1 s). Larger ones would make every
 /// start slow: damage there is found when it is met.
 const CHECK_MAX_BYTES: u64 = 32 << 20;
@@ -142,8 +142,8 @@ impl From<Fault> for Refusal {
     }
 }
 
-/// Opens the index at `path`, and tells what mark was beside it.
-pub(super) fn open(path: &Path) -> Result<(Connection, Opened, Found), IndexError> {
+/// Opens the index at `path`, and tells whether another process may not have waited for the disk.
+pub(super) fn open(path: &Path) -> Result<(Connection, Opened, bool), IndexError> {
     let io_error = |what: &str, e: io::Error| IndexError::Database {
         path: path.display().to_string(),
         reason: format!("cannot {what}: {e}"),
@@ -153,22 +153,20 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Opened, Found), IndexErro
     }
     let found = unsynced::look(path).map_err(|e| io_error("read the mark beside it", e))?;
     let why = match found {
-        Found::Stale => {
-            "the machine stopped, or its disk was gone, while it was written to".to_owned()
-        }
+        Found::Stale(_) => unsynced::WHY_STALE.to_owned(),
         Found::Nothing | Found::Ours => match try_open(path) {
-            Ok((conn, opened)) => return Ok((conn, opened, found)),
+            Ok((conn, opened)) => return Ok((conn, opened, matches!(found, Found::Ours))),
             Err(Refusal::Fatal(fault)) => return Err(fault.at(Some(path))),
             Err(Refusal::Unusable(why)) => why,
         },
     };
-    // The marker goes last: after a crash in between, the rest is deleted again.
+    // What says that it cannot be used goes last: after a crash in between, the rest is deleted again.
     for file in [
         path.to_owned(),
         beside(path, "-wal"),
         beside(path, "-shm"),
-        unsynced::path_of(path),
         marker(path),
+        unsynced::path_of(path),
     ] {
         match std::fs::remove_file(&file) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -178,7 +176,7 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Opened, Found), IndexErro
         }
     }
     match try_open(path) {
-        Ok((conn, _)) => Ok((conn, Opened::Rebuilt { why }, Found::Nothing)),
+        Ok((conn, _)) => Ok((conn, Opened::Rebuilt { why }, false)),
         Err(Refusal::Fatal(fault)) => Err(fault.at(Some(path))),
         Err(Refusal::Unusable(why)) => Err(Fault::Corrupt(why).at(Some(path))),
     }

@@ -5,6 +5,9 @@
 //! and SQLite would not notice. So the first write that is not waited for comes after a file that names this boot of the machine and
 //! this mount of the file system; the file goes when all was waited for. An index beside the mark of another boot or mount is built
 //! anew.
+//!
+//! That is so only while a history is taken in from its beginning, or by whoever finds the mark: an index also remembers the newest
+//! record that this host has seen, and so that a ledger went backwards. What it knew before is not put at risk.
 
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -15,19 +18,29 @@ use std::time::Duration;
 
 /// `STATX_MNT_ID_UNIQUE` of Linux 6.8 (statx(2)): a mount id that no later mount has. Older kernels give one that is used again.
 const UNIQUE_MOUNT_ID: StatxFlags = StatxFlags::from_bits_retain(0x4000);
-/// How often, and how long after each other, another process is given time to let go of the mark.
-const LOOKS: u32 = 20;
+/// How long another process is given to let go of the mark, or to delete the index and the mark: half a minute, for a file of
+/// gigabytes on a slow disk.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+#[cfg(not(test))]
+const LOOKS_MAX: u32 = 1500;
+#[cfg(test)]
+const LOOKS_MAX: u32 = 50;
+/// After so many, a mark of this boot is one that its process keeps.
+const LOOKS: u32 = 20;
+
+/// Why an index beside a stale mark is not used.
+pub(super) const WHY_STALE: &str = "the disk did not have all of it when the machine stopped, or its mount of the file system went";
 
 /// What stands beside an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Found {
     /// No mark: all of it is on the disk.
     Nothing,
     /// The mark of this boot and mount: all of it is in the kernel's memory, at least.
     Ours,
-    /// Another one: anything may be missing.
-    Stale,
+    /// Another one: anything may be missing. Locked: of several that start at once, one deletes the index, and the others find what
+    /// it has begun anew.
+    Stale(File),
 }
 
 /// The mark of an index, held by one that writes.
@@ -43,16 +56,17 @@ pub(super) fn path_of(index: &Path) -> PathBuf {
     super::schema::beside(index, "-unsynced")
 }
 
+/// This boot of the machine, as a line.
+fn boot() -> io::Result<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(format!("boot {}\n", id.trim_end()))
+}
+
 /// This boot of the machine, and the mount of the file system that a file is in.
 fn here(file: &File) -> io::Result<String> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     let wanted = StatxFlags::MNT_ID | UNIQUE_MOUNT_ID;
     let found = statx(file, "", AtFlags::EMPTY_PATH, wanted)?;
-    Ok(format!(
-        "boot {}\nmount {}\n",
-        boot.trim_end(),
-        found.stx_mnt_id
-    ))
+    Ok(format!("{}mount {}\n", boot()?, found.stx_mnt_id))
 }
 
 /// Whether `file` is what stands at `path` still.
@@ -68,24 +82,43 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 /// Looks for the mark of an index.
 pub(super) fn look(index: &Path) -> io::Result<Found> {
     let path = path_of(index);
-    for _ in 0..LOOKS {
+    let mut of_this_boot = false;
+    for looks in 1..=LOOKS_MAX {
         let mut file = match File::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
             other => other?,
         };
         let mut text = String::new();
         file.read_to_string(&mut text)?;
+        if text.is_empty() {
+            // Somebody is about to set it. Nobody has written without waiting before it says something, on the disk.
+            return Ok(Found::Nothing);
+        }
         if here(&file).is_ok_and(|here| here == text) {
             return Ok(Found::Ours);
         }
+        of_this_boot = boot().is_ok_and(|boot| text.starts_with(&boot));
         match file.try_lock() {
-            Ok(()) if is_at(&file, &path)? => return Ok(Found::Stale),
-            Ok(()) | Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK_AGAIN),
+            Ok(()) if is_at(&file, &path)? => return Ok(Found::Stale(file)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                // A process that writes shares it, and sees the file system by another mount, from another container perhaps. Who
+                // deletes the index, or waits for the disk at the end, does not share it.
+                if of_this_boot && looks >= LOOKS && file.try_lock_shared().is_ok() {
+                    return Ok(Found::Ours);
+                }
+            }
             Err(TryLockError::Error(e)) => return Err(e),
         }
+        drop(file);
+        std::thread::sleep(LOOK_AGAIN);
     }
-    // A process that lives holds it, and sees the file system by another mount, from another container perhaps.
-    Ok(Found::Ours)
+    match of_this_boot {
+        true => Ok(Found::Ours),
+        false => Err(io::Error::other(
+            "it is of another boot of the machine, and held: end what else uses this directory, on another machine perhaps",
+        )),
+    }
 }
 
 impl Mark {
@@ -119,7 +152,11 @@ impl Mark {
 
     /// Takes the mark away, after all was waited for.
     pub(super) fn remove(self) -> io::Result<()> {
-        std::fs::remove_file(&self.path)
+        // Who deletes an index deletes its mark: what stands there then is that of the next index.
+        match is_at(&self.file, &self.path)? {
+            true => std::fs::remove_file(&self.path),
+            false => Ok(()),
+        }
     }
 }
 
@@ -140,34 +177,65 @@ mod tests {
     #[test]
     fn a_mark_is_ours_until_it_is_removed() {
         let (_dir, index) = index();
-        assert_eq!(looked(&index), Found::Nothing);
+        assert!(matches!(looked(&index), Found::Nothing));
         let mark = Mark::set(&index).expect("sets");
-        assert_eq!(looked(&index), Found::Ours);
+        assert!(matches!(looked(&index), Found::Ours));
         // As after a kill.
         drop(mark);
-        assert_eq!(looked(&index), Found::Ours);
+        assert!(matches!(looked(&index), Found::Ours));
         let again = Mark::set(&index).expect("sets");
         assert!(again.is_alone());
         again.remove().expect("removes");
-        assert_eq!(looked(&index), Found::Nothing);
+        assert!(matches!(looked(&index), Found::Nothing));
     }
 
     #[test]
-    fn the_mark_of_another_boot_or_mount_is_stale_unless_it_is_held() {
+    fn of_an_index_that_was_deleted_meanwhile_no_mark_of_the_next_one_is_taken_away() {
         let (_dir, index) = index();
         let mark = Mark::set(&index).expect("sets");
-        let text = std::fs::read_to_string(path_of(&index)).expect("reads");
-        let (boot, mount) = text.split_once('\n').expect("two lines");
-        for other in [
-            format!("boot 00000000-0000-0000-0000-000000000000\n{mount}"),
-            format!("{boot}\nmount 1\n"),
-            String::new(),
-        ] {
-            std::fs::write(path_of(&index), &other).expect("writes");
-            assert_eq!(looked(&index), Found::Ours, "{other:?} is held");
-        }
+        std::fs::remove_file(path_of(&index)).expect("removes");
+        let next = Mark::set(&index).expect("sets");
+        mark.remove().expect("leaves it");
+        assert!(is_at(&next.file, &next.path).expect("looks"));
+    }
+
+    #[test]
+    fn the_mark_of_another_mount_is_stale_unless_it_is_held() {
+        let (_dir, index) = index();
+        let mark = Mark::set(&index).expect("sets");
+        let other = format!("{}mount 1\n", boot().expect("reads"));
+        std::fs::write(path_of(&index), other).expect("writes");
+        assert!(matches!(looked(&index), Found::Ours));
         drop(mark);
-        assert_eq!(looked(&index), Found::Stale);
+        assert!(matches!(looked(&index), Found::Stale(_)));
+    }
+
+    #[test]
+    fn the_mark_of_another_boot_is_stale_and_held_it_is_waited_for() {
+        let (_dir, index) = index();
+        let other = "boot 00000000-0000-0000-0000-000000000000\nmount 1\n";
+        std::fs::write(path_of(&index), other).expect("writes");
+        let Found::Stale(held) = looked(&index) else {
+            panic!("it is not of this boot");
+        };
+        // Who holds it deletes the index: it is not to be used, nor to be deleted twice.
+        look(&index).expect_err("is waited for");
+        std::thread::scope(|threads| {
+            let waiting = threads.spawn(|| looked(&index));
+            std::fs::remove_file(path_of(&index)).expect("removes");
+            drop(held);
+            let found = waiting.join().expect("no panic");
+            assert!(matches!(found, Found::Nothing), "{found:?}");
+        });
+    }
+
+    #[test]
+    fn a_mark_that_says_nothing_yet_has_no_index_deleted() {
+        let (_dir, index) = index();
+        std::fs::write(path_of(&index), "").expect("writes");
+        assert!(matches!(looked(&index), Found::Nothing));
+        drop(Mark::set(&index).expect("sets"));
+        assert!(matches!(looked(&index), Found::Ours));
     }
 
     #[test]

@@ -194,7 +194,7 @@ async fn seen_as_if_nothing_had_been_pruned_no_answer_speaks_of_a_prune() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
     fn no_backup_loses_anything_that_it_could_recover(
         n in 2u64..12,

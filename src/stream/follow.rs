@@ -38,8 +38,20 @@ impl Stream {
     /// See [`StreamError`]. What was taken in before an error stays, and the next call goes on from there.
     pub async fn follow(&self) -> Result<Followed, StreamError> {
         let mut follows = self.follows.lock().await;
+        let told = self.take_in(*follows).await;
+        // Also after an error: what was taken in stays, and it may be long until there is more.
+        let index = Arc::clone(&self.index);
+        let rested = blocking(move || index.rest()).await;
+        let told = told?;
+        rested?;
+        *follows += 1;
+        Ok(told)
+    }
+
+    /// The same, as the call that comes after `follows` others.
+    async fn take_in(&self, follows: u64) -> Result<Followed, StreamError> {
         // Of an index without records there is nothing to show meanwhile.
-        let list = *follows % LIST_EVERY == 0 || self.known().await?.last_seq == Seq(0);
+        let list = follows % LIST_EVERY == 0 || self.known().await?.last_seq == Seq(0);
         let healed =
             matches!(self.newest().await?, Newest::Healed) || list && self.is_healed().await?;
         if healed {
@@ -70,11 +82,7 @@ impl Stream {
                 other => other?,
             }
         }
-        let told = intake.finish().await?;
-        let index = Arc::clone(&self.index);
-        blocking(move || index.rest()).await?;
-        *follows += 1;
-        Ok(told)
+        intake.finish().await
     }
 
     pub(super) async fn reset(&self) -> Result<(), StreamError> {

@@ -1,6 +1,7 @@
 //! A long history is not waited for while it is taken in, and nothing of it is trusted that may be lost.
 
 use super::super::unsynced::{Mark, path_of};
+use super::super::{checkpoint, schema};
 use super::*;
 use std::time::{Duration, Instant};
 
@@ -52,16 +53,21 @@ fn the_disk_is_waited_for_at_the_end_of_a_long_history() {
     index.rest().expect("rests");
     assert!(waits(&index));
     assert!(goes(&mark));
-    // Once more, much later.
+    // Once more, much later: what was known of the ledger must not be lost.
     load(&index, 3, 7);
-    assert!(!waits(&index) && mark.exists());
+    assert!(waits(&index) && !mark.exists());
     index.rest().expect("rests");
-    assert!(waits(&index));
-    assert!(goes(&mark));
     assert_eq!(
         index.state().expect("reads").expect("begun").last_seq,
         Seq(7000)
     );
+    // From the beginning, into what is there.
+    index.reset().expect("resets");
+    load(&index, 0, 3);
+    assert!(!waits(&index) && mark.exists());
+    index.rest().expect("rests");
+    assert!(waits(&index));
+    assert!(goes(&mark));
 }
 
 #[test]
@@ -94,7 +100,11 @@ fn what_a_killed_process_did_not_wait_for_the_next_one_does() {
         index.state().expect("reads").expect("begun").last_seq,
         Seq(4000)
     );
+    // It goes on as the other one did.
+    load(&index, 4, 6);
+    assert!(!waits(&index));
     index.rest().expect("rests");
+    assert!(waits(&index));
     assert!(goes(&path_of(&path)));
 }
 
@@ -112,6 +122,43 @@ fn the_mark_stays_while_another_process_does_not_wait() {
     index.rest().expect("rests");
     drop(index);
     assert!(!path_of(&path).exists());
+}
+
+#[test]
+fn there_is_something_to_wait_for_each_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("index.db");
+    let _index = loaded(&path, 1);
+    let beside = schema::open_beside(&path).expect("opens");
+    let reader = schema::open_reader(&path).expect("opens");
+    // It changes with each commit of another connection that has written something to the log.
+    let version = || -> i64 {
+        let version = reader.query_row("PRAGMA data_version", [], |row| row.get(0));
+        version.expect("reads")
+    };
+    for _ in 0..3 {
+        let before = version();
+        checkpoint::give_something(&beside).expect("writes");
+        assert_ne!(version(), before);
+    }
+}
+
+#[test]
+fn the_mark_stays_if_somebody_writes_while_all_is_waited_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("index.db");
+    let _index = loaded(&path, 1);
+    let mark = Mark::set(&path).expect("sets");
+    let beside = schema::open_beside(&path).expect("opens");
+    checkpoint::give_something(&beside).expect("writes");
+    let writer = rusqlite::Connection::open(&path).expect("opens");
+    writer.execute_batch("BEGIN IMMEDIATE").expect("begins");
+    let left = checkpoint::settled(&beside, mark).expect("copies");
+    let mark = left.expect("the writer may have kept SQLite from waiting for the database");
+    assert!(path_of(&path).exists());
+    writer.execute_batch("COMMIT").expect("ends");
+    let left = checkpoint::settled(&beside, mark).expect("copies");
+    assert!(left.is_none() && !path_of(&path).exists());
 }
 
 #[test]

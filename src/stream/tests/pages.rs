@@ -176,3 +176,26 @@ async fn a_record_that_cannot_be_read_comes_out_of_its_page() {
     assert_eq!((followed.new_records, followed.lost.len()), (13, 0));
     assert_eq!(page_start(Seq(1000)), Seq(1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_history_is_waited_for_also_if_its_end_is_an_error() {
+    let mut bucket = Bucket::with(3000).await;
+    [1, 1001, 2001].iter().for_each(|first| bucket.page(*first));
+    let mut twice = segment(3001);
+    twice.object.key = segment(1).object.key;
+    bucket.append(Body::Segment(Box::new(twice))).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("index.db");
+    let index = Arc::new(Index::open(&path).expect("opens").0);
+    let stream = Stream::open(bucket.shared(), index).await.expect("opens");
+    stream.follow().await.expect_err("told");
+    let state = stream.index().state().expect("reads").expect("begun");
+    assert_eq!(state.last_seq, Seq(3000));
+    // Beside the caller: see `index/unsynced.rs`.
+    let mark = dir.path().join("index.db-unsynced");
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while mark.exists() && std::time::Instant::now() < end {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert!(!mark.exists());
+}
