@@ -113,6 +113,9 @@ impl Stalling {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let server = TcpStream::connect(&target).expect("the server listens");
+                for stream in [&client, &server] {
+                    stream.set_nodelay(true).expect("settable");
+                }
                 for (from, to) in [(&client, &server), (&server, &client)] {
                     let (from, to) = (from.try_clone(), to.try_clone());
                     let (from, to) = (from.expect("clones"), to.expect("clones"));

@@ -303,6 +303,8 @@ async fn proxy(socket: std::path::PathBuf, held: watch::Receiver<bool>) -> u16 {
     let port = listener.local_addr().expect("bound").port();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
+            // What the server says in two pieces comes as soon as by the socket.
+            let _ = client.set_nodelay(true);
             let server = tokio::net::UnixStream::connect(&socket)
                 .await
                 .expect("connects");
