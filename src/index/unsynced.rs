@@ -6,15 +6,13 @@
 //! this mount of the file system; the file goes when all was waited for. An index beside the mark of another boot or mount is built
 //! anew.
 
-use rustix::fs::{AtFlags, StatxFlags, statx};
+use crate::mount_id::MountId;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// `STATX_MNT_ID_UNIQUE` of Linux 6.8 (statx(2)): a mount id that no later mount has. Older kernels give one that is used again.
-const UNIQUE_MOUNT_ID: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 /// How often, and how long after each other, another process is given time to let go of the mark.
 const LOOKS: u32 = 20;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -46,13 +44,8 @@ pub(super) fn path_of(index: &Path) -> PathBuf {
 /// This boot of the machine, and the mount of the file system that a file is in.
 fn here(file: &File) -> io::Result<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    let wanted = StatxFlags::MNT_ID | UNIQUE_MOUNT_ID;
-    let found = statx(file, "", AtFlags::EMPTY_PATH, wanted)?;
-    Ok(format!(
-        "boot {}\nmount {}\n",
-        boot.trim_end(),
-        found.stx_mnt_id
-    ))
+    let mount = MountId::of_file(file)?.number;
+    Ok(format!("boot {}\nmount {mount}\n", boot.trim_end()))
 }
 
 /// Whether `file` is what stands at `path` still.
