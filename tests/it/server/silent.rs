@@ -1,6 +1,6 @@
 //! Servers that do not answer, or not in time.
 
-use super::{PATIENCE, by_socket};
+use super::{PATIENCE, by_socket, by_tcp};
 use crate::mysql::Server as MySql;
 use crate::tools;
 use binlogfs::source::server::{Server, ServerError, ServerOptions, TlsMode};
