@@ -54,6 +54,7 @@
 //! retention          which segments may go, and what keeps the others
 //! binlog  store      the server's format; objects by key
 //! model              names and numbers, each parsed once
+//! mount_id           which mount a file is in
 //! ```
 //! [`model`], [`binlog`], [`segment`], [`ledger`] and [`retention`] are pure: no I/O, no clock, no randomness but that of encryption.
 //! [`store`] knows nothing of what it stores, [`index`] nothing of where its records come from. Only `fs/fuse.rs`
@@ -89,6 +90,7 @@ pub mod index;
 pub mod ledger;
 pub mod locate;
 pub mod model;
+mod mount_id;
 pub mod prune;
 pub mod recover;
 pub mod replay;

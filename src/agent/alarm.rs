@@ -7,6 +7,7 @@ pub use book::{AlarmBook, Event, Notice, Raised};
 use super::health::Health;
 use super::replicas::ReplicaHealth;
 use crate::model::Micros;
+use crate::model::counted::{count, of_number};
 use crate::store::BreakerState;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -200,9 +201,10 @@ fn lag(health: &Health, limits: &Thresholds, now: Micros) -> Option<Alarm> {
         AlarmKind::Lag,
         severity,
         format!(
-            "{} closed segments ({} bytes) are not archived, the oldest for {}: {why}",
-            health.backlog.segments,
+            "{} ({} bytes) {} not archived, the oldest for {}: {why}",
+            count(health.backlog.segments, "closed segment"),
             health.backlog.bytes,
+            of_number(health.backlog.segments, "is", "are"),
             span(lag),
         ),
     ))
@@ -224,8 +226,8 @@ fn expiry(health: &Health, limits: &Thresholds) -> Option<Alarm> {
     let what = match of_replicas {
         true => "what is not in every replica, and so does not count as archived: see the alarm of the replica".to_owned(),
         false => format!(
-            "what is not archived ({} segments): find out why it is not ({})",
-            health.backlog.segments,
+            "what is not archived ({}): find out why it is not ({})",
+            count(health.backlog.segments, "segment"),
             health.why_waiting()
         ),
     };
@@ -270,16 +272,19 @@ fn replica(health: &Health, limits: &Thresholds, now: Micros) -> Option<Alarm> {
     } else {
         let lacks = health.replicas.iter().find(|replica| replica.lacks > 0)?;
         let text = format!(
-            "{} lacks {} records or objects that the first store could not give: run 'binlogfs verify {}'",
-            lacks.url, lacks.lacks, health.url
+            "{} lacks {} {} that the first store could not give: run 'binlogfs verify {}'",
+            lacks.url,
+            lacks.lacks,
+            of_number(lacks.lacks, "record or object", "records or objects"),
+            health.url
         );
         return Some(alarm(AlarmKind::Replica, Severity::Warning, text));
     };
     let why = worst.last_error.as_deref();
     let text = format!(
-        "{} lacks {} records, the oldest of a segment closed {} ago: {}",
+        "{} lacks {}, the oldest of a segment closed {} ago: {}",
         worst.url,
-        worst.lag_records,
+        count(worst.lag_records, "record"),
         span(lag(worst)),
         why.unwrap_or("it is being filled")
     );
@@ -395,6 +400,36 @@ mod tests {
         health.backlog = waiting_since(-60).backlog;
         let lag = text(&health, AlarmKind::Lag);
         assert!(lag.contains("3 closed segments"), "{lag}");
+    }
+
+    #[test]
+    fn of_one_it_is_said_that_it_is_one() {
+        let mut health = waiting_since(0);
+        health.backlog.segments = 1;
+        health.time_to_expiry_seconds = Some(60);
+        health.replicas = vec![ReplicaHealth {
+            lag_records: 1,
+            oldest_closed_at: Some(at(0)),
+            ..ReplicaHealth::default()
+        }];
+        let text = |health: &Health, kind: AlarmKind| {
+            let found = alarms(health, &Thresholds::default(), at(4 * 3600));
+            let of_kind = found.into_iter().find(|alarm| alarm.kind == kind);
+            of_kind.expect("raised").text
+        };
+        let lag = text(&health, AlarmKind::Lag);
+        let said = "1 closed segment (4096 bytes) is not archived";
+        assert!(lag.starts_with(said), "{lag}");
+        let expiry = text(&health, AlarmKind::Expiry);
+        assert!(expiry.contains("not archived (1 segment):"), "{expiry}");
+        let behind = text(&health, AlarmKind::Replica);
+        assert!(behind.contains("lacks 1 record, "), "{behind}");
+        health.replicas = vec![ReplicaHealth {
+            lacks: 1,
+            ..ReplicaHealth::default()
+        }];
+        let lacks = text(&health, AlarmKind::Replica);
+        assert!(lacks.contains("lacks 1 record or object that"), "{lacks}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::endpoint::is_deserted;
 use super::health::Health;
 use super::roster::Roster;
+use crate::model::counted::count;
 use sd_notify::NotifyState;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -63,10 +64,32 @@ fn status(healths: &[watch::Receiver<Health>]) -> String {
         let health = health.borrow();
         segments += health.totals.segments;
         waiting += health.backlog.segments;
-        alarms += health.alarms.len();
+        alarms += health.alarms.len() as u64;
     }
     format!(
-        "{} streams, {segments} segments archived, {waiting} waiting, {alarms} alarms",
-        healths.len()
+        "{}, {} archived, {waiting} waiting, {}",
+        count(healths.len() as u64, "stream"),
+        count(segments, "segment"),
+        count(alarms, "alarm")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_line_counts_in_words_that_fit() {
+        assert_eq!(
+            status(&[]),
+            "0 streams, 0 segments archived, 0 waiting, 0 alarms"
+        );
+        let mut health = Health::default();
+        health.totals.segments = 1;
+        let (_of_stream, seen) = watch::channel(health);
+        assert_eq!(
+            status(&[seen]),
+            "1 stream, 1 segment archived, 0 waiting, 0 alarms"
+        );
+    }
 }

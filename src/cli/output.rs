@@ -1,6 +1,7 @@
 //! How results look: JSON documents, tables, sizes, times, progress bars, errors.
 
 use crate::model::Micros;
+pub use crate::model::counted::{count, of_number};
 use crate::sync::archive::Progress;
 use crate::telemetry;
 use anyhow::Context as _;
@@ -50,16 +51,6 @@ pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     out.write_all(bytes)
         .and_then(|()| out.flush())
         .context("cannot write to standard output")
-}
-
-/// `1 segment`, `2 segments`.
-pub fn count(n: u64, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
-}
-
-/// The word that goes with so many: `1 is`, `2 are`.
-pub fn of_number<'a>(n: u64, one: &'a str, many: &'a str) -> &'a str {
-    if n == 1 { one } else { many }
 }
 
 /// A bar that counts to `total`, for work over a second.

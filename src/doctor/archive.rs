@@ -5,6 +5,7 @@ use crate::cache::{ArchivedSegment, Cause, SegmentReader};
 use crate::index::Index;
 use crate::ledger::Entry;
 use crate::model::Micros;
+use crate::model::counted::count;
 use std::time::Duration;
 
 /// A record from later than now by more than this was made by a host whose clock is wrong, or ours is.
@@ -60,7 +61,10 @@ fn ledger(opened: &Opened<'_>) -> Check {
             let took = duration(opened.followed_in);
             Check::ok(
                 name,
-                format!("{records} records, opened and followed in {took}"),
+                format!(
+                    "{}, opened and followed in {took}",
+                    count(records, "record")
+                ),
             )
         }
         Err(error) => {
@@ -80,10 +84,7 @@ fn unsound(index: &Index) -> Check {
             name,
             format!(
                 "{} cannot be read in full, the first is {}",
-                match rows.len() {
-                    1 => "1 segment".to_owned(),
-                    n => format!("{n} segments"),
-                },
+                count(rows.len() as u64, "segment"),
                 rows[0].mount_name
             ),
             "'binlogfs status URL' names them",

@@ -10,11 +10,14 @@ use crate::model::Seq;
 use std::ffi::OsStr;
 use std::sync::Arc;
 
+/// What the log says of attributes that the index does not tell in time.
+const FAILED: &str = "cannot tell extended attributes";
+
 impl View {
     /// getxattr(2).
     ///
     /// # Errors
-    /// As `View::entry`; directories have none.
+    /// As `View::entry`; ETIMEDOUT; directories have none.
     pub async fn xattr(
         self: Arc<Self>,
         ino: u64,
@@ -22,28 +25,34 @@ impl View {
         size: u32,
     ) -> Result<Answer, Errno> {
         let name = name.to_str().filter(|name| xattr::is_ours(name));
-        if let (Some(Node::Made(made)), Some(name)) = (Node::of_ino(ino), name) {
-            return self.made_xattr(made, Some(name), size).await;
-        }
-        let seq = Node::of_ino(ino).and_then(record_of);
-        match name.zip(seq) {
-            Some((name, seq)) => Ok(xattr::get(&self.entry(seq).await?, name, size)),
-            None => Ok(Answer::Absent),
-        }
+        let answer = async {
+            if let (Some(Node::Made(made)), Some(name)) = (Node::of_ino(ino), name) {
+                return self.made_xattr(made, Some(name), size).await;
+            }
+            let seq = Node::of_ino(ino).and_then(record_of);
+            match name.zip(seq) {
+                Some((name, seq)) => Ok(xattr::get(&self.entry(seq).await?, name, size)),
+                None => Ok(Answer::Absent),
+            }
+        };
+        self.in_time(FAILED, answer).await
     }
 
     /// listxattr(2).
     ///
     /// # Errors
-    /// As `View::entry`; directories have none.
+    /// As `View::entry`; ETIMEDOUT; directories have none.
     pub async fn xattrs(self: Arc<Self>, ino: u64, size: u32) -> Result<Answer, Errno> {
-        if let Some(Node::Made(made)) = Node::of_ino(ino) {
-            return self.made_xattr(made, None, size).await;
-        }
-        match Node::of_ino(ino).and_then(record_of) {
-            Some(seq) => Ok(xattr::list(&self.entry(seq).await?, size)),
-            None => Ok(xattr::nothing(size)),
-        }
+        let answer = async {
+            if let Some(Node::Made(made)) = Node::of_ino(ino) {
+                return self.made_xattr(made, None, size).await;
+            }
+            match Node::of_ino(ino).and_then(record_of) {
+                Some(seq) => Ok(xattr::list(&self.entry(seq).await?, size)),
+                None => Ok(xattr::nothing(size)),
+            }
+        };
+        self.in_time(FAILED, answer).await
     }
 
     /// The extended attributes of what was made on demand: of a file those that hold for any part of it.

@@ -145,6 +145,12 @@ pub const INDEX: Verdict = Verdict {
     level: Level::ERROR,
 };
 
+/// The index on this host does not answer.
+pub const SILENT_INDEX: Verdict = Verdict {
+    errno: libc::ETIMEDOUT,
+    level: Level::WARN,
+};
+
 /// What does not come from a read of a segment.
 const OTHER_ROWS: &[Row] = &[
     Row {
@@ -152,6 +158,12 @@ const OTHER_ROWS: &[Row] = &[
         errno: "EIO",
         level: Level::ERROR,
         meaning: "it cannot be read: unmount, remove it, mount again",
+    },
+    Row {
+        fault: "the local index is silent",
+        errno: "ETIMEDOUT",
+        level: Level::WARN,
+        meaning: "the disk of the cache directory did not answer in time: look at that disk",
     },
     Row {
         fault: "an entry that is gone",

@@ -48,11 +48,10 @@ impl Front {
             if let Some(work) = work {
                 work.await;
             }
-            let Some(unloaded) = unloaded else {
-                return Ok(());
-            };
-            let loaded = tokio::task::spawn_blocking(move || unloaded.load()).await;
-            loaded.unwrap_or(Err(libc::EIO))
+            match unloaded {
+                Some(unloaded) => unloaded.load().await,
+                None => Ok(()),
+            }
         };
         Some(both.boxed())
     }

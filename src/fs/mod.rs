@@ -9,6 +9,7 @@
 mod attributes;
 mod changes;
 mod chunk;
+mod deadline;
 pub mod errno;
 mod failures;
 pub mod forest;

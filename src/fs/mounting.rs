@@ -5,6 +5,7 @@
 
 use super::fusermount;
 use super::mountinfo::{self, Mount};
+use crate::mount_id::MountId;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags};
@@ -93,6 +94,8 @@ pub struct MountPoint {
     target: PathBuf,
     id: u64,
     minor: u32,
+    /// What tells it from a later mount with the same two numbers, which the kernel gives to the next mount of anybody.
+    known_as: Option<MountId>,
     /// The kernel's file that cuts the connection, open since the connection was made. By its name it is found by the minor
     /// number, which the kernel gives to the next mount of anybody as soon as ours is gone; what is open stays ours.
     abort: Result<Arc<OwnedFd>, Errno>,
@@ -198,23 +201,41 @@ impl MountPoint {
             )
         };
         let mount = new_at(&mounts()?, &options.target, &before).ok_or_else(vanished)?;
-        let point = MountPoint {
+        let known_as = MountId::at(&options.target).ok();
+        let mut point = MountPoint {
             target: options.target.clone(),
             id: mount.id,
             minor: mount.minor,
+            known_as: None,
             abort: open_abort(mount.minor).map(Arc::new),
         };
-        // Still there, so what was opened by its number is its own.
-        match point.is_there(&mounts()?) {
-            true => Ok((point, device)),
-            false => Err(vanished()),
+        // Still there, so what was opened by its number is its own; and uppermost, so is the id of what was found at its path.
+        let after = mounts()?;
+        if !point.is_there(&after) {
+            return Err(vanished());
         }
+        point.known_as = known_as.filter(|_| point.is_uppermost(&after));
+        Ok((point, device))
     }
 
     fn is_there(&self, mounts: &[Mount]) -> bool {
-        mounts
+        let is_listed = mounts
             .iter()
-            .any(|mount| mount.id == self.id && mount.minor == self.minor)
+            .any(|mount| mount.id == self.id && mount.minor == self.minor);
+        // What may cover it is not touched: a file system that hangs, perhaps.
+        is_listed && (!self.is_uppermost(mounts) || self.is_known())
+    }
+
+    fn is_uppermost(&self, mounts: &[Mount]) -> bool {
+        mountinfo::at(mounts, &self.target).is_some_and(|top| top.id == self.id)
+    }
+
+    /// Whether what is mounted at its path is this mount, as far as the kernel tells.
+    fn is_known(&self) -> bool {
+        match (self.known_as, MountId::at(&self.target)) {
+            (Some(known), Ok(found)) => found == known,
+            _ => true,
+        }
     }
 
     /// Where it is.
@@ -238,8 +259,7 @@ impl MountPoint {
         if !self.is_there(&mounts) {
             return Ok(Detached::Before);
         }
-        let on_top = mountinfo::at(&mounts, &self.target).is_some_and(|top| top.id == self.id);
-        if !on_top || mountinfo::is_covered(&mounts, self.id) {
+        if !self.is_uppermost(&mounts) || mountinfo::is_covered(&mounts, self.id) {
             return Err(MountError::Covered {
                 target: self.target.clone(),
             });

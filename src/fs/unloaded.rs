@@ -1,6 +1,7 @@
 //! Parts of the history that are not in memory, and which of them a question needs.
 
 use super::chunk::Slot;
+use super::deadline::in_time;
 use super::hidden::{edge_seq, listed_after};
 use super::made::Made;
 use super::tree::Node;
@@ -8,6 +9,7 @@ use super::view::{Errno, View};
 use super::views::Shown;
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A question that is answered out of the history.
 #[derive(Clone, Copy, Debug)]
@@ -21,22 +23,33 @@ pub(super) enum Question<'a> {
 }
 
 /// A part of the history that is not in memory.
-pub(super) struct Unloaded(Vec<Arc<Slot>>);
+pub(super) struct Unloaded {
+    slots: Vec<Arc<Slot>>,
+    /// How long it is waited for.
+    deadline: Duration,
+}
 
 impl Unloaded {
-    /// Reads it. Blocks.
+    /// Has it in memory. Whoever waits no longer leaves the work to go on, for the next who asks.
     ///
     /// # Errors
-    /// EIO if the index cannot be read.
-    pub(super) fn load(&self) -> Result<(), Errno> {
-        for slot in &self.0 {
-            slot.load().map_err(|error| {
-                tracing::error!(%error, "cannot read the index");
-                libc::EIO
-            })?;
-        }
-        Ok(())
+    /// EIO if the index cannot be read; ETIMEDOUT if it does not answer.
+    pub(super) async fn load(self) -> Result<(), Errno> {
+        let slots = self.slots;
+        let work = tokio::task::spawn_blocking(move || load(&slots));
+        let loaded = async { work.await.unwrap_or(Err(libc::EIO)) };
+        in_time(self.deadline, "cannot load a part of the history", loaded).await
     }
+}
+
+fn load(slots: &[Arc<Slot>]) -> Result<(), Errno> {
+    for slot in slots {
+        slot.load().map_err(|error| {
+            tracing::error!(%error, "cannot read the index");
+            libc::EIO
+        })?;
+    }
+    Ok(())
 }
 
 impl View {
@@ -59,7 +72,7 @@ impl View {
                 node => tree.unloaded_of_list(node, cookie),
             },
         };
-        (!slots.is_empty()).then_some(Unloaded(slots))
+        (!slots.is_empty()).then(|| self.to_load(slots))
     }
 
     /// What the attributes of something that was made on demand need of the history that is not in memory; of a directory, what
@@ -95,8 +108,53 @@ impl View {
         let Some(slot) = slot.filter(|slot| !slot.is_loaded()) else {
             return Ok(());
         };
-        let unloaded = Unloaded(vec![slot]);
-        let loaded = tokio::task::spawn_blocking(move || unloaded.load()).await;
-        loaded.map_err(|_| libc::EIO)?
+        self.to_load(vec![slot]).load().await
+    }
+
+    fn to_load(&self, slots: Vec<Arc<Slot>>) -> Unloaded {
+        Unloaded {
+            slots,
+            deadline: self.reader().options().deadline,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chunk::{Load, Outline};
+    use super::*;
+    use crate::model::{Micros, Seq};
+    use std::sync::mpsc;
+
+    fn unloaded(load: Load) -> Unloaded {
+        let outline = Outline {
+            first_name: "binlog.000001".to_owned(),
+            last_name: "binlog.000001".to_owned(),
+            first_seq: Seq(1),
+            last_seq: Seq(1),
+            entries: 1,
+            last_time: None,
+        };
+        Unloaded {
+            slots: vec![Arc::new(Slot::stored(outline, load, Micros(0)))],
+            deadline: Duration::from_millis(200),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_of_the_history_that_does_not_come_is_a_timeout() {
+        let (answer, silence) = mpsc::channel::<()>();
+        let silence = std::sync::Mutex::new(silence);
+        let silent: Load = Arc::new(move |_| {
+            // Until the test has ended: the runtime waits for the thread.
+            let _ = silence.lock().expect("one thread").recv();
+            Ok(())
+        });
+        let loaded = unloaded(silent).load().await;
+        drop(answer);
+        assert_eq!(loaded, Err(libc::ETIMEDOUT));
+        assert_eq!(unloaded(Arc::new(|_| Ok(()))).load().await, Ok(()));
+        let fails: Load = Arc::new(|_| Err("no such table".into()));
+        assert_eq!(unloaded(fails).load().await, Err(libc::EIO));
     }
 }

@@ -205,7 +205,7 @@ impl View {
     /// Opens a file for reading.
     ///
     /// # Errors
-    /// EIO for a hole, a gap or a lost record; ENOKEY for an encrypted segment without any key; EISDIR; ESTALE.
+    /// EIO for a hole, a gap or a lost record; ENOKEY for an encrypted segment without any key; EISDIR; ESTALE; ETIMEDOUT.
     pub async fn open(self: Arc<Self>, ino: u64) -> Result<OpenedFile, Errno> {
         self.open_as(ino, ino).await
     }
@@ -219,6 +219,11 @@ impl View {
         ino: u64,
         known_as: u64,
     ) -> Result<OpenedFile, Errno> {
+        let opening = Arc::clone(&self).open_in_full(ino, known_as);
+        self.in_time("cannot open a file", opening).await
+    }
+
+    async fn open_in_full(self: Arc<Self>, ino: u64, known_as: u64) -> Result<OpenedFile, Errno> {
         let node = Node::of_ino(ino).ok_or(libc::ESTALE)?;
         let (seq, raw) = match node {
             Node::File(seq) => (seq, false),
@@ -361,7 +366,7 @@ impl View {
     }
 }
 
-fn log(level: tracing::Level, text: &str) {
+pub(super) fn log(level: tracing::Level, text: &str) {
     match level {
         tracing::Level::ERROR => tracing::error!("{text}"),
         tracing::Level::WARN => tracing::warn!("{text}"),

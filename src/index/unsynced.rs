@@ -9,15 +9,13 @@
 //! That is so only while a history is taken in from its beginning, or by whoever finds the mark: an index also remembers the newest
 //! record that this host has seen, and so that a ledger went backwards. What it knew before is not put at risk.
 
-use rustix::fs::{AtFlags, StatxFlags, statx};
+use crate::mount_id::MountId;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// `STATX_MNT_ID_UNIQUE` of Linux 6.8 (statx(2)): a mount id that no later mount has. Older kernels give one that is used again.
-const UNIQUE_MOUNT_ID: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 /// How long another process is given to let go of the mark, or to delete the index and the mark: half a minute, for a file of
 /// gigabytes on a slow disk.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -64,9 +62,8 @@ fn boot() -> io::Result<String> {
 
 /// This boot of the machine, and the mount of the file system that a file is in.
 fn here(file: &File) -> io::Result<String> {
-    let wanted = StatxFlags::MNT_ID | UNIQUE_MOUNT_ID;
-    let found = statx(file, "", AtFlags::EMPTY_PATH, wanted)?;
-    Ok(format!("{}mount {}\n", boot()?, found.stx_mnt_id))
+    let mount = MountId::of_file(file)?.number;
+    Ok(format!("{}mount {mount}\n", boot()?))
 }
 
 /// Whether `file` is what stands at `path` still.

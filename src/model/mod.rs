@@ -1,5 +1,6 @@
 //! Names and numbers: the values every other module speaks in, each parsed once into a type that cannot be wrong.
 
+pub mod counted;
 pub mod digest;
 pub mod gtid;
 pub mod gtid_text;

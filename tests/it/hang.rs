@@ -1,5 +1,8 @@
 //! The mount over a store that hangs: every read ends, once, and everything else goes on. Through the kernel and over TCP.
 
+mod index;
+mod process;
+
 use crate::fixture::{Archive, ArchiveSource, Segment, content};
 use crate::s3::server::{self, ACCESS_KEY, S3Server, SECRET_KEY};
 use crate::slow_link::conditions::{Conditions, Fault};

@@ -2,6 +2,8 @@
 //!
 //! These run in nextest's profile `long` alone (`scripts/test --long`): they need minutes, and 20 GB of disk.
 
+mod memory;
+
 use crate::archive::Archive;
 use crate::mysql::{Options, Server, mysqlbinlog};
 use crate::synthetic::SyntheticServer;
@@ -16,12 +18,12 @@ use binlogfs::model::digest::Hasher;
 use binlogfs::model::{GtidSet, Sha256};
 use binlogfs::segment::{ObjectLayout, OpenSegment};
 use binlogfs::source::server::{Server as AskedServer, ServerError, ServerOptions};
+use memory::watch_memory;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const FOUR_GIB: u64 = 1 << 32;
@@ -33,26 +35,6 @@ const READER_RSS_MAX_KIB: u64 = 256 << 10;
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(5);
 /// Read at a time.
 const PIECE_BYTES: usize = 1 << 20;
-
-/// Peak resident memory of a process in KiB, known when it has ended.
-fn watch_memory(pid: u32) -> JoinHandle<u64> {
-    std::thread::spawn(move || {
-        let (path, mut peak) = (format!("/proc/{pid}/status"), 0);
-        // A process that has ended has no VmHWM.
-        while let Some(kib) = fs::read_to_string(&path).ok().as_deref().and_then(peak_kib) {
-            peak = kib;
-            std::thread::sleep(SAMPLE_INTERVAL);
-        }
-        peak
-    })
-}
-
-fn peak_kib(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
-}
 
 /// SHA-256 and length of all that `reader` yields.
 fn digest(mut reader: impl Read) -> (Sha256, u64) {

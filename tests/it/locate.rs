@@ -1,6 +1,8 @@
 //! Targets in a real server's history, found as by reading all that mysqlbinlog prints.
 
+mod costs;
 pub mod reference;
+mod told;
 
 use crate::archive::{Archive, Mounted};
 use crate::mysql::{Server, mysqlbinlog};
@@ -12,10 +14,11 @@ use binlogfs::model::{Micros, Timeline};
 use binlogfs::segment::Identities;
 use binlogfs::store::{OpenMode, RecordingStore, SharedStore, open};
 use binlogfs::stream::Stream;
+use costs::costs;
 use reference::{Told, glob, replayed, transactions};
 use std::fs;
-use std::io::ErrorKind;
 use std::sync::Arc;
+use told::{gtids, not_there, what_people_are_told};
 
 /// An archive of a server whose third file was purged too early, and all that mysqlbinlog knows of the others.
 pub struct History {
@@ -277,100 +280,6 @@ async fn transactions_and_positions(history: &History) {
     assert_eq!(find("binlog.000999:4").await, Err(RefusalKind::Unknown));
     let beyond = format!("{}:{}", history.told[0].file, 1_u64 << 40);
     assert_eq!(find(&beyond).await, Err(RefusalKind::Unknown));
-}
-
-/// Gets of a cold look into a file of many frames: header, tail, two frames, and two that are fetched ahead, because a reader that
-/// passes the middle of a frame looks like one that moves forward.
-const GETS_MAX: usize = 6;
-
-/// What such a look costs: gets, and bytes.
-async fn cost_of(archive: &Archive, target: &Target) -> (usize, u64) {
-    let (locator, recording) = locator(archive).await;
-    locator
-        .find(Timeline(1), target)
-        .await
-        .expect("it is there");
-    let total = recording.total("get");
-    (total.calls as usize, total.bytes)
-}
-
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn costs(history: &History) {
-    let name = &history.told[50].file;
-    let large: Vec<&Told> = history.told.iter().filter(|t| t.file == *name).collect();
-    let size = large.last().expect("some").end;
-    assert!(size > 12 << 20, "the second file is large: {size}");
-    for told in large.iter().step_by(9) {
-        let time = Micros(told.committed.0 - 1);
-        for target in [
-            Target::Time(time),
-            Target::Gtid(told.gtid.parse().expect("a GTID")),
-        ] {
-            let (gets, bytes) = cost_of(&history.archive, &target).await;
-            assert!(
-                gets <= GETS_MAX && bytes < 3 << 20,
-                "{target}: {gets} gets, {bytes} bytes"
-            );
-        }
-    }
-}
-
-fn what_people_are_told(history: &History) {
-    let archive = &history.archive;
-    let url = archive.url();
-    let told = &history.told[20];
-    let ends = |arguments: &[&str], code: i32| {
-        let all: Vec<&str> = ["locate", &url]
-            .into_iter()
-            .chain(arguments.iter().copied())
-            .collect();
-        let output = archive.output(&all);
-        let err = tools::excerpt(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {err}");
-        (String::from_utf8(output.stdout).expect("text"), err)
-    };
-    let before = Micros(told.committed.0 - 1).to_string();
-    let without_zone = before.trim_end_matches('Z');
-    let (text, _) = ends(&["--time", without_zone], 0);
-    assert!(
-        text.contains("read as UTC") && text.contains(&told.gtid),
-        "{text}"
-    );
-    assert!(
-        text.contains(&format!("--stop-position={}", told.start)),
-        "{text}"
-    );
-    let (text, _) = ends(&["--gtid", &told.gtid, "--json"], 0);
-    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(json["position"], told.start);
-    assert_eq!(json["transaction"]["end"], told.end);
-    assert_eq!(
-        json["transaction"]["committed_at"],
-        told.committed.to_string()
-    );
-    let last = history.told.last().expect("some").committed.to_string();
-    let (_, err) = ends(&["--time", "2099-01-01T00:00:00Z"], 4);
-    assert!(
-        err.contains(&last),
-        "the last moment that can be reached is told: {err}"
-    );
-    let (text, _) = ends(&["--time", "2099-01-01T00:00:00Z", "--json"], 4);
-    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(
-        (&json["recoverable"], &json["last_before"]),
-        (&false.into(), &last.into())
-    );
-    ends(&[], 2);
-    ends(&["--time", &before, "--gtid", &told.gtid], 2);
-}
-
-fn gtids(told: &[Told]) -> Vec<String> {
-    told.iter().map(|t| t.gtid.clone()).collect()
-}
-
-fn not_there(mounted: &Mounted, name: &str) {
-    let error = fs::metadata(mounted.dir().join(name)).expect_err(name);
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{name}");
 }
 
 fn parts_of_the_mount(history: &History) {

@@ -1,13 +1,14 @@
 //! MariaDB, on a real server and its real mariadb-binlog: what is archived, read back, refused and said of its GTIDs.
 
 mod corpus;
+mod encryption;
+mod flavours;
 mod opinion;
 mod second_opinion;
 pub mod server;
 mod template;
 
 use crate::archive::Archive;
-use crate::synthetic::SyntheticServer;
 use crate::tools;
 use binlogfs::model::GtidSet;
 use server::{MariaDb, mariadb_binlog};
@@ -340,95 +341,4 @@ fn a_sequence_number_that_was_set_back_begins_no_timeline() {
         );
     }
     archive.verify();
-}
-
-#[test]
-fn encrypted_binlogs_are_refused_by_name() {
-    let server = encrypting();
-    let archive = Archive::plain();
-    let says = ["binlog.000001", "START_ENCRYPTION", "encrypt_binlog=OFF"];
-    tools::refused(&mut archive.archive_command(&server.datadir()), 1, &says);
-    assert!(!archive.bucket().exists(), "something was written");
-}
-
-#[test]
-fn encryption_that_is_switched_on_later_stops_the_archive_where_it_begins() {
-    let mut server = started();
-    let archive = Archive::plain();
-    files(&server, 2);
-    archive.archive(&server.datadir());
-    server.shutdown();
-    let options = encryption_options(&server);
-    server.launch_with(&options.each_ref().map(String::as_str));
-    files(&server, 1);
-    let says = ["binlog.000004", "START_ENCRYPTION"];
-    tools::refused(&mut archive.archive_command(&server.datadir()), 1, &says);
-    assert_eq!(names_of(&archive, &[]).len(), 2, "what was archived stays");
-}
-
-fn encryption_options(server: &MariaDb) -> [String; 3] {
-    let key = "1;770a8a65da156d24ee2a093277530142aabbccddeeff00112233445566778899\n";
-    let file = server.path("keys.txt");
-    fs::write(&file, key).expect("writable");
-    [
-        "--plugin-load-add=file_key_management".to_owned(),
-        format!("--file-key-management-filename={}", file.display()),
-        "--encrypt-binlog=ON".to_owned(),
-    ]
-}
-
-/// A server that has encrypted its binlogs from its first one on.
-fn encrypting() -> MariaDb {
-    let mut server = MariaDb::start(&["--skip-log-bin"]);
-    server.shutdown();
-    let options = encryption_options(&server);
-    server.launch_with(&options.each_ref().map(String::as_str));
-    server.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY, v TEXT)");
-    files(&server, 2);
-    server
-}
-
-#[test]
-fn neither_flavour_joins_a_stream_of_the_other_and_both_are_named() {
-    let joins = |first: &Path, second: &Path, says: &str| {
-        let archive = Archive::plain();
-        archive.archive(first);
-        let before = (archive.keys("ledger"), archive.keys("segments"));
-        let mut command = archive.archive_command(second);
-        // Whoever says that the server belongs here is not believed either.
-        tools::refused(command.args(["--accept-server", "none"]), 1, &[says]);
-        let after = (archive.keys("ledger"), archive.keys("segments"));
-        assert_eq!(after, before, "nothing was added");
-    };
-    let mariadb = corpus::snapshot("row").dir;
-    let mysql = crate::corpus::snapshot("row").dir;
-    joins(&mysql, &mariadb, "MariaDB's and this stream is MySQL's");
-    joins(&mariadb, &mysql, "MySQL's and this stream is MariaDB's");
-}
-
-#[test]
-fn a_server_that_was_exchanged_for_the_other_flavour_is_refused_though_its_numbers_go_on() {
-    let archive = Archive::plain();
-    let mut mysql = SyntheticServer::new(&archive.data(), 1, "binlog");
-    (0..2).for_each(|_| mysql.rotate(2, 100));
-    for archived_before in [false, true] {
-        if archived_before {
-            archive.archive(mysql.dir());
-        }
-        let index = fs::read_to_string(mysql.index_file()).expect("readable");
-        let mut both = index.clone();
-        for (n, file) in corpus::snapshot("domains").files().iter().enumerate() {
-            let name = format!("binlog.{:06}", 4 + n);
-            fs::copy(file, archive.data().join(&name)).expect("writable");
-            both.push_str(&format!("./{name}\n"));
-        }
-        fs::write(mysql.index_file(), &both).expect("writable");
-        let says = "binlog.000004 is MariaDB's and this stream is MySQL's";
-        tools::refused(&mut archive.archive_command(mysql.dir()), 1, &[says]);
-        let archived = if archived_before { 2 } else { 0 };
-        assert_eq!(archive.keys("ledger").len(), archived, "nothing was added");
-        let begun = archive.bucket().join("stream.json").exists();
-        assert_eq!(begun, archived_before, "no stream was begun");
-        fs::write(mysql.index_file(), index).expect("writable");
-    }
 }

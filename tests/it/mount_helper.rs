@@ -1,10 +1,12 @@
 //! `mount.binlogfs` under the real mount(8) and umount(8): /etc/fstab lines, exit codes and what is said on the terminal.
 
+mod host;
+
 use crate::archive::Archive;
-use crate::namespace::Namespace;
 use crate::s3::{self, server::S3Server};
 use crate::synthetic::SyntheticServer;
 use crate::tools::{self, eventually};
+use host::{Ended, Host, ended, write_secret};
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,136 +14,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A namespace with an archive and a directory to mount on.
-struct Host {
-    namespace: Namespace,
-    archive: Archive,
-    truth: Vec<u8>,
-}
-
-/// Exit code and everything that was said.
-#[derive(Debug, PartialEq, Eq)]
-struct Ended(Option<i32>, String);
-
-impl Ended {
-    #[track_caller]
-    fn is(&self, code: i32, part: &str) {
-        assert_eq!(self.0, Some(code), "{}", self.1);
-        assert!(self.1.contains(part), "{:?} lacks {part:?}", self.1);
-    }
-}
-
-fn ended(command: &mut Command) -> Ended {
-    let output = tools::output(command.stdin(Stdio::null()));
-    let text = String::from_utf8_lossy(&output.stderr).into_owned()
-        + &String::from_utf8_lossy(&output.stdout);
-    Ended(output.status.code(), text)
-}
-
 /// One closed file, archived.
 fn archived(archive: &Archive) -> Vec<u8> {
     let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
     server.rotate(10, 20_000);
     archive.archive(server.dir());
     fs::read(&server.closed()[0]).expect("readable")
-}
-
-impl Host {
-    fn new() -> Host {
-        Host::with(Archive::encrypted())
-    }
-
-    fn with(archive: Archive) -> Host {
-        let truth = archived(&archive);
-        let host = Host {
-            namespace: Namespace::new(),
-            archive,
-            truth,
-        };
-        fs::create_dir(host.dir()).expect("creates");
-        host
-    }
-
-    fn dir(&self) -> PathBuf {
-        self.namespace.path("mnt")
-    }
-
-    /// What every mount needs that is to work: the key, a cache directory, and credentials where the store is a server.
-    fn options(&self) -> String {
-        let environment = self.namespace.path("env");
-        let mut text = String::new();
-        for (name, value) in s3::credentials() {
-            writeln!(text, "{name}={value}").expect("writes");
-        }
-        write_secret(&environment, &text);
-        format!(
-            "identity={},cache_dir={},env_file={}",
-            self.archive.key().display(),
-            self.archive.path("cache").display(),
-            environment.display()
-        )
-    }
-
-    /// Writes an fstab with one line.
-    fn fstab(&self, spec: &str, options: &str) -> PathBuf {
-        let path = self.namespace.path("fstab");
-        let line = format!("{spec} {} binlogfs {options} 0 0\n", self.dir().display());
-        fs::write(&path, line).expect("writes");
-        path
-    }
-
-    /// `mount DIR` with this line in fstab.
-    fn mount(&self, spec: &str, options: &str, flags: &[&str]) -> Ended {
-        let fstab = self.fstab(spec, options);
-        let mut command = self.namespace.command("mount");
-        command
-            .arg("--fstab")
-            .arg(fstab)
-            .args(flags)
-            .arg(self.dir());
-        ended(&mut command)
-    }
-
-    fn umount(&self) -> Ended {
-        ended(self.namespace.command("umount").arg(self.dir()))
-    }
-
-    fn helper(&self, arguments: &[&str]) -> Command {
-        let mut command = self
-            .namespace
-            .command(Path::new("/sbin").join("mount.binlogfs"));
-        command.args(arguments);
-        command
-    }
-
-    fn is_mounted(&self) -> bool {
-        !self.namespace.mounts_at(&self.dir()).is_empty()
-    }
-
-    /// The process that serves the mount.
-    fn process(&self) -> Option<u32> {
-        let dir = self.dir().display().to_string();
-        fs::read_dir("/proc")
-            .expect("there")
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-            .find(|pid| {
-                let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                let mut arguments = arguments.split(|b| *b == 0);
-                arguments.next().is_some_and(|name| name == b"binlogfs")
-                    && arguments.any(|argument| argument == dir.as_bytes())
-            })
-    }
-
-    #[track_caller]
-    fn reads(&self) {
-        let file = self.namespace.inside(&self.dir().join("binlog.000001"));
-        assert!(fs::read(file).expect("readable") == self.truth);
-    }
-}
-
-fn write_secret(path: &Path, text: &str) {
-    fs::write(path, text).expect("writes");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("is ours");
 }
 
 #[test]

@@ -1,24 +1,21 @@
 //! The process of a mount: signals, systemd, death, other mounts of the same stream or on the same directory.
 
+mod automount;
+pub mod foreground;
+mod stalling;
+
 use crate::archive::Archive;
-use crate::s3::{self, server::S3Server};
 use crate::synthetic::SyntheticServer;
 use crate::tools::{self, eventually};
-use binlogfs::fs::mountinfo::{self, Mount};
-use rustix::mount::{MountFlags, UnmountFlags};
-use rustix::process::{Pid, Signal};
+use foreground::{Foreground, mounts_at};
+use rustix::mount::MountFlags;
+use rustix::process::Signal;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixDatagram;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
+use std::time::Duration;
 
 fn archived() -> (Archive, SyntheticServer) {
     let archive = Archive::encrypted();
@@ -30,145 +27,6 @@ fn archived() -> (Archive, SyntheticServer) {
 
 fn truth(server: &SyntheticServer) -> Vec<u8> {
     fs::read(&server.closed()[0]).expect("readable")
-}
-
-fn mounts_at(path: &Path) -> Vec<Mount> {
-    let mut mounts = mountinfo::parse(&fs::read(mountinfo::PATH).expect("reads"));
-    mounts.retain(|mount| mount.mount_point == path);
-    mounts
-}
-
-/// A mount in the foreground; dropped, it is killed and unmounted.
-struct Foreground {
-    process: Child,
-    dir: PathBuf,
-}
-
-impl Foreground {
-    /// Mounts `url` on the archive's directory, and waits until it is there.
-    fn start(archive: &Archive, url: &str, options: &[&str]) -> Foreground {
-        Foreground::spawn(archive, url, options, |_| {})
-    }
-
-    fn spawn(
-        archive: &Archive,
-        url: &str,
-        options: &[&str],
-        change: impl FnOnce(&mut Command),
-    ) -> Foreground {
-        let dir = archive.path("mnt");
-        let mount = dir.to_str().expect("text");
-        let mut command = archive.command(&["mount", "--foreground", url, mount]);
-        command.args(options).stderr(Stdio::piped());
-        change(&mut command);
-        let process = command.spawn().expect("starts");
-        let mounted = Foreground { process, dir };
-        eventually("it is mounted", || !mounts_at(&mounted.dir).is_empty());
-        mounted
-    }
-
-    fn file(&self) -> PathBuf {
-        self.dir.join("binlog.000001")
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.process);
-        rustix::process::kill_process(pid, signal).expect("sends");
-    }
-
-    /// How it ended, and what it said.
-    fn end(&mut self) -> (Option<i32>, String) {
-        let status = self.process.wait().expect("is our child");
-        let mut said = String::new();
-        let stderr = self.process.stderr.as_mut().expect("piped");
-        stderr.read_to_string(&mut said).expect("text");
-        (status.code(), said)
-    }
-}
-
-impl Drop for Foreground {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        for _ in mounts_at(&self.dir) {
-            let _ = rustix::mount::unmount(&self.dir, UnmountFlags::DETACH);
-        }
-    }
-}
-
-/// Passes connections on, until it is told to pass nothing on any more.
-struct Stalling {
-    endpoint: String,
-    stalls: Arc<AtomicBool>,
-}
-
-impl Stalling {
-    fn before(server: &S3Server) -> Stalling {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
-        let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
-        let target = server.endpoint().replace("http://", "");
-        let stalls = Arc::new(AtomicBool::new(false));
-        let stalling = Arc::clone(&stalls);
-        // Ends with the test's process.
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let server = TcpStream::connect(&target).expect("the server listens");
-                for (from, to) in [(&client, &server), (&server, &client)] {
-                    let (from, to) = (from.try_clone(), to.try_clone());
-                    let (from, to) = (from.expect("clones"), to.expect("clones"));
-                    let stalling = Arc::clone(&stalling);
-                    std::thread::spawn(move || pass_on(from, to, &stalling));
-                }
-            }
-        });
-        Stalling { endpoint, stalls }
-    }
-}
-
-fn pass_on(mut from: TcpStream, mut to: TcpStream, stalls: &AtomicBool) {
-    let mut buffer = [0; 16 << 10];
-    while let Ok(len @ 1..) = from.read(&mut buffer) {
-        while stalls.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        if to.write_all(&buffer[..len]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(Shutdown::Write);
-}
-
-#[test]
-fn sigterm_fails_reads_on_their_way_with_eio_and_ends_with_0() {
-    let (archive, server) = archived();
-    let store = S3Server::start(&archive.path("stalling"));
-    let prefix = "prod/orders";
-    let mut command = archive.archive_command_to(&store.url(prefix), server.dir());
-    tools::run(
-        command
-            .arg("--state-dir")
-            .arg(archive.path("stalling-state")),
-    );
-    let proxy = Stalling::before(&store);
-    let url = s3::server::url(&proxy.endpoint, prefix);
-    let mut mounted = Foreground::start(&archive, &url, &[]);
-    let file = File::open(mounted.file()).expect("opens");
-    proxy.stalls.store(true, Ordering::SeqCst);
-    let reading = std::thread::spawn(move || file.read_at(&mut [0; 100], 0));
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(!reading.is_finished(), "the store does not answer");
-    let begun = Instant::now();
-    mounted.signal(Signal::TERM);
-    let error = reading.join().expect("runs").expect_err("fails");
-    assert_eq!(error.raw_os_error(), Some(libc::EIO));
-    let (code, said) = mounted.end();
-    assert_eq!(code, Some(0), "{said}");
-    assert!(
-        begun.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        begun.elapsed()
-    );
-    assert!(mounts_at(&mounted.dir).is_empty());
 }
 
 #[test]
@@ -342,95 +200,5 @@ fn a_failed_read_is_logged_once_with_segment_object_offset_and_reason() {
         "no such object",
     ] {
         assert!(lines[0].contains(part), "{text}");
-    }
-}
-
-/// What systemd is for `x-systemd.automount`: whoever enters the directory waits until it is mounted.
-struct Automount {
-    dir: PathBuf,
-    root: OwnedFd,
-    packets: File,
-}
-
-/// `AUTOFS_IOC_READY` of linux/auto_fs.h.
-const AUTOFS_READY: libc::c_ulong = 0x9360;
-
-impl Automount {
-    fn on(dir: &Path) -> Automount {
-        let (packets, kernels) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
-        let group = rustix::process::getpgrp();
-        let data = format!(
-            "fd={},pgrp={group},minproto=5,maxproto=5,direct",
-            kernels.as_raw_fd()
-        );
-        let data = std::ffi::CString::new(data).expect("no NUL");
-        let flags = MountFlags::empty();
-        rustix::mount::mount("test", dir, "autofs", flags, data.as_c_str()).expect("mounts autofs");
-        Automount {
-            dir: dir.to_owned(),
-            root: File::open(dir).expect("the daemon may").into(),
-            packets: packets.into(),
-        }
-    }
-
-    /// Waits until somebody wants in; the token that lets them.
-    fn wanted(&mut self) -> u32 {
-        let mut packet = [0; 512];
-        let len = self.packets.read(&mut packet).expect("a packet");
-        assert!(len > 12, "{len} bytes");
-        u32::from_ne_bytes(packet[8..12].try_into().expect("four bytes"))
-    }
-
-    #[expect(
-        unsafe_code,
-        reason = "no safe wrapper has this ioctl; its argument is a number"
-    )]
-    fn let_in(&self, token: u32) {
-        let done = unsafe {
-            libc::ioctl(
-                self.root.as_raw_fd(),
-                AUTOFS_READY,
-                libc::c_ulong::from(token),
-            )
-        };
-        assert_eq!(done, 0, "{}", io::Error::last_os_error());
-    }
-}
-
-impl Drop for Automount {
-    fn drop(&mut self) {
-        for _ in mounts_at(&self.dir) {
-            let _ = rustix::mount::unmount(&self.dir, UnmountFlags::DETACH);
-        }
-    }
-}
-
-#[test]
-fn an_automount_is_mounted_over_for_whoever_enters_it() {
-    let (archive, server) = archived();
-    let dir = archive.path("mnt").canonicalize().expect("there");
-    let mut automount = Automount::on(&dir);
-    for _ in 0..2 {
-        let mut visitor = Command::new("cat")
-            .arg(dir.join("binlog.000001"))
-            // Who is in the group of the automounter is let through.
-            .process_group(0)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        let token = automount.wanted();
-        let output = archive.output(&["mount", &archive.url(), dir.to_str().expect("text")]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
-        automount.let_in(token);
-        let mut read = Vec::new();
-        let stdout = visitor.stdout.as_mut().expect("piped");
-        stdout.read_to_end(&mut read).expect("reads");
-        assert!(visitor.wait().expect("is our child").success());
-        assert!(read == truth(&server));
-        let types: Vec<_> = mounts_at(&dir).into_iter().map(|m| m.fs_type).collect();
-        assert_eq!(types, ["autofs", "fuse.binlogfs"]);
-        tools::run(Command::new("umount").arg(&dir));
     }
 }

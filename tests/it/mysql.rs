@@ -8,23 +8,25 @@
 //! A server ends with its `Server`; with the thread that started it if the test is killed (`setpriv --pdeathsig`), so a
 //! server must not be started on a thread that ends before it; and with the process group, which nextest ends.
 
+mod lifetime;
 mod options;
+mod place;
 mod root;
 mod template;
 
-pub use options::Options;
-pub use root::{mysqlbinlog, mysqld_wrapper, program, share};
-pub use template::{copy_tree, copying_wrapper, version_of};
-
 use crate::tools;
+use place::{free_port, listed_in, scratch_parent, server_uuid, unescape};
 use root::{BoundRoot, base_arguments, loader, mysql_root};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+pub use options::Options;
+pub use root::{mysqlbinlog, mysqld_wrapper, program, share};
+pub use template::{copy_tree, copying_wrapper, version_of};
 
 /// A start takes one to three seconds on an idle machine; a loaded one gets much longer.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -391,111 +393,4 @@ pub fn give_away(path: &Path, account: u32) {
             give_away(&entry.expect("an entry").path(), account);
         }
     }
-}
-
-/// The files a binlog index file lists, in order; relative names belong to `base`.
-pub fn listed_in(index_file: &Path, base: &Path) -> Vec<PathBuf> {
-    let text =
-        fs::read_to_string(index_file).unwrap_or_else(|e| panic!("{}: {e}", index_file.display()));
-    text.lines()
-        .map(|line| base.join(line.strip_prefix("./").unwrap_or(line)))
-        .collect()
-}
-
-/// The `server_uuid` in an auto.cnf.
-pub fn server_uuid(auto_cnf: &Path) -> String {
-    let text =
-        fs::read_to_string(auto_cnf).unwrap_or_else(|e| panic!("{}: {e}", auto_cnf.display()));
-    let uuid = text.lines().find_map(|line| {
-        let (name, value) = line.split_once('=')?;
-        (name.trim() == "server-uuid").then(|| value.trim().to_owned())
-    });
-    uuid.unwrap_or_else(|| panic!("no server-uuid in {}", auto_cnf.display()))
-}
-
-/// Where servers live: in memory if there is room.
-pub fn scratch_parent() -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    match rustix::fs::statvfs(memory) {
-        Ok(stat) if stat.f_bavail * stat.f_frsize >= MEMORY_MIN_BYTES => memory.to_owned(),
-        _ => std::env::temp_dir(),
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .port()
-}
-
-/// Undoes the escapes of the client's batch mode.
-fn unescape(field: &str) -> String {
-    let mut text = String::with_capacity(field.len());
-    let mut chars = field.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            text.push(c);
-            continue;
-        }
-        text.push(match chars.next() {
-            Some('n') => '\n',
-            Some('t') => '\t',
-            Some('0') => '\0',
-            Some(other) => other,
-            None => '\\',
-        });
-    }
-    text
-}
-
-#[test]
-fn a_killed_server_comes_back_with_what_was_committed() {
-    let mut server = Server::new();
-    server.sql("CREATE DATABASE d; CREATE TABLE d.t (v VARCHAR(20)); INSERT INTO d.t VALUES ('tab\\tline\\n')");
-    let (port, uuid) = (server.port(), server.uuid());
-    server.kill9();
-    assert!(server.try_sql("SELECT 1").is_err());
-    server.restart();
-    assert_eq!(server.sql_value("SELECT v FROM d.t"), "tab\tline\n");
-    assert_eq!(
-        server.sql("SELECT @@port, @@server_uuid"),
-        [[port.to_string(), uuid]]
-    );
-    assert_eq!(server.binlogs().len(), 2, "a restart begins a file");
-}
-
-#[test]
-fn a_server_ends_with_its_test_and_leaves_nothing() {
-    let server = Server::new();
-    let directory = server.dir.path().to_owned();
-    let process = PathBuf::from(format!("/proc/{}", server.pid().expect("it runs")));
-    assert!(process.exists());
-    let test = std::thread::spawn(move || {
-        let _server = server;
-        panic!("a test fails");
-    });
-    assert!(test.join().is_err());
-    assert!(!process.exists() && !directory.exists());
-}
-
-#[test]
-fn two_servers_have_different_identities_and_the_options_they_were_given() {
-    let one = Options::new()
-        .server_id(7)
-        .checksum("NONE")
-        .log_bin("other")
-        .start();
-    let two = Options::new()
-        .no_gtids()
-        .format("MIXED")
-        .compressed()
-        .start();
-    assert_ne!(one.uuid(), two.uuid());
-    let query = "SELECT @@server_id, @@binlog_checksum, @@gtid_mode, @@binlog_format, @@binlog_transaction_compression";
-    assert_eq!(one.sql(query), [["7", "NONE", "ON", "ROW", "0"]]);
-    assert_eq!(two.sql(query), [["1", "CRC32", "OFF", "MIXED", "1"]]);
-    one.flush_logs();
-    assert!(one.binlogs()[1].ends_with("data/other.000002"));
 }

@@ -28,6 +28,7 @@ fn server() -> SocketAddr {
     std::thread::spawn(move || {
         for client in listener.incoming() {
             let mut client = client.expect("a connection");
+            client.set_nodelay(true).expect("settable");
             std::thread::spawn(move || {
                 let mut length = [0; 8];
                 while client.read_exact(&mut length).is_ok() {

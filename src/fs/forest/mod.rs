@@ -28,6 +28,7 @@ use super::unloaded::{Question, Unloaded};
 use super::view::{Errno, View};
 use super::views::MadeNumbers;
 use crate::cache::SegmentReader;
+use crate::model::counted::{count, of_number};
 use crate::model::{ObjectKey, Timeline};
 use dirs::{Child, DirIno, Dirs, Place, ROOT, StreamNo};
 use futures::FutureExt as _;
@@ -233,7 +234,11 @@ impl Forest {
         let names = self.grove.names(path.as_ref()).await?;
         let without = lock(&self.dirs).set(dir, names, Instant::now());
         if without > 0 {
-            tracing::warn!("{without} streams are not shown: a mount shows 65534 at most");
+            let (streams, are) = (
+                count(without as u64, "stream"),
+                of_number(without as u64, "is", "are"),
+            );
+            tracing::warn!("{streams} {are} not shown: a mount shows 65534 at most");
         }
         Ok(())
     }

@@ -104,3 +104,31 @@ fn a_mount_that_is_gone_does_not_cut_the_one_that_has_its_number_now() {
     }
     panic!("the kernel gave no number a second time");
 }
+
+#[test]
+fn a_mount_that_is_gone_is_not_taken_for_the_one_that_has_its_numbers_now() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // Other tests mount too, and may be faster.
+    for _ in 0..200 {
+        let (gone, device) = mount(dir.path());
+        if !gone.known_as.is_some_and(|id| id.is_unique) {
+            // A kernel before Linux 6.8.
+            return;
+        }
+        assert_eq!(gone.detach().expect("unmounts"), Detached::Now);
+        drop(device);
+        let (next, device) = mount(dir.path());
+        let same = (next.id, next.minor) == (gone.id, gone.minor);
+        let again = gone.detach();
+        let is_dead = gone.is_dead();
+        let left = next.detach();
+        drop(device);
+        assert_eq!(again.expect("nothing to do"), Detached::Before);
+        assert!(!is_dead.expect("looks"));
+        assert_eq!(left.expect("it was left alone"), Detached::Now);
+        if same {
+            return;
+        }
+    }
+    panic!("the kernel gave no numbers a second time");
+}

@@ -3,6 +3,7 @@
 use super::Repair;
 use crate::ledger::page::{page_of_key, write_page};
 use crate::ledger::{Line, RECORD_MAX_BYTES, StreamFile, record_key};
+use crate::model::counted::{count, of_number};
 use crate::model::{ObjectKey, Seq, Sha256};
 use crate::store::SharedStore;
 use crate::verify::{Audit, Finding, FindingKind};
@@ -160,7 +161,13 @@ impl Audit {
         let mut finding = Finding::new(FindingKind::Rollback, detail).record(Seq(last.0 + 1));
         match (stopped, repair) {
             (Some(why), _) => finding.not_healed(why),
-            (None, Some(_)) => finding.healed(format!("{restored} records were created again")),
+            (None, Some(_)) => {
+                let (records, were) = (
+                    count(restored, "record"),
+                    of_number(restored, "was", "were"),
+                );
+                finding.healed(format!("{records} {were} created again"));
+            }
             (None, None) => {}
         }
         self.findings.push(finding);

@@ -1,7 +1,9 @@
 //! The streams that a matrix is carried out on: made once for each place, and copied for each cell.
 
+mod uploads;
+
 use super::matrix::{Damage, Place};
-use super::{Stream, flipped, name, put};
+use super::stream::{Stream, flipped, name, put};
 use crate::archive::Archive;
 use crate::synthetic::SyntheticServer;
 use crate::tools;
@@ -10,7 +12,8 @@ use binlogfs::ledger::{Body, Line, Record, testing};
 use binlogfs::model::Seq;
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use uploads::{begin_upload, earlier_upload};
 
 /// Segments archived when local files are saved.
 const EARLIER: usize = 3;
@@ -128,17 +131,6 @@ fn stream_with_a_page(archive: Archive) -> Stream {
         server,
         truth,
     }
-}
-
-/// Notes in a journal that `key` is being uploaded to.
-fn begin_upload(journal: &Path, key: &str) {
-    let journal = rusqlite::Connection::open(journal).expect("opens");
-    journal
-        .execute(
-            "INSERT INTO upload (key, file, started_at) VALUES (?1, 'binlog.000001', 1)",
-            [key],
-        )
-        .expect("a journal");
 }
 
 impl Bench {
@@ -333,26 +325,6 @@ fn twins(stream: &mut Stream) -> (usize, usize) {
         stream.server.rotate(400, 3000);
         stream.truth = stream.server.truth();
     }
-}
-
-/// The object that another upload of the segment at `n` makes: encrypted anew, compressed otherwise.
-fn earlier_upload(stream: &Stream, n: usize) -> Vec<u8> {
-    let elsewhere = tempfile::tempdir_in(stream.archive.path("")).expect("a directory");
-    let bucket = elsewhere.path().join("bucket");
-    let mut command = stream
-        .archive
-        .archive_command_to(&format!("file://{}", bucket.display()), stream.server.dir());
-    command
-        .args(["--level", "3", "--state-dir"])
-        .arg(elsewhere.path());
-    tools::run(&mut command);
-    let made = fs::read_dir(bucket.join("segments")).expect("made");
-    let same = made
-        .map(|entry| entry.expect("an entry").path())
-        .find(|path| path.display().to_string().contains(&name(n)));
-    let bytes = fs::read(same.expect("archived")).expect("readable");
-    assert_ne!(bytes, fs::read(stream.object(n)).expect("readable"));
-    bytes
 }
 
 /// A copy below a directory of its own. Objects and the server's files are linked: nobody writes to them in place.

@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, Host};
 use super::matrix::{Damage, Expected, Place, Run, View};
-use super::{Stream, name};
+use super::stream::{Stream, name};
 use crate::tools;
 use std::fs::{self, File};
 use std::io::Read as _;

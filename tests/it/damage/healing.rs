@@ -3,7 +3,7 @@
 
 use super::bench::{Bench, Host};
 use super::matrix::{Damage, Expected, MATRIX, Place};
-use super::{Stream, name};
+use super::stream::{Stream, name};
 use crate::tools;
 use serde_json::Value;
 use std::fs;

@@ -63,6 +63,8 @@ impl Model {
         );
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
+                // As servers have it: the end of an answer does not wait for the client to acknowledge its beginning.
+                let _ = socket.set_nodelay(true);
                 let (state, endpoint, plan) = served.clone();
                 let answer = hyper::service::service_fn(move |request| {
                     let (state, endpoint, plan) =

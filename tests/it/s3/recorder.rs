@@ -38,6 +38,8 @@ impl Recorder {
         let served = (Arc::clone(&asked), Arc::new(plan) as Arc<Plan>);
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
+                // As servers have it: the end of an answer does not wait for the client to acknowledge its beginning.
+                let _ = socket.set_nodelay(true);
                 let (asked, plan) = served.clone();
                 let answer = hyper::service::service_fn(move |request| {
                     let (asked, plan) = (Arc::clone(&asked), Arc::clone(&plan));

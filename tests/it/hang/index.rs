@@ -1,0 +1,104 @@
+//! An index that hangs, as on a disk of the network that is away: what asks it ends, and what does not goes on.
+
+use crate::fixture::{Archive, ArchiveSource, Segment, content};
+use async_trait::async_trait;
+use binlogfs::cache::{CacheOptions, SegmentReader};
+use binlogfs::fs::view::View;
+use binlogfs::fs::{History, HistorySource, Ownership, Refreshed, SourceError};
+use binlogfs::ledger::Entry;
+use binlogfs::model::Seq;
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const DEADLINE: Duration = Duration::from_millis(500);
+/// What an answer may take longer on a busy machine.
+const GRACE: Duration = Duration::from_secs(4);
+/// A test that fails ends all the same: the runtime waits for the thread that hangs.
+const LONGEST: Duration = Duration::from_secs(20);
+/// The root, as the kernel names it.
+const ROOT_INO: u64 = 1;
+const FILE_BYTES: usize = 10_000;
+
+/// An index that gives no entry while it is silent.
+struct Silent {
+    inner: ArchiveSource,
+    is_silent: AtomicBool,
+}
+
+#[async_trait]
+impl HistorySource for Silent {
+    async fn refresh(&self) -> Result<Refreshed, SourceError> {
+        self.inner.refresh().await
+    }
+
+    fn extend(&self, history: &mut History) -> Result<(), SourceError> {
+        self.inner.extend(history)
+    }
+
+    fn entry(&self, seq: Seq) -> Result<Option<Entry>, SourceError> {
+        let begun = Instant::now();
+        while self.is_silent.load(Ordering::SeqCst) && begun.elapsed() < LONGEST {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.inner.entry(seq)
+    }
+}
+
+/// The view of one file, `binlog.000001`, its index, and its bytes.
+async fn view() -> (Arc<View>, Arc<Silent>, Vec<u8>) {
+    let archive = Archive::new(false);
+    let bytes = content(1, FILE_BYTES);
+    archive.add(&Segment::new(1, bytes.clone())).await;
+    let options = CacheOptions {
+        deadline: DEADLINE,
+        ..CacheOptions::default()
+    };
+    let reader = SegmentReader::new(archive.shared(), archive.identities(), None, options);
+    let source = Arc::new(Silent {
+        inner: ArchiveSource(archive),
+        is_silent: AtomicBool::new(false),
+    });
+    let mut history = History::default();
+    source.extend(&mut history).expect("reads");
+    let ownership = Ownership {
+        uid: 0,
+        gid: 0,
+        mode: 0o440,
+    };
+    let view = View::new(
+        Arc::clone(&source) as _,
+        Arc::new(reader),
+        history,
+        ownership,
+    );
+    (Arc::new(view), source, bytes)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_does_not_answer_ends_opens_and_attributes_at_the_deadline() {
+    let (view, source, bytes) = view().await;
+    let name = OsStr::new("binlog.000001");
+    let ino = view.lookup(ROOT_INO, name).expect("there").ino;
+    let before = Arc::clone(&view).open(ino).await.expect("opens").handle;
+    source.is_silent.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    let opened = Arc::clone(&view).open(ino).await;
+    assert_eq!(opened.map(|file| file.handle), Err(libc::ETIMEDOUT));
+    let attribute = OsStr::new("user.binlogfs.state");
+    let told = Arc::clone(&view).xattr(ino, attribute, 100).await;
+    assert_eq!(told.err(), Some(libc::ETIMEDOUT));
+    let told = Arc::clone(&view).xattrs(ino, 1000).await;
+    assert_eq!(told.err(), Some(libc::ETIMEDOUT));
+    let took = begun.elapsed();
+    assert!(took >= DEADLINE * 3, "{took:?}");
+    assert!(took < DEADLINE * 3 + GRACE, "{took:?}");
+    // What is open already needs no index.
+    let read = Arc::clone(&view).read(before, 0, 100).await;
+    assert_eq!(read.expect("reads"), &bytes[..100]);
+    source.is_silent.store(false, Ordering::SeqCst);
+    let after = Arc::clone(&view).open(ino).await.expect("opens again");
+    let read = Arc::clone(&view).read(after.handle, 0, 100).await;
+    assert_eq!(read.expect("reads"), &bytes[..100]);
+}
