@@ -9,7 +9,7 @@
 use super::error::Fault;
 use super::unsynced::Mark;
 use super::{schema, set_meta};
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -204,6 +204,10 @@ fn run(path: PathBuf, asked: &Receiver<Due>) {
             (_, None) => Ok(()),
         };
         if let Err(fault) = done {
+            if is_of_the_disk(&fault) {
+                // The kernel tells once what it could not write: the next who waits for it would be told that all is well.
+                schema::mark_corrupt(&path);
+            }
             let error = fault.at(Some(&path));
             tracing::debug!(%error, "no checkpoint");
         }
@@ -211,6 +215,13 @@ fn run(path: PathBuf, asked: &Receiver<Due>) {
             return;
         }
     }
+}
+
+fn is_of_the_disk(fault: &Fault) -> bool {
+    let Fault::Sql(error) = fault else {
+        return false;
+    };
+    error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
 }
 
 /// Copies what is committed into the database, and tells whether that was all of the log.

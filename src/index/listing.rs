@@ -90,9 +90,7 @@ pub(super) fn seal(conn: &Connection, changes: &Changes) -> Result<(), Fault> {
     for timeline in &changes.grown {
         let mut after = sealed_through(conn, *timeline)?;
         let mut waiting: i64 = conn
-            .prepare_cached(
-                "SELECT count(*) FROM entries WHERE timeline = ?1 AND mount_name > ?2",
-            )?
+            .prepare_cached("SELECT count(*) FROM entries WHERE timeline = ?1 AND mount_name > ?2")?
             .query_row(params![timeline, after], |row| row.get(0))?;
         while waiting >= CHUNK_ENTRIES {
             write_chunk(conn, *timeline, &after, None)?;

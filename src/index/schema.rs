@@ -152,12 +152,13 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Opened, bool), IndexError
         std::fs::create_dir_all(dir).map_err(|e| io_error("make its directory", e))?;
     }
     let found = unsynced::look(path).map_err(|e| io_error("read the mark beside it", e))?;
-    let why = match found {
-        Found::Stale(_) => unsynced::WHY_STALE.to_owned(),
+    let inherited = matches!(found, Found::Ours);
+    let (why, held) = match found {
+        Found::Stale(held) => (unsynced::WHY_STALE.to_owned(), Some(held)),
         Found::Nothing | Found::Ours => match try_open(path) {
-            Ok((conn, opened)) => return Ok((conn, opened, matches!(found, Found::Ours))),
+            Ok((conn, opened)) => return Ok((conn, opened, inherited)),
             Err(Refusal::Fatal(fault)) => return Err(fault.at(Some(path))),
-            Err(Refusal::Unusable(why)) => why,
+            Err(Refusal::Unusable(why)) => (why, None),
         },
     };
     // What says that it cannot be used goes last: after a crash in between, the rest is deleted again.
@@ -175,6 +176,7 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Opened, bool), IndexError
             _ => {}
         }
     }
+    drop(held);
     match try_open(path) {
         Ok((conn, _)) => Ok((conn, Opened::Rebuilt { why }, false)),
         Err(Refusal::Fatal(fault)) => Err(fault.at(Some(path))),

@@ -51,7 +51,7 @@ impl Stream {
     /// The same, as the call that comes after `follows` others.
     async fn take_in(&self, follows: u64) -> Result<Followed, StreamError> {
         // Of an index without records there is nothing to show meanwhile.
-        let list = follows % LIST_EVERY == 0 || self.known().await?.last_seq == Seq(0);
+        let list = follows.is_multiple_of(LIST_EVERY) || self.known().await?.last_seq == Seq(0);
         let healed =
             matches!(self.newest().await?, Newest::Healed) || list && self.is_healed().await?;
         if healed {

@@ -15,7 +15,7 @@ mod root;
 mod template;
 
 use crate::tools;
-use place::{free_port, listed_in, scratch_parent, server_uuid, unescape};
+use place::{free_port, unescape};
 use root::{BoundRoot, base_arguments, loader, mysql_root};
 use std::fs;
 use std::io::{Read, Write};
@@ -25,6 +25,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use options::Options;
+pub use place::{listed_in, scratch_parent, server_uuid};
 pub use root::{mysqlbinlog, mysqld_wrapper, program, share};
 pub use template::{copy_tree, copying_wrapper, version_of};
 

@@ -1,6 +1,6 @@
 //! The attributes of files that are not archived yet.
 
-use super::{mount_with_local, names, shown};
+use super::{mount_with_local, shown};
 use crate::archive::Archive;
 use crate::mysql::Server;
 use crate::tools::eventually;

@@ -18,7 +18,7 @@ fn neither_flavour_joins_a_stream_of_the_other_and_both_are_named() {
         let after = (archive.keys("ledger"), archive.keys("segments"));
         assert_eq!(after, before, "nothing was added");
     };
-    let mariadb = corpus::snapshot("row").dir;
+    let mariadb = super::corpus::snapshot("row").dir;
     let mysql = crate::corpus::snapshot("row").dir;
     joins(&mysql, &mariadb, "MariaDB's and this stream is MySQL's");
     joins(&mariadb, &mysql, "MySQL's and this stream is MariaDB's");
@@ -35,7 +35,11 @@ fn a_server_that_was_exchanged_for_the_other_flavour_is_refused_though_its_numbe
         }
         let index = fs::read_to_string(mysql.index_file()).expect("readable");
         let mut both = index.clone();
-        for (n, file) in corpus::snapshot("domains").files().iter().enumerate() {
+        for (n, file) in super::corpus::snapshot("domains")
+            .files()
+            .iter()
+            .enumerate()
+        {
             let name = format!("binlog.{:06}", 4 + n);
             fs::copy(file, archive.data().join(&name)).expect("writable");
             both.push_str(&format!("./{name}\n"));

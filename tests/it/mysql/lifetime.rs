@@ -1,6 +1,6 @@
 //! A server from its start to its end.
 
-use super::Server;
+use super::{Options, Server};
 use std::path::PathBuf;
 
 #[test]

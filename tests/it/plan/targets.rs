@@ -8,7 +8,7 @@ use crate::mysql::mysqlbinlog;
 use crate::random::Random;
 use crate::tools;
 use aim::{Aim, aim, before_hole, borders, nearest};
-use binlogfs::locate::{FilePosition, RefusalKind as Refused};
+use binlogfs::locate::FilePosition;
 use binlogfs::model::{GtidSet, Micros, Timeline};
 use binlogfs::recover::{
     Plan, PlanError, Planner, Question, RefusalKind, Start, StopDatetime, Target,
