@@ -8,7 +8,7 @@
 
 use super::error::Fault;
 use super::unsynced::Mark;
-use super::{schema, set_meta};
+use super::{schema, set_meta, settings};
 use rusqlite::{Connection, ErrorCode};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -23,7 +23,7 @@ const EVERY: u32 = 24;
 const EVERY: u32 = 2;
 /// Pages in the log at which the writer makes a checkpoint itself, 96 MiB: the log begins anew only after one that left nothing, and
 /// there is none while it is written to. It is not cut back meanwhile: it grows to the same length again.
-const WRITER_PAGES: i64 = (96 << 20) / schema::PAGE_BYTES;
+const WRITER_PAGES: i64 = (96 << 20) / settings::PAGE_BYTES;
 /// How long a reader may keep a checkpoint from its end before it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Name of a value in `meta` that says nothing: it is written so that there is something to copy, and so to wait for.
@@ -88,7 +88,7 @@ impl Checkpoints {
 
     /// A long history is being taken in: the writer leaves checkpoints to the thread, and the disk to the end if all of it is new.
     fn begin(&mut self, writer: &Connection, path: &Path) {
-        if let Err(error) = schema::limit_log(writer, WRITER_PAGES, -1) {
+        if let Err(error) = settings::limit_log(writer, WRITER_PAGES, -1) {
             tracing::debug!(%error, "the writer makes checkpoints as often as before");
         }
         // Of what was known before nothing is put at risk: that a ledger went backwards is told by it.
@@ -97,7 +97,7 @@ impl Checkpoints {
         }
         let set = Mark::set(path).map_err(|e| e.to_string());
         let set = set.and_then(|mark| {
-            let off = schema::wait_for_disk(writer, false);
+            let off = settings::wait_for_disk(writer, false);
             off.map(|()| mark).map_err(|e| e.to_string())
         });
         match set {
@@ -119,11 +119,15 @@ impl Checkpoints {
     /// Everything there is was taken in: from now on the disk is waited for, and for what was not, beside the caller.
     pub(super) fn rest(&mut self, writer: &Connection, path: &Path) -> Result<(), Fault> {
         if self.pages >= EVERY {
-            schema::limit_log(writer, schema::CHECKPOINT_PAGES, schema::JOURNAL_MAX_BYTES)?;
+            settings::limit_log(
+                writer,
+                settings::CHECKPOINT_PAGES,
+                settings::JOURNAL_MAX_BYTES,
+            )?;
         }
         self.pages = 0;
         self.anew = false;
-        schema::wait_for_disk(writer, true)?;
+        settings::wait_for_disk(writer, true)?;
         if std::mem::take(&mut self.inherited) && self.mark.is_none() {
             // Another process that holds it alone is about to take it away.
             self.mark = Mark::set(path).ok();
@@ -192,7 +196,7 @@ fn run(path: PathBuf, asked: &Receiver<Due>) {
             (Ok(Due::Checkpoint { waits }), Some(conn)) => {
                 // Whoever does not wait holds a mark of its own.
                 resting = resting.filter(|_| waits);
-                schema::wait_for_disk(conn, waits)
+                settings::wait_for_disk(conn, waits)
                     .map_err(Fault::from)
                     .and_then(|()| checkpoint(conn, "PASSIVE").map(drop))
             }
@@ -239,7 +243,7 @@ fn rested(conn: &Connection, mark: Mark) -> Result<Option<Mark>, Fault> {
         // The last one that writes without waiting comes here too, and waits for all.
         return Ok(None);
     }
-    schema::wait_for_disk(conn, true)?;
+    settings::wait_for_disk(conn, true)?;
     give_something(conn)?;
     settled(conn, mark)
 }
@@ -266,7 +270,7 @@ pub(super) fn settled(conn: &Connection, mark: Mark) -> Result<Option<Mark>, Fau
     // A reader is not waited for with writers kept out.
     conn.busy_timeout(Duration::ZERO)?;
     let is_all = checkpoint(conn, "FULL");
-    conn.busy_timeout(schema::BUSY_TIMEOUT)?;
+    conn.busy_timeout(settings::BUSY_TIMEOUT)?;
     if !is_all? {
         return Ok(Some(mark));
     }

