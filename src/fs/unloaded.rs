@@ -1,7 +1,7 @@
 //! Parts of the history that are not in memory, and which of them a question needs.
 
 use super::chunk::Slot;
-use super::deadline::in_time;
+use super::deadline::{ask, in_time};
 use super::hidden::{edge_seq, listed_after};
 use super::made::Made;
 use super::tree::Node;
@@ -36,8 +36,7 @@ impl Unloaded {
     /// EIO if the index cannot be read; ETIMEDOUT if it does not answer.
     pub(super) async fn load(self) -> Result<(), Errno> {
         let slots = self.slots;
-        let work = tokio::task::spawn_blocking(move || load(&slots));
-        let loaded = async { work.await.unwrap_or(Err(libc::EIO)) };
+        let loaded = async { ask(move || load(&slots)).await.unwrap_or(Err(libc::EIO)) };
         in_time(self.deadline, "cannot load a part of the history", loaded).await
     }
 }

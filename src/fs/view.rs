@@ -1,5 +1,6 @@
 //! What the mount shows: answers each question of the kernel, in our words.
 
+use super::deadline::ask;
 use super::errno;
 use super::failures::Failures;
 use super::history::History;
@@ -319,7 +320,7 @@ impl View {
     /// ESTALE if it is gone; EIO if the index cannot be read.
     pub(super) async fn entry(&self, seq: Seq) -> Result<Entry, Errno> {
         let source = Arc::clone(&self.source);
-        let found = tokio::task::spawn_blocking(move || source.entry(seq)).await;
+        let found = ask(move || source.entry(seq)).await;
         let failed = |error: SourceError| {
             log(
                 errno::INDEX.level,
