@@ -4,7 +4,9 @@ use age::secrecy::ExposeSecret as _;
 use async_trait::async_trait;
 use binlogfs::binlog::{Flavour, SegmentIndex};
 use binlogfs::cache::ArchivedSegment;
-use binlogfs::fs::{History, HistoryRow, HistorySource, Refreshed, SourceError};
+use binlogfs::fs::{
+    History, HistoryRow, HistorySource, MountOptions, Options, Ownership, Refreshed, SourceError,
+};
 use binlogfs::ledger::entry::Change;
 use binlogfs::ledger::record::{
     ClosedBy, DamagedRecord, HoleRecord, ObjectRecord, PruneRecord, SupersedeReason,
@@ -19,7 +21,9 @@ use binlogfs::model::{
 use binlogfs::segment::{FrameCompressor, Identities, KeyPair, ObjectWriter, Recipients, keygen};
 use binlogfs::store::{MemoryStore, SharedStore, Store as _};
 use bytes::Bytes;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Frame size of most tests: the smallest, so that small files have many frames.
 pub const FRAME: u32 = 4096;
@@ -340,5 +344,22 @@ impl HistorySource for ArchiveSource {
     fn entry(&self, seq: Seq) -> Result<Option<Entry>, SourceError> {
         let state = self.0.state.lock().expect("no test panics in here");
         Ok(state.entries.iter().find(|e| e.seq == seq).cloned())
+    }
+}
+
+/// How a history in memory is mounted at `dir`: root's, to be read.
+pub fn mount_options(dir: &Path, refresh: Duration) -> Options {
+    Options {
+        mount: MountOptions {
+            target: dir.to_owned(),
+            source: "memory:".to_owned(),
+            allow_other: false,
+        },
+        ownership: Ownership {
+            uid: 0,
+            gid: 0,
+            mode: 0o440,
+        },
+        refresh,
     }
 }

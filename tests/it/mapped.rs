@@ -1,9 +1,9 @@
 //! Files that are mapped (mmap(2)): that makes pages in the kernel's cache also of a file that reading passes it by.
 
-use crate::fixture::{Archive, ArchiveSource, Segment, content};
+use crate::fixture::{Archive, ArchiveSource, Segment, content, mount_options};
 use crate::tools::eventually_async as eventually;
 use binlogfs::cache::{CacheOptions, SegmentReader};
-use binlogfs::fs::{MountHandle, MountOptions, Options, Ownership, mount};
+use binlogfs::fs::{MountHandle, mount};
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
@@ -54,19 +54,7 @@ impl Drop for Mapping {
 }
 
 async fn mounted(archive: &Arc<Archive>, dir: &Path) -> MountHandle {
-    let options = Options {
-        mount: MountOptions {
-            target: dir.to_owned(),
-            source: "memory:".to_owned(),
-            allow_other: false,
-        },
-        ownership: Ownership {
-            uid: 0,
-            gid: 0,
-            mode: 0o440,
-        },
-        refresh: Duration::from_millis(50),
-    };
+    let options = mount_options(dir, Duration::from_millis(50));
     let (store, keys) = (archive.shared(), archive.identities());
     let reader = SegmentReader::new(store, keys, None, CacheOptions::default());
     let source = Arc::new(ArchiveSource(archive.clone()));

@@ -40,6 +40,14 @@ impl Scene {
         Scene { archive, server }
     }
 
+    /// Takes the rest of the second file out, and the third one.
+    fn fence(&self) {
+        let (url, gtid) = (self.archive.url(), format!("{}:10", uuid_of(1)));
+        let fence = ["fence", &url, "--gtid", &gtid, "--reason", "db1 was lost"];
+        let fence = [&fence[..], &["--execute"]].concat();
+        tools::run(&mut self.archive.command(&fence));
+    }
+
     fn key(&self, name: &str) -> Key {
         let file = self.archive.path(&format!("{name}.txt"));
         let made = tools::run_text(tools::binlogfs().arg("keygen").arg("-o").arg(&file));
@@ -309,11 +317,7 @@ fn what_a_fence_took_out_is_given_out_by_the_new_key() {
     let scene = Scene::new(3);
     let (old, new) = (scene.old(), scene.key("new"));
     let url = scene.archive.url();
-    // In the second file: the rest of it leaves, and the third one.
-    let gtid = format!("{}:10", uuid_of(1));
-    let fence = ["fence", &url, "--gtid", &gtid, "--reason", "db1 was lost"];
-    let fence = [&fence[..], &["--execute"]].concat();
-    tools::run(&mut scene.archive.command(&fence));
+    scene.fence();
     let report = scene.rekey(&old, &[&new], &["--dry-run"], 0);
     assert_eq!(numbers(&report), [3, 3, 0, 0], "{report:#}");
     let report = scene.rekey(&old, &[&new], &[], 0);

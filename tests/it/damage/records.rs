@@ -125,13 +125,7 @@ fn nothing_is_appended_after_a_newest_record_that_cannot_be_read() {
         );
     }
     put(&stream.record(SEGMENTS - 1), Some(&whole));
-    assert!(
-        stream
-            .archive
-            .archive(stream.server.dir())
-            .contains("archived 1 segment ")
-    );
-    stream.archive.verify();
+    stream.goes_on();
 }
 
 #[test]
@@ -240,11 +234,5 @@ fn a_deleted_tail_of_the_ledger_is_seen_by_whoever_saw_it() {
     newest
         .iter()
         .for_each(|(path, bytes)| put(path, Some(bytes)));
-    assert!(
-        stream
-            .archive
-            .archive(stream.server.dir())
-            .contains("archived 1 segment ")
-    );
-    stream.archive.verify();
+    stream.goes_on();
 }

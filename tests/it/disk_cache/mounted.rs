@@ -1,9 +1,9 @@
 //! A mount over a disk cache, read through the kernel.
 
 use super::Host;
-use crate::fixture::ArchiveSource;
+use crate::fixture::{ArchiveSource, mount_options};
 use binlogfs::cache::SegmentReader;
-use binlogfs::fs::{MountHandle, MountOptions, Options, Ownership, mount};
+use binlogfs::fs::{MountHandle, mount};
 use rustix::fs::{Advice, fadvise};
 use std::fs::File;
 use std::io::Read as _;
@@ -19,19 +19,7 @@ pub struct Mounted {
 impl Mounted {
     pub async fn new(host: &Host, reader: SegmentReader) -> Mounted {
         let dir = tempfile::tempdir().expect("a directory");
-        let options = Options {
-            mount: MountOptions {
-                target: dir.path().to_owned(),
-                source: "memory:".to_owned(),
-                allow_other: false,
-            },
-            ownership: Ownership {
-                uid: 0,
-                gid: 0,
-                mode: 0o440,
-            },
-            refresh: Duration::from_secs(60),
-        };
+        let options = mount_options(dir.path(), Duration::from_secs(60));
         let source = Arc::new(ArchiveSource(Arc::clone(&host.archive)));
         let handle = mount(source, Arc::new(reader), options)
             .await

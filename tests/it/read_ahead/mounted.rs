@@ -1,9 +1,9 @@
 //! Reading ahead in a mount, through the kernel.
 
 use super::{MIB, PATIENCE};
-use crate::fixture::{Archive, ArchiveSource, Segment, content, readable};
+use crate::fixture::{Archive, ArchiveSource, Segment, content, mount_options, readable};
 use binlogfs::cache::{CacheOptions, SegmentReader};
-use binlogfs::fs::{MountHandle, MountOptions, Options, Ownership, mount};
+use binlogfs::fs::{MountHandle, Options, mount};
 use binlogfs::ledger::Entry;
 use binlogfs::store::{RecordingStore, SharedStore};
 use std::fs::File;
@@ -13,19 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn options(dir: &Path) -> Options {
-    Options {
-        mount: MountOptions {
-            target: dir.to_owned(),
-            source: "memory:".to_owned(),
-            allow_other: false,
-        },
-        ownership: Ownership {
-            uid: 0,
-            gid: 0,
-            mode: 0o440,
-        },
-        refresh: Duration::from_secs(5),
-    }
+    mount_options(dir, Duration::from_secs(5))
 }
 
 async fn mounted(archive: &Arc<Archive>, store: SharedStore, dir: &Path) -> MountHandle {

@@ -1,7 +1,6 @@
 //! What else becomes of what was re-keyed: behind a fence, and healed from the server's own file.
 
 use super::{Key, Scene, numbers};
-use crate::synthetic::uuid_of;
 use crate::tools;
 use serde_json::{Value, json};
 use std::fs;
@@ -43,11 +42,7 @@ fn what_a_fence_took_out_is_rewritten_and_its_old_object_goes_with_a_prune() {
     let scene = Scene::new(3);
     let (old, new) = (scene.old(), scene.key("new"));
     let url = scene.archive.url();
-    // In the second file: the rest of it leaves, and the third one.
-    let gtid = format!("{}:10", uuid_of(1));
-    let fence = ["fence", &url, "--gtid", &gtid, "--reason", "db1 was lost"];
-    let fence = [&fence[..], &["--execute"]].concat();
-    tools::run(&mut scene.archive.command(&fence));
+    scene.fence();
     let before = scene.archive.keys("segments");
     let report = scene.rekey(&old, &[&new], &["--rewrite"], 0);
     assert_eq!(numbers(&report), [3, 3, 0, 0], "{report:#}");
