@@ -3,6 +3,7 @@
 use super::fetch::{Fetcher, Flying, Origin, Patience, Run, runs};
 use super::flight::Joined;
 use super::opening::{Opened, Opening};
+use super::pieces::Piece;
 use super::segment::ArchivedSegment;
 use super::sequence::{Ahead, Beyond, Shape};
 use crate::model::Seq;
@@ -12,8 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Most plain bytes fetched ahead of one reader: at 20 ms to the store, enough for 800 MB/s.
-const AHEAD_BYTES: u64 = 16 << 20;
+/// Most plain bytes fetched ahead of one reader. Half of it is asked for at once, and comes a round trip and the time for
+/// transfer and decoding later: with 16 MiB, a store 20 ms away and two cores a reader waited at each step.
+const AHEAD_BYTES: u64 = 32 << 20;
 /// Files that one step of a reader reaches into: many small ones must not become a fetch of the whole history.
 pub(super) const FILES_AHEAD: usize = 16;
 /// Steps across a file's end under way at once, for all readers.
@@ -69,7 +71,7 @@ impl ReadAhead {
     ) {
         let shape = self.shape(segment);
         let ahead = opened.sequences().touch(range, shape);
-        self.fetch(segment, opened, ahead.frames);
+        self.fetch(segment, opened, None, ahead.frames);
         if let (Some(beyond), Some(place)) = (ahead.beyond, place)
             && let Ok(permit) = Arc::clone(&self.crossings).try_acquire_owned()
         {
@@ -90,15 +92,16 @@ impl ReadAhead {
             };
             let patience = Patience::of(self.deadline);
             // Whoever reads it will be told why not.
-            let Ok(opened) = self.opening.open(&segment, patience).await else {
+            let Ok(opened) = self.opening.open(&segment, true, patience).await else {
                 return;
             };
+            let beginning = opened.take_beginning();
             let shape = self.shape(&segment);
             let Ahead {
                 frames,
                 beyond: rest,
             } = opened.sequences().approach(beyond, shape);
-            self.fetch(&segment, &opened, frames);
+            self.fetch(&segment, &opened, beginning, frames);
             match rest {
                 Some(rest) => (at, beyond) = (next, rest),
                 None => return,
@@ -107,17 +110,20 @@ impl ReadAhead {
     }
 
     /// Fetches those of `frames` that are neither here nor coming, as far as there is memory.
-    fn fetch(&self, segment: &ArchivedSegment, opened: &Opened, frames: Range<u32>) {
+    fn fetch(
+        &self,
+        segment: &ArchivedSegment,
+        opened: &Opened,
+        beginning: Option<Piece>,
+        frames: Range<u32>,
+    ) {
         if frames.is_empty() {
             return;
         }
         let id = |frame: u32| (Arc::clone(segment.id()), frame);
         let asked = frames.end;
         let missing = frames.filter(|frame| !self.fetcher.frames.contains(&id(*frame)));
-        let origin = Origin {
-            key: segment.key().clone(),
-            segment: Arc::clone(&opened.segment),
-        };
+        let origin = Origin::new(segment, opened, beginning);
         for run in runs(&opened.segment, missing) {
             let (plain, stored) = origin.cost(&run);
             let Some((mut charge, mut unread)) = self.fetcher.memory.ahead(plain, stored) else {
@@ -145,7 +151,7 @@ impl ReadAhead {
 
     /// Most plain bytes fetched ahead of one reader.
     pub(super) fn window_max_bytes(&self) -> u64 {
-        AHEAD_BYTES.min(self.fetcher.memory.ahead_bytes() / 2)
+        AHEAD_BYTES.min(self.fetcher.memory.ahead_bytes() / 3 * 2)
     }
 
     fn shape(&self, segment: &ArchivedSegment) -> Shape {

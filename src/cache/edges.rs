@@ -12,10 +12,11 @@
 use super::error::Cause;
 use super::fetch::Patience;
 use super::flight::{Flights, Joined, Landing, Waiter};
+use super::pieces::{Piece, Pieces};
 use crate::model::ObjectKey;
 use crate::segment::{CHUNK_BYTES, CheckedLayout};
 use crate::store::SharedStore;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use lru::LruCache;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,7 +24,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Chunks that are held for a neighbour that comes later: 2 MiB at most, for as many readers side by side.
 const HELD_MAX: usize = 32;
 /// They take no more than this part of what the memory for frames is, beside it: a reader that keeps nothing holds none.
-const HELD_SHARE: usize = 2;
+const HELD_SHARE: u64 = 2;
 
 /// A chunk: its object, and where it begins there.
 type EdgeId = (ObjectKey, u64);
@@ -52,6 +53,15 @@ enum Borrowed {
     Coming(Waiter<Bytes>),
 }
 
+/// What else may give a part of a range.
+#[derive(Clone, Copy)]
+pub(super) enum Beside<'a> {
+    /// Nothing may.
+    Nothing,
+    /// Those who fetch what lies beside it, and what came of the object when it was opened.
+    Neighbours(Option<&'a Piece>),
+}
+
 /// A range to fetch, as far as no neighbour does.
 struct Share {
     key: ObjectKey,
@@ -62,16 +72,17 @@ struct Share {
 
 impl Edges {
     /// For a reader that has so much memory for frames, in bytes.
-    pub(super) fn new(memory_bytes: usize) -> Edges {
+    pub(super) fn new(memory_bytes: u64) -> Edges {
+        let most = memory_bytes / HELD_SHARE / CHUNK_BYTES;
         Edges {
             flights: Flights::default(),
             held: Mutex::new(LruCache::unbounded()),
-            most: HELD_MAX.min(memory_bytes / HELD_SHARE / CHUNK_BYTES as usize),
+            most: usize::try_from(most).map_or(HELD_MAX, |most| most.min(HELD_MAX)),
         }
     }
 
-    /// `range` of the object `key`, whole chunks where it is encrypted: all of it from `store` if `alone`, else without the chunks
-    /// that a neighbour fetches.
+    /// `range` of the object `key`, whole chunks where it is encrypted: all of it from `store` if it is wanted alone, else without
+    /// what is there already, and without the chunks that a neighbour fetches.
     ///
     /// # Errors
     /// Those of the store.
@@ -81,16 +92,48 @@ impl Edges {
         key: &ObjectKey,
         layout: &CheckedLayout,
         range: Range<u64>,
-        alone: bool,
+        beside: Beside<'_>,
         patience: Patience,
-    ) -> Result<Bytes, Cause> {
-        let share = match alone {
-            true => None,
-            false => self.share(key, layout, &range),
+    ) -> Result<Pieces, Cause> {
+        let mut pieces = Pieces::default();
+        let beginning = match beside {
+            Beside::Nothing => {
+                pieces.push(range.start, store.get(key, range).await?);
+                return Ok(pieces);
+            }
+            Beside::Neighbours(beginning) => beginning,
         };
-        match share {
-            Some(share) => share.fetch(self, store, patience).await,
-            None => Ok(store.get(key, range).await?),
+        let mut left = range;
+        let there = beginning.and_then(|piece| {
+            let end = piece.end().min(left.end);
+            piece.part(&(left.start..end))
+        });
+        if let Some(there) = there {
+            let start = left.start;
+            left.start += there.len() as u64;
+            pieces.push(start, there);
+            if left.is_empty() {
+                self.lend_last(key, layout, &pieces, left.end);
+                return Ok(pieces);
+            }
+        }
+        match self.share(key, layout, &left) {
+            Some(share) => share.fetch(self, store, patience, &mut pieces).await?,
+            None => pieces.push(left.start, store.get(key, left).await?),
+        }
+        Ok(pieces)
+    }
+
+    /// Lends the last chunk before `end`, of pieces for which nothing had to be fetched, unless somebody does.
+    fn lend_last(&self, key: &ObjectKey, layout: &CheckedLayout, pieces: &Pieces, end: u64) {
+        let Some(chunk) = end.checked_sub(1).and_then(|at| layout.chunk_at(at)) else {
+            return;
+        };
+        if let Edge::Owned(landing) = self.edge((key.clone(), chunk.start)) {
+            let piece = pieces.with(&chunk);
+            if let Some(chunk) = piece.part(&chunk) {
+                self.land(landing, &chunk);
+            }
         }
     }
 
@@ -179,7 +222,7 @@ impl Edges {
 }
 
 impl Share {
-    /// All of the range: what is left of it from the store, and its edges from its neighbours.
+    /// All of the range, added to `pieces`: what is left of it from the store, and its edges from its neighbours.
     ///
     /// # Errors
     /// Those of the store.
@@ -188,7 +231,8 @@ impl Share {
         edges: &Edges,
         store: &SharedStore,
         patience: Patience,
-    ) -> Result<Bytes, Cause> {
+        pieces: &mut Pieces,
+    ) -> Result<(), Cause> {
         let own = self.own();
         let Share { key, first, last } = self;
         let bytes = match own.is_empty() {
@@ -198,17 +242,22 @@ impl Share {
         // Both are lent before anything is waited for.
         let first = edges.lend(first, &bytes, own.start);
         let last = last.and_then(|last| edges.lend(last, &bytes, own.start));
-        if first.is_none() && last.is_none() {
-            return Ok(bytes);
+        if let Some((chunk, borrowed)) = first {
+            let start = chunk.start;
+            pieces.push(
+                start,
+                arrived(chunk, borrowed, &key, store, patience).await?,
+            );
         }
-        let first = arrived(first, &key, store, patience).await?;
-        let last = arrived(last, &key, store, patience).await?;
-        // After all waiting: both copies of what was fetched are there only while one is made of the other.
-        let mut whole = BytesMut::with_capacity(first.len() + bytes.len() + last.len());
-        for part in [first, bytes, last] {
-            whole.extend_from_slice(&part);
+        pieces.push(own.start, bytes);
+        if let Some((chunk, borrowed)) = last {
+            let start = chunk.start;
+            pieces.push(
+                start,
+                arrived(chunk, borrowed, &key, store, patience).await?,
+            );
         }
-        Ok(whole.freeze())
+        Ok(())
     }
 
     /// What no neighbour fetches.
@@ -228,22 +277,20 @@ impl Share {
     }
 }
 
-/// A borrowed chunk when it is there; from the store if whoever owned it did not get it. Nothing where none is borrowed.
+/// A borrowed chunk when it is there; from the store if whoever owned it did not get it.
 async fn arrived(
-    borrowed: Option<(Range<u64>, Borrowed)>,
+    chunk: Range<u64>,
+    borrowed: Borrowed,
     key: &ObjectKey,
     store: &SharedStore,
     patience: Patience,
 ) -> Result<Bytes, Cause> {
     match borrowed {
-        None => Ok(Bytes::new()),
-        Some((_, Borrowed::Here(bytes))) => Ok(bytes),
-        Some((chunk, Borrowed::Coming(waiter))) => {
-            match waiter.wait(patience.until, patience.total).await {
-                Ok(bytes) => Ok(bytes),
-                Err(_) => Ok(store.get(key, chunk).await?),
-            }
-        }
+        Borrowed::Here(bytes) => Ok(bytes),
+        Borrowed::Coming(waiter) => match waiter.wait(patience.until, patience.total).await {
+            Ok(bytes) => Ok(bytes),
+            Err(_) => Ok(store.get(key, chunk).await?),
+        },
     }
 }
 

@@ -2,11 +2,15 @@
 
 use super::asks::asks;
 use super::disk::StreamDisk;
-use super::edges::Edges;
+use super::edges::{Beside, Edges};
 use super::error::Cause;
 use super::flight::{Flights, Landing};
 use super::frames::{FrameId, Frames};
 use super::memory::{Charge, Memory, Unread};
+use super::opening::Opened;
+use super::pieces::{Piece, Pieces};
+use super::segment::ArchivedSegment;
+use super::stored::ProvenFrames;
 use crate::model::ObjectKey;
 use crate::segment::{OpenSegment, SegmentError};
 use crate::store::SharedStore;
@@ -47,6 +51,8 @@ pub(super) struct Fetcher {
 pub(super) struct Origin {
     pub(super) key: ObjectKey,
     pub(super) segment: Arc<OpenSegment>,
+    /// What came of its first frames when it was opened.
+    pub(super) beginning: Option<Piece>,
 }
 
 /// A frame that is to be fetched, with the memory for its plain bytes.
@@ -126,6 +132,18 @@ fn plain_bytes(segment: &OpenSegment, run: &Range<u32>) -> u64 {
 }
 
 impl Origin {
+    pub(super) fn new(
+        segment: &ArchivedSegment,
+        opened: &Opened,
+        beginning: Option<Piece>,
+    ) -> Origin {
+        Origin {
+            key: segment.key().clone(),
+            segment: Arc::clone(&opened.segment),
+            beginning,
+        }
+    }
+
     /// Plain and stored bytes of a run.
     pub(super) fn cost(&self, run: &Range<u32>) -> (u64, u64) {
         let segment = &self.segment;
@@ -137,16 +155,15 @@ impl Fetcher {
     pub(super) fn new(
         store: SharedStore,
         disk: Option<StreamDisk>,
-        memory_bytes: usize,
+        memory: Memory,
         decode_threads: usize,
     ) -> Fetcher {
-        let memory = Memory::new(memory_bytes as u64);
         Fetcher {
             store,
             disk,
             frames: Frames::new(usize::try_from(memory.kept_bytes()).unwrap_or(usize::MAX)),
             flights: Flights::default(),
-            edges: Arc::new(Edges::new(memory_bytes)),
+            edges: Arc::new(Edges::new(memory.total_bytes())),
             memory,
             decoding: Arc::new(Semaphore::new(decode_threads)),
         }
@@ -224,10 +241,13 @@ impl Fetcher {
                 return;
             };
             let range = origin.segment.object_range(span);
-            let start = range.start;
-            let fetched = self.fetch(&ask.store, &origin, range.clone(), n > 0, patience);
+            let beside = match n {
+                0 => Beside::Neighbours(origin.beginning.as_ref()),
+                _ => Beside::Nothing,
+            };
+            let fetched = self.fetch(&ask.store, &origin, range.clone(), beside, patience);
             let fetched = patience.wait(fetched).await;
-            let (bytes, thread) = match fetched.and_then(|fetched| fetched) {
+            let (pieces, thread) = match fetched.and_then(|fetched| fetched) {
                 Ok(fetched) => fetched,
                 // Whoever cannot be asked changes nothing about bytes that were wrong.
                 Err(_) if wrong.is_some() => continue,
@@ -240,7 +260,7 @@ impl Fetcher {
             let (fetcher, segment) = (Arc::clone(&self), Arc::clone(&origin.segment));
             let object = origin.key.clone();
             let decoded = tokio::task::spawn_blocking(move || {
-                let failed = fetcher.decode_all(&object, &segment, flying, &bytes, start);
+                let failed = fetcher.decode_all(&object, &segment, flying, &pieces);
                 drop(thread);
                 failed
             });
@@ -274,25 +294,24 @@ impl Fetcher {
         }
     }
 
-    /// The bytes of a range, and leave to decode them. All of them from `store` if `alone`, else without what a neighbour of the
-    /// range fetches.
+    /// The bytes of a range, and leave to decode them.
     async fn fetch(
         &self,
         store: &SharedStore,
         origin: &Origin,
         range: Range<u64>,
-        alone: bool,
+        beside: Beside<'_>,
         patience: Patience,
-    ) -> Result<(Bytes, OwnedSemaphorePermit), Cause> {
+    ) -> Result<(Pieces, OwnedSemaphorePermit), Cause> {
         let layout = origin.segment.layout();
         let fetched = self
             .edges
-            .fetch(store, &origin.key, layout, range, alone, patience);
-        let bytes = fetched.await?;
+            .fetch(store, &origin.key, layout, range, beside, patience);
+        let pieces = fetched.await?;
         // Nobody closes it.
         let thread = Arc::clone(&self.decoding).acquire_owned().await;
         thread
-            .map(|thread| (bytes, thread))
+            .map(|thread| (pieces, thread))
             .map_err(|_| Cause::Closing)
     }
 
@@ -311,23 +330,23 @@ impl Fetcher {
         key: &ObjectKey,
         segment: &OpenSegment,
         flying: Vec<Flying>,
-        bytes: &Bytes,
-        start: u64,
+        pieces: &Pieces,
     ) -> Vec<(Flying, SegmentError)> {
         let mut failed = Vec::new();
-        let mut proven = Vec::new();
+        let mut proven = ProvenFrames::default();
         for flying in flying {
             let frame = flying.frame;
-            match segment.decode(frame, bytes, start) {
+            let piece = pieces.with(&segment.object_range(frame..frame + 1));
+            match segment.decode(frame, &piece.bytes, piece.start) {
                 Ok(plain) => {
                     self.land(flying, plain);
-                    proven.push(frame);
+                    proven.push(frame, piece);
                 }
                 Err(error) => failed.push((flying, error)),
             }
         }
         if let Some(disk) = &self.disk {
-            disk.keep(key, segment, &proven, bytes, start);
+            proven.keep(disk, key, segment);
         }
         failed
     }

@@ -19,13 +19,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const PERMIT_BYTES: u64 = 1 << 10;
 /// Of the total, frames that are kept.
 const KEPT_SHARE: u64 = 2;
-/// Of the total, plain bytes that were fetched ahead and not read yet. Less than what is kept, or they would push each other
+/// Eighths of the total, plain bytes that were fetched ahead and not read yet. Less than what is kept, or they would push each other
 /// out before they are read.
-const AHEAD_SHARE: u64 = 4;
+const AHEAD_EIGHTHS: u64 = 3;
 /// Of the total, what a demand finds free whatever is fetched ahead.
 const FREE_SHARE: u64 = 4;
 
-/// The budget.
+/// The budget. Clones are the same one.
+#[derive(Clone)]
 pub(super) struct Memory {
     total_bytes: u64,
     all: Arc<Semaphore>,
@@ -58,7 +59,7 @@ impl Memory {
         Memory {
             total_bytes,
             all: semaphore(total_bytes),
-            ahead: semaphore(total_bytes / AHEAD_SHARE),
+            ahead: semaphore(total_bytes / 8 * AHEAD_EIGHTHS),
         }
     }
 
@@ -74,7 +75,7 @@ impl Memory {
 
     /// The most that may be fetched ahead for all readers together.
     pub(super) fn ahead_bytes(&self) -> u64 {
-        self.total_bytes / AHEAD_SHARE
+        self.total_bytes / 8 * AHEAD_EIGHTHS
     }
 
     /// Bytes for somebody who waits for them, as soon as they are free. Of more than the working memory only so much is

@@ -29,6 +29,7 @@
 
 mod ahead;
 mod asks;
+mod beginning;
 pub mod disk;
 mod edges;
 mod error;
@@ -41,6 +42,7 @@ mod index_tails;
 mod memory;
 pub mod opening;
 mod peek;
+mod pieces;
 mod reader;
 pub mod refused;
 mod segment;

@@ -1,9 +1,12 @@
 //! Open segments: the proven tails of those read last.
 
 use super::asks::asks;
+use super::beginning::{self, Ends};
 use super::error::Cause;
 use super::fetch::{JOINS_MAX, Patience};
 use super::flight::{Flights, Joined, Landing};
+use super::memory::Memory;
+use super::pieces::Piece;
 use super::refused::Refused;
 use super::segment::ArchivedSegment;
 use super::sequence::Sequences;
@@ -35,6 +38,8 @@ pub struct Opened {
     pub segment: Arc<OpenSegment>,
     /// How it is read.
     sequences: Mutex<Sequences>,
+    /// What came with what opened it, until somebody takes it.
+    beginning: Mutex<Option<Piece>>,
 }
 
 impl Opened {
@@ -45,6 +50,16 @@ impl Opened {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// What came of its first frames with what opened it. Whoever opens it to read from its start takes it and uses it, or lets it
+    /// go: nobody will want it later.
+    pub(super) fn take_beginning(&self) -> Option<Piece> {
+        let mut beginning = self
+            .beginning
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        beginning.take()
+    }
 }
 
 type OpenLanding = Landing<Arc<str>, Arc<Opened>>;
@@ -54,6 +69,7 @@ pub(super) struct Opening {
     store: SharedStore,
     identities: Identities,
     tails: Option<Arc<dyn TailCache>>,
+    memory: Memory,
     flights: Flights<Arc<str>, Arc<Opened>>,
     open: Mutex<OpenSegments>,
     refused: Refused,
@@ -69,11 +85,13 @@ impl Opening {
         store: SharedStore,
         identities: Identities,
         tails: Option<Arc<dyn TailCache>>,
+        memory: Memory,
     ) -> Opening {
         Opening {
             store,
             identities,
             tails,
+            memory,
             flights: Flights::default(),
             open: Mutex::new(OpenSegments {
                 by_object: LruCache::unbounded(),
@@ -83,10 +101,11 @@ impl Opening {
         }
     }
 
-    /// The segment, opened now or before.
+    /// The segment, opened now or before. Who will read `from_start` may find its beginning in it.
     pub(super) async fn open(
         self: &Arc<Self>,
         segment: &ArchivedSegment,
+        from_start: bool,
         patience: Patience,
     ) -> Result<Arc<Opened>, Cause> {
         let mut joins = 0;
@@ -105,9 +124,9 @@ impl Opening {
                         Some(opened) => landing.land(Ok(opened)),
                         None => {
                             let (opening, segment) = (Arc::clone(self), segment.clone());
-                            tokio::spawn(
-                                async move { opening.fly(segment, landing, patience).await },
-                            );
+                            tokio::spawn(async move {
+                                opening.fly(segment, from_start, landing, patience).await;
+                            });
                         }
                     }
                     (waiter, true)
@@ -136,8 +155,14 @@ impl Opening {
         Ok(())
     }
 
-    async fn fly(&self, segment: ArchivedSegment, landing: OpenLanding, patience: Patience) {
-        let outcome = match patience.wait(self.fetch(&segment)).await {
+    async fn fly(
+        &self,
+        segment: ArchivedSegment,
+        from_start: bool,
+        landing: OpenLanding,
+        patience: Patience,
+    ) {
+        let outcome = match patience.wait(self.fetch(&segment, from_start)).await {
             Ok(outcome) => outcome,
             Err(timeout) => Err(timeout),
         };
@@ -148,29 +173,36 @@ impl Opening {
         landing.land(outcome);
     }
 
-    async fn fetch(&self, segment: &ArchivedSegment) -> Result<Arc<Opened>, Cause> {
+    async fn fetch(
+        &self,
+        segment: &ArchivedSegment,
+        from_start: bool,
+    ) -> Result<Arc<Opened>, Cause> {
         self.check_key(segment)?;
         if let Some((header, tail)) = self.kept(segment.key()).await {
-            match self.prove(segment, &header, &tail) {
+            match self.prove(segment, &header, &tail, None) {
                 Ok(opened) => return Ok(opened),
                 // A cache fault is a miss: what the store has decides.
                 Err(error) => tracing::warn!(object = %segment.key(), %error, "cached tail"),
             }
         }
-        let (key, layout) = (segment.key(), segment.layout());
+        let key = segment.key();
         let mut wrong = None;
         for ask in asks(&self.store) {
-            let fetched = futures::try_join!(
-                ask.store.get(key, segment.header_range()),
-                ask.store.get(key, layout.tail_range())
-            );
-            let (header, tail) = match fetched {
+            // What was wrong once may be again: then no more than is needed.
+            let with_beginning = from_start && wrong.is_none();
+            let fetched = beginning::fetch(&ask.store, segment, with_beginning, &self.memory).await;
+            let Ends {
+                header,
+                tail,
+                beginning,
+            } = match fetched {
                 Ok(fetched) => fetched,
                 // Whoever cannot be asked changes nothing about bytes that were wrong.
                 Err(_) if wrong.is_some() => continue,
                 Err(error) => return Err(error.into()),
             };
-            match self.prove(segment, &header, &tail) {
+            match self.prove(segment, &header, &tail, beginning) {
                 Ok(opened) => {
                     ask.proven(key);
                     self.keep(key, header, tail);
@@ -200,6 +232,7 @@ impl Opening {
         segment: &ArchivedSegment,
         header: &Bytes,
         tail: &Bytes,
+        beginning: Option<Piece>,
     ) -> Result<Arc<Opened>, SegmentError> {
         let layout = *segment.layout();
         let unwrap = |header: &[u8]| {
@@ -221,6 +254,7 @@ impl Opening {
         Ok(Arc::new(Opened {
             segment: Arc::new(open),
             sequences: Mutex::default(),
+            beginning: Mutex::new(beginning),
         }))
     }
 

@@ -6,7 +6,9 @@ use super::error::{Cause, ReadError};
 use super::failed::Failed;
 use super::fetch::{Fetcher, FrameLanding, JOINS_MAX, Origin, Patience};
 use super::flight::{Joined, Waiter};
+use super::memory::Memory;
 use super::opening::{Opened, Opening, TailCache};
+use super::pieces::Piece;
 use super::segment::ArchivedSegment;
 use crate::segment::Identities;
 use crate::store::SharedStore;
@@ -79,9 +81,11 @@ impl SegmentReader {
         disk: Option<StreamDisk>,
         options: CacheOptions,
     ) -> SegmentReader {
-        let opening = Arc::new(Opening::new(store.clone(), identities, tails));
+        let memory = Memory::new(options.memory_bytes as u64);
+        let opening = Opening::new(store.clone(), identities, tails, memory.clone());
+        let opening = Arc::new(opening);
         let threads = options.decode_threads.max(1);
-        let fetcher = Fetcher::new(store, disk, options.memory_bytes, threads);
+        let fetcher = Fetcher::new(store, disk, memory, threads);
         let fetcher = Arc::new(fetcher);
         let ahead = ReadAhead::new(Arc::clone(&opening), Arc::clone(&fetcher), options.deadline);
         SegmentReader {
@@ -143,7 +147,7 @@ impl SegmentReader {
     /// See [`Cause`].
     pub async fn probe(&self, segment: &ArchivedSegment) -> Result<(), ReadError> {
         let patience = Patience::of(self.options.deadline);
-        self.open(segment, patience).await.map(|_| ())
+        self.open(segment, false, patience).await.map(|_| ())
     }
 
     /// Whether `segment` can be hoped to be decrypted: without any key it cannot, and that costs no fetch to know.
@@ -159,10 +163,11 @@ impl SegmentReader {
     pub(super) async fn open(
         &self,
         segment: &ArchivedSegment,
+        from_start: bool,
         patience: Patience,
     ) -> Result<Arc<Opened>, ReadError> {
         self.opening
-            .open(segment, patience)
+            .open(segment, from_start, patience)
             .await
             .map_err(|cause| segment.failed(cause))
     }
@@ -189,18 +194,25 @@ impl SegmentReader {
         range: Range<u64>,
         patience: Patience,
     ) -> Result<Bytes, Cause> {
-        let opened = self.opening.open(segment, patience).await?;
         let frame_size = u64::from(segment.layout().recorded().frame_size);
+        let from_start = range.start < frame_size;
+        let opened = self.opening.open(segment, from_start, patience).await?;
+        let mut beginning = match from_start {
+            true => opened.take_beginning(),
+            false => None,
+        };
         let step = frame_size * u64::from(STEP_FRAMES);
         if range.end - range.start <= frame_size {
             // The usual case: inside one frame or across one border.
-            return self.step(segment, place, &opened, range, patience).await;
+            let step = self.step(segment, place, &opened, beginning, range, patience);
+            return step.await;
         }
         let mut whole = BytesMut::new();
         let mut at = range.start;
         while at < range.end {
             let to = ((at / step + 1) * step).min(range.end);
-            let part = self.step(segment, place, &opened, at..to, patience).await?;
+            let step = self.step(segment, place, &opened, beginning.take(), at..to, patience);
+            let part = step.await?;
             whole.extend_from_slice(&part);
             at = to;
         }
@@ -213,6 +225,7 @@ impl SegmentReader {
         segment: &ArchivedSegment,
         place: Option<&Place>,
         opened: &Arc<Opened>,
+        beginning: Option<Piece>,
         range: Range<u64>,
         patience: Patience,
     ) -> Result<Bytes, Cause> {
@@ -221,7 +234,7 @@ impl SegmentReader {
         else {
             return Err(Cause::Internal("a range outside of its file".into()));
         };
-        let coming = self.gather(segment, opened, first..last + 1, patience);
+        let coming = self.gather(segment, opened, beginning, first..last + 1, patience);
         self.ahead.follow(segment, opened, range.clone(), place);
         // In whatever order they come.
         let mut arriving = FuturesUnordered::new();
@@ -277,7 +290,7 @@ impl SegmentReader {
                 }
                 Err(cause) if !own && joins < JOINS_MAX && patience.outlasts(&cause) => {
                     joins += 1;
-                    let again = self.gather(segment, opened, frame..frame + 1, patience);
+                    let again = self.gather(segment, opened, None, frame..frame + 1, patience);
                     coming = again.into_iter().next().ok_or(cause)?;
                 }
                 Err(cause) => return Err(cause),
@@ -290,6 +303,7 @@ impl SegmentReader {
         &self,
         segment: &ArchivedSegment,
         opened: &Opened,
+        beginning: Option<Piece>,
         frames: Range<u32>,
         patience: Patience,
     ) -> Vec<Coming> {
@@ -315,10 +329,7 @@ impl SegmentReader {
             coming.push(Coming::Waiting(own, waiter));
         }
         if !landings.is_empty() {
-            let origin = Origin {
-                key: segment.key().clone(),
-                segment: Arc::clone(&opened.segment),
-            };
+            let origin = Origin::new(segment, opened, beginning);
             self.fetcher.demand(&origin, landings, patience);
         }
         coming

@@ -6,14 +6,17 @@
 //! Nothing is fetched ahead of a track that has not shown that it moves forward: one that looks at a file's first bytes costs
 //! one frame. Until then it goes on where its last request ended: of a file of 64 frames every other random read would be in
 //! the frame of some read before it, or in the next. It has shown it once a request went on into a further frame, or passed the
-//! middle of a frame before whose middle the track began, or read a file to its end. From then on its window doubles
-//! with each frame, up to a bound. What of the window lies beyond the file's end is asked for in the file that comes after it,
+//! middle of a frame before whose middle the track began, or read a file to its end. Its window is one frame then, or
+//! [`START_FRAMES`] if it has read half a frame without a gap, which few random reads are long enough for; and doubles with each
+//! frame, up to a bound. What of the window lies beyond the file's end is asked for in the file that comes after it,
 //! where the track goes on.
 
 use std::ops::Range;
 
 /// Places in one file that are remembered. Readers beyond that are served, without read-ahead for those that were longest away.
 pub const TRACKS_MAX: usize = 32;
+/// The first window of a track that read half a frame: with fewer, a store that is far away would be waited for once more or twice.
+pub const START_FRAMES: u32 = 4;
 /// Frames that a track which moves forward may leave out, or be overtaken by: the kernel's requests of one reader arrive in
 /// any order within its own read-ahead of a few MiB, and a tool may skip an event.
 const TOLERANCE_FRAMES: u32 = 4;
@@ -74,6 +77,15 @@ pub struct Beyond {
     pub frames: u32,
 }
 
+/// How a track begins.
+#[derive(Clone, Copy)]
+struct Start {
+    /// Whether it has shown, within one frame, that it moves forward.
+    shown: bool,
+    /// Its first window.
+    window: u32,
+}
+
 impl Shape {
     fn frames(&self) -> u32 {
         let frames = self.bytes.div_ceil(u64::from(self.frame_size.max(1)));
@@ -104,17 +116,17 @@ impl Track {
     }
 
     /// Goes on to the frames `first..=last`, and grows the window.
-    fn advance(&mut self, first: u32, last: u32, shown: bool, shape: &Shape) {
+    fn advance(&mut self, first: u32, last: u32, start: Start, shape: &Shape) {
         match self.at {
             Some(at) if last <= at => {
-                if self.window == 0 && last == at && shown {
-                    self.window = 1;
+                if self.window == 0 && last == at && start.shown {
+                    self.window = start.window;
                 }
             }
             Some(at) => {
                 // A skip is tolerated, and shows nothing.
                 if first <= at.saturating_add(1) {
-                    self.window = self.window.saturating_mul(2).max(1);
+                    self.window = self.window.saturating_mul(2).max(start.window);
                 }
                 self.at = Some(last);
             }
@@ -170,7 +182,12 @@ impl Sequences {
         });
         let middle = u64::from(last) * size + size / 2;
         let shown = track.begin < middle && last_byte >= middle || bytes.end >= shape.bytes;
-        track.advance(first, last, shown, &shape);
+        let half_frame = bytes.end.saturating_sub(track.begin) >= size / 2;
+        let window = match half_frame {
+            true => START_FRAMES,
+            false => 1,
+        };
+        track.advance(first, last, Start { shown, window }, &shape);
         track.end = bytes.end;
         let next = track.at.map_or(0, |at| at.saturating_add(1));
         let ahead = match track.window {
@@ -266,18 +283,32 @@ mod tests {
         assert_eq!(asked, (0..40).collect::<Vec<_>>());
     }
 
-    #[test]
-    fn the_window_doubles_to_its_bound() {
+    /// How far ahead each fetch of a reader reaches that begins at `begin` and reads on in requests of `step`.
+    fn farthest(begin: u64, step: u64) -> Vec<u64> {
         let mut sequences = Sequences::default();
         let mut farthest = Vec::new();
-        for frame in 0..8 {
-            let start = frame * 100;
-            let ahead = sequences.touch(start..start + 100, SHAPE).frames;
+        for request in 0..8 {
+            let start = begin + request * step;
+            let ahead = sequences.touch(start..start + step, SHAPE).frames;
             if !ahead.is_empty() {
-                farthest.push(u64::from(ahead.end) - 1 - frame);
+                farthest.push(u64::from(ahead.end) - 1 - (start + step - 1) / 100);
             }
         }
-        assert_eq!(farthest, [1, 2, 4, 8, 8]);
+        farthest
+    }
+
+    #[test]
+    fn the_window_doubles_to_its_bound() {
+        assert_eq!(farthest(0, 100), [u64::from(START_FRAMES), 8, 8]);
+        // Less than half a frame, across a border.
+        assert_eq!(farthest(60, 45), [1, 2, 4, 8]);
+    }
+
+    #[test]
+    fn who_read_half_a_frame_from_anywhere_has_several_fetched_ahead() {
+        for begin in [0, 7, 40, 90] {
+            assert_eq!(farthest(begin, 50)[0], u64::from(START_FRAMES), "{begin}");
+        }
     }
 
     #[test]

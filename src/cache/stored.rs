@@ -2,6 +2,7 @@
 
 use super::disk::{StreamDisk, Wanted};
 use super::fetch::{Fetcher, Flying, Origin, Patience};
+use super::pieces::Piece;
 use crate::model::ObjectKey;
 use crate::segment::OpenSegment;
 use bytes::Bytes;
@@ -21,7 +22,7 @@ impl Fetcher {
         let Some(disk) = &self.disk else {
             return flying;
         };
-        let Origin { key, segment } = origin;
+        let Origin { key, segment, .. } = origin;
         let mut others = Vec::new();
         let mut waiting: VecDeque<_> = flying.into();
         while !waiting.is_empty() {
@@ -102,6 +103,27 @@ pub(super) async fn run_from_disk(
         plain.extend(decoded.await.ok()??);
     }
     Some(plain)
+}
+
+/// Frames that were proven, with the pieces that they are in, to be kept.
+#[derive(Default)]
+pub(super) struct ProvenFrames(Vec<(Piece, Vec<u32>)>);
+
+impl ProvenFrames {
+    /// Adds `frame`, which is in `piece`. They come in order.
+    pub(super) fn push(&mut self, frame: u32, piece: Piece) {
+        match self.0.last_mut() {
+            Some((last, frames)) if last.is_range_of(&piece) => frames.push(frame),
+            _ => self.0.push((piece, vec![frame])),
+        }
+    }
+
+    /// Has `disk` keep them.
+    pub(super) fn keep(self, disk: &StreamDisk, key: &ObjectKey, segment: &OpenSegment) {
+        for (piece, frames) in self.0 {
+            disk.keep(key, segment, &frames, &piece.bytes, piece.start);
+        }
+    }
 }
 
 fn wanted(segment: &OpenSegment, frame: u32) -> Wanted {

@@ -2,12 +2,13 @@
 
 use super::asks::asks;
 use super::disk::StreamDisk;
-use super::edges::Edges;
+use super::edges::{Beside, Edges};
 use super::error::{Cause, ReadError};
 use super::fetch::{Patience, runs};
+use super::pieces::{Piece, Pieces};
 use super::reader::SegmentReader;
 use super::segment::ArchivedSegment;
-use super::stored::run_from_disk;
+use super::stored::{ProvenFrames, run_from_disk};
 use crate::model::ObjectKey;
 use crate::model::digest::Hasher;
 use crate::segment::{OpenSegment, SegmentError};
@@ -33,6 +34,8 @@ pub struct SegmentStream {
     disk: Option<StreamDisk>,
     edges: Arc<Edges>,
     patience: std::time::Duration,
+    /// What came of it when it was opened, until the first run takes it.
+    beginning: Option<Piece>,
     waiting: VecDeque<Range<u32>>,
     flying: VecDeque<JoinHandle<Result<VecDeque<Bytes>, Cause>>>,
     landed: VecDeque<Bytes>,
@@ -48,7 +51,7 @@ impl SegmentReader {
     /// As [`SegmentReader::read`].
     pub async fn stream(&self, segment: &ArchivedSegment) -> Result<SegmentStream, ReadError> {
         let deadline = self.options().deadline;
-        let opened = self.open(segment, Patience::of(deadline)).await?;
+        let opened = self.open(segment, true, Patience::of(deadline)).await?;
         let open = Arc::clone(&opened.segment);
         let frame_size = u64::from(segment.layout().recorded().frame_size);
         let frames = u32::try_from(segment.readable().div_ceil(frame_size)).unwrap_or(u32::MAX);
@@ -60,6 +63,7 @@ impl SegmentReader {
             disk: self.fetcher.disk.clone(),
             edges: Arc::clone(&self.fetcher.edges),
             patience: deadline,
+            beginning: opened.take_beginning(),
             waiting,
             flying: VecDeque::new(),
             landed: VecDeque::new(),
@@ -125,6 +129,7 @@ impl SegmentStream {
             let (store, key) = (self.store.clone(), self.segment.key().clone());
             let (open, patience) = (Arc::clone(&self.open), Patience::of(self.patience));
             let (disk, edges) = (self.disk.clone(), Arc::clone(&self.edges));
+            let beginning = self.beginning.take();
             self.flying.push_back(tokio::spawn(async move {
                 if let Some(disk) = &disk
                     && let Some(plain) = run_from_disk(disk, &key, &open, run.clone()).await
@@ -136,6 +141,7 @@ impl SegmentStream {
                     edges,
                     key,
                     open,
+                    beginning,
                 };
                 origin.fetch(&store, run, patience).await
             }));
@@ -187,6 +193,7 @@ struct Origin {
     edges: Arc<Edges>,
     key: ObjectKey,
     open: Arc<OpenSegment>,
+    beginning: Option<Piece>,
 }
 
 impl Origin {
@@ -204,17 +211,21 @@ impl Origin {
             let mut wrong = None;
             for ask in asks(store) {
                 let range = self.open.object_range(run.clone());
-                let (key, layout, alone) = (&self.key, self.open.layout(), wrong.is_some());
+                let (key, layout) = (&self.key, self.open.layout());
+                let beside = match wrong {
+                    None => Beside::Neighbours(self.beginning.as_ref()),
+                    Some(_) => Beside::Nothing,
+                };
                 let fetched =
                     self.edges
-                        .fetch(&ask.store, key, layout, range.clone(), alone, patience);
-                let bytes = match patience.wait(fetched).await.and_then(|fetched| fetched) {
-                    Ok(bytes) => bytes,
+                        .fetch(&ask.store, key, layout, range.clone(), beside, patience);
+                let pieces = match patience.wait(fetched).await.and_then(|fetched| fetched) {
+                    Ok(pieces) => pieces,
                     // Whoever cannot be asked changes nothing about bytes that were wrong.
                     Err(_) if wrong.is_some() => continue,
                     Err(cause) => return Err(cause),
                 };
-                let (proven, error) = self.decode(bytes, range.start, run.clone()).await?;
+                let (proven, error) = self.decode(pieces, run.clone()).await?;
                 if error.is_some() {
                     self.edges.forget(&self.key, self.open.layout(), &range);
                 }
@@ -241,16 +252,20 @@ impl Origin {
     /// The frames at the beginning of a run that are right, and what is wrong with the next, if there is one.
     async fn decode(
         &self,
-        bytes: Bytes,
-        start: u64,
+        pieces: Pieces,
         run: Range<u32>,
     ) -> Result<(Vec<Bytes>, Option<SegmentError>), Cause> {
         let (open, disk, key) = (Arc::clone(&self.open), self.disk.clone(), self.key.clone());
         let decode = move || {
             let (mut frames, mut wrong) = (Vec::new(), None);
-            for frame in run.clone() {
-                match open.decode(frame, &bytes, start) {
-                    Ok(plain) => frames.push(plain),
+            let mut proven = ProvenFrames::default();
+            for frame in run {
+                let piece = pieces.with(&open.object_range(frame..frame + 1));
+                match open.decode(frame, &piece.bytes, piece.start) {
+                    Ok(plain) => {
+                        frames.push(plain);
+                        proven.push(frame, piece);
+                    }
                     Err(error) => {
                         wrong = Some(error);
                         break;
@@ -258,8 +273,7 @@ impl Origin {
                 }
             }
             if let Some(disk) = disk {
-                let proven: Vec<u32> = run.take(frames.len()).collect();
-                disk.keep(&key, &open, &proven, &bytes, start);
+                proven.keep(&disk, &key, &open);
             }
             (frames, wrong)
         };

@@ -138,21 +138,23 @@ fn header_error(error: DecryptError, identities: &Identities) -> SegmentError {
     }
 }
 
-/// Decrypts the inner bytes `inner` of an object out of `bytes`, which begin at object offset `start`.
+/// Decrypts the inner bytes `inner` of an object out of `bytes`, which begin at object offset `start`. They are returned as a part
+/// of `room`, which is made longer where it is too short.
 ///
 /// `header` may be another than the object's own, of any length: for age the object then begins with that one, and everything
 /// after it is moved by the difference.
 ///
 /// # Errors
 /// [`SegmentError::Corrupt`] if `bytes` lacks some, or a chunk or the header is not what was written.
-pub(super) fn decrypt(
+pub(super) fn decrypt<'a>(
     layout: &CheckedLayout,
     key: &ContentKey,
     header: &[u8],
     bytes: &[u8],
     start: u64,
     inner: Range<u64>,
-) -> Result<Vec<u8>, SegmentError> {
+    room: &'a mut Vec<u8>,
+) -> Result<&'a [u8], SegmentError> {
     let first_chunk = inner.start / CHUNK_BYTES;
     let chunks_start = first_chunk * CHUNK_BYTES;
     let chunks_end = (inner.end.div_ceil(CHUNK_BYTES) * CHUNK_BYTES).min(layout.inner_len());
@@ -171,20 +173,23 @@ pub(super) fn decrypt(
         size: moved(layout.recorded().size),
         position: 0,
     };
-    let mut plain = vec![0; length];
-    let read = || -> Result<Vec<u8>, DecryptError> {
+    if room.len() < length {
+        room.resize(length, 0);
+    }
+    let plain = &mut room[..length];
+    let read = |plain: &mut [u8]| -> Result<(), DecryptError> {
         let mut stream =
             age::Decryptor::new_buffered(window)?.decrypt(iter::once(key as &dyn age::Identity))?;
         if first_chunk > 0 {
             stream.seek(SeekFrom::Start(chunks_start + 1))?;
             stream.seek(SeekFrom::Start(chunks_start))?;
         }
-        stream.read_exact(&mut plain)?;
-        plain.truncate((inner.end - chunks_start) as usize);
-        plain.drain(..(inner.start - chunks_start) as usize);
-        Ok(plain)
+        Ok(stream.read_exact(plain)?)
     };
-    read().map_err(|error| SegmentError::corrupt(format!("decryption fails: {error}"), start))
+    read(plain)
+        .map_err(|error| SegmentError::corrupt(format!("decryption fails: {error}"), start))?;
+    let within = |offset: u64| (offset - chunks_start) as usize;
+    Ok(&plain[within(inner.start)..within(inner.end)])
 }
 
 /// An object of which only the header and one range are there. Reading elsewhere fails.

@@ -102,18 +102,47 @@ fn zstd_failed(error: std::io::Error) -> SegmentError {
     }
 }
 
-/// Decompresses `stored`, which must be one zstd frame that declares exactly `plain_len` bytes.
-///
-/// The declared size is compared before anything is allocated.
-///
-/// # Errors
-/// What is wrong, for [`SegmentError::Corrupt`].
-pub(super) fn decompress(stored: &Proven<'_>, plain_len: usize) -> Result<Bytes, String> {
-    decompress_exact(stored, plain_len).map(Bytes::from)
+/// Decompresses frames, one at a time. What zstd allocates is used again for each frame.
+#[derive(Default)]
+pub(super) struct FrameDecompressor(Option<zstd::bulk::Decompressor<'static>>);
+
+impl FrameDecompressor {
+    /// Decompresses `stored`, which must be one zstd frame that declares exactly `plain_len` bytes.
+    ///
+    /// The declared size is compared before anything is allocated.
+    ///
+    /// # Errors
+    /// What is wrong, for [`SegmentError::Corrupt`].
+    pub(super) fn decompress(
+        &mut self,
+        stored: &Proven<'_>,
+        plain_len: usize,
+    ) -> Result<Bytes, String> {
+        self.exact(stored, plain_len).map(Bytes::from)
+    }
+
+    /// The same for bytes of which it does not matter here whether they are proven.
+    fn exact(&mut self, stored: &[u8], plain_len: usize) -> Result<Vec<u8>, String> {
+        check(stored, plain_len)?;
+        let zstd = match &mut self.0 {
+            Some(zstd) => zstd,
+            none => none.insert(zstd::bulk::Decompressor::new().map_err(|e| e.to_string())?),
+        };
+        let plain = zstd
+            .decompress(stored, plain_len)
+            .map_err(|error| format!("does not decompress: {error}"))?;
+        if plain.len() != plain_len {
+            return Err(format!(
+                "gives {} plain bytes, and {plain_len} belong there",
+                plain.len()
+            ));
+        }
+        Ok(plain)
+    }
 }
 
-/// [`decompress`] for bytes of which it does not matter here whether they are proven.
-fn decompress_exact(stored: &[u8], plain_len: usize) -> Result<Vec<u8>, String> {
+/// Whether `stored` is one zstd frame that declares exactly `plain_len` bytes.
+fn check(stored: &[u8], plain_len: usize) -> Result<(), String> {
     match zstd_safe::get_frame_content_size(stored) {
         Ok(Some(size)) if size == plain_len as u64 => {}
         Ok(Some(size)) => {
@@ -125,20 +154,9 @@ fn decompress_exact(stored: &[u8], plain_len: usize) -> Result<Vec<u8>, String> 
         Err(_) => return Err("is not a zstd frame".to_owned()),
     }
     match zstd_safe::find_frame_compressed_size(stored) {
-        Ok(size) if size == stored.len() => {}
-        _ => return Err("is not exactly one zstd frame".to_owned()),
+        Ok(size) if size == stored.len() => Ok(()),
+        _ => Err("is not exactly one zstd frame".to_owned()),
     }
-    let mut zstd = zstd::bulk::Decompressor::new().map_err(|error| error.to_string())?;
-    let plain = zstd
-        .decompress(stored, plain_len)
-        .map_err(|error| format!("does not decompress: {error}"))?;
-    if plain.len() != plain_len {
-        return Err(format!(
-            "gives {} plain bytes, and {plain_len} belong there",
-            plain.len()
-        ));
-    }
-    Ok(plain)
 }
 
 /// Decompresses one zstd frame that declares at most `max` bytes.
@@ -154,7 +172,7 @@ pub(super) fn decompress_bounded(stored: &[u8], max: usize) -> Result<Vec<u8>, S
         .ok()
         .filter(|size| *size <= max)
         .ok_or_else(|| format!("declares {declared} bytes, and at most {max} are possible"))?;
-    decompress_exact(stored, declared)
+    FrameDecompressor::default().exact(stored, declared)
 }
 
 #[cfg(test)]
@@ -165,6 +183,31 @@ mod tests {
     const TERABYTE: [u8; 13] = [
         0x28, 0xB5, 0x2F, 0xFD, 0xC4, 0x50, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00,
     ];
+
+    fn decompress_exact(stored: &[u8], plain_len: usize) -> Result<Vec<u8>, String> {
+        FrameDecompressor::default().exact(stored, plain_len)
+    }
+
+    #[test]
+    fn what_was_wrong_with_one_frame_is_not_in_the_next() {
+        let plain = [7; 3000];
+        let frame = FrameCompressor::new(3, 4096)
+            .and_then(|mut c| c.compress(&plain))
+            .expect("compresses")
+            .bytes;
+        let mut damaged = frame.clone();
+        *damaged.last_mut().expect("a checksum") ^= 1;
+        let mut decompressor = FrameDecompressor::default();
+        for _ in 0..3 {
+            let error = decompressor.exact(&damaged, plain.len());
+            assert!(
+                error
+                    .expect_err("a checksum")
+                    .contains("does not decompress")
+            );
+            assert_eq!(decompressor.exact(&frame, plain.len()), Ok(plain.to_vec()));
+        }
+    }
 
     #[test]
     fn a_frame_that_claims_a_terabyte_is_refused_before_anything_is_allocated() {

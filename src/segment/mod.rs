@@ -22,6 +22,7 @@ mod layout;
 mod reader;
 mod recipient;
 mod rewrap;
+mod scratch;
 mod seek_table;
 mod tail;
 mod untrusted;

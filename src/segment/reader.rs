@@ -2,9 +2,10 @@
 
 use super::cipher::{self, ContentKey};
 use super::error::SegmentError;
-use super::frame::{self, StoredFrame};
+use super::frame::StoredFrame;
 use super::index_section;
 use super::layout::CheckedLayout;
+use super::scratch::with_scratch;
 use super::tail::Tail;
 use super::untrusted::{Proven, Untrusted};
 use crate::binlog::SegmentIndex;
@@ -73,12 +74,14 @@ impl OpenSegment {
         };
         let range = layout.tail_range();
         let inner = layout.recorded().tail_offset..layout.inner_len();
+        let mut room = Vec::new();
         let tail = inner_bytes(
             &layout,
             cipher.as_ref(),
             inner,
             tail_object_bytes,
             range.start,
+            &mut room,
         )?
         .prove(&layout.recorded().tail_sha256)
         .ok_or_else(|| {
@@ -140,9 +143,14 @@ impl OpenSegment {
         object_bytes: &[u8],
         range_start: u64,
     ) -> Result<Bytes, SegmentError> {
-        let stored = self.prove(frame, object_bytes, range_start)?;
-        frame::decompress(&stored, self.layout.plain_len(frame) as usize)
-            .map_err(|what| self.frame_error(frame, what))
+        with_scratch(|scratch| {
+            let stored = self.prove(frame, object_bytes, range_start, &mut scratch.decrypted)?;
+            let plain_len = self.layout.plain_len(frame) as usize;
+            scratch
+                .decompressor
+                .decompress(&stored, plain_len)
+                .map_err(|what| self.frame_error(frame, what))
+        })
     }
 
     /// `frame` as stored, proven, for writing it into another object without compressing it again (re-keying).
@@ -155,7 +163,8 @@ impl OpenSegment {
         object_bytes: &[u8],
         range_start: u64,
     ) -> Result<StoredFrame, SegmentError> {
-        let stored = self.prove(frame, object_bytes, range_start)?;
+        let mut room = Vec::new();
+        let stored = self.prove(frame, object_bytes, range_start, &mut room)?;
         Ok(StoredFrame::proven(stored, self.layout.plain_len(frame)))
     }
 
@@ -179,6 +188,7 @@ impl OpenSegment {
         frame: u32,
         object_bytes: &'a [u8],
         range_start: u64,
+        room: &'a mut Vec<u8>,
     ) -> Result<Proven<'a>, SegmentError> {
         let (Some(inner), Some(sha256)) = (self.tail.inner_range(frame), self.tail.hash(frame))
         else {
@@ -189,7 +199,7 @@ impl OpenSegment {
             });
         };
         let cipher = self.cipher.as_ref();
-        inner_bytes(&self.layout, cipher, inner, object_bytes, range_start)
+        inner_bytes(&self.layout, cipher, inner, object_bytes, range_start, room)
             .map_err(|error| in_frame(error, frame))?
             .prove(&sha256)
             .ok_or_else(|| {
@@ -215,13 +225,14 @@ fn in_frame(error: SegmentError, number: u32) -> SegmentError {
     }
 }
 
-/// The inner bytes `inner` out of object bytes that begin at `start` and may be more than needed.
+/// The inner bytes `inner` out of object bytes that begin at `start` and may be more than needed; decrypted ones in `room`.
 fn inner_bytes<'a>(
     layout: &CheckedLayout,
     cipher: Option<&Cipher>,
     inner: Range<u64>,
     object_bytes: &'a [u8],
     start: u64,
+    room: &'a mut Vec<u8>,
 ) -> Result<Untrusted<'a>, SegmentError> {
     let needed = layout.object_range(inner.clone());
     let at = |offset: u64| usize::try_from(offset.checked_sub(start)?).ok();
@@ -242,6 +253,7 @@ fn inner_bytes<'a>(
             bytes,
             needed.start,
             inner,
+            room,
         )?),
     })
 }

@@ -1,0 +1,97 @@
+//! The beginning of a file, fetched with what opens its segment: who reads it from there waits for the store once, and not twice.
+//!
+//! Where the first frame ends is known once the tail has come. Until then its length is a guess: that of an average frame and a
+//! little more. What is missing is fetched then, and what is too much was in vain: some percent of a frame for each file. An
+//! object that is hardly longer than that comes whole, its tail with it.
+
+use super::fetch::RUN_STORED_BYTES;
+use super::memory::Memory;
+use super::pieces::Piece;
+use super::segment::ArchivedSegment;
+use crate::store::{self, SharedStore};
+use bytes::Bytes;
+use std::ops::Range;
+
+/// Of an average frame, how much more is fetched.
+const SPARE_SHARE: u64 = 8;
+/// An object of which no more than this would be left comes whole: what a further get costs is more than to send so much.
+const LEFT_BYTES: u64 = 64 << 10;
+
+/// What opens a segment, and perhaps the beginning of its frames.
+pub(super) struct Ends {
+    pub(super) header: Bytes,
+    pub(super) tail: Bytes,
+    /// From the object's header on.
+    pub(super) beginning: Option<Piece>,
+}
+
+/// Fetches header and tail, and with them the first frame if it is `wanted` and there is room for it: nobody may wait for memory
+/// before a segment is open.
+pub(super) async fn fetch(
+    store: &SharedStore,
+    segment: &ArchivedSegment,
+    wanted: bool,
+    memory: &Memory,
+) -> Result<Ends, store::Error> {
+    let (key, layout) = (segment.key(), segment.layout());
+    let header_range = segment.header_range();
+    let range = range(segment).filter(|range| wanted && !range.is_empty());
+    let charged = range.and_then(|range| {
+        let (charge, _) = memory.ahead(0, range.end - range.start)?;
+        Some((range, charge))
+    });
+    let Some((range, charge)) = charged else {
+        let (header, tail) = futures::try_join!(
+            store.get(key, header_range),
+            store.get(key, layout.tail_range())
+        )?;
+        return Ok(Ends {
+            header,
+            tail,
+            beginning: None,
+        });
+    };
+    let beginning = store.get(key, range.clone());
+    let (beginning, tail) = if layout.tail_range().end <= range.end {
+        (beginning.await?, None)
+    } else {
+        let tail = store.get(key, layout.tail_range());
+        let (beginning, tail) = futures::try_join!(beginning, tail)?;
+        (beginning, Some(tail))
+    };
+    let beginning = Piece {
+        start: range.start,
+        bytes: charge.keep_with(beginning),
+    };
+    // What is shorter than it was asked for is not proven later.
+    let part = |range| beginning.part(&range).unwrap_or_default();
+    Ok(Ends {
+        header: part(header_range),
+        tail: tail.unwrap_or_else(|| part(layout.tail_range())),
+        beginning: Some(beginning),
+    })
+}
+
+/// The object range that has the header, where it has to be fetched, and probably the first frame: whole chunks where it is
+/// encrypted. `None` where that would be more than one get asks for.
+fn range(segment: &ArchivedSegment) -> Option<Range<u64>> {
+    let layout = segment.layout();
+    let recorded = layout.recorded();
+    let start = match segment.header_range().is_empty() {
+        true => recorded.header_size,
+        false => 0,
+    };
+    let average = recorded.tail_offset / u64::from(layout.frames().max(1));
+    let guess = (average + average / SPARE_SHARE).min(recorded.tail_offset);
+    let end = match layout.encrypted() {
+        true => layout
+            .chunk_at(recorded.header_size + guess)
+            .map_or(recorded.size, |chunk| chunk.end),
+        false => guess,
+    };
+    let end = match recorded.size - end <= LEFT_BYTES {
+        true => recorded.size,
+        false => end,
+    };
+    (end - start <= RUN_STORED_BYTES).then_some(start..end)
+}

@@ -1,0 +1,112 @@
+//! A range of an object in the pieces it came in: joining them would be a copy of all that was fetched.
+
+use bytes::{Bytes, BytesMut};
+use std::ops::Range;
+
+/// A part of an object as stored.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    /// Object offset of its first byte.
+    pub(super) start: u64,
+    pub(super) bytes: Bytes,
+}
+
+/// Pieces, each of which begins where the one before it ends.
+#[derive(Debug, Default)]
+pub(super) struct Pieces(Vec<Piece>);
+
+impl Piece {
+    /// Object offset after its last byte.
+    pub(super) fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    /// Whether it is as long as `other`, and begins where that does.
+    pub(super) fn is_range_of(&self, other: &Piece) -> bool {
+        self.start == other.start && self.bytes.len() == other.bytes.len()
+    }
+
+    /// Its part of `range`; `None` where it does not have all of it.
+    pub(super) fn part(&self, range: &Range<u64>) -> Option<Bytes> {
+        let at = |offset: u64| usize::try_from(offset.checked_sub(self.start)?).ok();
+        let (from, to) = at(range.start).zip(at(range.end))?;
+        (from <= to && to <= self.bytes.len()).then(|| self.bytes.slice(from..to))
+    }
+}
+
+impl Pieces {
+    /// Adds what comes after the others.
+    pub(super) fn push(&mut self, start: u64, bytes: Bytes) {
+        debug_assert!(self.0.last().is_none_or(|last| last.end() == start));
+        if !bytes.is_empty() {
+            self.0.push(Piece { start, bytes });
+        }
+    }
+
+    /// A piece that has all of `range`: one of these, or one made of several. Empty where there is none.
+    pub(super) fn with(&self, range: &Range<u64>) -> Piece {
+        let whole = self.0.iter().find(|piece| piece.part(range).is_some());
+        if let Some(whole) = whole {
+            return whole.clone();
+        }
+        let mut joined = BytesMut::with_capacity((range.end - range.start) as usize);
+        for piece in &self.0 {
+            let common = piece.start.max(range.start)..piece.end().min(range.end);
+            if let Some(part) = piece.part(&common) {
+                joined.extend_from_slice(&part);
+            }
+        }
+        Piece {
+            start: range.start,
+            bytes: joined.freeze(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces() -> Pieces {
+        let mut pieces = Pieces::default();
+        pieces.push(100, Bytes::from_static(b"abc"));
+        pieces.push(103, Bytes::new());
+        pieces.push(103, Bytes::from_static(b"defg"));
+        pieces.push(107, Bytes::from_static(b"h"));
+        pieces
+    }
+
+    #[test]
+    fn what_one_piece_has_is_not_copied() {
+        let pieces = pieces();
+        for range in [103..107, 104..105, 105..105] {
+            let piece = pieces.with(&range);
+            assert_eq!((piece.start, &piece.bytes[..]), (103, &b"defg"[..]));
+            assert_eq!(piece.bytes.as_ptr(), pieces.0[1].bytes.as_ptr());
+        }
+    }
+
+    #[test]
+    fn what_several_have_is_joined_and_no_more_than_is_asked_for() {
+        let of = |range: Range<u64>| {
+            let piece = pieces().with(&range);
+            assert_eq!(piece.start, range.start);
+            piece.bytes
+        };
+        assert_eq!(of(100..108), "abcdefgh");
+        assert_eq!(of(102..104), "cd");
+        assert_eq!(of(101..108), "bcdefgh");
+    }
+
+    #[test]
+    fn what_is_not_there_is_too_short() {
+        for range in [90..99, 99..101, 107..109, 120..130] {
+            let length = range.end - range.start;
+            assert!(
+                (pieces().with(&range).bytes.len() as u64) < length,
+                "{range:?}"
+            );
+        }
+        assert!(Pieces::default().with(&(0..1)).bytes.is_empty());
+    }
+}
