@@ -1,6 +1,6 @@
 //! How a cycle went: booked, told to people, and published.
 
-use super::alarm::{Alarm, AlarmKind, Event, Notice, Severity, alarms};
+use super::alarm::{AlarmKind, Event, Notice, Severity, alarms, put_aside};
 use super::alive;
 use super::health::{self, Backlog};
 use super::hooks::Message;
@@ -127,14 +127,8 @@ impl Tending {
         let findings = &mut self.health.findings;
         findings.retain(|alarm| alarm.kind != AlarmKind::DeadLetter);
         if self.health.dead_letters > 0 {
-            self.health.findings.push(Alarm {
-                kind: AlarmKind::DeadLetter,
-                severity: Severity::Critical,
-                text: format!(
-                    "{} binlogs could not be handled and were put aside: 'binlogfs dlq list' names them and the reasons, 'binlogfs dlq retry' tries again",
-                    self.health.dead_letters
-                ),
-            });
+            let found = put_aside(self.health.dead_letters);
+            self.health.findings.push(found);
         }
         let found = alarms(&self.health, &self.agent.thresholds, now);
         for notice in self.book.update(now, found, self.agent.repeat) {

@@ -169,6 +169,19 @@ fn alarm(kind: AlarmKind, severity: Severity, text: impl Into<String>) -> Alarm 
     }
 }
 
+/// The alarm of so many binlogs that were put aside.
+pub(super) fn put_aside(binlogs: u64) -> Alarm {
+    let (were, them) = match binlogs {
+        1 => ("was", "it and the reason"),
+        _ => ("were", "them and the reasons"),
+    };
+    let text = format!(
+        "{} could not be handled and {were} put aside: 'binlogfs dlq list' names {them}, 'binlogfs dlq retry' tries again",
+        count(binlogs, "binlog")
+    );
+    alarm(AlarmKind::DeadLetter, Severity::Critical, text)
+}
+
 /// The severity of something that gets worse as `value` falls.
 fn falling(value: i64, warning: Duration, critical: Duration) -> Option<Severity> {
     let below = |limit: Duration| value < i64::try_from(limit.as_secs()).unwrap_or(i64::MAX);
@@ -430,6 +443,10 @@ mod tests {
         }];
         let lacks = text(&health, AlarmKind::Replica);
         assert!(lacks.contains("lacks 1 record or object that"), "{lacks}");
+        let aside = put_aside(1).text;
+        let said =
+            "1 binlog could not be handled and was put aside: 'binlogfs dlq list' names it and";
+        assert!(aside.starts_with(said), "{aside}");
     }
 
     #[test]

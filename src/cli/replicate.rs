@@ -169,9 +169,11 @@ fn line(pass: &Pass) -> String {
 
 /// What was found, and what became of it.
 fn told(finding: &Checked) -> String {
-    let done = match finding.healed {
-        true => "replaced",
-        false => "not replaced",
+    let done = match (finding.healed, finding.removed) {
+        (true, false) => "replaced",
+        (true, true) => "removed",
+        (false, true) => "removed, and not replaced",
+        (false, false) => "not replaced",
     };
     format!("{}: {}: {done}", finding.key, finding.detail)
 }
@@ -300,4 +302,28 @@ async fn fill(
 fn rewrite_manifest(settings: &Settings) -> Result<()> {
     let (index, _) = Index::open(&settings.state_dir.join(INDEX_NAME))?;
     manifest::write_manifest(&index, settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_removed_is_not_told_as_if_it_were_still_there() {
+        for (healed, removed, end) in [
+            (true, false, ": damaged: replaced"),
+            (true, true, ": damaged: removed"),
+            (false, true, ": damaged: removed, and not replaced"),
+            (false, false, ": damaged: not replaced"),
+        ] {
+            let text = told(&Checked {
+                record: 2,
+                key: "segments/x".to_owned(),
+                detail: "damaged".to_owned(),
+                healed,
+                removed,
+            });
+            assert_eq!(text, format!("segments/x{end}"));
+        }
+    }
 }

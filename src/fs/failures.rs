@@ -4,6 +4,7 @@
 //! What was left out is counted, and the count is told. Pure.
 
 use super::view::Errno;
+use crate::model::counted::{count, of_number};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,9 +62,27 @@ impl Failures {
     }
 }
 
+/// What is told of so many that were left out; `which` says which of them.
+pub fn told(left_out: u64, which: &str) -> String {
+    let were = of_number(left_out, "was", "were");
+    format!(
+        "{}{which} {were} not logged",
+        count(left_out, "more failure")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_failure_that_was_left_out_is_told_as_one() {
+        assert_eq!(told(1, ""), "1 more failure was not logged");
+        assert_eq!(
+            told(2, " before this one"),
+            "2 more failures before this one were not logged"
+        );
+    }
 
     #[test]
     fn the_same_failure_is_logged_once_in_a_while_with_the_count_of_what_was_left_out() {

@@ -2,7 +2,7 @@
 
 use super::deadline::ask;
 use super::errno;
-use super::failures::Failures;
+use super::failures::{self, Failures};
 use super::history::History;
 use super::open_files::{Caching, Content, OpenFiles, OpenSegment, OpenedFile};
 use super::order::ReplayOrder;
@@ -348,7 +348,7 @@ impl View {
             };
             let more = match left_out {
                 0 => String::new(),
-                n => format!(" ({n} more failures before this one were not logged)"),
+                n => format!(" ({})", failures::told(n, " before this one")),
             };
             log(verdict.level, &format!("{what}{more}"));
         }
@@ -358,7 +358,7 @@ impl View {
     /// Tells of failures that were not logged, once it is quiet again.
     pub fn tell_left_out(&self) {
         if let Some(left_out) = self.failures().overdue(Instant::now()) {
-            tracing::warn!("{left_out} more failures were not logged");
+            tracing::warn!("{}", failures::told(left_out, ""));
         }
     }
 

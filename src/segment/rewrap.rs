@@ -8,6 +8,7 @@ use super::HEADER_MAX_BYTES;
 use super::cipher::ContentKey;
 use super::error::SegmentError;
 use super::recipient::Recipients;
+use crate::model::counted::{count, of_number};
 use age_core::format::{Stanza, write::age_stanza};
 use age_core::primitives::hkdf;
 use base64::Engine as _;
@@ -120,7 +121,9 @@ pub fn check_carried_header(header: &[u8], recipients: usize) -> Result<(), Segm
     if stanzas != recipients {
         return Err(SegmentError::corrupt(
             format!(
-                "the carried age header is for {stanzas} recipients, and {recipients} are recorded"
+                "the carried age header is for {}, and {recipients} {} recorded",
+                count(stanzas as u64, "recipient"),
+                of_number(recipients as u64, "is", "are")
             ),
             None,
         ));

@@ -1,6 +1,7 @@
 //! The checksums of an object, computed while its bytes pass.
 
 use super::{Checksums, ObjectMeta};
+use crate::model::counted::{count, of_number};
 use crc_fast::{CrcAlgorithm, Digest};
 
 impl Checksums {
@@ -22,8 +23,9 @@ impl ObjectMeta {
     pub fn difference(&self, recorded: &Checksums) -> Option<String> {
         let differs = |sum: Option<u64>, recorded: u64| sum.is_some_and(|sum| sum != recorded);
         if self.size != recorded.size {
-            let (has, had) = (self.size, recorded.size);
-            Some(format!("has {has} bytes and {had} were recorded"))
+            let (has, had) = (count(self.size, "byte"), recorded.size);
+            let were = of_number(had, "was", "were");
+            Some(format!("has {has} and {had} {were} recorded"))
         } else if differs(self.crc32c.map(u64::from), u64::from(recorded.crc32c)) {
             Some("has another CRC-32C than recorded".to_owned())
         } else if differs(self.crc64nvme, recorded.crc64nvme) {
@@ -101,6 +103,7 @@ mod tests {
             (meta(9, Some(crc32c), Some(crc64nvme)), None),
             (meta(9, None, None), None),
             (meta(8, None, None), Some("8 bytes and 9 were recorded")),
+            (meta(1, None, None), Some("1 byte and 9 were recorded")),
             (meta(9, Some(1), Some(crc64nvme)), Some("CRC-32C")),
             (meta(9, None, Some(1)), Some("CRC-64/NVME")),
         ] {

@@ -24,6 +24,7 @@ use super::place::Consent;
 use super::run::fresh_key;
 use crate::cache::{ArchivedSegment, CacheOptions, ReadError, SegmentReader, SegmentStream};
 use crate::ledger::SegmentRecord;
+use crate::model::counted::count;
 use crate::model::{Seq, Sha256};
 use crate::segment::{FRAME_SIZE_DEFAULT, Identities, Recipients};
 use crate::source::{Content, Pieces, SourceError};
@@ -154,8 +155,8 @@ impl Maker {
         let tidied = self.committer.tidy_up().await?;
         if let [first, ..] = tidied.left.as_slice() {
             tracing::warn!(
-                "{} objects of interrupted runs cannot be removed ({first}): this account may not delete; 'binlogfs verify --orphans' lists them",
-                tidied.left.len()
+                "{} of interrupted runs cannot be removed ({first}): this account may not delete; 'binlogfs verify --orphans' lists what is left",
+                count(tidied.left.len() as u64, "object")
             );
         }
         Ok(())

@@ -12,6 +12,7 @@ use super::pipeline::Uploaded;
 use crate::index::Step;
 use crate::ledger::record::{SupersedeReason, SupersedeRecord};
 use crate::ledger::{Body, Entry, SegmentRecord};
+use crate::model::counted::count;
 use crate::model::{Micros, Seq, Sha256};
 use crate::segment::{Identities, Recipients};
 use crate::source::{Content, Pieces, Source, SourceError, SourceFile};
@@ -76,9 +77,9 @@ impl OwnFiles {
         })?;
         if file.size() != segment.size {
             bail!(
-                "{} is another file than the one archived: it has {} bytes, and {} were archived",
+                "{} is another file than the one archived: it has {}, and {} were archived",
                 file.path().display(),
-                file.size(),
+                count(file.size(), "byte"),
                 segment.size
             );
         }

@@ -15,6 +15,12 @@
 //! files never say that it has what is archived. `gtid_executed` would, but after a RESET it names the same GTIDs once they were
 //! executed again, or set by GTID_PURGED. Positions say nothing across numberings. That its files were begun after its successor
 //! led (the time of a format description) is true of one that was RESET then as well. Its UUID and server_id are the same.
+//!
+//! # A replica that was cloned without binlogs, and is promoted
+//! It begins a timeline, although its history goes on. Its files name what it has executed since the clone, and nothing of what came
+//! with it, for the same reason. So do the files of a server that was RESET and given a GTID_PURGED, whatever its data holds, and of a
+//! clone of one that was RESET and has given the archived GTIDs to other transactions. That it has all from the first GTID in its files
+//! on tells none of them from the others.
 
 use super::place::{Arrival, Provenance};
 use crate::ledger::LedgerState;

@@ -10,6 +10,7 @@ use crate::index::Index;
 use crate::ledger::record::ObjectRecord;
 use crate::ledger::{LedgerState, record_key};
 use crate::model::FileName;
+use crate::model::counted::count;
 use crate::source::Source;
 use crate::source::server::{
     Identity, Mismatch, Server, ServerFacts, ServerLog, cross_check, persistent,
@@ -212,8 +213,9 @@ impl Purge<'_> {
         };
         if segment.size != file.size {
             return Some(format!(
-                "has {} bytes and {} were archived",
-                file.size, segment.size
+                "has {} and {} were archived",
+                count(file.size, "byte"),
+                segment.size
             ));
         }
         match (segment.server_uuid, server_uuid) {

@@ -10,8 +10,9 @@
 //!
 //! All of that is asked of the first store alone: what a replica could give must not cover up what is wrong there.
 //!
-//! Memory grows with the history by some 250 bytes a segment ([`Segment`]), and by some 50 where content is read; the index, some 1.7 kB a
-//! segment because it has every record as it stands, is in a temporary file ([`crate::index::Index::temporary`]).
+//! Memory grows with the history by some 250 bytes a segment ([`Segment`]), and by some 50 where content is read; by 8 for each object
+//! that was replaced, where those are listed; the index, some 1.7 kB a segment because it has every record as it stands, is in a
+//! temporary file ([`crate::index::Index::temporary`]).
 //!
 //! # What is healed, and how
 //! The bytes that a replica gives are proven before anything is done with them: a record by its hash and by those of its neighbours,

@@ -3,6 +3,7 @@
 use super::entry::ObjectTag;
 use super::{LOAD_PATIENCE, Shared, StreamDisk, StreamShared, TOUCH_AFTER, evict};
 use crate::model::ObjectKey;
+use crate::model::counted::count;
 use bytes::Bytes;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -147,7 +148,10 @@ fn read(path: &Path, len: u64) -> Result<Option<Bytes>, String> {
         return Err("it is no file".to_owned());
     }
     if meta.len() != len {
-        return Err(format!("it has {} bytes instead of {len}", meta.len()));
+        return Err(format!(
+            "it has {} instead of {len}",
+            count(meta.len(), "byte")
+        ));
     }
     let size = usize::try_from(len).map_err(|_| "it is too large".to_owned())?;
     let mut bytes = vec![0; size];
@@ -196,6 +200,9 @@ mod tests {
         std::fs::write(&path, b"abc").expect("writable");
         assert_eq!(read(&path, 3), Ok(Some(Bytes::from_static(b"abc"))));
         assert!(read(&path, 2).is_err() && read(&path, 4).is_err());
+        std::fs::write(&path, b"a").expect("writable");
+        let cut = read(&path, 3).expect_err("cut off");
+        assert_eq!(cut, "it has 1 byte instead of 3");
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&path, &link).expect("writable");
         assert!(read(&link, 3).is_err());

@@ -5,6 +5,7 @@ use super::options::OPTIONS;
 use super::spec::Spec;
 use super::told::{self, Item, Told};
 use super::{Manner, Request};
+use crate::model::counted::count;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -151,8 +152,10 @@ impl Reading {
     }
 
     fn request(self) -> Result<Request, Failure> {
-        let [spec, dir] = <[String; 2]>::try_from(self.places)
-            .map_err(|places| usage(format!("{} places given, not URL and DIR", places.len())))?;
+        let [spec, dir] = <[String; 2]>::try_from(self.places).map_err(|places| {
+            let given = count(places.len() as u64, "place");
+            usage(format!("{given} given, not URL and DIR"))
+        })?;
         let spec = spec.parse::<Spec>().map_err(usage)?;
         let dir = std::path::absolute(&dir).map_err(|e| usage(format!("{dir:?}: {e}")))?;
         let mut told = told_by_environment()?;
@@ -240,6 +243,18 @@ mod tests {
     fn failed(arguments: &str) -> (Kind, String) {
         let failure = request(arguments).expect_err("refused");
         (failure.kind, failure.error.expect("said").to_string())
+    }
+
+    #[test]
+    fn places_that_are_too_few_or_too_many_are_counted() {
+        for (arguments, given) in [
+            ("s3://b/p", "1 place given, not URL and DIR"),
+            ("s3://b/p /mnt /mnt", "3 places given, not URL and DIR"),
+        ] {
+            let (kind, said) = failed(arguments);
+            assert!(kind == Kind::Usage, "{said}");
+            assert!(said.contains(given), "{said}");
+        }
     }
 
     #[test]

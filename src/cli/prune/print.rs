@@ -29,6 +29,9 @@ fn text(done: &Done) -> String {
     text += &recorded(&done.recorded);
     text += &removal(done, &done.removal);
     text += &replaced(done, &done.replaced);
+    if text.is_empty() {
+        return "nothing was changed: there is nothing to delete\n".to_owned();
+    }
     if !done.execute {
         text += "nothing was changed; --execute does it\n";
     }
@@ -286,21 +289,42 @@ mod tests {
             blocked: vec![blocked],
             ..Removal::default()
         };
+        let replaced = Replaced {
+            waiting: n,
+            ..Replaced::default()
+        };
         text(&Done {
+            recorded: vec![recorded],
+            removal,
+            replaced,
+            ..nothing(true)
+        })
+    }
+
+    /// A run without a rule that found nothing.
+    fn nothing(execute: bool) -> Done {
+        Done {
             now: Micros(0),
             wanted: None,
             zone_assumed: false,
-            execute: true,
+            execute,
             grace: Duration::from_secs(86_400),
             survey: None,
-            recorded: vec![recorded],
-            removal,
-            replaced: Replaced {
-                waiting: n,
-                ..Replaced::default()
-            },
+            recorded: Vec::new(),
+            removal: Removal::default(),
+            replaced: Replaced::default(),
             failed: None,
-        })
+        }
+    }
+
+    #[test]
+    fn a_run_that_finds_nothing_to_delete_says_so() {
+        for execute in [true, false] {
+            assert_eq!(
+                text(&nothing(execute)),
+                "nothing was changed: there is nothing to delete\n"
+            );
+        }
     }
 
     #[test]

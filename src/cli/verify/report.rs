@@ -3,10 +3,13 @@
 use crate::cli::status_locks::LockCounts;
 use crate::cli::{Global, output};
 use crate::model::{Micros, Sha256, StoreUrl};
-use crate::verify::objects::{Fenced, Replaced};
+use crate::verify::objects::{Fenced, ReplacedObjects};
 use crate::verify::{Audit, Finding, Proofs, Segment};
 use serde::{Serialize, Serializer};
 use std::collections::{HashMap, HashSet};
+
+/// Bytes of text that are printed at once.
+const PRINTED_AT_ONCE: usize = 64 << 10;
 
 /// What was looked at, and what was found.
 #[derive(Serialize)]
@@ -31,7 +34,7 @@ pub struct Report {
     /// Objects that no record names, if they were looked for and it can be told.
     pub orphans: Option<Vec<String>>,
     /// Objects that later records have replaced, if they were looked for.
-    pub superseded: Option<Vec<Replaced>>,
+    pub superseded: Option<ReplacedObjects>,
     /// What fences took out and is still there, if it was looked for.
     pub fenced: Option<Fenced>,
     /// The locks, if they were asked for.
@@ -152,6 +155,29 @@ impl Report {
         self.findings.iter().all(|finding| finding.healed)
     }
 
+    /// Adds what was superseded to `text`, which is printed when it is long: there may be a line for each of a million segments.
+    fn print_superseded(&self, text: &mut String) -> anyhow::Result<()> {
+        let Some(superseded) = self.superseded.as_ref().filter(|all| all.count() > 0) else {
+            return Ok(());
+        };
+        for old in superseded.iter() {
+            let old = old?;
+            *text += &format!(
+                "superseded: {}, by {} (record {})\n",
+                old.object, old.replaced_by, old.record
+            );
+            if text.len() >= PRINTED_AT_ONCE {
+                output::print(text)?;
+                text.clear();
+            }
+        }
+        *text += &format!(
+            "'binlogfs prune {} --superseded --execute' deletes what was superseded a day ago\n",
+            self.url
+        );
+        Ok(())
+    }
+
     /// What is kept of what fences took out, and how it goes.
     fn fenced_text(&self) -> String {
         let Some(fenced) = self.fenced.filter(|fenced| fenced.objects > 0) else {
@@ -180,19 +206,7 @@ impl Report {
         let mut text: String = findings.map(|finding| format!("{finding}\n")).collect();
         let orphans = self.orphans.iter().flatten();
         text.extend(orphans.map(|key| format!("orphan: {key}\n")));
-        let superseded = self.superseded.as_deref().unwrap_or_default();
-        text.extend(superseded.iter().map(|old| {
-            format!(
-                "superseded: {}, by {} (record {})\n",
-                old.object, old.replaced_by, old.record
-            )
-        }));
-        if !superseded.is_empty() {
-            text += &format!(
-                "'binlogfs prune {} --superseded --execute' deletes what was superseded a day ago\n",
-                self.url
-            );
-        }
+        self.print_superseded(&mut text)?;
         text += &self.fenced_text();
         if let Some(locks) = &self.locks {
             text += &locks.to_string();
@@ -212,8 +226,9 @@ impl Report {
         if let Some(orphans) = &self.orphans {
             text += &format!(", {}", output::count(orphans.len() as u64, "orphan"));
         }
-        if !superseded.is_empty() {
-            text += &format!(", {} superseded", superseded.len());
+        let superseded = self.superseded.as_ref().map_or(0, ReplacedObjects::count);
+        if superseded > 0 {
+            text += &format!(", {superseded} superseded");
         }
         let healed = self.findings.iter().filter(|finding| finding.healed);
         let healed = healed.count();

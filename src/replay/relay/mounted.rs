@@ -2,6 +2,7 @@
 
 use super::{Mounting, RelayError, host};
 use crate::fs::mountinfo;
+use crate::model::counted::count;
 use crate::recover::{Leg, Plan};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -91,9 +92,9 @@ impl Mounted {
             true => Ok(files),
             false => Err(RelayError::Mount {
                 reason: format!(
-                    "it has {} of the plan's {} files; what is archived has changed meanwhile: run the same command again",
+                    "it has {} of the plan's {}; what is archived has changed meanwhile: run the same command again",
                     shown.len(),
-                    order.len()
+                    count(order.len() as u64, "file")
                 ),
             }),
         }

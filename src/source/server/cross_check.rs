@@ -2,6 +2,7 @@
 
 use super::listing::ServerLog;
 use crate::model::FileName;
+use crate::model::counted::count;
 use std::collections::HashMap;
 
 /// A file of which disk and server say different things.
@@ -33,7 +34,8 @@ impl std::fmt::Display for Mismatch {
                 at_server: 0,
             } => write!(
                 f,
-                "{file} has {on_disk} bytes on disk and the server cannot open it (SHOW BINARY LOGS says 0); check who owns it"
+                "{file} has {} on disk and the server cannot open it (SHOW BINARY LOGS says 0); check who owns it",
+                count(*on_disk, "byte")
             ),
             Mismatch::Size {
                 file,
@@ -41,8 +43,9 @@ impl std::fmt::Display for Mismatch {
                 at_server,
             } => write!(
                 f,
-                "{file} has {on_disk} bytes on disk and {at_server} as SHOW BINARY LOGS says: it was changed or cut, or --source is \
-                 another server's directory"
+                "{file} has {} on disk and {at_server} as SHOW BINARY LOGS says: it was changed or cut, or --source is \
+                 another server's directory",
+                count(*on_disk, "byte")
             ),
             Mismatch::OnDiskOnly(file) => write!(
                 f,
@@ -129,6 +132,9 @@ mod tests {
             }]
         );
         assert!(found[0].to_string().contains("binlog.000001"));
+        let cut = cross_check(&[(name(1), 1, true)], &[log(1, 99)]);
+        let told = cut[0].to_string();
+        assert!(told.contains("has 1 byte on disk and 99"), "{told}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::names;
 use super::pile::{Item, Pile, ReadFault};
 use crate::binlog::{Refusal, Scanner, SegmentIndex};
 use crate::ledger::SEGMENTS_PREFIX;
+use crate::model::counted::count;
 use crate::model::digest::Hasher;
 use crate::segment::FRAME_SIZE_DEFAULT;
 use crate::source::SourceError;
@@ -132,7 +133,8 @@ fn scan(stored: Box<dyn io::Read + '_>, item: &Item) -> io::Result<Verdict> {
     };
     if summary.flavour.is_none() {
         let named = names::of_path(&item.path).is_some();
-        let reason = format!("it has no format description ({} bytes)", summary.size);
+        let bytes = count(summary.size, "byte");
+        let reason = format!("it has no format description ({bytes})");
         return Ok(match named || summary.size >= 4 {
             true => Verdict::Refused(reason),
             false => Verdict::Foreign(reason),

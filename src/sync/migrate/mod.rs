@@ -48,6 +48,7 @@ use crate::index::Index;
 use crate::ledger::record::{Body, MovedRecord};
 use crate::ledger::{FORMAT, LedgerState, StreamFile};
 use crate::model::Seq;
+use crate::model::counted::count;
 use crate::segment::Identities;
 use crate::store::SharedStore;
 use crate::stream::{self, Stream, StreamError};
@@ -256,9 +257,9 @@ fn compare(
     }
     if new.last_seq > through && old.moved.is_none() {
         bail!(
-            "{} has {} records and {} has {}: something else is archived there already",
+            "{} has {} and {} has {}: something else is archived there already",
             to.store().describe(),
-            new.last_seq,
+            count(new.last_seq.0, "record"),
             from.store().describe(),
             old.last_seq
         );

@@ -21,6 +21,10 @@ const ANOTHER: &str = "holds another record than the first store: something else
 /// What is told of what was removed, where the copy that was to take its place could not be made.
 const REMOVED: &str =
     "; it was removed, and the right one could not be put in its place: the next run copies it";
+/// The same of what was passed over; why is told after it.
+const PASSED_OVER: &str = "; it was removed, and the right one could not be put in its place: ";
+/// What is told of what nothing is read from any more.
+const NOT_NEEDED: &str = "; it was removed, and nothing is read from it any more";
 
 /// How a record in the replica differs from the first store's.
 enum Difference {
@@ -39,8 +43,10 @@ pub struct Checked {
     pub key: String,
     /// What is wrong with it.
     pub detail: String,
-    /// Whether the right thing stands there now.
+    /// Whether nothing is wrong there any more: the right thing stands there, or nothing where nothing is needed.
     pub healed: bool,
+    /// Whether it was removed, and nothing was put in its place.
+    pub removed: bool,
 }
 
 impl Replicator {
@@ -73,6 +79,7 @@ impl Replicator {
                 key: record_key(line.seq()).to_string(),
                 detail,
                 healed: false,
+                removed: false,
             };
             let replaced = match may_go {
                 true => self.replace_record(&line, &mut checked).await,
@@ -103,8 +110,9 @@ impl Replicator {
     /// Removes a record and creates it again. What `checked` says is true also where that fails.
     async fn replace_record(&self, line: &Line, checked: &mut Checked) -> Result<()> {
         self.replica.delete(&record_key(line.seq())).await?;
+        checked.removed = true;
         match self.create(line).await {
-            Ok(()) => checked.healed = true,
+            Ok(()) => (checked.healed, checked.removed) = (true, false),
             Err(error) => {
                 checked.detail += REMOVED;
                 return Err(error);
@@ -134,6 +142,7 @@ impl Replicator {
                     key: object.key.to_string(),
                     detail,
                     healed: false,
+                    removed: false,
                 };
                 let replaced = match replace {
                     true => self.replace_object(seq, &object, &mut checked).await,
@@ -198,17 +207,25 @@ impl Replicator {
             expected: object.checksums(),
         };
         if let Err(error) = prove_object(source).await {
-            checked.detail += &format!("; not replaced: {error}");
+            checked.detail += &format!("; the first store did not give the right one: {error}");
             return Ok(());
         }
         self.replica.delete(&object.key).await?;
+        checked.removed = true;
         match self.copy_object(seq, object).await {
             Ok(Object::PassedOver(why)) => {
-                checked.detail += &format!("; not replaced: {why}");
+                // A pass comes after the check, compares all, and books it.
+                checked.detail += PASSED_OVER;
+                checked.detail += &why;
                 Ok(())
             }
-            Ok(copied) => {
+            Ok(Object::NotNeeded) => {
                 checked.healed = true;
+                checked.detail += NOT_NEEDED;
+                Ok(())
+            }
+            Ok(copied @ Object::There(_)) => {
+                (checked.healed, checked.removed) = (true, false);
                 self.book(seq, copied)
             }
             Err(error) => {

@@ -7,6 +7,7 @@ use crate::ledger::{Body, record_key};
 use crate::store::fault::{Fault, FaultClock, FaultStore};
 use crate::store::{Checksums, ErrorKind, MemoryStore, Store as _};
 use crate::stream;
+use std::sync::atomic::Ordering;
 
 /// Puts an object where `named` says, and says what it is.
 fn put(memory: &MemoryStore, named: &mut ObjectRecord, bytes: String) {
@@ -45,8 +46,12 @@ async fn written(count: u64) -> (MemoryStore, Writer) {
 
 /// One that fills `replica` from `first`, and knows nothing yet.
 async fn replicator(first: &MemoryStore, replica: &MemoryStore) -> Replicator {
+    replicator_of(Arc::new(first.clone()), replica).await
+}
+
+async fn replicator_of(first: SharedStore, replica: &MemoryStore) -> Replicator {
     let index = Arc::new(Index::in_memory().expect("opens"));
-    let stream = Stream::open(Arc::new(first.clone()), index).await;
+    let stream = Stream::open(first, index).await;
     Replicator::new(
         Arc::new(stream.expect("opens")),
         Arc::new(replica.clone()),
@@ -162,8 +167,11 @@ async fn what_was_replaced_is_told_also_when_the_replica_fails_after_it() {
         let mut found = Vec::new();
         let failed = checking.check(true, &mut found).await;
         assert!(failed.is_err());
-        let told: Vec<_> = found.iter().map(|one| (one.record, one.healed)).collect();
-        assert_eq!(told, [(2, true), (3, false)], "{found:?}");
+        let told: Vec<_> = found
+            .iter()
+            .map(|one| (one.record, one.healed, one.removed))
+            .collect();
+        assert_eq!(told, [(2, true, false), (3, false, true)], "{found:?}");
         assert!(found[1].detail.contains("it was removed"), "{found:?}");
         // The next run does it.
         let mut filling = replicator(&first, &replica).await;
@@ -173,6 +181,57 @@ async fn what_was_replaced_is_told_also_when_the_replica_fails_after_it() {
         filling.pass(|_| {}).await.expect("copies");
         assert_eq!(replica.keys(), first.keys());
     }
+}
+
+/// What a check tells of a damaged object 2 that the first store has when it is looked at, and not when it is to be copied.
+async fn told_of_what_vanished(first: &MemoryStore) -> Checked {
+    let replica = MemoryStore::new();
+    let filled = replicator(first, &replica).await.pass(|_| {}).await;
+    filled.expect("copies");
+    replica.tamper(&object(2), "something else");
+    let (key, looks) = (object(2), AtomicU64::new(0));
+    let clock = FaultClock::new(move |op| match op.what {
+        "get" if op.key == key.as_str() && looks.fetch_add(1, Ordering::SeqCst) > 0 => {
+            Fault::ErrorBefore(ErrorKind::NotFound)
+        }
+        _ => Fault::None,
+    });
+    let losing: SharedStore = Arc::new(FaultStore::new(Arc::new(first.clone()), clock));
+    let mut checking = replicator_of(losing, &replica).await;
+    let mut found = Vec::new();
+    checking.check(true, &mut found).await.expect("checks");
+    assert!(replica.head(&object(2)).await.is_err(), "it was removed");
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+#[tokio::test]
+async fn what_was_removed_and_could_not_be_copied_is_told_as_removed() {
+    let (first, mut writer) = written(3).await;
+    let told = told_of_what_vanished(&first).await;
+    assert_eq!((told.healed, told.removed), (false, true), "{told:?}");
+    assert!(told.detail.contains("it was removed"), "{told:?}");
+    assert!(!told.detail.contains("not replaced"), "{told:?}");
+    // Once another object has taken its place, nothing is wrong without it.
+    let mut other = testing::supersede(2, 2, SupersedeReason::Rekeyed);
+    put(&first, &mut other.segment.object, "object 2".to_owned());
+    record(&first, &mut writer, Body::Supersede(Box::new(other)));
+    let told = told_of_what_vanished(&first).await;
+    assert_eq!((told.healed, told.removed), (true, true), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_the_first_store_does_not_have_either_is_not_removed() {
+    let (first, replica) = (first_store(3).await, MemoryStore::new());
+    let filled = replicator(&first, &replica).await.pass(|_| {}).await;
+    filled.expect("copies");
+    replica.tamper(&object(2), "something else");
+    first.tamper(&object(2), "other bytes");
+    let (mut checking, mut found) = (replicator(&first, &replica).await, Vec::new());
+    checking.check(true, &mut found).await.expect("checks");
+    let told: Vec<_> = found.iter().map(|one| (one.healed, one.removed)).collect();
+    assert_eq!(told, [(false, false)], "{found:?}");
+    assert!(replica.head(&object(2)).await.is_ok(), "it stays");
 }
 
 fn object(number: u64) -> ObjectKey {

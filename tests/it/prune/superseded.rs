@@ -68,6 +68,14 @@ fn the_damaged_object_of_a_healed_segment_goes_after_its_grace() {
         superseded(&archive, &["--execute", "--grace", "0s"], 0)["objects"],
         0
     );
+    for more in [&["--execute"][..], &[]] {
+        let text = refused(
+            &archive,
+            &[&["prune", &url, "--superseded"], more].concat(),
+            0,
+        );
+        assert!(text.contains("there is nothing to delete"), "{text}");
+    }
     // A replica that comes later misses nothing.
     tools::run(&mut archive.command(&["replicate", &url, "--to", &copy]));
     tools::run(&mut archive.command(&["verify", &copy, "--deep"]));
