@@ -2,8 +2,9 @@
 
 use super::chunk::{Load, Outline};
 use super::history::{History, HistoryRow};
+use super::refresh::blocking;
 use super::source::{HistorySource, Refreshed, SourceError};
-use crate::index::{EntryRow, Index, ListingChunk};
+use crate::index::{EntryRow, Index, ListingChunk, Making};
 use crate::ledger::Entry;
 use crate::model::{MountName, Seq};
 use crate::stream::{Stream, StreamError};
@@ -12,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Rows read at a time: more than a chunk of the index's listing has.
 const ROWS_AT_ONCE: usize = 10_000;
+/// Why a history is not loaded that would end early.
+const INCOMPLETE: &str = "another process builds the index anew: what it has at the moment may not be all of the history";
 
 /// A stream as the mount's source.
 pub struct StreamSource {
@@ -28,6 +31,8 @@ struct Told {
     offered: Option<Seq>,
     /// Something changed in the middle since the history was loaded.
     rewritten: bool,
+    /// The making of the index that the history was loaded from.
+    making: Option<Making>,
 }
 
 impl StreamSource {
@@ -107,6 +112,8 @@ impl HistorySource for StreamSource {
             Err(error) => return Err(error.into()),
         };
         let now = followed.state.last_seq;
+        let index = Arc::clone(self.stream.index());
+        let making = blocking(move || Ok(index.making()?)).await?;
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let before = told.offered.replace(now);
         // Another process may have taken records into the same index: of those nothing is told here.
@@ -115,7 +122,9 @@ impl HistorySource for StreamSource {
             || !followed.replaced.is_empty()
             // Lost records may stand in the middle.
             || !followed.lost.is_empty()
-            || !all_told;
+            || !all_told
+            // Built anew by another process: what was lost to this one may have been read by that one.
+            || told.making.is_some_and(|loaded| loaded != making);
         Ok(match told.loaded {
             _ if told.rewritten => Refreshed::Rewritten,
             None => Refreshed::Rewritten,
@@ -130,7 +139,11 @@ impl HistorySource for StreamSource {
             let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
             told.offered
         };
+        let making = index.making()?;
         let state = index.state()?;
+        if state.as_ref().map(|state| state.last_seq) < offered {
+            return Err(INCOMPLETE.into());
+        }
         let late = |timeline| {
             let known = state.as_ref().and_then(|state| state.timeline(timeline));
             known.is_some_and(|known| known.late)
@@ -178,9 +191,13 @@ impl HistorySource for StreamSource {
                 history.mark_late(timeline);
             }
         }
+        if index.making()? != making {
+            return Err(INCOMPLETE.into());
+        }
         // Only what is loaded has been told: a load that failed is asked for again.
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.loaded = offered;
+        told.making = Some(making);
         told.rewritten = false;
         Ok(())
     }
@@ -191,5 +208,73 @@ impl HistorySource for StreamSource {
 
     fn entry(&self, seq: Seq) -> Result<Option<Entry>, SourceError> {
         Ok(self.stream.index().entry_by_seq(seq)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::testing::{self, Writer, segment};
+    use crate::ledger::{Body, record_key};
+    use crate::model::Timeline;
+    use crate::store::{MemoryStore, SharedStore, Store as _};
+    use bytes::Bytes;
+
+    /// A bucket whose ledger has so many segments.
+    async fn bucket(segments: u64) -> SharedStore {
+        let store: SharedStore = Arc::new(MemoryStore::new());
+        let created = crate::stream::create(&store, &testing::stream_file()).await;
+        created.expect("creates");
+        let mut writer = Writer::default();
+        for number in 1..=segments {
+            let line = writer.write(Body::Segment(Box::new(segment(number))));
+            let bytes = Bytes::from(format!("{}\n", line.text()));
+            let written = store.create(&record_key(line.seq()), bytes).await;
+            written.expect("creates");
+        }
+        store
+    }
+
+    async fn stream(store: &SharedStore, index: &std::path::Path) -> Arc<Stream> {
+        let (index, _) = Index::open(index).expect("opens");
+        let stream = Stream::open(Arc::clone(store), Arc::new(index)).await;
+        Arc::new(stream.expect("opens"))
+    }
+
+    #[tokio::test]
+    async fn an_index_that_another_process_builds_anew_shortens_no_listing_and_is_shown_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("index.db");
+        let store = bucket(10).await;
+        let source = StreamSource::new(stream(&store, &path).await);
+        let other = stream(&store, &path).await;
+        assert_eq!(
+            source.refresh().await.expect("follows"),
+            Refreshed::Rewritten
+        );
+        let mut history = History::default();
+        source.extend(&mut history).expect("reads");
+        assert_eq!(
+            source.refresh().await.expect("follows"),
+            Refreshed::Unchanged
+        );
+        other.index().reset().expect("resets");
+        // Not a part of nothing, and no history of nothing.
+        let unread = history.unloaded_of_seq(Seq(2)).expect("nobody has asked");
+        assert!(unread.load().is_err());
+        assert!(source.extend(&mut History::default()).is_err());
+        other.follow().await.expect("follows");
+        assert_eq!(
+            source.refresh().await.expect("follows"),
+            Refreshed::Rewritten
+        );
+        let mut history = History::default();
+        source.extend(&mut history).expect("reads");
+        let entries = history.timeline(Timeline(1)).expect("there");
+        assert_eq!(entries.after(Seq(0)).count(), 10);
+        assert_eq!(
+            source.refresh().await.expect("follows"),
+            Refreshed::Unchanged
+        );
     }
 }
