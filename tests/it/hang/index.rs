@@ -46,11 +46,12 @@ impl HistorySource for Silent {
     }
 }
 
-/// The view of one file, `binlog.000001`, its index, and its bytes.
+/// The view of two files, its index, and the bytes of the first, `binlog.000001`.
 async fn view() -> (Arc<View>, Arc<Silent>, Vec<u8>) {
     let archive = Archive::new(false);
     let bytes = content(1, FILE_BYTES);
     archive.add(&Segment::new(1, bytes.clone())).await;
+    archive.add(&Segment::new(2, content(2, FILE_BYTES))).await;
     let options = CacheOptions {
         deadline: DEADLINE,
         ..CacheOptions::default()
@@ -101,4 +102,26 @@ async fn an_index_that_does_not_answer_ends_opens_and_attributes_at_the_deadline
     let after = Arc::clone(&view).open(ino).await.expect("opens again");
     let read = Arc::clone(&view).read(after.handle, 0, 100).await;
     assert_eq!(read.expect("reads"), &bytes[..100]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_reads_ahead_waits_for_an_index_no_longer_than_a_read_may() {
+    let (view, source, bytes) = view().await;
+    let name = OsStr::new("binlog.000001");
+    let ino = view.lookup(ROOT_INO, name).expect("there").ino;
+    let file = Arc::clone(&view).open(ino).await.expect("opens").handle;
+    source.is_silent.store(true, Ordering::SeqCst);
+    // To its end, and the next file is begun: whoever does that has the view until it knows which it is.
+    let read = Arc::clone(&view).read(file, 0, FILE_BYTES as u32).await;
+    assert_eq!(read.expect("reads"), bytes);
+    let becomes = async |waits: bool, within: Duration| {
+        let end = Instant::now() + within;
+        while (Arc::strong_count(&view) > 1) != waits && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        (Arc::strong_count(&view) > 1) == waits
+    };
+    assert!(becomes(true, DEADLINE / 2).await, "it reads ahead");
+    assert!(becomes(false, DEADLINE + GRACE).await, "it waits on");
+    source.is_silent.store(false, Ordering::SeqCst);
 }
