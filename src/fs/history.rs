@@ -120,10 +120,15 @@ impl History {
         })
     }
 
-    /// Where the entry of record `seq` may be and is not in memory.
-    pub fn unloaded_of_seq(&self, seq: Seq) -> Option<&Arc<Slot>> {
-        let mut slots = self.timelines.values();
-        slots.find_map(|entries| entries.slot_of_seq(seq).filter(|slot| !slot.is_loaded()))
+    /// Where the entry of record `seq` may be that is not in memory: nowhere, if it is.
+    pub fn unloaded_of_seq(&self, seq: Seq) -> Vec<Arc<Slot>> {
+        if self.loaded_by_seq(seq).is_some() {
+            return Vec::new();
+        }
+        // The records of timelines stand between each other.
+        let timelines = self.timelines.values();
+        let slots = timelines.filter_map(|entries| entries.slot_of_seq(seq));
+        slots.filter(|slot| !slot.is_loaded()).cloned().collect()
     }
 
     /// Notes that a timeline is the late tail of a server that the history had left.
@@ -151,8 +156,18 @@ impl History {
 
     /// The entry that record `seq` introduced, and its timeline.
     pub fn by_seq(&self, seq: Seq) -> Option<(Timeline, HistoryEntry<'_>)> {
-        let mut timelines = self.timelines.iter();
-        timelines.find_map(|(timeline, entries)| Some((*timeline, entries.by_seq(seq)?)))
+        // First there: what another timeline has around it need not be read for it.
+        self.loaded_by_seq(seq).or_else(|| {
+            let mut timelines = self.timelines.iter();
+            timelines.find_map(|(timeline, entries)| Some((*timeline, entries.by_seq(seq)?)))
+        })
+    }
+
+    fn loaded_by_seq(&self, seq: Seq) -> Option<(Timeline, HistoryEntry<'_>)> {
+        self.timelines.iter().find_map(|(timeline, entries)| {
+            let chunk = entries.slot_of_seq(seq)?.loaded()?;
+            Some((*timeline, chunk.by_seq(seq)?))
+        })
     }
 
     /// Number of entries in all timelines.
@@ -277,9 +292,7 @@ impl TimelineEntries {
     }
 
     fn by_seq(&self, seq: Seq) -> Option<HistoryEntry<'_>> {
-        let chunk = self.slot_of_seq(seq)?.entries()?;
-        let entry = chunk.entry(chunk.through(seq).checked_sub(1)?)?;
-        (entry.seq == seq).then_some(entry)
+        self.slot_of_seq(seq)?.entries()?.by_seq(seq)
     }
 
     /// The entries of records after `seq`, in order of name and seq.
@@ -392,6 +405,34 @@ mod tests {
             .push(&row(1, 5, EntryState::Hole))
             .expect("the same name again");
         assert_eq!(history.len(), 3);
+    }
+
+    #[test]
+    fn what_is_in_memory_is_found_without_reading_what_another_timeline_has_around_it() {
+        let stored = |first: u64, last: u64| Outline {
+            first_name: format!("binlog.{first:06}"),
+            last_name: format!("binlog.{last:06}"),
+            first_seq: Seq(first),
+            last_seq: Seq(last),
+            entries: 2,
+            last_time: None,
+        };
+        let unreadable: Load = Arc::new(|_| panic!("it is read"));
+        let mut history = History::default();
+        for (timeline, ends) in [(1, (1, 9)), (2, (3, 8))] {
+            let outline = stored(ends.0, ends.1);
+            let pushed = history.push_stored(Timeline(timeline), outline, Arc::clone(&unreadable));
+            pushed.expect("in order");
+        }
+        // A late tail of one segment, archived while the others went on.
+        history
+            .push(&row(3, 5, EntryState::Archived))
+            .expect("in order");
+        let (timeline, tail) = history.by_seq(Seq(5)).expect("there");
+        assert_eq!((timeline, tail.seq), (Timeline(3), Seq(5)));
+        assert!(history.unloaded_of_seq(Seq(5)).is_empty());
+        assert_eq!(history.unloaded_of_seq(Seq(6)).len(), 2);
+        assert_eq!(history.unloaded_of_seq(Seq(9)).len(), 1);
     }
 
     #[test]

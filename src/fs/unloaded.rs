@@ -64,7 +64,7 @@ impl View {
             }
             Question::Attr(ino) => match Node::of_ino(ino)? {
                 Node::Made(made) => self.unloaded_of_made(made, 0),
-                node => one(tree.unloaded_of(node)),
+                node => tree.unloaded_of(node),
             },
             Question::List(ino, cookie) => match Node::of_ino(ino)? {
                 Node::Made(made) => self.unloaded_of_made(made, cookie),
@@ -87,27 +87,32 @@ impl View {
             return Vec::new();
         };
         let history = self.history();
-        let slot = match last {
+        match last {
             Some(last) => {
                 let seq = edge_seq(from.as_ref(), &to, last);
-                seq.and_then(|seq| history.unloaded_of_seq(seq))
+                seq.map_or_else(Vec::new, |seq| history.unloaded_of_seq(seq))
             }
             None => {
                 let after = listed_after(from.as_ref(), cookie);
                 let entries = history.timeline(timeline);
-                entries.and_then(|entries| entries.slots_after(after).next())
+                let slot = entries.and_then(|entries| entries.slots_after(after).next());
+                let slot = slot.filter(|slot| !slot.is_loaded());
+                slot.cloned().into_iter().collect()
             }
-        };
-        let slot = slot.filter(|slot| !slot.is_loaded());
-        slot.cloned().into_iter().collect()
+        }
     }
 
     /// Has a part of the history in memory.
-    pub(super) async fn have_loaded(&self, slot: Option<Arc<Slot>>) -> Result<(), Errno> {
-        let Some(slot) = slot.filter(|slot| !slot.is_loaded()) else {
-            return Ok(());
-        };
-        self.to_load(vec![slot]).load().await
+    pub(super) async fn have_loaded(
+        &self,
+        slots: impl IntoIterator<Item = Arc<Slot>>,
+    ) -> Result<(), Errno> {
+        let slots = slots.into_iter().filter(|slot| !slot.is_loaded());
+        let slots: Vec<_> = slots.collect();
+        match slots.is_empty() {
+            true => Ok(()),
+            false => self.to_load(slots).load().await,
+        }
     }
 
     fn to_load(&self, slots: Vec<Arc<Slot>>) -> Unloaded {
