@@ -335,6 +335,36 @@ pub(super) fn row(timeline: u32, seq: u64, state: EntryState) -> HistoryRow {
     }
 }
 
+/// A history of one part, which is read when it is asked for; `read` hears of that.
+#[cfg(test)]
+pub(super) fn stored(rows: Vec<HistoryRow>, read: impl Fn() + Send + Sync + 'static) -> History {
+    let (first, last) = (&rows[0], &rows[rows.len() - 1]);
+    let (timeline, outline) = (
+        first.timeline,
+        Outline {
+            first_name: first.name.clone(),
+            last_name: last.name.clone(),
+            first_seq: first.seq,
+            last_seq: last.seq,
+            entries: rows.len(),
+            last_time: last.last_time,
+        },
+    );
+    let load = move |chunk: &mut Chunk| {
+        for row in &rows {
+            let sizes = (row.size, row.stored_size);
+            chunk.push(row.seq, &row.name, row.state, sizes, row.last_time);
+        }
+        read();
+        Ok(())
+    };
+    let mut history = History::default();
+    history
+        .push_stored(timeline, outline, Arc::new(load))
+        .expect("in order");
+    history
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

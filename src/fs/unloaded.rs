@@ -7,7 +7,7 @@ use super::made::Made;
 use super::tree::Node;
 use super::view::{Errno, View};
 use super::views::Shown;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,38 @@ pub(super) enum Question<'a> {
     Attr(u64),
     /// [`View::list`].
     List(u64, u64),
+}
+
+/// A question that is answered later.
+#[derive(Clone, Debug)]
+pub(super) enum Asked {
+    /// [`Question::Lookup`].
+    Lookup(u64, OsString),
+    /// [`Question::Attr`].
+    Attr(u64),
+    /// [`Question::List`].
+    List(u64, u64),
+}
+
+impl From<&Question<'_>> for Asked {
+    fn from(question: &Question<'_>) -> Asked {
+        match *question {
+            Question::Lookup(parent, name) => Asked::Lookup(parent, name.to_owned()),
+            Question::Attr(ino) => Asked::Attr(ino),
+            Question::List(ino, cookie) => Asked::List(ino, cookie),
+        }
+    }
+}
+
+impl Asked {
+    /// What was asked.
+    pub(super) fn question(&self) -> Question<'_> {
+        match self {
+            Asked::Lookup(parent, name) => Question::Lookup(*parent, name),
+            Asked::Attr(ino) => Question::Attr(*ino),
+            Asked::List(ino, cookie) => Question::List(*ino, *cookie),
+        }
+    }
 }
 
 /// A part of the history that is not in memory.
