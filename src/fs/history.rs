@@ -1,6 +1,7 @@
 //! A snapshot of the history: every entry of every timeline, compact, shared, and read when it is asked for.
 
 use super::chunk::{Chunk, Load, Outline, Slot};
+use super::source::SourceError;
 use crate::ledger::{Entry, EntryState};
 use crate::model::{Micros, Seq, Timeline};
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,8 +94,8 @@ impl History {
     /// A name that repeats the last one (several lost records share one name) is the same entry and changes nothing.
     ///
     /// # Errors
-    /// [`OrderError`] if name or seq do not come after those of the last entry.
-    pub fn push(&mut self, row: &HistoryRow) -> Result<(), OrderError> {
+    /// [`OrderError`] if name or seq do not come after those of the last entry; or that one cannot be read.
+    pub fn push(&mut self, row: &HistoryRow) -> Result<(), SourceError> {
         self.timelines.entry(row.timeline).or_default().push(row)
     }
 
@@ -182,17 +183,16 @@ impl History {
 }
 
 impl TimelineEntries {
-    fn push(&mut self, row: &HistoryRow) -> Result<(), OrderError> {
+    fn push(&mut self, row: &HistoryRow) -> Result<(), SourceError> {
+        self.load_last()?;
         let last = self.last();
         if let Some(last) = last {
             if last.name == row.name {
                 return Ok(());
             }
             if row.name.as_str() < last.name || row.seq <= last.seq {
-                return Err(OrderError {
-                    name: row.name.clone(),
-                    seq: row.seq,
-                });
+                let (name, seq) = (row.name.clone(), row.seq);
+                return Err(OrderError { name, seq }.into());
             }
         }
         let mtime_before = last.map_or(Micros(0), |last| last.mtime);
@@ -209,17 +209,18 @@ impl TimelineEntries {
         }
         // Copies the chunk if an older snapshot shares it: at most CHUNK_ENTRIES rows.
         let slot = self.slots.last_mut().map(Arc::make_mut);
-        if let Some(chunk) = slot.and_then(Slot::entries_mut) {
-            let time = row.last_time.unwrap_or(mtime_before);
-            chunk.push(
-                row.seq,
-                &row.name,
-                row.state,
-                (row.size, row.stored_size),
-                Some(time),
-            );
-            self.len += 1;
-        }
+        let Some(chunk) = slot.and_then(Slot::entries_mut) else {
+            return Err("the last part of the history is not in memory".into());
+        };
+        let time = row.last_time.unwrap_or(mtime_before);
+        chunk.push(
+            row.seq,
+            &row.name,
+            row.state,
+            (row.size, row.stored_size),
+            Some(time),
+        );
+        self.len += 1;
         Ok(())
     }
 
@@ -250,6 +251,16 @@ impl TimelineEntries {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Has the last entry in memory. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn load_last(&self) -> Result<(), SourceError> {
+        self.slots
+            .last()
+            .map_or(Ok(()), |slot| slot.load().map(|_| ()))
     }
 
     /// The last entry.
@@ -437,20 +448,37 @@ mod tests {
         assert_eq!(history.len(), 3);
     }
 
-    #[test]
-    fn what_is_in_memory_is_found_without_reading_what_another_timeline_has_around_it() {
-        let stored = |first: u64, last: u64| Outline {
+    /// What is known of a part that is not in memory.
+    fn outline(first: u64, last: u64) -> Outline {
+        Outline {
             first_name: format!("binlog.{first:06}"),
             last_name: format!("binlog.{last:06}"),
             first_seq: Seq(first),
             last_seq: Seq(last),
             entries: 2,
             last_time: None,
-        };
+        }
+    }
+
+    #[test]
+    fn behind_a_part_that_cannot_be_read_no_entry_is_lost_unseen() {
+        let mut history = History::default();
+        let fails: Load = Arc::new(|_| Err("the disk is gone".into()));
+        let pushed = history.push_stored(Timeline(1), outline(1, 9), fails);
+        pushed.expect("in order");
+        let next = history.push(&row(1, 10, EntryState::Archived));
+        let error = next.expect_err("cannot be read").to_string();
+        assert_eq!(error, "the disk is gone");
+        let entries = history.timeline(Timeline(1)).expect("there");
+        assert!(entries.load_last().is_err());
+    }
+
+    #[test]
+    fn what_is_in_memory_is_found_without_reading_what_another_timeline_has_around_it() {
         let unreadable: Load = Arc::new(|_| panic!("it is read"));
         let mut history = History::default();
-        for (timeline, ends) in [(1, (1, 9)), (2, (3, 8))] {
-            let outline = stored(ends.0, ends.1);
+        for (timeline, first, last) in [(1, 1, 9), (2, 3, 8)] {
+            let outline = outline(first, last);
             let pushed = history.push_stored(Timeline(timeline), outline, Arc::clone(&unreadable));
             pushed.expect("in order");
         }

@@ -149,9 +149,13 @@ impl HistorySource for StreamSource {
             known.is_some_and(|known| known.late)
         };
         for timeline in index.timeline_numbers()? {
-            let known = history
-                .timeline(timeline)
-                .and_then(|entries| entries.last());
+            let known = match history.timeline(timeline) {
+                Some(entries) => {
+                    entries.load_last()?;
+                    entries.last()
+                }
+                None => None,
+            };
             let mut after: Option<MountName> = known.map(|last| last.name.parse()).transpose()?;
             if after.is_none() {
                 let chunks = index.listing(timeline)?;
@@ -184,9 +188,9 @@ impl HistorySource for StreamSource {
                 }
             }
             // In memory from now on: directories have its time.
-            history
-                .timeline(timeline)
-                .and_then(|entries| entries.last());
+            if let Some(entries) = history.timeline(timeline) {
+                entries.load_last()?;
+            }
             if late(timeline) {
                 history.mark_late(timeline);
             }
