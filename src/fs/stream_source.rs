@@ -56,6 +56,8 @@ impl StreamSource {
         }
         tracing::error!(%error, "the history is shown as far as it is known");
         told.offered = Some(last);
+        // What of it was in the middle is not known: so it stays until it is loaded.
+        told.rewritten = true;
         Ok(Refreshed::Rewritten)
     }
 }
@@ -218,40 +220,69 @@ impl HistorySource for StreamSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::testing::{self, Writer, segment};
+    use crate::ledger::record::SupersedeReason;
+    use crate::ledger::testing::{self, Writer, segment, supersede};
     use crate::ledger::{Body, record_key};
     use crate::model::Timeline;
-    use crate::store::{MemoryStore, SharedStore, Store as _};
-    use bytes::Bytes;
+    use crate::store::{MemoryStore, SharedStore};
 
-    /// A bucket whose ledger has so many segments.
-    async fn bucket(segments: u64) -> SharedStore {
-        let store: SharedStore = Arc::new(MemoryStore::new());
-        let created = crate::stream::create(&store, &testing::stream_file()).await;
+    /// A bucket whose ledger has so many segments, and what writes the next records.
+    async fn bucket(segments: u64) -> (MemoryStore, Writer) {
+        let (store, mut writer) = (MemoryStore::new(), Writer::default());
+        let shared: SharedStore = Arc::new(store.clone());
+        let created = crate::stream::create(&shared, &testing::stream_file()).await;
         created.expect("creates");
-        let mut writer = Writer::default();
         for number in 1..=segments {
-            let line = writer.write(Body::Segment(Box::new(segment(number))));
-            let bytes = Bytes::from(format!("{}\n", line.text()));
-            let written = store.create(&record_key(line.seq()), bytes).await;
-            written.expect("creates");
+            write(&store, &mut writer, archived(number));
         }
-        store
+        (store, writer)
     }
 
-    async fn stream(store: &SharedStore, index: &std::path::Path) -> Arc<Stream> {
-        let (index, _) = Index::open(index).expect("opens");
-        let stream = Stream::open(Arc::clone(store), Arc::new(index)).await;
+    fn archived(number: u64) -> Body {
+        Body::Segment(Box::new(segment(number)))
+    }
+
+    fn write(store: &MemoryStore, writer: &mut Writer, body: Body) {
+        let line = writer.write(body);
+        store.tamper(&record_key(line.seq()), format!("{}\n", line.text()));
+    }
+
+    async fn stream(store: &MemoryStore, index: Index) -> Arc<Stream> {
+        let stream = Stream::open(Arc::new(store.clone()), Arc::new(index)).await;
         Arc::new(stream.expect("opens"))
+    }
+
+    #[tokio::test]
+    async fn what_changed_before_a_ledger_broke_off_is_shown_when_it_goes_on() {
+        let (store, mut writer) = bucket(3).await;
+        let index = Index::in_memory().expect("opens");
+        let source = StreamSource::new(stream(&store, index).await);
+        source.refresh().await.expect("follows");
+        source.extend(&mut History::default()).expect("reads");
+        let better = supersede(2, 2, SupersedeReason::Rekeyed);
+        write(&store, &mut writer, Body::Supersede(Box::new(better)));
+        let (seq, prev) = (writer.seq, writer.prev);
+        // A record that breaks a rule: the name is taken.
+        write(&store, &mut writer, archived(1));
+        let broken_off = source.refresh().await.expect("shows what is known");
+        assert_eq!(broken_off, Refreshed::Rewritten);
+        // That could not be loaded, and the ledger is as it should be by then.
+        let mut writer = Writer { seq, prev };
+        write(&store, &mut writer, archived(4));
+        assert_eq!(
+            source.refresh().await.expect("follows"),
+            Refreshed::Rewritten
+        );
     }
 
     #[tokio::test]
     async fn an_index_that_another_process_builds_anew_shortens_no_listing_and_is_shown_anew() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("index.db");
-        let store = bucket(10).await;
-        let source = StreamSource::new(stream(&store, &path).await);
-        let other = stream(&store, &path).await;
+        let (store, _) = bucket(10).await;
+        let open = || Index::open(&path).expect("opens").0;
+        let source = StreamSource::new(stream(&store, open()).await);
+        let other = stream(&store, open()).await;
         assert_eq!(
             source.refresh().await.expect("follows"),
             Refreshed::Rewritten
