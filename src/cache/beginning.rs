@@ -64,7 +64,11 @@ pub(super) async fn fetch(
         bytes: charge.keep_with(beginning),
     };
     // What is shorter than it was asked for is not proven later.
-    let part = |range| beginning.part(&range).unwrap_or_default();
+    let part = |range| {
+        let part = beginning.part(&range).unwrap_or_default();
+        // Whoever keeps it is not to hold all that came with it.
+        Bytes::copy_from_slice(&part)
+    };
     Ok(Ends {
         header: part(header_range),
         tail: tail.unwrap_or_else(|| part(layout.tail_range())),

@@ -16,11 +16,19 @@ use crate::store::SharedStore;
 use bytes::Bytes;
 use lru::LruCache;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Memory for the tails of open segments: ten thousand segments of a hundred frames, or one of 100 GB and many small ones.
 pub const OPEN_SEGMENTS_BYTES: usize = 32 << 20;
 /// What an open segment costs beside its tail.
 const OPEN_OVERHEAD_BYTES: usize = 512;
+/// How long tails that are kept may take, as long as that is no more than half of what the read may: whoever keeps them is slower than
+/// the store then, on a disk that does not answer or busy with a history that is taken in.
+const KEPT_PATIENCE: Duration = Duration::from_secs(2);
+/// Threads that may wait for them at once, and as many again that have some to be kept: those that decode must not run out because a
+/// disk does not answer.
+const KEPT_THREADS: usize = 32;
 
 /// Keeps headers and tails **as stored** (encrypted ones stay so) across restarts, to save the two gets of an open.
 ///
@@ -70,6 +78,8 @@ pub(super) struct Opening {
     identities: Identities,
     tails: Option<Arc<dyn TailCache>>,
     memory: Memory,
+    loading: Arc<Semaphore>,
+    keeping: Arc<Semaphore>,
     flights: Flights<Arc<str>, Arc<Opened>>,
     open: Mutex<OpenSegments>,
     refused: Refused,
@@ -92,6 +102,8 @@ impl Opening {
             identities,
             tails,
             memory,
+            loading: Arc::new(Semaphore::new(KEPT_THREADS)),
+            keeping: Arc::new(Semaphore::new(KEPT_THREADS)),
             flights: Flights::default(),
             open: Mutex::new(OpenSegments {
                 by_object: LruCache::unbounded(),
@@ -162,7 +174,8 @@ impl Opening {
         landing: OpenLanding,
         patience: Patience,
     ) {
-        let outcome = match patience.wait(self.fetch(&segment, from_start)).await {
+        let fetched = self.fetch(&segment, from_start, patience);
+        let outcome = match patience.wait(fetched).await {
             Ok(outcome) => outcome,
             Err(timeout) => Err(timeout),
         };
@@ -177,9 +190,10 @@ impl Opening {
         &self,
         segment: &ArchivedSegment,
         from_start: bool,
+        patience: Patience,
     ) -> Result<Arc<Opened>, Cause> {
         self.check_key(segment)?;
-        if let Some((header, tail)) = self.kept(segment.key()).await {
+        if let Some((header, tail)) = self.kept(segment.key(), patience).await {
             match self.prove(segment, &header, &tail, None) {
                 Ok(opened) => return Ok(opened),
                 // A cache fault is a miss: what the store has decides.
@@ -258,16 +272,33 @@ impl Opening {
         }))
     }
 
-    async fn kept(&self, key: &ObjectKey) -> Option<(Bytes, Bytes)> {
+    /// What is kept of an object, if that is told soon. If not, it is a miss.
+    async fn kept(&self, key: &ObjectKey, patience: Patience) -> Option<(Bytes, Bytes)> {
         let (tails, key) = (self.tails.clone()?, key.clone());
-        let load = tokio::task::spawn_blocking(move || tails.load(&key));
-        load.await.ok().flatten()
+        let loading = Arc::clone(&self.loading);
+        let load = async move {
+            let permit = loading.acquire_owned().await.ok()?;
+            // The permit goes with the thread: one that hangs in a disk keeps it.
+            let load = move || {
+                let kept = tails.load(&key);
+                drop(permit);
+                kept
+            };
+            tokio::task::spawn_blocking(load).await.ok().flatten()
+        };
+        let soon = KEPT_PATIENCE.min(patience.total / 2);
+        tokio::time::timeout(soon, load).await.ok().flatten()
     }
 
+    /// Has them kept, unless so many are waiting to be.
     fn keep(&self, key: &ObjectKey, header: Bytes, tail: Bytes) {
-        if let Some(tails) = self.tails.clone() {
+        let permit = Arc::clone(&self.keeping).try_acquire_owned();
+        if let (Some(tails), Ok(permit)) = (self.tails.clone(), permit) {
             let key = key.clone();
-            tokio::task::spawn_blocking(move || tails.keep(&key, &header, &tail));
+            tokio::task::spawn_blocking(move || {
+                tails.keep(&key, &header, &tail);
+                drop(permit);
+            });
         }
     }
 

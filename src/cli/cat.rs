@@ -6,11 +6,11 @@ use super::route::{ROUTE, RouteArgs, TARGETS};
 use super::{Global, cache, output, plan};
 use crate::cache::disk::{self, DiskCache, DiskLimits, KeepFree};
 use crate::cache::{ArchivedSegment, SegmentReader};
-use crate::index::Prune;
-use crate::ledger::Entry;
-use crate::model::{StoreUrl, Timeline};
+use crate::index::{Index, Prune};
+use crate::ledger::{Entry, EntryState};
+use crate::model::{MountName, StoreUrl, Timeline};
 use crate::recover::{PlanError, Planner, Target};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +42,8 @@ pub struct CatArgs {
     cache_free: KeepFree,
 }
 
+/// Entries of a whole timeline that are held at a time: each has the GTIDs of its segment, and there may be a million.
+const PAGE_ENTRIES: usize = 1000;
 /// Segments that a refusal names one by one.
 const NAMED_MAX: usize = 4;
 /// How long the end may wait for what is to be written to disk.
@@ -90,35 +92,83 @@ pub async fn run(global: &Global, args: &CatArgs) -> Result<Exit> {
             "where the history ends is not known ({alarm}); name the segments to read; nothing was written"
         );
     }
-    let entries = entries(args, &reading, timeline)?;
     // All are looked at before the first byte goes out: what follows a hole must not be replayed over it.
-    if let Some(entry) = entries.iter().find(|entry| entry.segment.is_none()) {
-        bail!(
-            "{} cannot be read: {}; nothing was written",
-            entry.mount_name,
-            entry.reason
-        );
-    }
+    let chosen = chosen(args, &reading, timeline)?;
+    let last = match &chosen {
+        None => last_of(&reading.index, timeline)?,
+        Some(entries) => {
+            if let Some(entry) = entries.iter().find(|entry| entry.segment.is_none()) {
+                return Err(unreadable(&entry.mount_name, &entry.reason));
+            }
+            None
+        }
+    };
+    let chosen = chosen.unwrap_or_default();
     if args.fenced {
-        check_there(&reading, &entries).await?;
+        check_there(&reading, &chosen).await?;
     }
     let disk = args.disk(global);
     let reader = args.reader(global, &reading, disk.as_ref())?;
-    for entry in &entries {
+    for entry in &chosen {
         write_out(&reader, entry, args.raw || args.fenced).await?;
+    }
+    if let Some(last) = last {
+        let mut after = None;
+        while let Some(entries) = page(&reading.index, timeline, after.as_ref(), &last)? {
+            for entry in &entries {
+                write_out(&reader, entry, args.raw).await?;
+            }
+            after = entries.last().map(|entry| entry.mount_name.clone());
+        }
     }
     flush(disk);
     Ok(reading.exit())
 }
 
-/// What is to be written, in order.
-fn entries(args: &CatArgs, reading: &Reading, timeline: Timeline) -> Result<Vec<Entry>> {
+fn unreadable(name: &MountName, reason: &str) -> anyhow::Error {
+    anyhow!("{name} cannot be read: {reason}; nothing was written")
+}
+
+/// The last name of a timeline all of whose entries can be read; `None` if it has none.
+fn last_of(index: &Index, timeline: Timeline) -> Result<Option<MountName>> {
+    let mut last: Option<MountName> = None;
+    loop {
+        let rows = index.rows(timeline, last.as_ref(), PAGE_ENTRIES)?;
+        for row in &rows {
+            match row.state {
+                EntryState::Archived | EntryState::Damaged => {}
+                EntryState::Hole | EntryState::Gap | EntryState::Lost => {
+                    return Err(unreadable(&row.mount_name, row.reason()));
+                }
+            }
+        }
+        match rows.last() {
+            Some(row) => last = Some(row.mount_name.clone()),
+            None => return Ok(last),
+        }
+    }
+}
+
+/// The next entries of a timeline up to `last`: what comes behind it was archived meanwhile, and not looked at. `None` after that.
+fn page(
+    index: &Index,
+    timeline: Timeline,
+    after: Option<&MountName>,
+    last: &MountName,
+) -> Result<Option<Vec<Entry>>> {
+    let mut entries = index.entries(timeline, after, PAGE_ENTRIES)?;
+    entries.retain(|entry| entry.mount_name <= *last);
+    Ok((!entries.is_empty()).then_some(entries))
+}
+
+/// What is to be written, in order; `None`: the whole timeline.
+fn chosen(args: &CatArgs, reading: &Reading, timeline: Timeline) -> Result<Option<Vec<Entry>>> {
     let fenced = match args.fenced {
         true => Some(reading.fenced(timeline)?),
         false => None,
     };
     if args.names.is_empty() {
-        return fenced.map_or_else(|| reading.entries(timeline), Ok);
+        return Ok(fenced);
     }
     let find = |name: &String| {
         let wanted = name.parse()?;
@@ -141,7 +191,7 @@ fn entries(args: &CatArgs, reading: &Reading, timeline: Timeline) -> Result<Vec<
             false => format!("timeline {timeline} has no {name}; 'binlogfs ls' shows what there is"),
         })
     };
-    args.names.iter().map(find).collect()
+    args.names.iter().map(find).collect::<Result<_>>().map(Some)
 }
 
 /// What a fence took out has no object any more where its timeline was pruned past it and 'prune --fenced' has been there. That
@@ -263,4 +313,32 @@ async fn write_out(reader: &SegmentReader, entry: &Entry, raw: bool) -> Result<(
         tokio::task::block_in_place(|| output::print_bytes(&bytes))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::Step;
+    use crate::ledger::testing;
+
+    #[test]
+    fn of_a_long_timeline_a_page_is_held_at_a_time_and_what_is_archived_meanwhile_is_left_out() {
+        let timeline = Timeline(1);
+        let index = Index::in_memory().expect("opens");
+        let file = testing::stream_file();
+        index.begin(&file, &file.write()).expect("begins");
+        let steps: Vec<Step> = testing::chain(2510).map(Step::Line).collect();
+        index.apply(&steps[..2500]).expect("applies");
+        let last = last_of(&index, timeline).expect("all can be read");
+        let last = last.expect("there are some");
+        index.apply(&steps[2500..]).expect("applies");
+        let (mut names, mut after) = (Vec::new(), None);
+        while let Some(entries) = page(&index, timeline, after.as_ref(), &last).expect("reads") {
+            assert!(entries.len() <= PAGE_ENTRIES);
+            names.extend(entries.iter().map(|entry| entry.mount_name.to_string()));
+            after = entries.last().map(|entry| entry.mount_name.clone());
+        }
+        let expected: Vec<_> = (1..=2500).map(|n| format!("binlog.{n:06}")).collect();
+        assert_eq!(names, expected);
+    }
 }

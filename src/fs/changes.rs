@@ -99,8 +99,7 @@ fn compare(
 
 #[cfg(test)]
 mod tests {
-    use super::super::chunk::Outline;
-    use super::super::history::{HistoryRow, row};
+    use super::super::history::{self, HistoryRow, row};
     use super::*;
     use crate::ledger::EntryState::{Archived, Hole};
 
@@ -121,32 +120,9 @@ mod tests {
     }
 
     /// A history of one part that is read when it is asked for.
-    fn stored(rows: Vec<HistoryRow>) -> History {
-        let (first, last) = (&rows[0], &rows[rows.len() - 1]);
-        let outline = Outline {
-            first_name: first.name.clone(),
-            last_name: last.name.clone(),
-            first_seq: first.seq,
-            last_seq: last.seq,
-            entries: rows.len(),
-            last_time: last.last_time,
-        };
-        let load = move |chunk: &mut Chunk| {
-            for row in &rows {
-                let sizes = (row.size, row.stored_size);
-                chunk.push(row.seq, &row.name, row.state, sizes, row.last_time);
-            }
-            Ok(())
-        };
-        let mut history = History::default();
-        history
-            .push_stored(Timeline(1), outline, Arc::new(load))
-            .expect("in order");
-        history
-    }
-
-    fn rows(through: u64) -> Vec<HistoryRow> {
-        (1..=through).map(|seq| row(1, seq, Archived)).collect()
+    fn stored(through: u64) -> History {
+        let rows = (1..=through).map(|seq| row(1, seq, Archived));
+        history::stored(rows.collect(), || {})
     }
 
     #[test]
@@ -188,15 +164,15 @@ mod tests {
 
     #[test]
     fn only_what_was_read_is_compared_and_both_share_what_is_the_same() {
-        let (before, now) = (stored(rows(9)), stored(rows(9)));
+        let (before, now) = (stored(9), stored(9));
         assert_eq!(found(&before, &now), []);
-        assert!(now.unloaded_of_seq(Seq(5)).is_some(), "nobody has asked");
+        assert_eq!(now.unloaded_of_seq(Seq(5)).len(), 1, "nobody has asked");
         assert!(before.by_seq(Seq(5)).is_some());
         assert_eq!(found(&before, &now), []);
         let (one, other) = (before.loaded().next(), now.loaded().next());
         let (one, other) = (one.expect("it was read"), other.expect("so this one too"));
         assert!(Arc::ptr_eq(one.1, other.1));
-        let shorter = stored(rows(7));
+        let shorter = stored(7);
         assert_eq!(found(&now, &shorter), [(8, true), (9, true)]);
     }
 }

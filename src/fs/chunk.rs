@@ -112,6 +112,11 @@ impl Chunk {
         self.rows.partition_point(|row| row.seq <= seq.0)
     }
 
+    pub(super) fn by_seq(&self, seq: Seq) -> Option<HistoryEntry<'_>> {
+        let entry = self.entry(self.through(seq).checked_sub(1)?)?;
+        (entry.seq == seq).then_some(entry)
+    }
+
     pub(super) fn by_name(&self, name: &str) -> Option<HistoryEntry<'_>> {
         let (mut low, mut high) = (0, self.rows.len());
         while low < high {

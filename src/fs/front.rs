@@ -5,7 +5,7 @@ use super::local::Union;
 use super::open_files::OpenedFile;
 use super::recall::Recall;
 use super::tree::{Attr, Listed};
-use super::unloaded::Question;
+use super::unloaded::{Question, Unloaded};
 use super::view::{Errno, View};
 use super::xattr::Answer;
 use bytes::Bytes;
@@ -36,11 +36,12 @@ pub enum Front {
 impl Front {
     /// What comes before the answer to `question`.
     pub(super) fn before(&self, question: &Question<'_>) -> Option<Before> {
-        let (work, unloaded) = match self {
-            Front::One(view) => (None, view.unloaded(question)),
-            Front::Many(forest) => (forest.before(question), forest.unloaded(question)),
-            Front::Union(union) => (union.before_answer(question), union.unloaded(question)),
+        let work = match self {
+            Front::One(_) => None,
+            Front::Many(forest) => forest.before(question),
+            Front::Union(union) => union.before_answer(question),
         };
+        let unloaded = self.unloaded(question);
         if work.is_none() && unloaded.is_none() {
             return None;
         }
@@ -54,6 +55,15 @@ impl Front {
             }
         };
         Some(both.boxed())
+    }
+
+    /// What has to be read first of what is shown now.
+    pub(super) fn unloaded(&self, question: &Question<'_>) -> Option<Unloaded> {
+        match self {
+            Front::One(view) => view.unloaded(question),
+            Front::Many(forest) => forest.unloaded(question),
+            Front::Union(union) => union.unloaded(question),
+        }
     }
 
     /// What takes back what was told.

@@ -1,5 +1,6 @@
 //! The view's answers about what is made on demand: parts of the history, and the status.
 
+use super::history::History;
 use super::made::{Hidden, Made, MadeId};
 use super::open_files::{Caching, Content, OpenedFile};
 use super::part::Part;
@@ -225,9 +226,7 @@ impl View {
             return Err(libc::ESTALE);
         };
         let seq = edge_seq(from.as_ref(), &to, last).ok_or(libc::ESTALE)?;
-        for slot in self.unloaded_of_made(made, 0) {
-            self.have_loaded(Some(slot)).await?;
-        }
+        self.have_loaded(self.unloaded_of_made(made, 0)).await?;
         let attr = self.made_attr(made)?;
         let segment = self.segment(&self.entry(seq).await?)?;
         let part = part(from.as_ref(), &to, last, segment.end());
@@ -299,9 +298,10 @@ impl View {
         let search = locator.boundary(timeline, target);
         match self.while_open(search).await.ok_or(libc::EIO)? {
             Ok(boundary) => {
-                let slot = self.history().unloaded_of_seq(boundary.seq).cloned();
-                self.have_loaded(slot).await?;
-                self.edge_at(target, &boundary).ok_or_else(|| {
+                let history = self.history();
+                let slots = history.unloaded_of_seq(boundary.seq);
+                self.have_loaded(slots).await?;
+                edge_at(&history, target, &boundary).ok_or_else(|| {
                     // The index is ahead of what is shown, for the moment that a refresh takes.
                     let name = &boundary.mount_name;
                     tracing::info!("{target} cannot be shown yet: {name} is new");
@@ -318,21 +318,6 @@ impl View {
                 Err(libc::EIO)
             }
         }
-    }
-
-    fn edge_at(&self, target: &Target, boundary: &Boundary) -> Option<Edge> {
-        let history = self.history();
-        let (_, entry) = history.by_seq(boundary.seq)?;
-        let otherwise = match target {
-            Target::Time(time) => *time,
-            Target::Gtid(_) | Target::Position(_) => entry.mtime,
-        };
-        Some(Edge {
-            seq: boundary.seq,
-            position: boundary.position,
-            head: 0,
-            time: boundary.latest.unwrap_or(otherwise),
-        })
     }
 
     /// The same edge, and where the head of its file ends.
@@ -370,6 +355,20 @@ impl View {
             .map_err(|error| self.failed(&error, None))?;
         Ok(segment)
     }
+}
+
+fn edge_at(history: &History, target: &Target, boundary: &Boundary) -> Option<Edge> {
+    let (_, entry) = history.by_seq(boundary.seq)?;
+    let otherwise = match target {
+        Target::Time(time) => *time,
+        Target::Gtid(_) | Target::Position(_) => entry.mtime,
+    };
+    Some(Edge {
+        seq: boundary.seq,
+        position: boundary.position,
+        head: 0,
+        time: boundary.latest.unwrap_or(otherwise),
+    })
 }
 
 /// The node of an entry in a part of the history.

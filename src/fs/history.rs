@@ -1,6 +1,7 @@
 //! A snapshot of the history: every entry of every timeline, compact, shared, and read when it is asked for.
 
 use super::chunk::{Chunk, Load, Outline, Slot};
+use super::source::SourceError;
 use crate::ledger::{Entry, EntryState};
 use crate::model::{Micros, Seq, Timeline};
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,8 +94,8 @@ impl History {
     /// A name that repeats the last one (several lost records share one name) is the same entry and changes nothing.
     ///
     /// # Errors
-    /// [`OrderError`] if name or seq do not come after those of the last entry.
-    pub fn push(&mut self, row: &HistoryRow) -> Result<(), OrderError> {
+    /// [`OrderError`] if name or seq do not come after those of the last entry; or that one cannot be read.
+    pub fn push(&mut self, row: &HistoryRow) -> Result<(), SourceError> {
         self.timelines.entry(row.timeline).or_default().push(row)
     }
 
@@ -120,10 +121,15 @@ impl History {
         })
     }
 
-    /// Where the entry of record `seq` may be and is not in memory.
-    pub fn unloaded_of_seq(&self, seq: Seq) -> Option<&Arc<Slot>> {
-        let mut slots = self.timelines.values();
-        slots.find_map(|entries| entries.slot_of_seq(seq).filter(|slot| !slot.is_loaded()))
+    /// Where the entry of record `seq` may be that is not in memory: nowhere, if it is.
+    pub fn unloaded_of_seq(&self, seq: Seq) -> Vec<Arc<Slot>> {
+        if self.loaded_by_seq(seq).is_some() {
+            return Vec::new();
+        }
+        // The records of timelines stand between each other.
+        let timelines = self.timelines.values();
+        let slots = timelines.filter_map(|entries| entries.slot_of_seq(seq));
+        slots.filter(|slot| !slot.is_loaded()).cloned().collect()
     }
 
     /// Notes that a timeline is the late tail of a server that the history had left.
@@ -151,8 +157,18 @@ impl History {
 
     /// The entry that record `seq` introduced, and its timeline.
     pub fn by_seq(&self, seq: Seq) -> Option<(Timeline, HistoryEntry<'_>)> {
-        let mut timelines = self.timelines.iter();
-        timelines.find_map(|(timeline, entries)| Some((*timeline, entries.by_seq(seq)?)))
+        // First there: what another timeline has around it need not be read for it.
+        self.loaded_by_seq(seq).or_else(|| {
+            let mut timelines = self.timelines.iter();
+            timelines.find_map(|(timeline, entries)| Some((*timeline, entries.by_seq(seq)?)))
+        })
+    }
+
+    fn loaded_by_seq(&self, seq: Seq) -> Option<(Timeline, HistoryEntry<'_>)> {
+        self.timelines.iter().find_map(|(timeline, entries)| {
+            let chunk = entries.slot_of_seq(seq)?.loaded()?;
+            Some((*timeline, chunk.by_seq(seq)?))
+        })
     }
 
     /// Number of entries in all timelines.
@@ -167,17 +183,16 @@ impl History {
 }
 
 impl TimelineEntries {
-    fn push(&mut self, row: &HistoryRow) -> Result<(), OrderError> {
+    fn push(&mut self, row: &HistoryRow) -> Result<(), SourceError> {
+        self.load_last()?;
         let last = self.last();
         if let Some(last) = last {
             if last.name == row.name {
                 return Ok(());
             }
             if row.name.as_str() < last.name || row.seq <= last.seq {
-                return Err(OrderError {
-                    name: row.name.clone(),
-                    seq: row.seq,
-                });
+                let (name, seq) = (row.name.clone(), row.seq);
+                return Err(OrderError { name, seq }.into());
             }
         }
         let mtime_before = last.map_or(Micros(0), |last| last.mtime);
@@ -194,17 +209,18 @@ impl TimelineEntries {
         }
         // Copies the chunk if an older snapshot shares it: at most CHUNK_ENTRIES rows.
         let slot = self.slots.last_mut().map(Arc::make_mut);
-        if let Some(chunk) = slot.and_then(Slot::entries_mut) {
-            let time = row.last_time.unwrap_or(mtime_before);
-            chunk.push(
-                row.seq,
-                &row.name,
-                row.state,
-                (row.size, row.stored_size),
-                Some(time),
-            );
-            self.len += 1;
-        }
+        let Some(chunk) = slot.and_then(Slot::entries_mut) else {
+            return Err("the last part of the history is not in memory".into());
+        };
+        let time = row.last_time.unwrap_or(mtime_before);
+        chunk.push(
+            row.seq,
+            &row.name,
+            row.state,
+            (row.size, row.stored_size),
+            Some(time),
+        );
+        self.len += 1;
         Ok(())
     }
 
@@ -235,6 +251,16 @@ impl TimelineEntries {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Has the last entry in memory. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn load_last(&self) -> Result<(), SourceError> {
+        self.slots
+            .last()
+            .map_or(Ok(()), |slot| slot.load().map(|_| ()))
     }
 
     /// The last entry.
@@ -277,9 +303,7 @@ impl TimelineEntries {
     }
 
     fn by_seq(&self, seq: Seq) -> Option<HistoryEntry<'_>> {
-        let chunk = self.slot_of_seq(seq)?.entries()?;
-        let entry = chunk.entry(chunk.through(seq).checked_sub(1)?)?;
-        (entry.seq == seq).then_some(entry)
+        self.slot_of_seq(seq)?.entries()?.by_seq(seq)
     }
 
     /// The entries of records after `seq`, in order of name and seq.
@@ -320,6 +344,36 @@ pub(super) fn row(timeline: u32, seq: u64, state: EntryState) -> HistoryRow {
         stored_size: if readable { 100 + seq } else { 0 },
         last_time: readable.then_some(Micros(seq as i64 * 1_000_000)),
     }
+}
+
+/// A history of one part, which is read when it is asked for; `read` hears of that.
+#[cfg(test)]
+pub(super) fn stored(rows: Vec<HistoryRow>, read: impl Fn() + Send + Sync + 'static) -> History {
+    let (first, last) = (&rows[0], &rows[rows.len() - 1]);
+    let (timeline, outline) = (
+        first.timeline,
+        Outline {
+            first_name: first.name.clone(),
+            last_name: last.name.clone(),
+            first_seq: first.seq,
+            last_seq: last.seq,
+            entries: rows.len(),
+            last_time: last.last_time,
+        },
+    );
+    let load = move |chunk: &mut Chunk| {
+        for row in &rows {
+            let sizes = (row.size, row.stored_size);
+            chunk.push(row.seq, &row.name, row.state, sizes, row.last_time);
+        }
+        read();
+        Ok(())
+    };
+    let mut history = History::default();
+    history
+        .push_stored(timeline, outline, Arc::new(load))
+        .expect("in order");
+    history
 }
 
 #[cfg(test)]
@@ -392,6 +446,51 @@ mod tests {
             .push(&row(1, 5, EntryState::Hole))
             .expect("the same name again");
         assert_eq!(history.len(), 3);
+    }
+
+    /// What is known of a part that is not in memory.
+    fn outline(first: u64, last: u64) -> Outline {
+        Outline {
+            first_name: format!("binlog.{first:06}"),
+            last_name: format!("binlog.{last:06}"),
+            first_seq: Seq(first),
+            last_seq: Seq(last),
+            entries: 2,
+            last_time: None,
+        }
+    }
+
+    #[test]
+    fn behind_a_part_that_cannot_be_read_no_entry_is_lost_unseen() {
+        let mut history = History::default();
+        let fails: Load = Arc::new(|_| Err("the disk is gone".into()));
+        let pushed = history.push_stored(Timeline(1), outline(1, 9), fails);
+        pushed.expect("in order");
+        let next = history.push(&row(1, 10, EntryState::Archived));
+        let error = next.expect_err("cannot be read").to_string();
+        assert_eq!(error, "the disk is gone");
+        let entries = history.timeline(Timeline(1)).expect("there");
+        assert!(entries.load_last().is_err());
+    }
+
+    #[test]
+    fn what_is_in_memory_is_found_without_reading_what_another_timeline_has_around_it() {
+        let unreadable: Load = Arc::new(|_| panic!("it is read"));
+        let mut history = History::default();
+        for (timeline, first, last) in [(1, 1, 9), (2, 3, 8)] {
+            let outline = outline(first, last);
+            let pushed = history.push_stored(Timeline(timeline), outline, Arc::clone(&unreadable));
+            pushed.expect("in order");
+        }
+        // A late tail of one segment, archived while the others went on.
+        history
+            .push(&row(3, 5, EntryState::Archived))
+            .expect("in order");
+        let (timeline, tail) = history.by_seq(Seq(5)).expect("there");
+        assert_eq!((timeline, tail.seq), (Timeline(3), Seq(5)));
+        assert!(history.unloaded_of_seq(Seq(5)).is_empty());
+        assert_eq!(history.unloaded_of_seq(Seq(6)).len(), 2);
+        assert_eq!(history.unloaded_of_seq(Seq(9)).len(), 1);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `.status.json`: how the mount is doing, and what is too long for an extended attribute.
 
+use super::deadline::ask;
 use super::history::{History, TimelineEntries};
 use super::refresh::MountStatus;
 use super::view::{Errno, View};
@@ -92,7 +93,7 @@ impl View {
         let (history, root) = (self.history(), self.root());
         let reader = self.reader().figures();
         let made_directories = self.made_directories();
-        let rendered = tokio::task::spawn_blocking(move || {
+        let rendered = ask(move || {
             let status = Status {
                 now: Micros::now(),
                 mount: mount.as_ref(),

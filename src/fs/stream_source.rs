@@ -2,8 +2,9 @@
 
 use super::chunk::{Load, Outline};
 use super::history::{History, HistoryRow};
+use super::refresh::blocking;
 use super::source::{HistorySource, Refreshed, SourceError};
-use crate::index::{EntryRow, Index, ListingChunk};
+use crate::index::{EntryRow, Index, ListingChunk, Making};
 use crate::ledger::Entry;
 use crate::model::{MountName, Seq};
 use crate::stream::{Stream, StreamError};
@@ -12,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Rows read at a time: more than a chunk of the index's listing has.
 const ROWS_AT_ONCE: usize = 10_000;
+/// Why a history is not loaded that would end early.
+const INCOMPLETE: &str = "another process builds the index anew: what it has at the moment may not be all of the history";
 
 /// A stream as the mount's source.
 pub struct StreamSource {
@@ -28,6 +31,8 @@ struct Told {
     offered: Option<Seq>,
     /// Something changed in the middle since the history was loaded.
     rewritten: bool,
+    /// The making of the index that the history was loaded from.
+    making: Option<Making>,
 }
 
 impl StreamSource {
@@ -51,6 +56,8 @@ impl StreamSource {
         }
         tracing::error!(%error, "the history is shown as far as it is known");
         told.offered = Some(last);
+        // What of it was in the middle is not known: so it stays until it is loaded.
+        told.rewritten = true;
         Ok(Refreshed::Rewritten)
     }
 }
@@ -107,6 +114,8 @@ impl HistorySource for StreamSource {
             Err(error) => return Err(error.into()),
         };
         let now = followed.state.last_seq;
+        let index = Arc::clone(self.stream.index());
+        let making = blocking(move || Ok(index.making()?)).await?;
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let before = told.offered.replace(now);
         // Another process may have taken records into the same index: of those nothing is told here.
@@ -115,7 +124,9 @@ impl HistorySource for StreamSource {
             || !followed.replaced.is_empty()
             // Lost records may stand in the middle.
             || !followed.lost.is_empty()
-            || !all_told;
+            || !all_told
+            // Built anew by another process: what was lost to this one may have been read by that one.
+            || told.making.is_some_and(|loaded| loaded != making);
         Ok(match told.loaded {
             _ if told.rewritten => Refreshed::Rewritten,
             None => Refreshed::Rewritten,
@@ -130,15 +141,23 @@ impl HistorySource for StreamSource {
             let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
             told.offered
         };
+        let making = index.making()?;
         let state = index.state()?;
+        if state.as_ref().map(|state| state.last_seq) < offered {
+            return Err(INCOMPLETE.into());
+        }
         let late = |timeline| {
             let known = state.as_ref().and_then(|state| state.timeline(timeline));
             known.is_some_and(|known| known.late)
         };
         for timeline in index.timeline_numbers()? {
-            let known = history
-                .timeline(timeline)
-                .and_then(|entries| entries.last());
+            let known = match history.timeline(timeline) {
+                Some(entries) => {
+                    entries.load_last()?;
+                    entries.last()
+                }
+                None => None,
+            };
             let mut after: Option<MountName> = known.map(|last| last.name.parse()).transpose()?;
             if after.is_none() {
                 let chunks = index.listing(timeline)?;
@@ -171,16 +190,20 @@ impl HistorySource for StreamSource {
                 }
             }
             // In memory from now on: directories have its time.
-            history
-                .timeline(timeline)
-                .and_then(|entries| entries.last());
+            if let Some(entries) = history.timeline(timeline) {
+                entries.load_last()?;
+            }
             if late(timeline) {
                 history.mark_late(timeline);
             }
         }
+        if index.making()? != making {
+            return Err(INCOMPLETE.into());
+        }
         // Only what is loaded has been told: a load that failed is asked for again.
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.loaded = offered;
+        told.making = Some(making);
         told.rewritten = false;
         Ok(())
     }
@@ -191,5 +214,103 @@ impl HistorySource for StreamSource {
 
     fn entry(&self, seq: Seq) -> Result<Option<Entry>, SourceError> {
         Ok(self.stream.index().entry_by_seq(seq)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::record::SupersedeReason;
+    use crate::ledger::testing::{self, Writer, segment, supersede};
+    use crate::ledger::{Body, record_key};
+    use crate::model::Timeline;
+    use crate::store::{MemoryStore, SharedStore};
+
+    /// A bucket whose ledger has so many segments, and what writes the next records.
+    async fn bucket(segments: u64) -> (MemoryStore, Writer) {
+        let (store, mut writer) = (MemoryStore::new(), Writer::default());
+        let shared: SharedStore = Arc::new(store.clone());
+        let created = crate::stream::create(&shared, &testing::stream_file()).await;
+        created.expect("creates");
+        for number in 1..=segments {
+            write(&store, &mut writer, archived(number));
+        }
+        (store, writer)
+    }
+
+    fn archived(number: u64) -> Body {
+        Body::Segment(Box::new(segment(number)))
+    }
+
+    fn write(store: &MemoryStore, writer: &mut Writer, body: Body) {
+        let line = writer.write(body);
+        store.tamper(&record_key(line.seq()), format!("{}\n", line.text()));
+    }
+
+    async fn stream(store: &MemoryStore, index: Index) -> Arc<Stream> {
+        let stream = Stream::open(Arc::new(store.clone()), Arc::new(index)).await;
+        Arc::new(stream.expect("opens"))
+    }
+
+    #[tokio::test]
+    async fn what_changed_before_a_ledger_broke_off_is_shown_when_it_goes_on() {
+        let (store, mut writer) = bucket(3).await;
+        let index = Index::in_memory().expect("opens");
+        let source = StreamSource::new(stream(&store, index).await);
+        source.refresh().await.expect("follows");
+        source.extend(&mut History::default()).expect("reads");
+        let better = supersede(2, 2, SupersedeReason::Rekeyed);
+        write(&store, &mut writer, Body::Supersede(Box::new(better)));
+        let (seq, prev) = (writer.seq, writer.prev);
+        // A record that breaks a rule: the name is taken.
+        write(&store, &mut writer, archived(1));
+        let broken_off = source.refresh().await.expect("shows what is known");
+        assert_eq!(broken_off, Refreshed::Rewritten);
+        // That could not be loaded, and the ledger is as it should be by then.
+        let mut writer = Writer { seq, prev };
+        write(&store, &mut writer, archived(4));
+        assert_eq!(
+            source.refresh().await.expect("follows"),
+            Refreshed::Rewritten
+        );
+    }
+
+    #[tokio::test]
+    async fn an_index_that_another_process_builds_anew_shortens_no_listing_and_is_shown_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("index.db");
+        let (store, _) = bucket(10).await;
+        let open = || Index::open(&path).expect("opens").0;
+        let source = StreamSource::new(stream(&store, open()).await);
+        let other = stream(&store, open()).await;
+        assert_eq!(
+            source.refresh().await.expect("follows"),
+            Refreshed::Rewritten
+        );
+        let mut history = History::default();
+        source.extend(&mut history).expect("reads");
+        assert_eq!(
+            source.refresh().await.expect("follows"),
+            Refreshed::Unchanged
+        );
+        other.index().reset().expect("resets");
+        // Not a part of nothing, and no history of nothing.
+        let unread = history.unloaded_of_seq(Seq(2));
+        assert_eq!(unread.len(), 1, "nobody has asked");
+        assert!(unread[0].load().is_err());
+        assert!(source.extend(&mut History::default()).is_err());
+        other.follow().await.expect("follows");
+        assert_eq!(
+            source.refresh().await.expect("follows"),
+            Refreshed::Rewritten
+        );
+        let mut history = History::default();
+        source.extend(&mut history).expect("reads");
+        let entries = history.timeline(Timeline(1)).expect("there");
+        assert_eq!(entries.after(Seq(0)).count(), 10);
+        assert_eq!(
+            source.refresh().await.expect("follows"),
+            Refreshed::Unchanged
+        );
     }
 }

@@ -244,7 +244,7 @@ impl<'a> Tree<'a> {
     }
 
     /// What the attributes of `node` need of it.
-    pub fn unloaded_of(&self, node: Node) -> Option<&'a Arc<Slot>> {
+    pub fn unloaded_of(&self, node: Node) -> Vec<Arc<Slot>> {
         match node {
             Node::File(seq) | Node::RawFile(seq) => self.history.unloaded_of_seq(seq),
             Node::Root
@@ -252,7 +252,7 @@ impl<'a> Tree<'a> {
             | Node::Timelines
             | Node::Timeline(_)
             | Node::Raw(_)
-            | Node::Made(_) => None,
+            | Node::Made(_) => Vec::new(),
         }
     }
 

@@ -7,7 +7,7 @@ use super::made::Made;
 use super::tree::Node;
 use super::view::{Errno, View};
 use super::views::Shown;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,38 @@ pub(super) enum Question<'a> {
     Attr(u64),
     /// [`View::list`].
     List(u64, u64),
+}
+
+/// A question that is answered later.
+#[derive(Clone, Debug)]
+pub(super) enum Asked {
+    /// [`Question::Lookup`].
+    Lookup(u64, OsString),
+    /// [`Question::Attr`].
+    Attr(u64),
+    /// [`Question::List`].
+    List(u64, u64),
+}
+
+impl From<&Question<'_>> for Asked {
+    fn from(question: &Question<'_>) -> Asked {
+        match *question {
+            Question::Lookup(parent, name) => Asked::Lookup(parent, name.to_owned()),
+            Question::Attr(ino) => Asked::Attr(ino),
+            Question::List(ino, cookie) => Asked::List(ino, cookie),
+        }
+    }
+}
+
+impl Asked {
+    /// What was asked.
+    pub(super) fn question(&self) -> Question<'_> {
+        match self {
+            Asked::Lookup(parent, name) => Question::Lookup(*parent, name),
+            Asked::Attr(ino) => Question::Attr(*ino),
+            Asked::List(ino, cookie) => Question::List(*ino, *cookie),
+        }
+    }
 }
 
 /// A part of the history that is not in memory.
@@ -64,7 +96,7 @@ impl View {
             }
             Question::Attr(ino) => match Node::of_ino(ino)? {
                 Node::Made(made) => self.unloaded_of_made(made, 0),
-                node => one(tree.unloaded_of(node)),
+                node => tree.unloaded_of(node),
             },
             Question::List(ino, cookie) => match Node::of_ino(ino)? {
                 Node::Made(made) => self.unloaded_of_made(made, cookie),
@@ -87,27 +119,32 @@ impl View {
             return Vec::new();
         };
         let history = self.history();
-        let slot = match last {
+        match last {
             Some(last) => {
                 let seq = edge_seq(from.as_ref(), &to, last);
-                seq.and_then(|seq| history.unloaded_of_seq(seq))
+                seq.map_or_else(Vec::new, |seq| history.unloaded_of_seq(seq))
             }
             None => {
                 let after = listed_after(from.as_ref(), cookie);
                 let entries = history.timeline(timeline);
-                entries.and_then(|entries| entries.slots_after(after).next())
+                let slot = entries.and_then(|entries| entries.slots_after(after).next());
+                let slot = slot.filter(|slot| !slot.is_loaded());
+                slot.cloned().into_iter().collect()
             }
-        };
-        let slot = slot.filter(|slot| !slot.is_loaded());
-        slot.cloned().into_iter().collect()
+        }
     }
 
     /// Has a part of the history in memory.
-    pub(super) async fn have_loaded(&self, slot: Option<Arc<Slot>>) -> Result<(), Errno> {
-        let Some(slot) = slot.filter(|slot| !slot.is_loaded()) else {
-            return Ok(());
-        };
-        self.to_load(vec![slot]).load().await
+    pub(super) async fn have_loaded(
+        &self,
+        slots: impl IntoIterator<Item = Arc<Slot>>,
+    ) -> Result<(), Errno> {
+        let slots = slots.into_iter().filter(|slot| !slot.is_loaded());
+        let slots: Vec<_> = slots.collect();
+        match slots.is_empty() {
+            true => Ok(()),
+            false => self.to_load(slots).load().await,
+        }
     }
 
     fn to_load(&self, slots: Vec<Arc<Slot>>) -> Unloaded {

@@ -234,8 +234,7 @@ impl View {
         };
         // The index knows entries that the history has no more: behind a fence, or pruned.
         let history = self.history();
-        self.have_loaded(history.unloaded_of_seq(seq).cloned())
-            .await?;
+        self.have_loaded(history.unloaded_of_seq(seq)).await?;
         let attr = self.tree(&history).attr(node).ok_or(libc::ESTALE)?;
         let attr = Attr {
             ino: known_as,

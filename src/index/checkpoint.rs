@@ -11,7 +11,9 @@ use super::unsynced::Mark;
 use super::{schema, set_meta, settings};
 use rusqlite::{Connection, ErrorCode};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -44,8 +46,10 @@ pub(super) struct Checkpoints {
 
 /// The thread.
 struct Beside {
-    /// Taken when it shall end.
-    due: Option<SyncSender<Due>>,
+    /// Taken when it shall end. To ask it blocks nobody: whoever does has the index to himself, and all who read it wait for him.
+    due: Option<Sender<Due>>,
+    /// A checkpoint is due that it has not begun: so there is one at most.
+    is_due: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -80,9 +84,8 @@ impl Checkpoints {
             self.begin(writer, path);
         }
         let waits = self.mark.is_none();
-        if let Some(due) = self.due(path) {
-            // Full: one is due already.
-            let _ = due.try_send(Due::Checkpoint { waits });
+        if let Some(beside) = self.beside(path) {
+            beside.checkpoint(waits);
         }
     }
 
@@ -133,36 +136,59 @@ impl Checkpoints {
             self.mark = Mark::set(path).ok();
         }
         if let Some(mark) = self.mark.take()
-            && let Some(due) = self.due(path)
+            && let Some(beside) = self.beside(path)
         {
-            let _ = due.send(Due::Rest(mark));
+            beside.ask(Due::Rest(mark));
         }
         Ok(())
     }
 
-    /// Where the thread is asked, which is begun when it is needed first.
-    fn due(&mut self, path: &Path) -> Option<&SyncSender<Due>> {
+    /// The thread, which is begun when it is needed first.
+    fn beside(&mut self, path: &Path) -> Option<&Beside> {
         if self.beside.is_none() {
             match Beside::start(path) {
                 Ok(beside) => self.beside = Some(beside),
                 Err(error) => tracing::debug!(%error, "checkpoints are the writer's own"),
             }
         }
-        self.beside.as_ref()?.due.as_ref()
+        self.beside.as_ref()
     }
 }
 
 impl Beside {
     fn start(path: &Path) -> std::io::Result<Beside> {
-        let (due, asked) = sync_channel(1);
-        let path = path.to_owned();
+        let (mut beside, asked) = Beside::without_thread();
+        let (path, is_due) = (path.to_owned(), Arc::clone(&beside.is_due));
         let thread = std::thread::Builder::new()
             .name("checkpoint".to_owned())
-            .spawn(move || run(path, &asked))?;
-        Ok(Beside {
+            .spawn(move || run(path, &asked, &is_due))?;
+        beside.thread = Some(thread);
+        Ok(beside)
+    }
+
+    /// One that is asked, and what it is asked for.
+    fn without_thread() -> (Beside, Receiver<Due>) {
+        let (due, asked) = channel();
+        let beside = Beside {
             due: Some(due),
-            thread: Some(thread),
-        })
+            is_due: Arc::default(),
+            thread: None,
+        };
+        (beside, asked)
+    }
+
+    /// Asks for a checkpoint, unless one is due.
+    fn checkpoint(&self, waits: bool) {
+        if !self.is_due.swap(true, Ordering::AcqRel) {
+            self.ask(Due::Checkpoint { waits });
+        }
+    }
+
+    fn ask(&self, due: Due) {
+        if let Some(asked) = &self.due {
+            // A thread that has died is missed by nobody: the writer makes checkpoints itself when the log is long.
+            let _ = asked.send(due);
+        }
     }
 }
 
@@ -177,7 +203,7 @@ impl Drop for Beside {
 }
 
 /// What fails here is done by the writer, which tells what is wrong.
-fn run(path: PathBuf, asked: &Receiver<Due>) {
+fn run(path: PathBuf, asked: &Receiver<Due>, is_due: &AtomicBool) {
     let conn = match schema::open_beside(&path) {
         Ok(conn) => Some(conn),
         Err(error) => {
@@ -192,6 +218,9 @@ fn run(path: PathBuf, asked: &Receiver<Due>) {
             Some(_) => asked.recv_timeout(AGAIN),
         };
         let ends = matches!(due, Err(RecvTimeoutError::Disconnected));
+        if let Ok(Due::Checkpoint { .. }) = due {
+            is_due.store(false, Ordering::Release);
+        }
         let done = match (due, &conn) {
             (Ok(Due::Checkpoint { waits }), Some(conn)) => {
                 // Whoever does not wait holds a mark of its own.
@@ -278,4 +307,39 @@ pub(super) fn settled(conn: &Connection, mark: Mark) -> Result<Option<Mark>, Fau
         tracing::debug!(%error, "the mark of what is not on the disk yet stays");
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_taken_everything_in_waits_for_no_checkpoint() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("index.db");
+        let (writer, _, _) = schema::open(&path).expect("opens");
+        // A thread that is busy with a checkpoint for as long as this test.
+        let (beside, asked) = Beside::without_thread();
+        let mut checkpoints = Checkpoints {
+            beside: Some(beside),
+            ..Checkpoints::inherited(false)
+        };
+        let (done, rested) = channel();
+        std::thread::spawn(move || {
+            for _ in 0..4 * EVERY {
+                checkpoints.page_written(&writer, &path, true);
+            }
+            let is_ok = checkpoints.rest(&writer, &path).is_ok();
+            let _ = done.send((is_ok, checkpoints));
+        });
+        let rested = rested.recv_timeout(Duration::from_secs(30));
+        let (is_ok, checkpoints) = rested.expect("waits for the thread");
+        assert!(is_ok);
+        drop(checkpoints);
+        let asked: Vec<Due> = asked.iter().collect();
+        assert!(
+            matches!(&asked[..], [Due::Checkpoint { waits: false }, Due::Rest(_)]),
+            "one checkpoint, and the rest after it"
+        );
+    }
 }

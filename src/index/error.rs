@@ -41,6 +41,14 @@ pub enum IndexError {
         /// The database file, or `(temporary)`.
         path: String,
     },
+    /// It was begun anew since an earlier look, and what that look told is not in it any more, or not yet again.
+    #[error(
+        "index {path} is built anew at the moment: what it had before cannot be read out of it; look again when it is done"
+    )]
+    MadeAnew {
+        /// The database file, or `(temporary)`.
+        path: String,
+    },
     /// A record breaks a rule; all before it are applied.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -53,6 +61,7 @@ pub(super) enum Fault {
     Corrupt(String),
     OtherStream(String),
     NotBegun,
+    MadeAnew,
     Chain(ChainError),
 }
 
@@ -110,6 +119,7 @@ impl Fault {
             Fault::Corrupt(reason) => IndexError::Corrupt { path, reason },
             Fault::OtherStream(reason) => IndexError::OtherStream { path, reason },
             Fault::NotBegun => IndexError::NotBegun { path },
+            Fault::MadeAnew => IndexError::MadeAnew { path },
             Fault::Chain(error) => IndexError::Chain(error),
         }
     }

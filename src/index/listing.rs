@@ -6,7 +6,7 @@
 
 use super::error::Fault;
 use super::rows::{state_of_code, unsigned};
-use super::{Index, IndexError, bounds};
+use super::{Index, IndexError, Making, bounds, making};
 use crate::ledger::EntryState;
 use crate::model::{Micros, MountName, Seq, Timeline};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -42,6 +42,8 @@ pub struct ListingChunk {
     pub entries: u64,
     /// The time of its last entry that has one.
     pub last_time: Option<Micros>,
+    /// The making of the index that it is of.
+    pub(super) making: Making,
 }
 
 /// An entry in a chunk.
@@ -223,6 +225,8 @@ impl Index {
     /// When the database cannot be read.
     pub fn listing(&self, timeline: Timeline) -> Result<Vec<ListingChunk>, IndexError> {
         self.with(|inner| {
+            // Before the chunks: those of a later making are not there for this one.
+            let making = making::of(&inner.conn)?;
             let bounds = bounds::of(&inner.conn, timeline)?;
             let mut query = inner.conn.prepare_cached(
                 "SELECT first_seq, last_seq, first_name, last_name, entries, last_time FROM listing
@@ -247,6 +251,7 @@ impl Index {
                     last_name: name(3)?,
                     entries: unsigned(row, 4)?,
                     last_time: row.get::<_, Option<i64>>(5)?.map(Micros),
+                    making,
                 });
             }
             Ok(chunks)
@@ -258,28 +263,39 @@ impl Index {
     /// Waits for nobody who writes to the index.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the database cannot be read; [`IndexError::MadeAnew`].
     pub fn listed(
         &self,
         chunk: &ListingChunk,
         mut each: impl FnMut(ListedRow<'_>),
     ) -> Result<(), IndexError> {
-        self.with_reader(|conn| {
-            // Changed chunks may have other borders.
-            let mut query = conn.prepare_cached(
-                "SELECT bytes FROM listing WHERE timeline = ?1 AND last_name >= ?2 AND first_name <= ?3 ORDER BY last_name",
-            )?;
-            let (first, last) = (chunk.first_name.as_str(), chunk.last_name.as_str());
-            let mut found = query.query(params![chunk.timeline.0, first, last])?;
-            while let Some(row) = found.next()? {
-                let bytes = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-                let corrupt = || Fault::Corrupt(format!("its listing of {first} to {last}"));
-                let rows = rows(bytes).ok_or_else(corrupt)?;
-                rows.into_iter()
-                    .filter(|row| first <= row.name && row.name <= last)
-                    .for_each(&mut each);
-            }
-            Ok(())
-        })
+        let mut found = self.with_reader(|conn| bytes_of(conn, chunk))?;
+        if found.is_none() {
+            // Where another file has taken its place, the one that was there is still open.
+            found = self.with(|inner| bytes_of(&inner.conn, chunk))?;
+        }
+        let found = found.ok_or_else(|| self.told(Fault::MadeAnew))?;
+        let (first, last) = (chunk.first_name.as_str(), chunk.last_name.as_str());
+        for bytes in &found {
+            let corrupt = || Fault::Corrupt(format!("its listing of {first} to {last}"));
+            let rows = rows(bytes).ok_or_else(|| self.told(corrupt()))?;
+            rows.into_iter()
+                .filter(|row| first <= row.name && row.name <= last)
+                .for_each(&mut each);
+        }
+        Ok(())
     }
+}
+
+/// The bytes of what has the entries of a chunk by now; `None` if the index is of another making.
+fn bytes_of(conn: &Connection, chunk: &ListingChunk) -> Result<Option<Vec<Vec<u8>>>, Fault> {
+    // Changed chunks may have other borders.
+    let mut query = conn.prepare_cached(
+        "SELECT bytes FROM listing WHERE timeline = ?1 AND last_name >= ?2 AND first_name <= ?3 ORDER BY last_name",
+    )?;
+    let (first, last) = (chunk.first_name.as_str(), chunk.last_name.as_str());
+    let found = query.query_map(params![chunk.timeline.0, first, last], |row| row.get(0))?;
+    let found = found.collect::<rusqlite::Result<_>>()?;
+    // After the look: what was forgotten before it has made itself known by now.
+    Ok((making::of(conn)? == chunk.making).then_some(found))
 }

@@ -30,6 +30,7 @@ mod foresee;
 mod intervals;
 mod latest;
 mod listing;
+mod making;
 mod many;
 mod moment;
 mod objects;
@@ -57,6 +58,7 @@ pub use error::IndexError;
 pub use fences::Fence;
 pub use foresee::Foreseen;
 pub use listing::{ListedRow, ListingChunk};
+pub use making::Making;
 pub use moment::Moment;
 pub use pruned::Prune;
 pub use query::TimelineInfo;
@@ -216,6 +218,7 @@ impl Index {
                 Some(bytes) => return Err(Fault::OtherStream(other_stream(stream, &bytes))),
                 None => set_meta(&tx, "stream", stream_bytes)?,
             }
+            making::begin(&tx)?;
             write_state(&tx, &LedgerState::new(stream, stream_bytes))?;
             tx.commit()?;
             inner.state = None;
@@ -252,6 +255,7 @@ impl Index {
                 let stream = StreamFile::read(&bytes)
                     .map_err(|e| Fault::Corrupt(format!("its copy of stream.json: {e}")))?;
                 schema::clear_records(&tx)?;
+                making::begin(&tx)?;
                 write_state(&tx, &LedgerState::new(&stream, &bytes))?;
             }
             tx.commit()?;

@@ -164,11 +164,28 @@ async fn plant(all: &MemoryStore, path: &str, archive: &fixture::Archive) {
     }
 }
 
+/// How many indexes of `dir` this process has open.
+fn open_indexes(dir: &Path) -> usize {
+    let mut open: Vec<PathBuf> = fs::read_dir("/proc/self/fd")
+        .expect("lists")
+        .filter_map(|fd| fs::read_link(fd.ok()?.path()).ok())
+        .filter(|file| file.starts_with(dir))
+        .collect();
+    let is_beside = |file: &PathBuf| {
+        let name = file.to_string_lossy();
+        name.ends_with("-wal") || name.ends_with("-shm")
+    };
+    open.retain(|file| !is_beside(file));
+    open.sort();
+    open.dedup();
+    open.len()
+}
+
 struct Mounted {
     forest: Arc<Forest>,
     handle: MountHandle,
     dir: tempfile::TempDir,
-    _indexes: tempfile::TempDir,
+    indexes: tempfile::TempDir,
 }
 
 async fn mounted(store: SharedStore, deadline: Duration) -> Mounted {
@@ -207,7 +224,7 @@ async fn mounted(store: SharedStore, deadline: Duration) -> Mounted {
         forest,
         handle: handle.expect("mounts: these tests need root and /dev/fuse"),
         dir,
-        _indexes: indexes,
+        indexes,
     }
 }
 
@@ -225,6 +242,9 @@ async fn few_streams_are_open_at_a_time_and_open_files_stay_readable() {
         );
     }
     eventually("some are closed", || mounted.forest.open_streams() <= 64);
+    eventually("and their indexes", || {
+        open_indexes(mounted.indexes.path()) <= 64
+    });
     let mut bytes = vec![0; 10_000];
     first.read_exact_at(&mut bytes, 0).expect("still open");
     assert!(bytes == content(1, 10_000));

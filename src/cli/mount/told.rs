@@ -217,6 +217,7 @@ const IGNORED: &[&str] = &[
     "norelatime",
     "nostrictatime",
     "nosuid",
+    "nosymfollow",
     "nouser",
     "nousers",
     "owner",
@@ -226,6 +227,7 @@ const IGNORED: &[&str] = &[
     "silent",
     "strictatime",
     "suid",
+    "symfollow",
     "sync",
     "user",
     "users",
@@ -371,7 +373,7 @@ mod tests {
 
     #[test]
     fn what_mount_hands_on_says_nothing_and_what_nobody_knows_is_told_apart() {
-        let passed = "rw,_netdev,nofail,user,user=dba,nosuid,nodev,noexec,relatime,x-systemd.automount,comment=x,,";
+        let passed = "rw,_netdev,nofail,user,user=dba,nosuid,nodev,noexec,nosymfollow,relatime,x-systemd.automount,comment=x,,";
         assert!(told(passed).is_empty());
         let items = read("remount,refersh=5,bogus").expect("well formed");
         assert!(matches!(items[0], Item::Remount));

@@ -124,7 +124,8 @@ impl Grove for StoreGrove {
         let index = tokio::task::spawn_blocking(move || open_index(&url)).await??;
         let index = Arc::new(index);
         let stream = Stream::open(Arc::new(store), Arc::clone(&index)).await?;
-        self.tails.add(path, index);
+        let tails: Arc<dyn TailCache> = index;
+        self.tails.add(path, &tails);
         let source = StreamSource::new(Arc::new(stream));
         Ok(Arc::new(PlacedSource::new(source, path.clone())))
     }

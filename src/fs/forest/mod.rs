@@ -300,12 +300,13 @@ impl Forest {
             if open <= OPEN_MAX {
                 return;
             }
-            if let Some(view) = slot.close_idle() {
+            if let Some(closed) = slot.close_idle() {
                 open -= 1;
-                self.recall.close(&view);
-                if let Some(root) = view.root() {
+                self.recall.close(closed.view());
+                if let Some(root) = closed.view().root() {
                     lock(&self.roots).insert(stream, root);
                 }
+                tokio::spawn(closed.close());
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::model::{ObjectKey, Seq};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 /// A source whose entries have the keys of the whole store.
 pub(super) struct PlacedSource<S> {
@@ -51,15 +51,17 @@ impl<S: HistorySource> HistorySource for PlacedSource<S> {
     }
 }
 
-/// The tail caches of several streams as one: each knows the keys of its own stream.
+/// The tail caches of several streams as one: each knows the keys of its own stream. That of a stream is its index, which is closed
+/// with it.
 #[derive(Default)]
-pub(super) struct PlacedTails(RwLock<HashMap<String, Arc<dyn TailCache>>>);
+pub(super) struct PlacedTails(RwLock<HashMap<String, Weak<dyn TailCache>>>);
 
 impl PlacedTails {
-    /// From now on `tails` keeps those of the stream at `path`.
-    pub(super) fn add(&self, path: &ObjectKey, tails: Arc<dyn TailCache>) {
+    /// From now on `tails` keeps those of the stream at `path`, for as long as somebody else has it.
+    pub(super) fn add(&self, path: &ObjectKey, tails: &Arc<dyn TailCache>) {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        all.insert(path.to_string(), tails);
+        all.retain(|_, tails| tails.strong_count() > 0);
+        all.insert(path.to_string(), Arc::downgrade(tails));
     }
 
     /// Whose `key` is, and what it is called there: segments are one directory below their stream.
@@ -67,7 +69,7 @@ impl PlacedTails {
         let (dir, name) = key.as_str().rsplit_once('/')?;
         let (path, dir) = dir.rsplit_once('/')?;
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let tails = Arc::clone(all.get(path)?);
+        let tails = all.get(path)?.upgrade()?;
         Some((tails, format!("{dir}/{name}").parse().ok()?))
     }
 }
@@ -102,6 +104,25 @@ mod tests {
         fn keep(&self, _: &ObjectKey, _: &[u8], _: &[u8]) {}
     }
 
+    fn add(tails: &PlacedTails, path: &str, seen: &Arc<Seen>) {
+        let seen: Arc<dyn TailCache> = Arc::clone(seen) as _;
+        tails.add(&path.parse().expect("a key"), &seen);
+    }
+
+    #[test]
+    fn the_index_of_a_stream_that_was_closed_is_closed_too() {
+        let (tails, a) = (PlacedTails::default(), Arc::<Seen>::default());
+        add(&tails, "t/a", &a);
+        let left = Arc::downgrade(&a);
+        drop(a);
+        assert!(left.upgrade().is_none());
+        let key = "t/a/segments/x".parse().expect("a key");
+        assert!(tails.load(&key).is_none());
+        let b = Arc::<Seen>::default();
+        add(&tails, "t/b", &b);
+        assert_eq!(tails.0.read().expect("whole").len(), 1);
+    }
+
     #[test]
     fn each_stream_keeps_its_own_tails_under_its_own_keys() {
         let (tails, a, b) = (
@@ -109,8 +130,8 @@ mod tests {
             Arc::<Seen>::default(),
             Arc::<Seen>::default(),
         );
-        tails.add(&"t/a".parse().expect("a key"), a.clone());
-        tails.add(&"t/a/b".parse().expect("a key"), b.clone());
+        add(&tails, "t/a", &a);
+        add(&tails, "t/a/b", &b);
         for key in ["t/a/segments/x", "t/a/b/segments/y", "t/c/segments/z", "x"] {
             assert!(tails.load(&key.parse().expect("a key")).is_none());
         }

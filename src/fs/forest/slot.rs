@@ -42,6 +42,19 @@ impl OpenStream {
             used_at: AtomicU64::new(now),
         }
     }
+
+    /// What it shows.
+    pub(super) fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// Lets go of it. Whoever is the last to have its index closes that, which waits for the disk: so this is, once what refreshes
+    /// it has let go of it as well.
+    pub(super) async fn close(mut self) {
+        self.refreshing.abort();
+        let _ = (&mut self.refreshing).await;
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
 }
 
 impl Drop for OpenStream {
@@ -166,18 +179,17 @@ impl Slot {
         matches!(&*self.0.borrow(), State::Open(_))
     }
 
-    /// Closes it unless a file in it is open. Returns its view, so that what it showed can be shown again.
-    pub(super) fn close_idle(&self) -> Option<Arc<View>> {
-        let mut view = None;
+    /// Closes it unless a file in it is open. Returns what was open, so that what it showed can be shown again.
+    pub(super) fn close_idle(&self) -> Option<OpenStream> {
+        let mut closed = None;
         self.0.send_if_modified(|state| {
-            if let State::Open(open) = state
-                && open.handles.load(Ordering::Relaxed) == 0
+            if matches!(&*state, State::Open(open) if open.handles.load(Ordering::Relaxed) == 0)
+                && let State::Open(open) = std::mem::replace(state, State::Closed)
             {
-                view = Some(Arc::clone(&open.view));
-                *state = State::Closed;
+                closed = Some(open);
             }
-            view.is_some()
+            closed.is_some()
         });
-        view
+        closed
     }
 }

@@ -1,10 +1,13 @@
 //! How handlers answer: at once, or from a task, and never by a panic.
 
 use super::reply::guarded;
-use crate::fs::front::Front;
-use crate::fs::unloaded::Question;
+use crate::fs::front::{Before, Front};
+use crate::fs::unloaded::{Asked, Question};
 use crate::fs::view::Errno;
 use tokio::runtime::Handle;
+
+/// Parts of the history that are read for one answer, one after the other.
+const PARTS_MAX: usize = 4;
 
 /// The file system that fuser serves.
 pub(super) struct Frontend {
@@ -30,11 +33,152 @@ impl Frontend {
             return guarded(|| answer(&self.front, Ok(())));
         };
         drop(answering);
-        let front = self.front.clone();
-        self.spawn(async move {
-            let ready = before.await;
+        let (front, asked) = (self.front.clone(), Asked::from(question));
+        self.spawn(answer_later(front, asked, before, answer));
+    }
+}
+
+/// Answers after `before`, and once everything is in memory that the answer needs: a stream may have been opened by then, or another
+/// history be shown, of which that is not yet so.
+async fn answer_later(
+    front: Front,
+    asked: Asked,
+    before: Before,
+    answer: impl FnOnce(&Front, Result<(), Errno>),
+) {
+    let mut ready = before.await;
+    for _ in 0..PARTS_MAX {
+        let unloaded = {
             let _answering = front.recall().answering();
-            answer(&front, ready);
+            match ready.map(|()| front.unloaded(&asked.question())) {
+                Ok(Some(unloaded)) => unloaded,
+                Ok(None) => return answer(&front, Ok(())),
+                Err(errno) => return answer(&front, Err(errno)),
+            }
+        };
+        ready = unloaded.load().await;
+    }
+    // The history changes faster than it is read.
+    answer(&front, ready.and(Err(libc::ETIMEDOUT)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{CacheOptions, SegmentReader};
+    use crate::fs::history::{History, row, stored};
+    use crate::fs::source::{HistorySource, Refreshed, SourceError};
+    use crate::fs::tree::{Node, Ownership};
+    use crate::fs::view::View;
+    use crate::fs::{Forest, Grove};
+    use crate::ledger::{Entry, EntryState};
+    use crate::model::{ObjectKey, Seq};
+    use crate::segment::Identities;
+    use crate::store::MemoryStore;
+    use async_trait::async_trait;
+    use std::ffi::OsStr;
+    use std::sync::{Arc, OnceLock, Weak};
+    use std::time::Duration;
+    use tokio::sync::oneshot;
+
+    const OWNERSHIP: Ownership = Ownership {
+        uid: 0,
+        gid: 0,
+        mode: 0o440,
+    };
+    /// A record of the part that is not in memory.
+    const UNREAD: Seq = Seq(2);
+
+    /// Two timelines, of which the first is read when it is asked for; `read` hears of that.
+    fn history(read: impl Fn() + Send + Sync + 'static) -> History {
+        let rows = (1..=9).map(|seq| row(1, seq, EntryState::Archived));
+        let mut history = stored(rows.collect(), read);
+        let newest = history.push(&row(2, 10, EntryState::Archived));
+        newest.expect("in order");
+        history
+    }
+
+    fn reader() -> Arc<SegmentReader> {
+        let store = Arc::new(MemoryStore::new());
+        let options = CacheOptions::default();
+        Arc::new(SegmentReader::new(store, Identities::none(), None, options))
+    }
+
+    struct Source;
+
+    #[async_trait]
+    impl HistorySource for Source {
+        async fn refresh(&self) -> Result<Refreshed, SourceError> {
+            Ok(Refreshed::Rewritten)
+        }
+
+        fn extend(&self, shown: &mut History) -> Result<(), SourceError> {
+            *shown = history(|| {});
+            Ok(())
+        }
+
+        fn entry(&self, _: Seq) -> Result<Option<Entry>, SourceError> {
+            Ok(None)
+        }
+    }
+
+    /// One stream, in the directory `a`.
+    struct OneStream;
+
+    #[async_trait]
+    impl Grove for OneStream {
+        async fn names(&self, _: Option<&ObjectKey>) -> Result<Vec<(String, bool)>, SourceError> {
+            Ok(vec![("a".to_owned(), true)])
+        }
+
+        async fn open(&self, _: &ObjectKey) -> Result<Arc<dyn HistorySource>, SourceError> {
+            Ok(Arc::new(Source))
+        }
+    }
+
+    /// Asks for the attributes of `ino`, and tells what was still to be read when that was answered.
+    async fn left_to_read(front: Front, ino: u64) -> (Result<(), Errno>, bool) {
+        let frontend = Frontend {
+            front,
+            runtime: Handle::current(),
+        };
+        let (told, answered) = oneshot::channel();
+        let question = Question::Attr(ino);
+        assert!(frontend.front.before(&question).is_some());
+        frontend.answer(&question, move |front, loaded| {
+            let left = front.unloaded(&Question::Attr(ino)).is_some();
+            let _ = told.send((loaded, left));
         });
+        answered.await.expect("is answered")
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_to_read_when_another_history_is_shown_before_the_answer() {
+        let shown: Arc<OnceLock<Weak<View>>> = Arc::default();
+        let view = Arc::clone(&shown);
+        // As a refresh does it that finds a fence.
+        let first = history(move || {
+            if let Some(view) = view.get().and_then(Weak::upgrade) {
+                view.show(history(|| {}));
+            }
+        });
+        let view = View::new(Arc::new(Source), reader(), first, OWNERSHIP);
+        let view = Arc::new(view);
+        shown.set(Arc::downgrade(&view)).expect("once");
+        let ino = Node::File(UNREAD).ino();
+        let left = left_to_read(Front::One(view), ino).await;
+        assert_eq!(left, (Ok(()), false));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_to_read_after_the_first_look_below_a_stream_of_several() {
+        let refresh = Duration::from_secs(60);
+        let forest = Forest::new(Arc::new(OneStream), reader(), OWNERSHIP, refresh);
+        forest.find_any().await.expect("finds it");
+        let root = Node::Root.ino();
+        let stream = forest.lookup(root, OsStr::new("a")).expect("there").ino;
+        let ino = stream - root + Node::File(UNREAD).ino();
+        let left = left_to_read(Front::Many(forest), ino).await;
+        assert_eq!(left, (Ok(()), false));
     }
 }

@@ -164,7 +164,7 @@ impl Union {
     }
 
     /// Where a listing goes on in `history` after the name of a local file, if that is archived there.
-    fn archived_cookie(&self, history: &History, name: &str) -> Option<u64> {
+    pub(super) fn archived_cookie(&self, history: &History, name: &str) -> Option<u64> {
         let entries = history.timeline(self.view.root()?)?;
         let Seq(seq) = entries.by_name(name)?.seq;
         Some(seq + COOKIE_BASE)
@@ -202,7 +202,7 @@ impl Union {
                 return Err(libc::EIO);
             }
         }
-        let archived = self.view.lookup(Node::Root.ino(), OsStr::new(&*name))?;
+        let archived = self.archived(&name).await?;
         Arc::clone(&self.view).open_as(archived.ino, ino).await
     }
 

@@ -4,7 +4,6 @@ use super::file::{Known, LocalFile};
 use super::place::{Origin, is_local};
 use super::{Union, lock};
 use crate::fs::refresh::blocking;
-use crate::fs::tree::Node;
 use crate::fs::view::Errno;
 use crate::fs::xattr::{self, Answer};
 use std::ffi::OsStr;
@@ -63,7 +62,7 @@ impl Union {
         let name = lock(&self.numbers).name_of_ino(ino).ok_or(libc::ESTALE)?;
         Ok(match self.local(&name) {
             Some(file) => Whose::Local(file),
-            None => Whose::View(self.view.lookup(Node::Root.ino(), OsStr::new(&*name))?.ino),
+            None => Whose::View(self.archived(&name).await?.ino),
         })
     }
 

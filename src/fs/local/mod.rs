@@ -28,9 +28,9 @@ mod place;
 use super::front::Work;
 use super::refresh::{Refresher, blocking};
 use super::source::{HistorySource, SourceError};
-use super::tree::{Node, Ownership};
+use super::tree::{Attr, Node, Ownership};
 use super::unloaded::{Question, Unloaded};
-use super::view::View;
+use super::view::{Errno, View};
 use crate::model::Basename;
 use crate::source::Source;
 pub(super) use place::is_local;
@@ -132,12 +132,37 @@ impl Union {
     /// What of the archived history has to be read first.
     pub(super) fn unloaded(&self, question: &Question<'_>) -> Option<Unloaded> {
         match *question {
-            Question::Attr(ino) if is_local(ino) => None,
-            Question::List(_, cookie) if lock(&self.numbers).name_of_cookie(cookie).is_some() => {
-                None
+            // What was local may have been archived long ago.
+            Question::Attr(ino) if is_local(ino) => {
+                let name = lock(&self.numbers).name_of_ino(ino)?;
+                self.unloaded_of(&name)
+            }
+            Question::List(ino, cookie) if ino == Node::Root.ino() => {
+                let name = lock(&self.numbers).name_of_cookie(cookie);
+                let Some(name) = name else {
+                    return self.view.unloaded(question);
+                };
+                self.unloaded_of(&name).or_else(|| {
+                    let cookie = self.archived_cookie(&self.view.history(), &name)?;
+                    self.view.unloaded(&Question::List(ino, cookie))
+                })
             }
             _ => self.view.unloaded(question),
         }
+    }
+
+    /// What has to be read before it is known whether `name` is archived.
+    fn unloaded_of(&self, name: &str) -> Option<Unloaded> {
+        let question = Question::Lookup(Node::Root.ino(), OsStr::new(name));
+        self.view.unloaded(&question)
+    }
+
+    /// The attributes of what is archived as `name`, by the number that it has there.
+    async fn archived(&self, name: &str) -> Result<Attr, Errno> {
+        if let Some(unloaded) = self.unloaded_of(name) {
+            unloaded.load().await?;
+        }
+        self.view.lookup(Node::Root.ino(), OsStr::new(name))
     }
 
     /// What comes before a lookup.
@@ -254,5 +279,92 @@ impl Union {
         if let Err(error) = caught_up {
             tracing::error!(%name, %error, "the active binlog cannot be read on");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::testing::{BinlogBuilder, mysql_gtid};
+    use crate::cache::{CacheOptions, SegmentReader};
+    use crate::fs::history::{History, row, stored};
+    use crate::fs::source::Refreshed;
+    use crate::ledger::{Entry, EntryState};
+    use crate::model::Seq;
+    use crate::segment::Identities;
+    use crate::store::MemoryStore;
+    use async_trait::async_trait;
+
+    const OWNERSHIP: Ownership = Ownership {
+        uid: 0,
+        gid: 0,
+        mode: 0o440,
+    };
+
+    struct Nothing;
+
+    #[async_trait]
+    impl HistorySource for Nothing {
+        async fn refresh(&self) -> Result<Refreshed, SourceError> {
+            Ok(Refreshed::Unchanged)
+        }
+
+        fn extend(&self, _: &mut History) -> Result<(), SourceError> {
+            Ok(())
+        }
+
+        fn entry(&self, _: Seq) -> Result<Option<Entry>, SourceError> {
+            Ok(None)
+        }
+    }
+
+    /// Nothing archived, and the one file of a server in `dir`.
+    async fn union(dir: &std::path::Path) -> Arc<Union> {
+        let mut binlog = BinlogBuilder::mysql();
+        binlog.transaction(&mysql_gtid(1, 1), None, 300);
+        std::fs::write(dir.join("binlog.000001"), binlog.finish()).expect("writes");
+        std::fs::write(dir.join("binlog.index"), "./binlog.000001\n").expect("writes");
+        let source: Arc<dyn HistorySource> = Arc::new(Nothing);
+        let store = Arc::new(MemoryStore::new());
+        let options = CacheOptions::default();
+        let reader = SegmentReader::new(store, Identities::none(), None, options);
+        let (reader, history) = (Arc::new(reader), History::default());
+        let view = View::new(Arc::clone(&source), reader, history, OWNERSHIP);
+        let view = Arc::new(view);
+        let refresher = Refresher::new(Arc::clone(&source), Arc::clone(&view));
+        let files = LocalFiles {
+            server: Source::open(dir).expect("opens"),
+            basename: "binlog".parse().expect("a basename"),
+        };
+        let times = (Duration::from_secs(30), Duration::from_secs(30));
+        let refresher = Arc::new(refresher);
+        let union = Union::new(view, source, refresher, files, OWNERSHIP, times).await;
+        union.expect("continues")
+    }
+
+    #[tokio::test]
+    async fn what_was_local_and_is_archived_is_read_before_anything_is_told_of_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let union = union(dir.path()).await;
+        let (root, name) = (Node::Root.ino(), OsStr::new("binlog.000001"));
+        let ino = union.lookup(root, name).expect("there").ino;
+        assert!(is_local(ino));
+        let mut last = 0;
+        let listed = union.list(root, 0, |listed, _| {
+            last = listed.cookie;
+            true
+        });
+        listed.expect("lists");
+        let questions = [Question::Attr(ino), Question::List(root, last)];
+        assert!(questions.iter().all(|q| union.unloaded(q).is_none()));
+        // As after a prune: all of the history is to be read again.
+        let archived = (1..=9).map(|seq| row(1, seq, EntryState::Archived));
+        union.view.show(stored(archived.collect(), || {}));
+        assert!(questions.iter().all(|q| union.unloaded(q).is_some()));
+        let found = union.archived("binlog.000001").await.expect("reads");
+        assert_eq!((found.ino, found.size), (Node::File(Seq(1)).ino(), 1001));
+        assert!(questions.iter().all(|q| union.unloaded(q).is_none()));
+        let attr = union.attr(ino).expect("there");
+        assert_eq!((attr.ino, attr.size), (ino, 1001));
     }
 }

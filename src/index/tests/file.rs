@@ -121,3 +121,51 @@ fn a_temporary_index_that_outgrows_its_cache_knows_what_one_in_memory_does() {
     small.expect("sets");
     assert!(filled(index) == filled(Index::in_memory().expect("opens")));
 }
+
+/// What a chunk lists.
+fn seqs(index: &Index, chunk: &ListingChunk) -> Result<Vec<u64>, IndexError> {
+    let mut seqs = Vec::new();
+    index.listed(chunk, |row| seqs.push(row.seq.0))?;
+    Ok(seqs)
+}
+
+#[test]
+fn while_an_index_is_built_anew_no_chunk_of_before_is_short() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, _) = file_index(dir.path());
+    let (index, _) = Index::open(&path).expect("opens");
+    let chunks = index.listing(T1).expect("reads");
+    assert_eq!(seqs(&index, &chunks[1]).expect("reads"), [5, 6, 7, 8]);
+    let before = index.making().expect("reads");
+    // As another process does it when a lost record can be read again.
+    let (other, _) = Index::open(&path).expect("opens");
+    other.reset().expect("resets");
+    let all = steps((1..=50).map(seg).collect());
+    for some in [&all[..6], &all[6..]] {
+        let error = seqs(&index, &chunks[1]).expect_err("built anew");
+        assert!(matches!(error, IndexError::MadeAnew { .. }), "{error}");
+        other.apply(some).expect("applies");
+    }
+    assert_ne!(index.making().expect("reads"), before);
+    let chunks = index.listing(T1).expect("reads");
+    assert_eq!(seqs(&index, &chunks[1]).expect("reads"), [5, 6, 7, 8]);
+}
+
+#[test]
+fn an_index_whose_file_was_deleted_and_begun_anew_gives_what_it_had() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, _) = file_index(dir.path());
+    let (index, _) = Index::open(&path).expect("opens");
+    let chunks = index.listing(T1).expect("reads");
+    // As `binlogfs index rebuild` does it beside a mount that has not been looked into.
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+    }
+    let (other, opened) = Index::open(&path).expect("opens");
+    assert_eq!(opened, Opened::Fresh);
+    begin(&other);
+    let all = steps((1..=6).map(seg).collect());
+    other.apply(&all).expect("applies");
+    assert_eq!(seqs(&index, &chunks[0]).expect("reads"), [1, 2, 3, 4]);
+    assert_eq!(seqs(&index, &chunks[1]).expect("reads"), [5, 6, 7, 8]);
+}
