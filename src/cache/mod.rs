@@ -2,7 +2,8 @@
 //!
 //! # What happens to a read
 //! 1. The segment is **opened** once: age header and tail are fetched by two small ranged gets and proven against the ledger
-//!    record. The last few hundred open segments are remembered.
+//!    record; for who reads from the file's start the first frame comes with the header (`beginning`). The last few hundred open
+//!    segments are remembered.
 //! 2. The range is mapped to frames. A frame that is in the [`frames`] cache is served from memory.
 //! 3. For every other frame there is one **flight**, however many readers want it. Whoever comes first starts it, the others
 //!    wait for it. Neighbouring frames whose flights one reader starts are fetched by one ranged get, a *run*, and each waiter

@@ -41,7 +41,7 @@ pub use gcs::GcsStore;
 pub use lock::{Keeping, Lock, LockMode, Protection, Removed, Retain};
 pub use memory::MemoryStore;
 pub use open::{OpenMode, Writers, open, open_for, open_with_copies};
-pub use recording::RecordingStore;
+pub use recording::{Call, RecordingStore};
 pub use retry::{RetryPolicy, RetryStore};
 pub use s3::S3Store;
 pub use single_writer::SingleWriterStore;

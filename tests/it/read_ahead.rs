@@ -114,7 +114,7 @@ async fn a_reader_that_nears_the_end_of_a_file_has_the_next_one_opened_and_begun
     }
     bench.settle().await;
     let begun = bench.gets(1);
-    assert!(begun >= 3, "header, tail, frames: {begun} gets");
+    assert!(begun >= 2, "header with frames, tail: {begun} gets");
     for offset in (0..8 * frame).step_by(1024) {
         bench.read(1, offset, 1024).await;
     }
@@ -138,7 +138,7 @@ async fn small_files_read_one_after_the_other_are_there_before_they_are_asked_fo
         let begun = Instant::now();
         let mut is_there = file == 39;
         while !is_there && begun.elapsed() < Duration::from_secs(1) {
-            is_there = bench.gets(file + 1) == 3;
+            is_there = bench.gets(file + 1) == 1;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         there += usize::from(is_there);
@@ -146,7 +146,7 @@ async fn small_files_read_one_after_the_other_are_there_before_they_are_asked_fo
     // On a busy host steps across a border are left out when too many are under way; nobody asks for them again.
     assert!(there >= 30, "{there} of 40 were there");
     for file in 0..40 {
-        assert_eq!(bench.gets(file), 3, "header, tail and frame of {file}");
+        assert_eq!(bench.gets(file), 1, "header, frame and tail of {file}");
     }
 }
 

@@ -24,8 +24,8 @@ async fn the_status_tells_what_disk_and_memory_hold_and_may_hold() {
     assert_eq!(before["memory"]["used_bytes"], 0);
     assert_eq!(before["memory"]["max_bytes"], 4 << 20);
     assert_eq!(before["memory"]["decoded_max_bytes"], 2 << 20);
-    assert_eq!(before["read_ahead"]["unread_max_bytes"], 1 << 20);
-    assert_eq!(before["read_ahead"]["window_max_bytes"], 512 << 10);
+    assert_eq!(before["read_ahead"]["unread_max_bytes"], 3 << 19);
+    assert_eq!(before["read_ahead"]["window_max_bytes"], 1 << 20);
     assert_eq!(before["disk_cache"]["misses"], 0);
     assert_eq!(before["disk_cache"]["size_bytes"], 1 << 30);
     // Nobody has counted what is there.

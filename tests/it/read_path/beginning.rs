@@ -1,0 +1,110 @@
+//! Who reads a file from its start waits for the store once: its first frame comes with what opens it.
+
+use super::{reader_of, recorded};
+use crate::fixture::{Archive, Segment, content, readable};
+use binlogfs::cache::{CacheOptions, SegmentReader};
+use binlogfs::ledger::Entry;
+use binlogfs::store::{Call, RecordingStore};
+use std::sync::Arc;
+
+const FRAME: u32 = 64 << 10;
+const FRAMES: usize = 40;
+
+/// A file of so many frames, and its content.
+async fn large(archive: &Archive, bytes: Vec<u8>) -> Entry {
+    let segment = Segment {
+        frame_size: FRAME,
+        ..Segment::new(1, bytes)
+    };
+    archive.add(&segment).await
+}
+
+/// Gets that fetched something.
+fn gets(recording: &RecordingStore) -> Vec<Call> {
+    let mut calls = recording.calls_of("get");
+    calls.retain(|call| call.bytes > 0);
+    calls
+}
+
+#[tokio::test]
+async fn the_first_frame_comes_with_what_opens_the_file() {
+    for encrypted in [false, true] {
+        let archive = Archive::new(encrypted);
+        let bytes = content(1, FRAMES * FRAME as usize);
+        let entry = large(&archive, bytes.clone()).await;
+        let segment = readable(&entry);
+
+        let (recording, reader) = recorded(&archive);
+        let got = reader.read(&segment, 5, 100).await.expect("reads");
+        assert_eq!(got, bytes[5..105]);
+        let calls = gets(&recording);
+        assert_eq!(
+            calls.len(),
+            2,
+            "with the first frame, and the tail: {calls:?}"
+        );
+        let size = entry.segment.as_ref().expect("there").object.size;
+        let fetched: u64 = calls.iter().map(|call| call.bytes).sum();
+        assert!(fetched < size / 10, "{fetched} of {size} bytes");
+
+        // Who reads elsewhere has no use for it.
+        let (recording, reader) = recorded(&archive);
+        let middle = u64::from(FRAME) * 20;
+        reader.read(&segment, middle, 100).await.expect("reads");
+        let calls = gets(&recording);
+        assert_eq!(calls.len(), 2 + usize::from(encrypted), "{calls:?}");
+        let at_start = |call: &&Call| call.range.clone().expect("a range").start < size / 4;
+        let fetched: u64 = calls.iter().filter(at_start).map(|call| call.bytes).sum();
+        assert!(fetched < 1024, "no more than a header: {calls:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_first_frame_that_is_longer_than_others_the_rest_is_fetched() {
+    for encrypted in [false, true] {
+        let archive = Archive::new(encrypted);
+        let mut bytes = content(2, FRAMES / 2 * FRAME as usize);
+        bytes.resize(FRAMES * FRAME as usize, 0);
+        let segment = readable(&large(&archive, bytes.clone()).await);
+        let (recording, reader) = recorded(&archive);
+        let got = reader.read(&segment, 0, u64::from(FRAME)).await;
+        assert!(got.expect("reads") == bytes[..FRAME as usize]);
+        let mut ranges: Vec<_> = gets(&recording)
+            .into_iter()
+            .map(|call| call.range.expect("a range"))
+            .collect();
+        ranges.sort_by_key(|range| range.start);
+        assert_eq!(ranges[0].start, 0, "{ranges:?}");
+        assert_eq!(ranges[1].start, ranges[0].end, "nothing twice: {ranges:?}");
+
+        let whole = reader.read(&segment, 0, u64::MAX).await.expect("reads");
+        assert!(whole == bytes);
+        let mut stream = reader_of(archive.shared(), archive.identities())
+            .stream(&segment)
+            .await
+            .expect("opens");
+        let mut streamed = Vec::new();
+        while let Some(part) = stream.next().await {
+            streamed.extend_from_slice(&part.expect("right"));
+        }
+        assert!(streamed == bytes);
+    }
+}
+
+#[tokio::test]
+async fn without_memory_for_it_a_file_is_opened_as_ever() {
+    let archive = Archive::new(true);
+    let bytes = content(3, FRAMES * FRAME as usize);
+    let segment = readable(&large(&archive, bytes.clone()).await);
+    let recording = RecordingStore::new(archive.shared());
+    let options = CacheOptions {
+        memory_bytes: 64 << 10,
+        ..CacheOptions::default()
+    };
+    let store = Arc::new(recording.clone());
+    let reader = SegmentReader::new(store, archive.identities(), None, options);
+    let got = reader.read(&segment, 0, 100).await.expect("reads");
+    assert_eq!(got, bytes[..100]);
+    assert_eq!(gets(&recording).len(), 3, "header, tail, frame");
+    assert_eq!(reader.used_bytes(), reader.held_bytes() as u64);
+}
