@@ -70,8 +70,10 @@ impl ReadAhead {
         place: Option<&Place>,
     ) {
         let shape = self.shape(segment);
+        let next = opened.segment.frame_of(range.end - 1).map(|last| last + 1);
         let ahead = opened.sequences().touch(range, shape);
-        self.fetch(segment, opened, None, ahead.frames);
+        // A run is decoded once all of it has come: the frame that will be waited for first comes alone.
+        self.fetch(segment, opened, None, ahead.frames, next);
         if let (Some(beyond), Some(place)) = (ahead.beyond, place)
             && let Ok(permit) = Arc::clone(&self.crossings).try_acquire_owned()
         {
@@ -101,7 +103,7 @@ impl ReadAhead {
                 frames,
                 beyond: rest,
             } = opened.sequences().approach(beyond, shape);
-            self.fetch(&segment, &opened, beginning, frames);
+            self.fetch(&segment, &opened, beginning, frames, None);
             match rest {
                 Some(rest) => (at, beyond) = (next, rest),
                 None => return,
@@ -109,13 +111,14 @@ impl ReadAhead {
         }
     }
 
-    /// Fetches those of `frames` that are neither here nor coming, as far as there is memory.
+    /// Fetches those of `frames` that are neither here nor coming, as far as there is memory; the frame `alone` in a run of its own.
     fn fetch(
         &self,
         segment: &ArchivedSegment,
         opened: &Opened,
         beginning: Option<Piece>,
         frames: Range<u32>,
+        alone: Option<u32>,
     ) {
         if frames.is_empty() {
             return;
@@ -123,8 +126,11 @@ impl ReadAhead {
         let id = |frame: u32| (Arc::clone(segment.id()), frame);
         let asked = frames.end;
         let missing = frames.filter(|frame| !self.fetcher.frames.contains(&id(*frame)));
+        let (first, others): (Vec<u32>, Vec<u32>) =
+            missing.partition(|frame| Some(*frame) == alone);
         let origin = Origin::new(segment, opened, beginning);
-        for run in runs(&opened.segment, missing) {
+        let first = runs(&opened.segment, first);
+        for run in first.into_iter().chain(runs(&opened.segment, others)) {
             let (plain, stored) = origin.cost(&run);
             let Some((mut charge, mut unread)) = self.fetcher.memory.ahead(plain, stored) else {
                 return opened.sequences().give_back(asked, run.start);

@@ -6,6 +6,7 @@ use binlogfs::cache::{CacheOptions, SegmentReader};
 use binlogfs::ledger::Entry;
 use binlogfs::store::{Call, RecordingStore};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const FRAME: u32 = 64 << 10;
 const FRAMES: usize = 40;
@@ -106,5 +107,32 @@ async fn without_memory_for_it_a_file_is_opened_as_ever() {
     let got = reader.read(&segment, 0, 100).await.expect("reads");
     assert_eq!(got, bytes[..100]);
     assert_eq!(gets(&recording).len(), 3, "header, tail, frame");
-    assert_eq!(reader.used_bytes(), reader.held_bytes() as u64);
+}
+
+#[tokio::test]
+async fn the_frame_that_is_waited_for_next_comes_alone() {
+    let archive = Archive::new(false);
+    let segment = readable(&large(&archive, content(4, FRAMES * FRAME as usize)).await);
+    let (recording, reader) = recorded(&archive);
+    let first = reader.read(&segment, 0, u64::from(FRAME)).await;
+    first.expect("reads");
+    let begun = Instant::now();
+    while gets(&recording).len() < 4 {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "not fetched ahead"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut calls = gets(&recording);
+    calls.sort_by_key(|call| call.range.clone().expect("a range").start);
+    let [beginning, next, others, _tail] = &calls[..] else {
+        panic!("more is fetched: {calls:?}");
+    };
+    assert!(
+        beginning.bytes > next.bytes,
+        "the first frame and a little: {calls:?}"
+    );
+    assert!(next.bytes <= u64::from(FRAME) + 64, "{calls:?}");
+    assert!(others.bytes > 2 * next.bytes, "{calls:?}");
 }
