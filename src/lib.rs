@@ -91,7 +91,6 @@ pub mod ledger;
 pub mod locate;
 pub mod model;
 mod mount_id;
-mod priority;
 pub mod prune;
 pub mod recover;
 pub mod replay;

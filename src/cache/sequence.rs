@@ -300,9 +300,9 @@ mod tests {
     #[test]
     fn the_window_doubles_to_its_bound() {
         assert_eq!(farthest(0, 100), [u64::from(START_FRAMES), 8, 8]);
-        // Less than half a frame, across a border.
-        assert_eq!(farthest(60, 45)[0], 1);
-        assert_eq!(farthest(80, 24)[0], 1);
+        // Less than half a frame, across a border or the middle.
+        assert_eq!(farthest(80, 12)[0], 1);
+        assert_eq!(farthest(45, 4)[0], 1);
     }
 
     #[test]

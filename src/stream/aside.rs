@@ -3,9 +3,12 @@
 //! While a long history is taken in, more threads have work than there are processors, and the one that writes to the index is the
 //! one that all others wait for. With the same priority as those that decode the next pages it stood still for a third of the time.
 
-use crate::priority::let_others_go_first;
+use rustix::process::setpriority_process;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot::{Receiver, channel};
+
+/// How far behind others, as `nice` counts (setpriority(2)): with a ninth of their share where there is not enough for all.
+const NICE: i32 = 10;
 
 /// Does `work` on a thread of its own. What it returns is lost if it panics, and if nobody keeps the receiver.
 pub(super) fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
@@ -18,7 +21,8 @@ pub(super) fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
     let begun = std::thread::Builder::new()
         .name("aside".to_owned())
         .spawn(move || {
-            let_others_go_first();
+            // Of Linux, 0 is the calling thread alone. If it is refused, the work is done all the same.
+            let _ = setpriority_process(None, NICE);
             if let Some(job) = take(&same) {
                 job();
             }
@@ -35,7 +39,6 @@ pub(super) fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::priority::NICE;
 
     #[tokio::test]
     async fn work_is_done_behind_others_and_a_panic_is_an_error() {

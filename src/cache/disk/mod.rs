@@ -12,7 +12,7 @@
 //!   and each frame is an inode.
 //!
 //! # Writing
-//! One thread writes, with a lower priority than those that read, from a queue of at most [`QUEUE_BYTES`]; what does not fit is not kept, so that no reader waits. A file
+//! One thread writes, from a queue of at most [`QUEUE_BYTES`]; what does not fit is not kept, so that no reader waits. A file
 //! is written under a temporary name and renamed: a process that is killed leaves whole frames, and perhaps a temporary file,
 //! which whoever evicts next removes. Nothing is synced. After a power cut a file may have its length and not its bytes: it
 //! is found out when it is read, and dropped.
@@ -45,7 +45,6 @@ pub use load::{LOOK_BYTES, Looked, Wanted};
 pub use usage::{Cleared, StreamUsage, Usage, clear, usage};
 
 use crate::model::ObjectKey;
-use crate::priority::let_others_go_first;
 use crate::segment::OpenSegment;
 use bytes::Bytes;
 use counts::Counts;
@@ -152,11 +151,7 @@ impl DiskCache {
         let keeper = Keeper::new(Arc::clone(&shared), received);
         let started = std::thread::Builder::new()
             .name("binlogfs-cache".to_owned())
-            .spawn(move || {
-                // A reader waits for what is fetched and decoded meanwhile, and nobody for this.
-                let_others_go_first();
-                keeper.run();
-            });
+            .spawn(move || keeper.run());
         let orders = match started {
             Ok(_) => Some(orders),
             Err(error) => {
