@@ -177,7 +177,7 @@ impl Fetcher {
         landings: Vec<(u32, FrameLanding)>,
         patience: Patience,
     ) {
-        let (fetcher, origin) = (Arc::clone(self), origin.clone());
+        let (fetcher, mut origin) = (Arc::clone(self), origin.clone());
         tokio::spawn(async move {
             let runs = runs(&origin.segment, landings.iter().map(|(frame, _)| *frame));
             let needed = runs.iter().fold(0, |sum: u64, run| {
@@ -185,8 +185,16 @@ impl Fetcher {
                 sum.saturating_add(plain).saturating_add(stored)
             });
             // All at once: who holds a part and waits for the rest would keep others from theirs.
-            let charged = patience.wait(fetcher.memory.demand(needed)).await;
-            let mut charge = match charged.and_then(|charged| charged) {
+            let charged = match fetcher.memory.demand_now(needed) {
+                Some(charge) => Ok(charge),
+                None => {
+                    // So would who waits with a file's beginning in hand: it is fetched again.
+                    origin.beginning = None;
+                    let charged = patience.wait(fetcher.memory.demand(needed)).await;
+                    charged.and_then(|charged| charged)
+                }
+            };
+            let mut charge = match charged {
                 Ok(charge) => charge,
                 Err(cause) => return fail_all(landings, &cause),
             };

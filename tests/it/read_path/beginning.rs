@@ -110,6 +110,32 @@ async fn without_memory_for_it_a_file_is_opened_as_ever() {
 }
 
 #[tokio::test]
+async fn who_waits_for_memory_holds_no_beginning_meanwhile() {
+    let archive = Archive::new(true);
+    let bytes = content(6, FRAMES * FRAME as usize);
+    let segment = readable(&large(&archive, bytes.clone()).await);
+    // Of its frames as many are kept as there is room for in their half of the memory.
+    let filling = Segment {
+        frame_size: 16 << 10,
+        ..Segment::new(2, content(5, 3 << 20))
+    };
+    let filling = readable(&archive.add(&filling).await);
+    let options = CacheOptions {
+        memory_bytes: 2 << 20,
+        deadline: Duration::from_secs(10),
+        ..CacheOptions::default()
+    };
+    let reader = SegmentReader::new(archive.shared(), archive.identities(), None, options);
+    let filled = reader.read(&filling, 0, u64::MAX).await;
+    filled.expect("reads");
+    assert!(reader.held_bytes() > 1000 << 10);
+    // That needs all of the other half, and the beginning is in it.
+    let len = 16 * FRAME as usize;
+    let got = reader.read(&segment, 0, len as u64).await;
+    assert!(got.expect("reads") == bytes[..len]);
+}
+
+#[tokio::test]
 async fn the_frame_that_is_waited_for_next_comes_alone() {
     let archive = Archive::new(false);
     let segment = readable(&large(&archive, content(4, FRAMES * FRAME as usize)).await);
