@@ -1,9 +1,9 @@
 //! Fetching ahead: what forward readers will ask for next, in their file and in those after it.
 
+use super::beginning::Beginning;
 use super::fetch::{Fetcher, Flying, Origin, Patience, Run, runs};
 use super::flight::Joined;
 use super::opening::{Opened, Opening};
-use super::pieces::Piece;
 use super::segment::ArchivedSegment;
 use super::sequence::{Ahead, Beyond, Shape};
 use crate::model::Seq;
@@ -116,7 +116,7 @@ impl ReadAhead {
         &self,
         segment: &ArchivedSegment,
         opened: &Opened,
-        beginning: Option<Piece>,
+        beginning: Option<Beginning>,
         frames: Range<u32>,
         alone: Option<u32>,
     ) {

@@ -5,24 +5,40 @@
 //! object that is hardly longer than that comes whole, its tail with it.
 
 use super::fetch::RUN_STORED_BYTES;
-use super::memory::Memory;
+use super::memory::{Charge, Memory};
 use super::pieces::Piece;
 use super::segment::ArchivedSegment;
 use crate::store::{self, SharedStore};
 use bytes::Bytes;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Of an average frame, how much more is fetched.
 const SPARE_SHARE: u64 = 8;
 /// An object of which no more than this would be left comes whole: what a further get costs is more than to send so much.
 const LEFT_BYTES: u64 = 64 << 10;
 
+/// What came of an object's first frames, and the memory for it until all that fetch from there have let it go. What is made of it is
+/// not charged beyond that: what waits to be written to the disk cache has a bound of its own, and a disk that hangs takes no
+/// memory from readers.
+#[derive(Clone)]
+pub(super) struct Beginning {
+    piece: Piece,
+    _charge: Arc<Charge>,
+}
+
+impl Beginning {
+    pub(super) fn piece(&self) -> &Piece {
+        &self.piece
+    }
+}
+
 /// What opens a segment, and perhaps the beginning of its frames.
 pub(super) struct Ends {
     pub(super) header: Bytes,
     pub(super) tail: Bytes,
     /// From the object's header on.
-    pub(super) beginning: Option<Piece>,
+    pub(super) beginning: Option<Beginning>,
 }
 
 /// Fetches header and tail, and with them the first frame if it is `wanted` and there is room for it: nobody may wait for memory
@@ -59,20 +75,23 @@ pub(super) async fn fetch(
         let (beginning, tail) = futures::try_join!(beginning, tail)?;
         (beginning, Some(tail))
     };
-    let beginning = Piece {
+    let piece = Piece {
         start: range.start,
-        bytes: charge.keep_with(beginning),
+        bytes: beginning,
     };
     // What is shorter than it was asked for is not proven later.
     let part = |range| {
-        let part = beginning.part(&range).unwrap_or_default();
+        let part = piece.part(&range).unwrap_or_default();
         // Whoever keeps it is not to hold all that came with it.
         Bytes::copy_from_slice(&part)
     };
     Ok(Ends {
         header: part(header_range),
         tail: tail.unwrap_or_else(|| part(layout.tail_range())),
-        beginning: Some(beginning),
+        beginning: Some(Beginning {
+            piece,
+            _charge: Arc::new(charge),
+        }),
     })
 }
 
@@ -98,4 +117,31 @@ fn range(segment: &ArchivedSegment) -> Option<Range<u64>> {
         false => end,
     };
     (end - start <= RUN_STORED_BYTES).then_some(start..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::testing;
+    use crate::store::MemoryStore;
+
+    #[tokio::test]
+    async fn what_waits_for_a_disk_holds_no_memory_of_readers() {
+        let record = testing::segment(1);
+        let segment = ArchivedSegment::of_record(&record).expect("a segment");
+        let store = MemoryStore::new();
+        let object = vec![7; usize::try_from(record.object.size).expect("small")];
+        store.tamper(segment.key(), object);
+        let store: SharedStore = Arc::new(store);
+        let memory = Memory::new(1 << 20);
+        let ends = fetch(&store, &segment, true, &memory).await.expect("there");
+        let beginning = ends.beginning.expect("there is room");
+        let waiting = beginning.piece().bytes.clone();
+        let other = beginning.clone();
+        drop(beginning);
+        assert!(memory.used_bytes() >= record.object.size);
+        drop(other);
+        assert_eq!(memory.used_bytes(), 0);
+        assert_eq!(waiting.len() as u64, record.object.size);
+    }
 }

@@ -1,6 +1,7 @@
 //! Runs: neighbouring frames fetched by one ranged get, decoded and handed to whoever waits for them.
 
 use super::asks::asks;
+use super::beginning::Beginning;
 use super::disk::StreamDisk;
 use super::edges::{Beside, Edges};
 use super::error::Cause;
@@ -8,7 +9,7 @@ use super::flight::{Flights, Landing};
 use super::frames::{FrameId, Frames};
 use super::memory::{Charge, Memory, Unread};
 use super::opening::Opened;
-use super::pieces::{Piece, Pieces};
+use super::pieces::Pieces;
 use super::segment::ArchivedSegment;
 use super::stored::ProvenFrames;
 use crate::model::ObjectKey;
@@ -52,7 +53,7 @@ pub(super) struct Origin {
     pub(super) key: ObjectKey,
     pub(super) segment: Arc<OpenSegment>,
     /// What came of its first frames when it was opened.
-    pub(super) beginning: Option<Piece>,
+    pub(super) beginning: Option<Beginning>,
 }
 
 /// A frame that is to be fetched, with the memory for its plain bytes.
@@ -135,7 +136,7 @@ impl Origin {
     pub(super) fn new(
         segment: &ArchivedSegment,
         opened: &Opened,
-        beginning: Option<Piece>,
+        beginning: Option<Beginning>,
     ) -> Origin {
         Origin {
             key: segment.key().clone(),
@@ -250,7 +251,7 @@ impl Fetcher {
             };
             let range = origin.segment.object_range(span);
             let beside = match n {
-                0 => Beside::Neighbours(origin.beginning.as_ref()),
+                0 => Beside::Neighbours(origin.beginning.as_ref().map(Beginning::piece)),
                 _ => Beside::Nothing,
             };
             let fetched = self.fetch(&ask.store, &origin, range.clone(), beside, patience);

@@ -1,12 +1,11 @@
 //! Open segments: the proven tails of those read last.
 
 use super::asks::asks;
-use super::beginning::{self, Ends};
+use super::beginning::{self, Beginning, Ends};
 use super::error::Cause;
 use super::fetch::{JOINS_MAX, Patience};
 use super::flight::{Flights, Joined, Landing};
 use super::memory::Memory;
-use super::pieces::Piece;
 use super::refused::Refused;
 use super::segment::ArchivedSegment;
 use super::sequence::Sequences;
@@ -47,7 +46,7 @@ pub struct Opened {
     /// How it is read.
     sequences: Mutex<Sequences>,
     /// What came with what opened it, until somebody takes it.
-    beginning: Mutex<Option<Piece>>,
+    beginning: Mutex<Option<Beginning>>,
 }
 
 impl Opened {
@@ -61,7 +60,7 @@ impl Opened {
 
     /// What came of its first frames with what opened it. Whoever opens it to read from its start takes it and uses it, or lets it
     /// go: nobody will want it later.
-    pub(super) fn take_beginning(&self) -> Option<Piece> {
+    pub(super) fn take_beginning(&self) -> Option<Beginning> {
         let mut beginning = self
             .beginning
             .lock()
@@ -246,7 +245,7 @@ impl Opening {
         segment: &ArchivedSegment,
         header: &Bytes,
         tail: &Bytes,
-        beginning: Option<Piece>,
+        beginning: Option<Beginning>,
     ) -> Result<Arc<Opened>, SegmentError> {
         let layout = *segment.layout();
         let unwrap = |header: &[u8]| {

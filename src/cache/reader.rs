@@ -1,6 +1,7 @@
 //! Reads ranges of archived segments.
 
 use super::ahead::{Place, ReadAhead};
+use super::beginning::Beginning;
 use super::disk::StreamDisk;
 use super::error::{Cause, ReadError};
 use super::failed::Failed;
@@ -8,7 +9,6 @@ use super::fetch::{Fetcher, FrameLanding, JOINS_MAX, Origin, Patience};
 use super::flight::{Joined, Waiter};
 use super::memory::Memory;
 use super::opening::{Opened, Opening, TailCache};
-use super::pieces::Piece;
 use super::segment::ArchivedSegment;
 use crate::segment::Identities;
 use crate::store::SharedStore;
@@ -225,7 +225,7 @@ impl SegmentReader {
         segment: &ArchivedSegment,
         place: Option<&Place>,
         opened: &Arc<Opened>,
-        beginning: Option<Piece>,
+        beginning: Option<Beginning>,
         range: Range<u64>,
         patience: Patience,
     ) -> Result<Bytes, Cause> {
@@ -303,7 +303,7 @@ impl SegmentReader {
         &self,
         segment: &ArchivedSegment,
         opened: &Opened,
-        beginning: Option<Piece>,
+        beginning: Option<Beginning>,
         frames: Range<u32>,
         patience: Patience,
     ) -> Vec<Coming> {

@@ -1,11 +1,12 @@
 //! A whole segment from its first byte to its last, in order, with its SHA-256 checked at the end.
 
 use super::asks::asks;
+use super::beginning::Beginning;
 use super::disk::StreamDisk;
 use super::edges::{Beside, Edges};
 use super::error::{Cause, ReadError};
 use super::fetch::{Patience, runs};
-use super::pieces::{Piece, Pieces};
+use super::pieces::Pieces;
 use super::reader::SegmentReader;
 use super::segment::ArchivedSegment;
 use super::stored::{ProvenFrames, run_from_disk};
@@ -35,7 +36,7 @@ pub struct SegmentStream {
     edges: Arc<Edges>,
     patience: std::time::Duration,
     /// What came of it when it was opened, until the first run takes it.
-    beginning: Option<Piece>,
+    beginning: Option<Beginning>,
     waiting: VecDeque<Range<u32>>,
     flying: VecDeque<JoinHandle<Result<VecDeque<Bytes>, Cause>>>,
     landed: VecDeque<Bytes>,
@@ -193,7 +194,7 @@ struct Origin {
     edges: Arc<Edges>,
     key: ObjectKey,
     open: Arc<OpenSegment>,
-    beginning: Option<Piece>,
+    beginning: Option<Beginning>,
 }
 
 impl Origin {
@@ -213,7 +214,7 @@ impl Origin {
                 let range = self.open.object_range(run.clone());
                 let (key, layout) = (&self.key, self.open.layout());
                 let beside = match wrong {
-                    None => Beside::Neighbours(self.beginning.as_ref()),
+                    None => Beside::Neighbours(self.beginning.as_ref().map(Beginning::piece)),
                     Some(_) => Beside::Nothing,
                 };
                 let fetched =
