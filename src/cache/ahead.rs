@@ -94,10 +94,10 @@ impl ReadAhead {
             };
             let patience = Patience::of(self.deadline);
             // Whoever reads it will be told why not.
-            let Ok(opened) = self.opening.open(&segment, true, patience).await else {
+            let opened = self.opening.open(&segment, true, patience).await;
+            let Ok((opened, beginning)) = opened else {
                 return;
             };
-            let beginning = opened.take_beginning();
             let shape = self.shape(&segment);
             let Ahead {
                 frames,

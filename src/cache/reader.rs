@@ -165,7 +165,7 @@ impl SegmentReader {
         segment: &ArchivedSegment,
         from_start: bool,
         patience: Patience,
-    ) -> Result<Arc<Opened>, ReadError> {
+    ) -> Result<(Arc<Opened>, Option<Beginning>), ReadError> {
         self.opening
             .open(segment, from_start, patience)
             .await
@@ -196,11 +196,8 @@ impl SegmentReader {
     ) -> Result<Bytes, Cause> {
         let frame_size = u64::from(segment.layout().recorded().frame_size);
         let from_start = range.start < frame_size;
-        let opened = self.opening.open(segment, from_start, patience).await?;
-        let mut beginning = match from_start {
-            true => opened.take_beginning(),
-            false => None,
-        };
+        let opened = self.opening.open(segment, from_start, patience);
+        let (opened, mut beginning) = opened.await?;
         let step = frame_size * u64::from(STEP_FRAMES);
         if range.end - range.start <= frame_size {
             // The usual case: inside one frame or across one border.

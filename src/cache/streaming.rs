@@ -52,7 +52,8 @@ impl SegmentReader {
     /// As [`SegmentReader::read`].
     pub async fn stream(&self, segment: &ArchivedSegment) -> Result<SegmentStream, ReadError> {
         let deadline = self.options().deadline;
-        let opened = self.open(segment, true, Patience::of(deadline)).await?;
+        let opened = self.open(segment, true, Patience::of(deadline));
+        let (opened, beginning) = opened.await?;
         let open = Arc::clone(&opened.segment);
         let frame_size = u64::from(segment.layout().recorded().frame_size);
         let frames = u32::try_from(segment.readable().div_ceil(frame_size)).unwrap_or(u32::MAX);
@@ -64,7 +65,7 @@ impl SegmentReader {
             disk: self.fetcher.disk.clone(),
             edges: Arc::clone(&self.fetcher.edges),
             patience: deadline,
-            beginning: opened.take_beginning(),
+            beginning,
             waiting,
             flying: VecDeque::new(),
             landed: VecDeque::new(),

@@ -4,6 +4,7 @@ use super::{reader_of, recorded};
 use crate::fixture::{Archive, Segment, content, readable};
 use binlogfs::cache::{CacheOptions, SegmentReader};
 use binlogfs::ledger::Entry;
+use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
 use binlogfs::store::{Call, RecordingStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -133,6 +134,27 @@ async fn who_waits_for_memory_holds_no_beginning_meanwhile() {
     let len = 16 * FRAME as usize;
     let got = reader.read(&segment, 0, len as u64).await;
     assert!(got.expect("reads") == bytes[..len]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gave_up_while_a_file_was_opened_leaves_nothing_of_it_in_memory() {
+    let archive = Archive::new(true);
+    let bytes = content(7, FRAMES * FRAME as usize);
+    let segment = readable(&large(&archive, bytes.clone()).await);
+    let recording = RecordingStore::new(archive.shared());
+    let slow = FaultClock::new(|_| Fault::Delay(Duration::from_secs(1)));
+    let store = Arc::new(FaultStore::new(Arc::new(recording.clone()), slow));
+    let reader = reader_of(store, archive.identities());
+    let read = reader.read(&segment, 0, 100);
+    let gave_up = tokio::time::timeout(Duration::from_millis(500), read).await;
+    gave_up.expect_err("the store takes longer");
+    assert!(reader.used_bytes() > 0, "it is being fetched");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(gets(&recording).len(), 2, "it was opened all the same");
+    assert_eq!(reader.used_bytes(), 0);
+    let got = reader.read(&segment, 0, 100).await;
+    assert_eq!(got.expect("reads"), bytes[..100]);
+    assert_eq!(gets(&recording).len(), 3, "the frame");
 }
 
 #[tokio::test]
