@@ -88,7 +88,8 @@ pub(super) async fn fetch(
     Ok(Ends {
         header: part(header_range),
         tail: tail.unwrap_or_else(|| part(layout.tail_range())),
-        beginning: Some(Beginning {
+        // One that is cut off ends inside a chunk: what is missing could not be added to it.
+        beginning: (piece.end() == range.end).then(|| Beginning {
             piece,
             _charge: Arc::new(charge),
         }),

@@ -158,6 +158,26 @@ async fn who_gave_up_while_a_file_was_opened_leaves_nothing_of_it_in_memory() {
 }
 
 #[tokio::test]
+async fn a_beginning_that_is_cut_off_or_wrong_is_fetched_again() {
+    let bytes = content(8, FRAMES * FRAME as usize);
+    for encrypted in [false, true] {
+        let archive = Archive::new(encrypted);
+        let segment = readable(&large(&archive, bytes.clone()).await);
+        for fault in [Fault::TruncatedBody, Fault::WrongBody] {
+            // The beginning, the tail, and what comes after them.
+            for n in 0..4 {
+                let clock = FaultClock::nth(n, fault);
+                let store = Arc::new(FaultStore::new(archive.shared(), clock));
+                let reader = reader_of(store, archive.identities());
+                let len = 3 * FRAME as usize;
+                let got = reader.read(&segment, 0, len as u64).await;
+                assert!(got.is_ok_and(|got| got == bytes[..len]), "{fault:?} at {n}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_frame_that_is_waited_for_next_comes_alone() {
     let archive = Archive::new(false);
     let segment = readable(&large(&archive, content(4, FRAMES * FRAME as usize)).await);
