@@ -8,7 +8,7 @@ use super::fetch::RUN_STORED_BYTES;
 use super::memory::{Charge, Memory};
 use super::pieces::Piece;
 use super::segment::ArchivedSegment;
-use crate::store::{self, SharedStore};
+use crate::store::{self, ErrorKind, SharedStore};
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
@@ -50,23 +50,38 @@ pub(super) async fn fetch(
     memory: &Memory,
 ) -> Result<Ends, store::Error> {
     let (key, layout) = (segment.key(), segment.layout());
-    let header_range = segment.header_range();
     let range = range(segment).filter(|range| wanted && !range.is_empty());
     let charged = range.and_then(|range| {
         let (charge, _) = memory.ahead(0, range.end - range.start)?;
         Some((range, charge))
     });
-    let Some((range, charge)) = charged else {
-        let (header, tail) = futures::try_join!(
-            store.get(key, header_range),
-            store.get(key, layout.tail_range())
-        )?;
-        return Ok(Ends {
-            header,
-            tail,
-            beginning: None,
-        });
-    };
+    if let Some((range, charge)) = charged {
+        match fetch_with(store, segment, range, charge).await {
+            // It may be a place that only the frames are in, or more than the first of them, such as a sector of a disk: whoever
+            // reads there is told.
+            Err(error) if error.kind == ErrorKind::Permanent => {}
+            outcome => return outcome,
+        }
+    }
+    let (header, tail) = futures::try_join!(
+        store.get(key, segment.header_range()),
+        store.get(key, layout.tail_range())
+    )?;
+    Ok(Ends {
+        header,
+        tail,
+        beginning: None,
+    })
+}
+
+/// The same with `range` as the beginning.
+async fn fetch_with(
+    store: &SharedStore,
+    segment: &ArchivedSegment,
+    range: Range<u64>,
+    charge: Charge,
+) -> Result<Ends, store::Error> {
+    let (key, layout) = (segment.key(), segment.layout());
     let beginning = store.get(key, range.clone());
     let (beginning, tail) = if layout.tail_range().end <= range.end {
         (beginning.await?, None)
@@ -86,7 +101,7 @@ pub(super) async fn fetch(
         Bytes::copy_from_slice(&part)
     };
     Ok(Ends {
-        header: part(header_range),
+        header: part(segment.header_range()),
         tail: tail.unwrap_or_else(|| part(layout.tail_range())),
         // One that is cut off ends inside a chunk: what is missing could not be added to it.
         beginning: (piece.end() == range.end).then(|| Beginning {

@@ -5,7 +5,7 @@ use crate::fixture::{Archive, Segment, content, readable};
 use binlogfs::cache::{CacheOptions, SegmentReader};
 use binlogfs::ledger::Entry;
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
-use binlogfs::store::{Call, RecordingStore};
+use binlogfs::store::{Call, ErrorKind, RecordingStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -174,6 +174,27 @@ async fn a_beginning_that_is_cut_off_or_wrong_is_fetched_again() {
                 assert!(got.is_ok_and(|got| got == bytes[..len]), "{fault:?} at {n}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_beginning_that_cannot_be_read_does_not_keep_a_file_from_being_opened() {
+    // Of so many frames, and one that comes whole.
+    for frames in [FRAMES, 1] {
+        let archive = Archive::new(true);
+        let bytes = content(9, frames * FRAME as usize);
+        let segment = readable(&large(&archive, bytes.clone()).await);
+        let read = async |n, kind| {
+            let clock = FaultClock::nth(n, Fault::ErrorBefore(kind));
+            let store = Arc::new(FaultStore::new(archive.shared(), clock));
+            let reader = reader_of(store, archive.identities());
+            reader.read(&segment, 0, 100).await
+        };
+        // Such as a disk of which the second frame cannot be read.
+        let got = read(0, ErrorKind::Permanent).await;
+        assert_eq!(got.expect("reads the first"), bytes[..100]);
+        // A store that refuses is not asked again for less.
+        read(0, ErrorKind::Denied).await.expect_err("denied");
     }
 }
 
