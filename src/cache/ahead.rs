@@ -1,9 +1,9 @@
 //! Fetching ahead: what forward readers will ask for next, in their file and in those after it.
 
+use super::beginning::Beginning;
 use super::fetch::{Fetcher, Flying, Origin, Patience, Run, runs};
 use super::flight::Joined;
 use super::opening::{Opened, Opening};
-use super::pieces::Piece;
 use super::segment::ArchivedSegment;
 use super::sequence::{Ahead, Beyond, Shape};
 use crate::model::Seq;
@@ -94,10 +94,10 @@ impl ReadAhead {
             };
             let patience = Patience::of(self.deadline);
             // Whoever reads it will be told why not.
-            let Ok(opened) = self.opening.open(&segment, true, patience).await else {
+            let opened = self.opening.open(&segment, true, patience).await;
+            let Ok((opened, beginning)) = opened else {
                 return;
             };
-            let beginning = opened.take_beginning();
             let shape = self.shape(&segment);
             let Ahead {
                 frames,
@@ -116,7 +116,7 @@ impl ReadAhead {
         &self,
         segment: &ArchivedSegment,
         opened: &Opened,
-        beginning: Option<Piece>,
+        beginning: Option<Beginning>,
         frames: Range<u32>,
         alone: Option<u32>,
     ) {

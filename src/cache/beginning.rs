@@ -5,24 +5,40 @@
 //! object that is hardly longer than that comes whole, its tail with it.
 
 use super::fetch::RUN_STORED_BYTES;
-use super::memory::Memory;
+use super::memory::{Charge, Memory};
 use super::pieces::Piece;
 use super::segment::ArchivedSegment;
-use crate::store::{self, SharedStore};
+use crate::store::{self, ErrorKind, SharedStore};
 use bytes::Bytes;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Of an average frame, how much more is fetched.
 const SPARE_SHARE: u64 = 8;
 /// An object of which no more than this would be left comes whole: what a further get costs is more than to send so much.
 const LEFT_BYTES: u64 = 64 << 10;
 
+/// What came of an object's first frames, and the memory for it until all that fetch from there have let it go. What is made of it is
+/// not charged beyond that: what waits to be written to the disk cache has a bound of its own, and a disk that hangs takes no
+/// memory from readers.
+#[derive(Clone)]
+pub(super) struct Beginning {
+    piece: Piece,
+    _charge: Arc<Charge>,
+}
+
+impl Beginning {
+    pub(super) fn piece(&self) -> &Piece {
+        &self.piece
+    }
+}
+
 /// What opens a segment, and perhaps the beginning of its frames.
 pub(super) struct Ends {
     pub(super) header: Bytes,
     pub(super) tail: Bytes,
     /// From the object's header on.
-    pub(super) beginning: Option<Piece>,
+    pub(super) beginning: Option<Beginning>,
 }
 
 /// Fetches header and tail, and with them the first frame if it is `wanted` and there is room for it: nobody may wait for memory
@@ -34,23 +50,38 @@ pub(super) async fn fetch(
     memory: &Memory,
 ) -> Result<Ends, store::Error> {
     let (key, layout) = (segment.key(), segment.layout());
-    let header_range = segment.header_range();
     let range = range(segment).filter(|range| wanted && !range.is_empty());
     let charged = range.and_then(|range| {
         let (charge, _) = memory.ahead(0, range.end - range.start)?;
         Some((range, charge))
     });
-    let Some((range, charge)) = charged else {
-        let (header, tail) = futures::try_join!(
-            store.get(key, header_range),
-            store.get(key, layout.tail_range())
-        )?;
-        return Ok(Ends {
-            header,
-            tail,
-            beginning: None,
-        });
-    };
+    if let Some((range, charge)) = charged {
+        match fetch_with(store, segment, range, charge).await {
+            // It may be a place that only the frames are in, or more than the first of them, such as a sector of a disk: whoever
+            // reads there is told.
+            Err(error) if error.kind == ErrorKind::Permanent => {}
+            outcome => return outcome,
+        }
+    }
+    let (header, tail) = futures::try_join!(
+        store.get(key, segment.header_range()),
+        store.get(key, layout.tail_range())
+    )?;
+    Ok(Ends {
+        header,
+        tail,
+        beginning: None,
+    })
+}
+
+/// The same with `range` as the beginning.
+async fn fetch_with(
+    store: &SharedStore,
+    segment: &ArchivedSegment,
+    range: Range<u64>,
+    charge: Charge,
+) -> Result<Ends, store::Error> {
+    let (key, layout) = (segment.key(), segment.layout());
     let beginning = store.get(key, range.clone());
     let (beginning, tail) = if layout.tail_range().end <= range.end {
         (beginning.await?, None)
@@ -59,20 +90,24 @@ pub(super) async fn fetch(
         let (beginning, tail) = futures::try_join!(beginning, tail)?;
         (beginning, Some(tail))
     };
-    let beginning = Piece {
+    let piece = Piece {
         start: range.start,
-        bytes: charge.keep_with(beginning),
+        bytes: beginning,
     };
     // What is shorter than it was asked for is not proven later.
     let part = |range| {
-        let part = beginning.part(&range).unwrap_or_default();
+        let part = piece.part(&range).unwrap_or_default();
         // Whoever keeps it is not to hold all that came with it.
         Bytes::copy_from_slice(&part)
     };
     Ok(Ends {
-        header: part(header_range),
+        header: part(segment.header_range()),
         tail: tail.unwrap_or_else(|| part(layout.tail_range())),
-        beginning: Some(beginning),
+        // One that is cut off ends inside a chunk: what is missing could not be added to it.
+        beginning: (piece.end() == range.end).then(|| Beginning {
+            piece,
+            _charge: Arc::new(charge),
+        }),
     })
 }
 
@@ -98,4 +133,31 @@ fn range(segment: &ArchivedSegment) -> Option<Range<u64>> {
         false => end,
     };
     (end - start <= RUN_STORED_BYTES).then_some(start..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::testing;
+    use crate::store::MemoryStore;
+
+    #[tokio::test]
+    async fn what_waits_for_a_disk_holds_no_memory_of_readers() {
+        let record = testing::segment(1);
+        let segment = ArchivedSegment::of_record(&record).expect("a segment");
+        let store = MemoryStore::new();
+        let object = vec![7; usize::try_from(record.object.size).expect("small")];
+        store.tamper(segment.key(), object);
+        let store: SharedStore = Arc::new(store);
+        let memory = Memory::new(1 << 20);
+        let ends = fetch(&store, &segment, true, &memory).await.expect("there");
+        let beginning = ends.beginning.expect("there is room");
+        let waiting = beginning.piece().bytes.clone();
+        let other = beginning.clone();
+        drop(beginning);
+        assert!(memory.used_bytes() >= record.object.size);
+        drop(other);
+        assert_eq!(memory.used_bytes(), 0);
+        assert_eq!(waiting.len() as u64, record.object.size);
+    }
 }

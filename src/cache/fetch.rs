@@ -1,6 +1,7 @@
 //! Runs: neighbouring frames fetched by one ranged get, decoded and handed to whoever waits for them.
 
 use super::asks::asks;
+use super::beginning::Beginning;
 use super::disk::StreamDisk;
 use super::edges::{Beside, Edges};
 use super::error::Cause;
@@ -8,7 +9,7 @@ use super::flight::{Flights, Landing};
 use super::frames::{FrameId, Frames};
 use super::memory::{Charge, Memory, Unread};
 use super::opening::Opened;
-use super::pieces::{Piece, Pieces};
+use super::pieces::Pieces;
 use super::segment::ArchivedSegment;
 use super::stored::ProvenFrames;
 use crate::model::ObjectKey;
@@ -52,7 +53,7 @@ pub(super) struct Origin {
     pub(super) key: ObjectKey,
     pub(super) segment: Arc<OpenSegment>,
     /// What came of its first frames when it was opened.
-    pub(super) beginning: Option<Piece>,
+    pub(super) beginning: Option<Beginning>,
 }
 
 /// A frame that is to be fetched, with the memory for its plain bytes.
@@ -135,7 +136,7 @@ impl Origin {
     pub(super) fn new(
         segment: &ArchivedSegment,
         opened: &Opened,
-        beginning: Option<Piece>,
+        beginning: Option<Beginning>,
     ) -> Origin {
         Origin {
             key: segment.key().clone(),
@@ -177,7 +178,7 @@ impl Fetcher {
         landings: Vec<(u32, FrameLanding)>,
         patience: Patience,
     ) {
-        let (fetcher, origin) = (Arc::clone(self), origin.clone());
+        let (fetcher, mut origin) = (Arc::clone(self), origin.clone());
         tokio::spawn(async move {
             let runs = runs(&origin.segment, landings.iter().map(|(frame, _)| *frame));
             let needed = runs.iter().fold(0, |sum: u64, run| {
@@ -185,8 +186,16 @@ impl Fetcher {
                 sum.saturating_add(plain).saturating_add(stored)
             });
             // All at once: who holds a part and waits for the rest would keep others from theirs.
-            let charged = patience.wait(fetcher.memory.demand(needed)).await;
-            let mut charge = match charged.and_then(|charged| charged) {
+            let charged = match fetcher.memory.demand_now(needed) {
+                Some(charge) => Ok(charge),
+                None => {
+                    // So would who waits with a file's beginning in hand: it is fetched again.
+                    origin.beginning = None;
+                    let charged = patience.wait(fetcher.memory.demand(needed)).await;
+                    charged.and_then(|charged| charged)
+                }
+            };
+            let mut charge = match charged {
                 Ok(charge) => charge,
                 Err(cause) => return fail_all(landings, &cause),
             };
@@ -242,7 +251,7 @@ impl Fetcher {
             };
             let range = origin.segment.object_range(span);
             let beside = match n {
-                0 => Beside::Neighbours(origin.beginning.as_ref()),
+                0 => Beside::Neighbours(origin.beginning.as_ref().map(Beginning::piece)),
                 _ => Beside::Nothing,
             };
             let fetched = self.fetch(&ask.store, &origin, range.clone(), beside, patience);

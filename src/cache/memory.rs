@@ -7,8 +7,8 @@
 //! ```
 //! **A demanded read always proceeds.** It waits for its charge in turn, and what it waits for comes back by itself: the kept
 //! frames never take more than their half, a fetch ends by its deadline, a reply is sent at once, and who waits for one frame
-//! holds no other (a read of several copies each as it comes). What is fetched ahead never waits and never takes the memory that
-//! a demand would find: it is left out when there is none.
+//! holds no other (a read of several copies each as it comes), nor a file's beginning, which it lets go. What is fetched ahead never
+//! waits and never takes the memory that a demand would find: it is left out when there is none.
 
 use super::error::Cause;
 use bytes::Bytes;
@@ -81,12 +81,23 @@ impl Memory {
     /// Bytes for somebody who waits for them, as soon as they are free. Of more than the working memory only so much is
     /// charged: what is larger than the budget proceeds alone.
     pub(super) async fn demand(&self, bytes: u64) -> Result<Charge, Cause> {
-        let most = self.total_bytes - self.kept_bytes();
-        let permits = permits(bytes.min(most)).max(1);
         let all = Arc::clone(&self.all);
-        let permit = all.acquire_many_owned(permits).await;
+        let permit = all.acquire_many_owned(self.demanded(bytes)).await;
         // Nobody closes it.
         permit.map(Charge).map_err(|_| Cause::Closing)
+    }
+
+    /// [`Memory::demand`] of bytes that are free now.
+    pub(super) fn demand_now(&self, bytes: u64) -> Option<Charge> {
+        let all = Arc::clone(&self.all);
+        let permit = all.try_acquire_many_owned(self.demanded(bytes));
+        permit.ok().map(Charge)
+    }
+
+    /// Permits for a demand of `bytes`.
+    fn demanded(&self, bytes: u64) -> u32 {
+        let most = self.total_bytes - self.kept_bytes();
+        permits(bytes.min(most)).max(1)
     }
 
     /// Bytes for `plain` ones that nobody has asked for, and as many stored ones as come with them; only if there is room.

@@ -1,12 +1,11 @@
 //! Open segments: the proven tails of those read last.
 
 use super::asks::asks;
-use super::beginning::{self, Ends};
+use super::beginning::{self, Beginning, Ends};
 use super::error::Cause;
 use super::fetch::{JOINS_MAX, Patience};
 use super::flight::{Flights, Joined, Landing};
 use super::memory::Memory;
-use super::pieces::Piece;
 use super::refused::Refused;
 use super::segment::ArchivedSegment;
 use super::sequence::Sequences;
@@ -15,7 +14,7 @@ use crate::segment::{ContentKey, Identities, OpenSegment, SegmentError};
 use crate::store::SharedStore;
 use bytes::Bytes;
 use lru::LruCache;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -46,8 +45,8 @@ pub struct Opened {
     pub segment: Arc<OpenSegment>,
     /// How it is read.
     sequences: Mutex<Sequences>,
-    /// What came with what opened it, until somebody takes it.
-    beginning: Mutex<Option<Piece>>,
+    /// What came with what opened it, until somebody takes it, or nobody waits for it any more.
+    beginning: Weak<Untaken>,
 }
 
 impl Opened {
@@ -59,18 +58,25 @@ impl Opened {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What came of its first frames with what opened it. Whoever opens it to read from its start takes it and uses it, or lets it
-    /// go: nobody will want it later.
-    pub(super) fn take_beginning(&self) -> Option<Piece> {
-        let mut beginning = self
-            .beginning
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    /// What came of its first frames with what opened it.
+    fn take_beginning(&self) -> Option<Beginning> {
+        let untaken = self.beginning.upgrade()?;
+        let mut beginning = untaken.lock().unwrap_or_else(PoisonError::into_inner);
         beginning.take()
     }
 }
 
-type OpenLanding = Landing<Arc<str>, Arc<Opened>>;
+type Untaken = Mutex<Option<Beginning>>;
+
+/// An open segment as it comes to those who wait for it. Its beginning is theirs, and goes with the last of them: readers that gave
+/// up meanwhile must not leave it in memory.
+#[derive(Clone)]
+struct Landed {
+    opened: Arc<Opened>,
+    _beginning: Option<Arc<Untaken>>,
+}
+
+type OpenLanding = Landing<Arc<str>, Landed>;
 
 /// Opens segments, each once.
 pub(super) struct Opening {
@@ -80,7 +86,7 @@ pub(super) struct Opening {
     memory: Memory,
     loading: Arc<Semaphore>,
     keeping: Arc<Semaphore>,
-    flights: Flights<Arc<str>, Arc<Opened>>,
+    flights: Flights<Arc<str>, Landed>,
     open: Mutex<OpenSegments>,
     refused: Refused,
 }
@@ -113,17 +119,25 @@ impl Opening {
         }
     }
 
-    /// The segment, opened now or before. Who will read `from_start` may find its beginning in it.
+    /// The segment, opened now or before; for who will read `from_start` perhaps with its beginning, to be used or let go: nobody
+    /// will want it later.
     pub(super) async fn open(
         self: &Arc<Self>,
         segment: &ArchivedSegment,
         from_start: bool,
         patience: Patience,
-    ) -> Result<Arc<Opened>, Cause> {
+    ) -> Result<(Arc<Opened>, Option<Beginning>), Cause> {
+        let with_beginning = |opened: Arc<Opened>| {
+            let beginning = match from_start {
+                true => opened.take_beginning(),
+                false => None,
+            };
+            (opened, beginning)
+        };
         let mut joins = 0;
         loop {
             if let Some(opened) = self.recent(segment.id()) {
-                return Ok(opened);
+                return Ok(with_beginning(opened));
             }
             if let Some(cause) = self.refused.lately(segment.id()) {
                 return Err(cause);
@@ -133,7 +147,10 @@ impl Opening {
                 Joined::Started(waiter, landing) => {
                     // It may have landed between the look and the join.
                     match self.recent(segment.id()) {
-                        Some(opened) => landing.land(Ok(opened)),
+                        Some(opened) => landing.land(Ok(Landed {
+                            opened,
+                            _beginning: None,
+                        })),
                         None => {
                             let (opening, segment) = (Arc::clone(self), segment.clone());
                             tokio::spawn(async move {
@@ -146,7 +163,8 @@ impl Opening {
             };
             match waiter.wait(patience.until, patience.total).await {
                 Err(cause) if !own && joins < JOINS_MAX && patience.outlasts(&cause) => joins += 1,
-                outcome => return outcome,
+                // What landed is held until its beginning is taken.
+                outcome => return outcome.map(|landed| with_beginning(Arc::clone(&landed.opened))),
             }
         }
     }
@@ -180,7 +198,7 @@ impl Opening {
             Err(timeout) => Err(timeout),
         };
         match &outcome {
-            Ok(opened) => self.remember(segment.id().clone(), Arc::clone(opened)),
+            Ok(landed) => self.remember(segment.id().clone(), Arc::clone(&landed.opened)),
             Err(cause) => self.refused.note(segment.id(), cause),
         }
         landing.land(outcome);
@@ -191,11 +209,11 @@ impl Opening {
         segment: &ArchivedSegment,
         from_start: bool,
         patience: Patience,
-    ) -> Result<Arc<Opened>, Cause> {
+    ) -> Result<Landed, Cause> {
         self.check_key(segment)?;
         if let Some((header, tail)) = self.kept(segment.key(), patience).await {
             match self.prove(segment, &header, &tail, None) {
-                Ok(opened) => return Ok(opened),
+                Ok(landed) => return Ok(landed),
                 // A cache fault is a miss: what the store has decides.
                 Err(error) => tracing::warn!(object = %segment.key(), %error, "cached tail"),
             }
@@ -217,10 +235,10 @@ impl Opening {
                 Err(error) => return Err(error.into()),
             };
             match self.prove(segment, &header, &tail, beginning) {
-                Ok(opened) => {
+                Ok(landed) => {
                     ask.proven(key);
                     self.keep(key, header, tail);
-                    return Ok(opened);
+                    return Ok(landed);
                 }
                 // Any error: a flipped bit makes an age header one of a newer version, or, where the record names none of our
                 // keys, one for another key.
@@ -246,8 +264,8 @@ impl Opening {
         segment: &ArchivedSegment,
         header: &Bytes,
         tail: &Bytes,
-        beginning: Option<Piece>,
-    ) -> Result<Arc<Opened>, SegmentError> {
+        beginning: Option<Beginning>,
+    ) -> Result<Landed, SegmentError> {
         let layout = *segment.layout();
         let unwrap = |header: &[u8]| {
             ContentKey::unwrap_recorded(header, &self.identities, segment.recipients())
@@ -265,11 +283,16 @@ impl Opening {
                 OpenSegment::open(layout, key, header, tail)?
             }
         };
-        Ok(Arc::new(Opened {
+        let beginning = beginning.map(|beginning| Arc::new(Mutex::new(Some(beginning))));
+        let opened = Opened {
             segment: Arc::new(open),
             sequences: Mutex::default(),
-            beginning: Mutex::new(beginning),
-        }))
+            beginning: beginning.as_ref().map(Arc::downgrade).unwrap_or_default(),
+        };
+        Ok(Landed {
+            opened: Arc::new(opened),
+            _beginning: beginning,
+        })
     }
 
     /// What is kept of an object, if that is told soon. If not, it is a miss.

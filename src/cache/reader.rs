@@ -1,6 +1,7 @@
 //! Reads ranges of archived segments.
 
 use super::ahead::{Place, ReadAhead};
+use super::beginning::Beginning;
 use super::disk::StreamDisk;
 use super::error::{Cause, ReadError};
 use super::failed::Failed;
@@ -8,7 +9,6 @@ use super::fetch::{Fetcher, FrameLanding, JOINS_MAX, Origin, Patience};
 use super::flight::{Joined, Waiter};
 use super::memory::Memory;
 use super::opening::{Opened, Opening, TailCache};
-use super::pieces::Piece;
 use super::segment::ArchivedSegment;
 use crate::segment::Identities;
 use crate::store::SharedStore;
@@ -165,7 +165,7 @@ impl SegmentReader {
         segment: &ArchivedSegment,
         from_start: bool,
         patience: Patience,
-    ) -> Result<Arc<Opened>, ReadError> {
+    ) -> Result<(Arc<Opened>, Option<Beginning>), ReadError> {
         self.opening
             .open(segment, from_start, patience)
             .await
@@ -196,11 +196,8 @@ impl SegmentReader {
     ) -> Result<Bytes, Cause> {
         let frame_size = u64::from(segment.layout().recorded().frame_size);
         let from_start = range.start < frame_size;
-        let opened = self.opening.open(segment, from_start, patience).await?;
-        let mut beginning = match from_start {
-            true => opened.take_beginning(),
-            false => None,
-        };
+        let opened = self.opening.open(segment, from_start, patience);
+        let (opened, mut beginning) = opened.await?;
         let step = frame_size * u64::from(STEP_FRAMES);
         if range.end - range.start <= frame_size {
             // The usual case: inside one frame or across one border.
@@ -225,7 +222,7 @@ impl SegmentReader {
         segment: &ArchivedSegment,
         place: Option<&Place>,
         opened: &Arc<Opened>,
-        beginning: Option<Piece>,
+        beginning: Option<Beginning>,
         range: Range<u64>,
         patience: Patience,
     ) -> Result<Bytes, Cause> {
@@ -303,7 +300,7 @@ impl SegmentReader {
         &self,
         segment: &ArchivedSegment,
         opened: &Opened,
-        beginning: Option<Piece>,
+        beginning: Option<Beginning>,
         frames: Range<u32>,
         patience: Patience,
     ) -> Vec<Coming> {

@@ -1,11 +1,12 @@
 //! A whole segment from its first byte to its last, in order, with its SHA-256 checked at the end.
 
 use super::asks::asks;
+use super::beginning::Beginning;
 use super::disk::StreamDisk;
 use super::edges::{Beside, Edges};
 use super::error::{Cause, ReadError};
 use super::fetch::{Patience, runs};
-use super::pieces::{Piece, Pieces};
+use super::pieces::Pieces;
 use super::reader::SegmentReader;
 use super::segment::ArchivedSegment;
 use super::stored::{ProvenFrames, run_from_disk};
@@ -35,7 +36,7 @@ pub struct SegmentStream {
     edges: Arc<Edges>,
     patience: std::time::Duration,
     /// What came of it when it was opened, until the first run takes it.
-    beginning: Option<Piece>,
+    beginning: Option<Beginning>,
     waiting: VecDeque<Range<u32>>,
     flying: VecDeque<JoinHandle<Result<VecDeque<Bytes>, Cause>>>,
     landed: VecDeque<Bytes>,
@@ -51,7 +52,8 @@ impl SegmentReader {
     /// As [`SegmentReader::read`].
     pub async fn stream(&self, segment: &ArchivedSegment) -> Result<SegmentStream, ReadError> {
         let deadline = self.options().deadline;
-        let opened = self.open(segment, true, Patience::of(deadline)).await?;
+        let opened = self.open(segment, true, Patience::of(deadline));
+        let (opened, beginning) = opened.await?;
         let open = Arc::clone(&opened.segment);
         let frame_size = u64::from(segment.layout().recorded().frame_size);
         let frames = u32::try_from(segment.readable().div_ceil(frame_size)).unwrap_or(u32::MAX);
@@ -63,7 +65,7 @@ impl SegmentReader {
             disk: self.fetcher.disk.clone(),
             edges: Arc::clone(&self.fetcher.edges),
             patience: deadline,
-            beginning: opened.take_beginning(),
+            beginning,
             waiting,
             flying: VecDeque::new(),
             landed: VecDeque::new(),
@@ -193,7 +195,7 @@ struct Origin {
     edges: Arc<Edges>,
     key: ObjectKey,
     open: Arc<OpenSegment>,
-    beginning: Option<Piece>,
+    beginning: Option<Beginning>,
 }
 
 impl Origin {
@@ -213,7 +215,7 @@ impl Origin {
                 let range = self.open.object_range(run.clone());
                 let (key, layout) = (&self.key, self.open.layout());
                 let beside = match wrong {
-                    None => Beside::Neighbours(self.beginning.as_ref()),
+                    None => Beside::Neighbours(self.beginning.as_ref().map(Beginning::piece)),
                     Some(_) => Beside::Nothing,
                 };
                 let fetched =

@@ -197,6 +197,30 @@ async fn a_get_that_fails_or_lies_takes_nothing_from_its_neighbours() {
 }
 
 #[tokio::test]
+async fn a_get_that_is_cut_off_before_a_chunk_of_a_neighbour_is_made_again() {
+    let archive = Archive::new(true);
+    let bytes = content(16, 240 * FRAME as usize);
+    let entry = archive.add(&Segment::new(1, bytes.clone())).await;
+    let segment = readable(&entry);
+    let len = 16 * u64::from(FRAME);
+    // Header and tail are the first two operations.
+    for n in 2..16 {
+        let clock = FaultClock::nth(n, Fault::TruncatedBody);
+        let store: SharedStore = Arc::new(FaultStore::new(archive.shared(), clock));
+        let reader = reader_of(store, archive.identities());
+        reader.probe(&segment).await.expect("opens");
+        // From the end on: each has the chunk at its end from the one before it.
+        let reads = (0..15).rev().map(|at| reader.read(&segment, at * len, len));
+        let got = futures::future::join_all(reads).await;
+        for (at, got) in (0..15_usize).rev().zip(got) {
+            let from = at * len as usize;
+            let got = got.expect("cut off once");
+            assert!(got == bytes[from..][..len as usize], "{at} at {n}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn memory_stays_within_its_budget() {
     let archive = Archive::new(false);
     let entry = archive.add(&Segment::new(1, content(5, 4 << 20))).await;

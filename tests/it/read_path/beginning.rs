@@ -4,7 +4,8 @@ use super::{reader_of, recorded};
 use crate::fixture::{Archive, Segment, content, readable};
 use binlogfs::cache::{CacheOptions, SegmentReader};
 use binlogfs::ledger::Entry;
-use binlogfs::store::{Call, RecordingStore};
+use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
+use binlogfs::store::{Call, ErrorKind, RecordingStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -107,6 +108,94 @@ async fn without_memory_for_it_a_file_is_opened_as_ever() {
     let got = reader.read(&segment, 0, 100).await.expect("reads");
     assert_eq!(got, bytes[..100]);
     assert_eq!(gets(&recording).len(), 3, "header, tail, frame");
+}
+
+#[tokio::test]
+async fn who_waits_for_memory_holds_no_beginning_meanwhile() {
+    let archive = Archive::new(true);
+    let bytes = content(6, FRAMES * FRAME as usize);
+    let segment = readable(&large(&archive, bytes.clone()).await);
+    // Of its frames as many are kept as there is room for in their half of the memory.
+    let filling = Segment {
+        frame_size: 16 << 10,
+        ..Segment::new(2, content(5, 3 << 20))
+    };
+    let filling = readable(&archive.add(&filling).await);
+    let options = CacheOptions {
+        memory_bytes: 2 << 20,
+        deadline: Duration::from_secs(10),
+        ..CacheOptions::default()
+    };
+    let reader = SegmentReader::new(archive.shared(), archive.identities(), None, options);
+    let filled = reader.read(&filling, 0, u64::MAX).await;
+    filled.expect("reads");
+    assert!(reader.held_bytes() > 1000 << 10);
+    // That needs all of the other half, and the beginning is in it.
+    let len = 16 * FRAME as usize;
+    let got = reader.read(&segment, 0, len as u64).await;
+    assert!(got.expect("reads") == bytes[..len]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gave_up_while_a_file_was_opened_leaves_nothing_of_it_in_memory() {
+    let archive = Archive::new(true);
+    let bytes = content(7, FRAMES * FRAME as usize);
+    let segment = readable(&large(&archive, bytes.clone()).await);
+    let recording = RecordingStore::new(archive.shared());
+    let slow = FaultClock::new(|_| Fault::Delay(Duration::from_secs(1)));
+    let store = Arc::new(FaultStore::new(Arc::new(recording.clone()), slow));
+    let reader = reader_of(store, archive.identities());
+    let read = reader.read(&segment, 0, 100);
+    let gave_up = tokio::time::timeout(Duration::from_millis(500), read).await;
+    gave_up.expect_err("the store takes longer");
+    assert!(reader.used_bytes() > 0, "it is being fetched");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(gets(&recording).len(), 2, "it was opened all the same");
+    assert_eq!(reader.used_bytes(), 0);
+    let got = reader.read(&segment, 0, 100).await;
+    assert_eq!(got.expect("reads"), bytes[..100]);
+    assert_eq!(gets(&recording).len(), 3, "the frame");
+}
+
+#[tokio::test]
+async fn a_beginning_that_is_cut_off_or_wrong_is_fetched_again() {
+    let bytes = content(8, FRAMES * FRAME as usize);
+    for encrypted in [false, true] {
+        let archive = Archive::new(encrypted);
+        let segment = readable(&large(&archive, bytes.clone()).await);
+        for fault in [Fault::TruncatedBody, Fault::WrongBody] {
+            // The beginning, the tail, and what comes after them.
+            for n in 0..4 {
+                let clock = FaultClock::nth(n, fault);
+                let store = Arc::new(FaultStore::new(archive.shared(), clock));
+                let reader = reader_of(store, archive.identities());
+                let len = 3 * FRAME as usize;
+                let got = reader.read(&segment, 0, len as u64).await;
+                assert!(got.is_ok_and(|got| got == bytes[..len]), "{fault:?} at {n}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_beginning_that_cannot_be_read_does_not_keep_a_file_from_being_opened() {
+    // Of so many frames, and one that comes whole.
+    for frames in [FRAMES, 1] {
+        let archive = Archive::new(true);
+        let bytes = content(9, frames * FRAME as usize);
+        let segment = readable(&large(&archive, bytes.clone()).await);
+        let read = async |n, kind| {
+            let clock = FaultClock::nth(n, Fault::ErrorBefore(kind));
+            let store = Arc::new(FaultStore::new(archive.shared(), clock));
+            let reader = reader_of(store, archive.identities());
+            reader.read(&segment, 0, 100).await
+        };
+        // Such as a disk of which the second frame cannot be read.
+        let got = read(0, ErrorKind::Permanent).await;
+        assert_eq!(got.expect("reads the first"), bytes[..100]);
+        // A store that refuses is not asked again for less.
+        read(0, ErrorKind::Denied).await.expect_err("denied");
+    }
 }
 
 #[tokio::test]
