@@ -7,7 +7,7 @@ use bytes::Bytes;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Shorter bodies have memory of their own: who holds one for long would hold a block several times as large.
-const POOLED_MIN_BYTES: usize = 1 << 20;
+const POOLED_MIN_BYTES: usize = 3 << 19;
 /// Longer ones would hold too much: a run of frames is as long, and a chunk at each end.
 const POOLED_MAX_BYTES: usize = (2 << 20) + (256 << 10);
 /// Blocks of memory that wait for the next body: as many as one reader has on their way.
