@@ -115,7 +115,10 @@ async fn a_run_of_missing_frames_is_one_get_and_what_is_cached_costs_none() {
     assert_eq!(first, bytes[..len as usize]);
     tokio::time::sleep(Duration::from_millis(50)).await;
     let calls = recording.calls_of("get");
-    assert!(calls.len() <= 2, "the run and one ahead: {calls:?}");
+    assert!(
+        calls.len() <= 3,
+        "the run, the next frame and those after it: {calls:?}"
+    );
     recording.reset();
     reader.read(&segment, 100, 1000).await.expect("reads");
     assert_eq!(recording.total("get").calls, 0);

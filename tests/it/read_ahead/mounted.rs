@@ -87,11 +87,11 @@ async fn in_the_mount_the_next_file_is_begun_before_anybody_opens_it() {
         calls.iter().filter(|call| call.key == key).count()
     };
     let begun = Instant::now();
-    while gets(&second) < 2 {
+    while gets(&second) == 0 {
         assert!(begun.elapsed() < PATIENCE, "not begun");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(gets(&first) >= 2);
+    assert!(gets(&first) >= 1);
     handle.unmount().await.expect("unmounts");
 }
 
