@@ -61,11 +61,12 @@ impl ReadAhead {
         }
     }
 
-    /// A reader reads `range` of `segment`: fetches what it will ask for next. Never waits.
+    /// A reader reads `range` of `segment`: fetches what it will ask for next, as far as it is not in the `beginning`. Never waits.
     pub(super) fn follow(
         &self,
         segment: &ArchivedSegment,
         opened: &Opened,
+        beginning: Option<Beginning>,
         range: Range<u64>,
         place: Option<&Place>,
     ) {
@@ -73,7 +74,7 @@ impl ReadAhead {
         let next = opened.segment.frame_of(range.end - 1).map(|last| last + 1);
         let ahead = opened.sequences().touch(range, shape);
         // A run is decoded once all of it has come: the frame that will be waited for first comes alone.
-        self.fetch(segment, opened, None, ahead.frames, next);
+        self.fetch(segment, opened, beginning, ahead.frames, next);
         if let (Some(beyond), Some(place)) = (ahead.beyond, place)
             && let Ok(permit) = Arc::clone(&self.crossings).try_acquire_owned()
         {

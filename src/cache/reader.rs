@@ -231,8 +231,10 @@ impl SegmentReader {
         else {
             return Err(Cause::Internal("a range outside of its file".into()));
         };
+        let ahead = beginning.clone();
         let coming = self.gather(segment, opened, beginning, first..last + 1, patience);
-        self.ahead.follow(segment, opened, range.clone(), place);
+        self.ahead
+            .follow(segment, opened, ahead, range.clone(), place);
         // In whatever order they come.
         let mut arriving = FuturesUnordered::new();
         for (frame, coming) in (first..).zip(coming) {

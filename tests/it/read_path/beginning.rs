@@ -12,6 +12,22 @@ use std::time::{Duration, Instant};
 const FRAME: u32 = 64 << 10;
 const FRAMES: usize = 40;
 
+/// Bytes that do not compress.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        // SplitMix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bytes.extend_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
 /// A file of so many frames, and its content.
 async fn large(archive: &Archive, bytes: Vec<u8>) -> Entry {
     let segment = Segment {
@@ -32,7 +48,7 @@ fn gets(recording: &RecordingStore) -> Vec<Call> {
 async fn the_first_frame_comes_with_what_opens_the_file() {
     for encrypted in [false, true] {
         let archive = Archive::new(encrypted);
-        let bytes = content(1, FRAMES * FRAME as usize);
+        let bytes = noise(1, FRAMES * FRAME as usize);
         let entry = large(&archive, bytes.clone()).await;
         let segment = readable(&entry);
 
@@ -65,22 +81,25 @@ async fn the_first_frame_comes_with_what_opens_the_file() {
 async fn of_a_first_frame_that_is_longer_than_others_the_rest_is_fetched() {
     for encrypted in [false, true] {
         let archive = Archive::new(encrypted);
-        let mut bytes = content(2, FRAMES / 2 * FRAME as usize);
+        let mut bytes = noise(2, FRAMES / 2 * FRAME as usize);
         bytes.resize(FRAMES * FRAME as usize, 0);
         let segment = readable(&large(&archive, bytes.clone()).await);
         let (recording, reader) = recorded(&archive);
         let got = reader.read(&segment, 0, u64::from(FRAME)).await;
         assert!(got.expect("reads") == bytes[..FRAME as usize]);
+        let whole = reader.read(&segment, 0, u64::MAX).await.expect("reads");
+        assert!(whole == bytes);
         let mut ranges: Vec<_> = gets(&recording)
             .into_iter()
             .map(|call| call.range.expect("a range"))
             .collect();
         ranges.sort_by_key(|range| range.start);
         assert_eq!(ranges[0].start, 0, "{ranges:?}");
-        assert_eq!(ranges[1].start, ranges[0].end, "nothing twice: {ranges:?}");
+        assert!(ranges[0].end <= u64::from(FRAME) + 1024, "{ranges:?}");
+        ranges.retain(|range| range.start < u64::from(2 * FRAME));
+        let twice = ranges.windows(2).any(|two| two[1].start < two[0].end);
+        assert!(!twice, "{ranges:?}");
 
-        let whole = reader.read(&segment, 0, u64::MAX).await.expect("reads");
-        assert!(whole == bytes);
         let mut stream = reader_of(archive.shared(), archive.identities())
             .stream(&segment)
             .await
@@ -96,7 +115,7 @@ async fn of_a_first_frame_that_is_longer_than_others_the_rest_is_fetched() {
 #[tokio::test]
 async fn without_memory_for_it_a_file_is_opened_as_ever() {
     let archive = Archive::new(true);
-    let bytes = content(3, FRAMES * FRAME as usize);
+    let bytes = noise(3, FRAMES * FRAME as usize);
     let segment = readable(&large(&archive, bytes.clone()).await);
     let recording = RecordingStore::new(archive.shared());
     let options = CacheOptions {
@@ -201,7 +220,7 @@ async fn a_beginning_that_cannot_be_read_does_not_keep_a_file_from_being_opened(
 #[tokio::test]
 async fn the_frame_that_is_waited_for_next_comes_alone() {
     let archive = Archive::new(false);
-    let segment = readable(&large(&archive, content(4, FRAMES * FRAME as usize)).await);
+    let segment = readable(&large(&archive, noise(4, FRAMES * FRAME as usize)).await);
     let (recording, reader) = recorded(&archive);
     let first = reader.read(&segment, 0, u64::from(FRAME)).await;
     first.expect("reads");
