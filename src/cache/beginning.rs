@@ -50,8 +50,8 @@ pub(super) async fn fetch(
     memory: &Memory,
 ) -> Result<Ends, store::Error> {
     let (key, layout) = (segment.key(), segment.layout());
-    let range = range(segment).filter(|range| wanted && !range.is_empty());
-    let charged = range.and_then(|range| {
+    let range = wanted.then(|| range(segment)).flatten();
+    let charged = range.filter(|range| !range.is_empty()).and_then(|range| {
         let (charge, _) = memory.ahead(0, range.end - range.start)?;
         Some((range, charge))
     });

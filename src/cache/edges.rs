@@ -126,14 +126,10 @@ impl Edges {
 
     /// Lends the last chunk before `end`, of pieces for which nothing had to be fetched, unless somebody does.
     fn lend_last(&self, key: &ObjectKey, layout: &CheckedLayout, pieces: &Pieces, end: u64) {
-        let Some(chunk) = end.checked_sub(1).and_then(|at| layout.chunk_at(at)) else {
-            return;
-        };
-        if let Edge::Owned(landing) = self.edge((key.clone(), chunk.start)) {
+        if let Some(chunk) = end.checked_sub(1).and_then(|at| layout.chunk_at(at)) {
+            let edge = self.edge((key.clone(), chunk.start));
             let piece = pieces.with(&chunk);
-            if let Some(chunk) = piece.part(&chunk) {
-                self.land(landing, &chunk);
-            }
+            self.lend((chunk, edge), &piece);
         }
     }
 
@@ -169,21 +165,18 @@ impl Edges {
         }
     }
 
-    /// Lends `chunk` out of `bytes`, which begin at object offset `start`, if it is owned; returns it if it is borrowed.
+    /// Lends `chunk` out of `piece` if it is owned; returns it if it is borrowed.
     fn lend(
         &self,
         (chunk, edge): (Range<u64>, Edge),
-        bytes: &Bytes,
-        start: u64,
+        piece: &Piece,
     ) -> Option<(Range<u64>, Borrowed)> {
         match edge {
             Edge::Borrowed(borrowed) => Some((chunk, borrowed)),
             Edge::Owned(landing) => {
-                let at = |offset: u64| usize::try_from(offset.checked_sub(start)?).ok();
-                let within = at(chunk.start).zip(at(chunk.end));
                 // A landing that is dropped tells its borrowers to fetch for themselves.
-                if let Some(chunk) = within.and_then(|(from, to)| bytes.get(from..to)) {
-                    self.land(landing, chunk);
+                if let Some(chunk) = piece.part(&chunk) {
+                    self.land(landing, &chunk);
                 }
                 None
             }
@@ -239,23 +232,22 @@ impl Share {
             true => Bytes::new(),
             false => store.get(&key, own.clone()).await?,
         };
+        let own = Piece {
+            start: own.start,
+            bytes,
+        };
         // Both are lent before anything is waited for.
-        let first = edges.lend(first, &bytes, own.start);
-        let last = last.and_then(|last| edges.lend(last, &bytes, own.start));
-        if let Some((chunk, borrowed)) = first {
-            let start = chunk.start;
-            pieces.push(
-                start,
-                arrived(chunk, borrowed, &key, store, patience).await?,
-            );
-        }
-        pieces.push(own.start, bytes);
-        if let Some((chunk, borrowed)) = last {
-            let start = chunk.start;
-            pieces.push(
-                start,
-                arrived(chunk, borrowed, &key, store, patience).await?,
-            );
+        let first = edges.lend(first, &own);
+        let last = last.and_then(|last| edges.lend(last, &own));
+        for (borrowed, after) in [(first, Some(own)), (last, None)] {
+            if let Some((chunk, borrowed)) = borrowed {
+                let start = chunk.start;
+                let bytes = arrived(chunk, borrowed, &key, store, patience).await?;
+                pieces.push(start, bytes);
+            }
+            if let Some(own) = after {
+                pieces.push(own.start, own.bytes);
+            }
         }
         Ok(())
     }

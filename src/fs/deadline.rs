@@ -3,25 +3,6 @@
 use super::errno;
 use super::view::{Errno, View, log};
 use std::time::Duration;
-use tokio::sync::Semaphore;
-use tokio::task::{JoinError, spawn_blocking};
-
-/// Threads that may wait for an index at once. Tokio has 512 for all that blocks: those that decode must not run out because a disk
-/// does not answer, and nobody waits for it any more.
-static ASKING: Semaphore = Semaphore::const_new(64);
-
-/// Asks the index, on a thread that may wait for it.
-pub(super) async fn ask<T: Send + 'static>(
-    question: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, JoinError> {
-    let permit = ASKING.acquire().await.expect("nobody closes it");
-    let asked = spawn_blocking(move || {
-        let answer = question();
-        drop(permit);
-        answer
-    });
-    asked.await
-}
 
 /// What `work` comes to, or ETIMEDOUT after `deadline`. `what` says in the log what has failed then.
 pub(super) async fn in_time<T>(
@@ -59,29 +40,6 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex, mpsc};
-
-    #[tokio::test]
-    async fn however_many_ask_an_index_that_is_silent_there_are_threads_for_others() {
-        let (answers, silence) = mpsc::channel::<()>();
-        let silence = Arc::new(Mutex::new(silence));
-        let asked: Vec<_> = (0..600)
-            .map(|n| {
-                let silence = Arc::clone(&silence);
-                tokio::spawn(ask(move || {
-                    let _ = silence.lock().expect("nobody panics").recv();
-                    n
-                }))
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        let other = tokio::time::timeout(Duration::from_secs(30), spawn_blocking(|| 7)).await;
-        assert_eq!(other.expect("a thread").expect("works"), 7);
-        drop(answers);
-        for (n, asked) in asked.into_iter().enumerate() {
-            assert_eq!(asked.await.expect("ends").expect("works"), n);
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_in_time_is_the_outcome_and_what_does_not_is_a_timeout() {

@@ -34,6 +34,8 @@ mod refresh;
 pub mod source;
 mod status;
 mod stream_source;
+#[cfg(test)]
+mod testing;
 pub mod tree;
 mod unloaded;
 pub mod view;

@@ -1,8 +1,8 @@
 //! The order of the files that are shown, for what reads them one after the other.
 
-use super::deadline::ask;
 use super::view::{Errno, View};
 use crate::cache::{ArchivedSegment, Succession};
+use crate::index::asking::ask;
 use crate::ledger::{Entry, EntryState};
 use crate::model::Seq;
 use async_trait::async_trait;

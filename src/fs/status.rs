@@ -1,10 +1,10 @@
 //! `.status.json`: how the mount is doing, and what is too long for an extended attribute.
 
-use super::deadline::ask;
 use super::history::{History, TimelineEntries};
 use super::refresh::MountStatus;
 use super::view::{Errno, View};
 use crate::cache::ReaderFigures;
+use crate::index::asking::ask;
 use crate::index::{Index, IndexError};
 use crate::ledger::{Entry, EntryState};
 use crate::model::{Micros, Seq, Timeline};

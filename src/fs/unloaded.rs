@@ -1,12 +1,13 @@
 //! Parts of the history that are not in memory, and which of them a question needs.
 
 use super::chunk::Slot;
-use super::deadline::{ask, in_time};
+use super::deadline::in_time;
 use super::hidden::{edge_seq, listed_after};
 use super::made::Made;
 use super::tree::Node;
 use super::view::{Errno, View};
 use super::views::Shown;
+use crate::index::asking::ask;
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,5 @@
 //! What the mount shows: answers each question of the kernel, in our words.
 
-use super::deadline::ask;
 use super::errno;
 use super::failures::{self, Failures};
 use super::history::History;
@@ -13,6 +12,7 @@ use super::tree::{Attr, Listed, Node, Ownership, Tree};
 use super::views::Views;
 use crate::cache::{ArchivedSegment, Cause, Place, ReadError, SegmentReader};
 use crate::index::Index;
+use crate::index::asking::ask;
 use crate::ledger::Entry;
 use crate::locate::Locator;
 use crate::model::{Seq, Timeline};

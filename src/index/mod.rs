@@ -17,6 +17,7 @@
 //! cannot be read, so that no replay crosses it unseen. Several in a row share one name.
 
 mod apply;
+pub(crate) mod asking;
 mod batch;
 mod before;
 mod between;

@@ -5,18 +5,13 @@ use super::search::{Search, Sighting, Step, Wanted};
 use super::{Boundary, FilePosition, Located, Refusal, RefusalKind, Target};
 use crate::binlog::{EventHeader, SegmentIndex};
 use crate::cache::{ArchivedSegment, ReadError, SegmentReader};
+use crate::index::asking::ask;
 use crate::index::{EntryRow, Index, IndexError};
 use crate::model::{Gtid, Micros, MountName, ObjectKey, Seq, Timeline};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
 /// A file is created within the second that its format description names.
 const CREATED_WITHIN: i64 = 1_000_000;
-
-/// Threads that may wait for an index at once, of all who look for something. Tokio has 512 for all that blocks: those that decode must
-/// not run out because a disk does not answer, and nobody waits for it any more.
-static ASKING: Semaphore = Semaphore::const_new(64);
 
 /// Why a target was not found.
 #[derive(Debug, thiserror::Error)]
@@ -298,15 +293,8 @@ impl Locator {
         question: impl FnOnce(&Index) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, LocateError> {
         let index = Arc::clone(&self.index);
-        let permit = ASKING.acquire().await.expect("nobody closes it");
-        let answer = spawn_blocking(move || {
-            let answer = question(&index);
-            drop(permit);
-            answer
-        });
-        let answer = answer
-            .await
-            .map_err(|died| LocateError::Internal(died.to_string()))?;
+        let answer = ask(move || question(&index)).await;
+        let answer = answer.map_err(|died| LocateError::Internal(died.to_string()))?;
         Ok(answer?)
     }
 }
@@ -375,10 +363,9 @@ pub(super) fn refusal(kind: RefusalKind, reason: String) -> Refusal {
 mod tests {
     use super::*;
     use crate::cache::CacheOptions;
+    use crate::index::asking::leaves_threads_to_others;
     use crate::segment::Identities;
     use crate::store::MemoryStore;
-    use std::sync::{Mutex, mpsc};
-    use std::time::Duration;
 
     #[tokio::test]
     async fn however_many_look_into_an_index_that_is_silent_there_are_threads_for_others() {
@@ -387,24 +374,13 @@ mod tests {
         let options = CacheOptions::default();
         let reader = SegmentReader::new(store, Identities::none(), None, options);
         let locator = Locator::new(index, Arc::new(reader));
-        let (answers, silence) = mpsc::channel::<()>();
-        let silence = Arc::new(Mutex::new(silence));
-        let asked: Vec<_> = (0..600)
-            .map(|n| {
-                let (locator, silence) = (locator.clone(), Arc::clone(&silence));
-                let question = move |_: &Index| {
-                    let _ = silence.lock().expect("nobody panics").recv();
-                    Ok(n)
-                };
-                tokio::spawn(async move { locator.ask(question).await })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        let other = tokio::time::timeout(Duration::from_secs(30), spawn_blocking(|| 7)).await;
-        assert_eq!(other.expect("a thread").expect("works"), 7);
-        drop(answers);
-        for (n, asked) in asked.into_iter().enumerate() {
-            assert_eq!(asked.await.expect("ends").expect("works"), n);
-        }
+        leaves_threads_to_others(|question| {
+            let locator = locator.clone();
+            async move {
+                let answer = locator.ask(move |_| Ok(question())).await;
+                answer.expect("works")
+            }
+        })
+        .await;
     }
 }

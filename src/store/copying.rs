@@ -33,7 +33,7 @@ pub enum CopyError {
     Source(Error),
     /// Its bytes are not those expected: nothing was made of them.
     #[error(
-        "object {key} in {store} is not what was stored under it ({found:?}, recorded are {expected:?})"
+        "object {key} in {store} is not what was stored under it ({found}; recorded: {expected})"
     )]
     Differs {
         /// Its key.
@@ -145,6 +145,15 @@ mod tests {
         let target: SharedStore = Arc::new(to.clone());
         let done = copy_object(source, &target, &key("b"), &free).await;
         (done, to)
+    }
+
+    #[test]
+    fn checksums_are_told_as_their_definitions_have_them() {
+        // The check values of the catalogue of CRC algorithms.
+        assert_eq!(
+            Checksums::of(b"123456789").to_string(),
+            "9 bytes, CRC-32C e3069283, CRC-64/NVME ae8b14860a799888"
+        );
     }
 
     #[tokio::test]

@@ -47,8 +47,10 @@ pub use s3::S3Store;
 pub use single_writer::SingleWriterStore;
 
 use crate::model::ObjectKey;
+use crate::model::counted::count;
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -78,6 +80,16 @@ pub struct Checksums {
     pub crc32c: u32,
     /// CRC-64/NVME.
     pub crc64nvme: u64,
+}
+
+impl fmt::Display for Checksums {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (size, crc32c, crc64nvme) = (count(self.size, "byte"), self.crc32c, self.crc64nvme);
+        write!(
+            f,
+            "{size}, CRC-32C {crc32c:08x}, CRC-64/NVME {crc64nvme:016x}"
+        )
+    }
 }
 
 /// One page of a listing.

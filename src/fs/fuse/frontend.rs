@@ -65,27 +65,20 @@ async fn answer_later(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{CacheOptions, SegmentReader};
     use crate::fs::history::{History, row, stored};
-    use crate::fs::source::{HistorySource, Refreshed, SourceError};
-    use crate::fs::tree::{Node, Ownership};
+    use crate::fs::source::{HistorySource, SourceError};
+    use crate::fs::testing::{OWNERSHIP, Shows, reader};
+    use crate::fs::tree::Node;
     use crate::fs::view::View;
     use crate::fs::{Forest, Grove};
-    use crate::ledger::{Entry, EntryState};
+    use crate::ledger::EntryState;
     use crate::model::{ObjectKey, Seq};
-    use crate::segment::Identities;
-    use crate::store::MemoryStore;
     use async_trait::async_trait;
     use std::ffi::OsStr;
     use std::sync::{Arc, OnceLock, Weak};
     use std::time::Duration;
     use tokio::sync::oneshot;
 
-    const OWNERSHIP: Ownership = Ownership {
-        uid: 0,
-        gid: 0,
-        mode: 0o440,
-    };
     /// A record of the part that is not in memory.
     const UNREAD: Seq = Seq(2);
 
@@ -98,28 +91,8 @@ mod tests {
         history
     }
 
-    fn reader() -> Arc<SegmentReader> {
-        let store = Arc::new(MemoryStore::new());
-        let options = CacheOptions::default();
-        Arc::new(SegmentReader::new(store, Identities::none(), None, options))
-    }
-
-    struct Source;
-
-    #[async_trait]
-    impl HistorySource for Source {
-        async fn refresh(&self) -> Result<Refreshed, SourceError> {
-            Ok(Refreshed::Rewritten)
-        }
-
-        fn extend(&self, shown: &mut History) -> Result<(), SourceError> {
-            *shown = history(|| {});
-            Ok(())
-        }
-
-        fn entry(&self, _: Seq) -> Result<Option<Entry>, SourceError> {
-            Ok(None)
-        }
+    fn source() -> Shows {
+        Shows(|| history(|| {}))
     }
 
     /// One stream, in the directory `a`.
@@ -132,7 +105,7 @@ mod tests {
         }
 
         async fn open(&self, _: &ObjectKey) -> Result<Arc<dyn HistorySource>, SourceError> {
-            Ok(Arc::new(Source))
+            Ok(Arc::new(source()))
         }
     }
 
@@ -162,7 +135,7 @@ mod tests {
                 view.show(history(|| {}));
             }
         });
-        let view = View::new(Arc::new(Source), reader(), first, OWNERSHIP);
+        let view = View::new(Arc::new(source()), reader(), first, OWNERSHIP);
         let view = Arc::new(view);
         shown.set(Arc::downgrade(&view)).expect("once");
         let ino = Node::File(UNREAD).ino();

@@ -286,37 +286,10 @@ impl Union {
 mod tests {
     use super::*;
     use crate::binlog::testing::{BinlogBuilder, mysql_gtid};
-    use crate::cache::{CacheOptions, SegmentReader};
     use crate::fs::history::{History, row, stored};
-    use crate::fs::source::Refreshed;
-    use crate::ledger::{Entry, EntryState};
+    use crate::fs::testing::{OWNERSHIP, Shows, reader};
+    use crate::ledger::EntryState;
     use crate::model::Seq;
-    use crate::segment::Identities;
-    use crate::store::MemoryStore;
-    use async_trait::async_trait;
-
-    const OWNERSHIP: Ownership = Ownership {
-        uid: 0,
-        gid: 0,
-        mode: 0o440,
-    };
-
-    struct Nothing;
-
-    #[async_trait]
-    impl HistorySource for Nothing {
-        async fn refresh(&self) -> Result<Refreshed, SourceError> {
-            Ok(Refreshed::Unchanged)
-        }
-
-        fn extend(&self, _: &mut History) -> Result<(), SourceError> {
-            Ok(())
-        }
-
-        fn entry(&self, _: Seq) -> Result<Option<Entry>, SourceError> {
-            Ok(None)
-        }
-    }
 
     /// Nothing archived, and the one file of a server in `dir`.
     async fn union(dir: &std::path::Path) -> Arc<Union> {
@@ -324,12 +297,8 @@ mod tests {
         binlog.transaction(&mysql_gtid(1, 1), None, 300);
         std::fs::write(dir.join("binlog.000001"), binlog.finish()).expect("writes");
         std::fs::write(dir.join("binlog.index"), "./binlog.000001\n").expect("writes");
-        let source: Arc<dyn HistorySource> = Arc::new(Nothing);
-        let store = Arc::new(MemoryStore::new());
-        let options = CacheOptions::default();
-        let reader = SegmentReader::new(store, Identities::none(), None, options);
-        let (reader, history) = (Arc::new(reader), History::default());
-        let view = View::new(Arc::clone(&source), reader, history, OWNERSHIP);
+        let source: Arc<dyn HistorySource> = Arc::new(Shows(History::default));
+        let view = View::new(Arc::clone(&source), reader(), History::default(), OWNERSHIP);
         let view = Arc::new(view);
         let refresher = Refresher::new(Arc::clone(&source), Arc::clone(&view));
         let files = LocalFiles {
