@@ -253,6 +253,7 @@ fn binlogs_go_and_come_whole_through_a_slow_link() {
     let conditions = Conditions {
         round_trip: Duration::from_millis(5),
         bytes_per_second: Some(25_000_000),
+        connection_bytes_per_second: None,
         fault: None,
     };
     let link = SlowLink::start(to.parse().expect("an address"), conditions);
@@ -275,6 +276,7 @@ fn settings_are_read_from_words() {
     for (name, value) in [
         ("round-trip-ms", "20"),
         ("rate-mbit", "200"),
+        ("connection-mbit", "720"),
         ("fault", "cut:65536"),
     ] {
         conditions.apply(Change::parse(name, value).expect("known"));
@@ -282,11 +284,13 @@ fn settings_are_read_from_words() {
     let expected = Conditions {
         round_trip: Duration::from_millis(20),
         bytes_per_second: Some(25_000_000),
+        connection_bytes_per_second: Some(90_000_000),
         fault: Some(Fault::CutAfter(65536)),
     };
     assert_eq!(conditions, expected);
     for (name, value) in [
         ("rate-mbit", "0"),
+        ("connection-mbit", "fast"),
         ("round-trip-ms", "soon"),
         ("fault", "cut:"),
         ("fault", ""),

@@ -10,6 +10,8 @@ pub struct Conditions {
     pub round_trip: Duration,
     /// What all connections share, in each direction.
     pub bytes_per_second: Option<u64>,
+    /// What each connection has, in each direction.
+    pub connection_bytes_per_second: Option<u64>,
     /// What is wrong with it.
     pub fault: Option<Fault>,
 }
@@ -27,10 +29,12 @@ pub enum Fault {
     Refuse,
 }
 
-/// One setting, in words: `round-trip-ms 20`, `rate-mbit 200` (`none`), `fault silence` (`trickle`, `cut:65536`, `refuse`, `none`).
+/// One setting, in words: `round-trip-ms 20`, `rate-mbit 200` (`none`), `connection-mbit 720` (`none`), `fault silence` (`trickle`,
+/// `cut:65536`, `refuse`, `none`).
 pub enum Change {
     RoundTrip(Duration),
     Rate(Option<u64>),
+    ConnectionRate(Option<u64>),
     Fault(Option<Fault>),
 }
 
@@ -43,15 +47,19 @@ impl Change {
                 .filter(|n| (0.0..1e9).contains(n))
                 .ok_or_else(|| format!("{text:?} is not a number"))
         };
+        let rate = |text: &str| match text {
+            "none" => Ok(None),
+            mbit => match (number(mbit)? * 1e6 / 8.0) as u64 {
+                0 => Err("a rate is more than 0".to_owned()),
+                rate => Ok(Some(rate)),
+            },
+        };
         match (name, value) {
             ("round-trip-ms", ms) => Ok(Change::RoundTrip(Duration::from_secs_f64(
                 number(ms)? / 1e3,
             ))),
-            ("rate-mbit", "none") => Ok(Change::Rate(None)),
-            ("rate-mbit", mbit) => match (number(mbit)? * 1e6 / 8.0) as u64 {
-                0 => Err("a rate is more than 0".to_owned()),
-                rate => Ok(Change::Rate(Some(rate))),
-            },
+            ("rate-mbit", mbit) => rate(mbit).map(Change::Rate),
+            ("connection-mbit", mbit) => rate(mbit).map(Change::ConnectionRate),
             ("fault", "none") => Ok(Change::Fault(None)),
             ("fault", "silence") => Ok(Change::Fault(Some(Fault::Silence))),
             ("fault", "trickle") => Ok(Change::Fault(Some(Fault::Trickle))),
@@ -71,6 +79,7 @@ impl Conditions {
         match change {
             Change::RoundTrip(time) => self.round_trip = time,
             Change::Rate(rate) => self.bytes_per_second = rate,
+            Change::ConnectionRate(rate) => self.connection_bytes_per_second = rate,
             Change::Fault(fault) => self.fault = fault,
         }
     }

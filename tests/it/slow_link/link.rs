@@ -180,6 +180,7 @@ async fn connect(
         },
         conditions: seen.clone(),
         passed_since_change: 0,
+        own_pace: Pace::default(),
     };
     tokio::try_join!(
         carry(from_client, to_server, gate(Direction::Up)),
@@ -226,7 +227,7 @@ async fn send(
             }
             let (piece, behind) = rest.split_at(passing);
             let now = Instant::now().into_std();
-            tokio::time::sleep_until(window.leave(now, passing, gate.round_trip()).into()).await;
+            sleep_until(window.leave(now, passing, gate.round_trip()), now).await;
             let arrival = Instant::now() + gate.round_trip() / 2;
             if leaves.send((arrival, piece.to_vec())).await.is_err() {
                 return Err(std::io::ErrorKind::BrokenPipe.into());
@@ -247,12 +248,22 @@ async fn deliver(
     to.shutdown().await
 }
 
+/// Waits until `at` if that is after `now`: a timer that is due already ends with the next millisecond, and a piece for each millisecond
+/// is a slow link.
+async fn sleep_until(at: std::time::Instant, now: std::time::Instant) {
+    if at > now {
+        tokio::time::sleep_until(at.into()).await;
+    }
+}
+
 /// What one direction of a connection waits at.
 struct Gate<'a> {
     direction: Direction,
     lane: &'a Lane,
     conditions: watch::Receiver<Conditions>,
     passed_since_change: u64,
+    /// What the connection itself lets pass.
+    own_pace: Pace,
 }
 
 impl Gate<'_> {
@@ -290,12 +301,16 @@ impl Gate<'_> {
                 }
                 _ => {}
             }
+            let at = Instant::now().into_std();
+            let mut passed = at;
             if let Some(rate) = now.bytes_per_second {
                 piece = piece.min(QUANTUM_BYTES);
-                let passed =
-                    lock(&self.lane.pace).reserve(Instant::now().into_std(), piece as u64, rate);
-                tokio::time::sleep_until(passed.into()).await;
+                passed = lock(&self.lane.pace).reserve(at, piece as u64, rate);
             }
+            if let Some(rate) = now.connection_bytes_per_second {
+                passed = passed.max(self.own_pace.reserve(at, piece as u64, rate));
+            }
+            sleep_until(passed, at).await;
             return Ok(self.count(piece));
         }
     }
