@@ -54,7 +54,7 @@
 //! retention          which segments may go, and what keeps the others
 //! binlog  store      the server's format; objects by key
 //! model              names and numbers, each parsed once
-//! mount_id           which mount a file is in
+//! mount_id  blocks   which mount a file is in; memory of one size, used again
 //! ```
 //! [`model`], [`binlog`], [`segment`], [`ledger`] and [`retention`] are pure: no I/O, no clock, no randomness but that of encryption.
 //! [`store`] knows nothing of what it stores, [`index`] nothing of where its records come from. Only `fs/fuse.rs`
@@ -81,6 +81,7 @@
 pub mod agent;
 pub mod backup;
 pub mod binlog;
+mod blocks;
 pub mod cache;
 pub mod cli;
 pub mod config;

@@ -1,11 +1,11 @@
 //! Fetching ahead: what forward readers will ask for next, in their file and in those after it.
 
 use super::beginning::Beginning;
-use super::fetch::{Fetcher, Flying, Origin, Patience, Run, runs};
+use super::fetch::{Fetcher, Flying, Origin, Patience, Run};
 use super::flight::Joined;
 use super::opening::{Opened, Opening};
 use super::segment::ArchivedSegment;
-use super::sequence::{Ahead, Beyond, Shape};
+use super::sequence::{Ahead, Beyond, START_FRAMES, Shape};
 use crate::model::Seq;
 use async_trait::async_trait;
 use std::ops::Range;
@@ -95,7 +95,8 @@ impl ReadAhead {
             };
             let patience = Patience::of(self.deadline);
             // Whoever reads it will be told why not.
-            let opened = self.opening.open(&segment, true, patience).await;
+            let first = beyond.frames.min(1 + START_FRAMES);
+            let opened = self.opening.open(&segment, first, patience).await;
             let Ok((opened, beginning)) = opened else {
                 return;
             };
@@ -130,8 +131,7 @@ impl ReadAhead {
         let (first, others): (Vec<u32>, Vec<u32>) =
             missing.partition(|frame| Some(*frame) == alone);
         let origin = Origin::new(segment, opened, beginning);
-        let first = runs(&opened.segment, first);
-        for run in first.into_iter().chain(runs(&opened.segment, others)) {
+        for run in origin.runs(first).into_iter().chain(origin.runs(others)) {
             let (plain, stored) = origin.cost(&run);
             let Some((mut charge, mut unread)) = self.fetcher.memory.ahead(plain, stored) else {
                 return opened.sequences().give_back(asked, run.start);

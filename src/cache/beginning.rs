@@ -1,8 +1,11 @@
 //! The beginning of a file, fetched with what opens its segment: who reads it from there waits for the store once, and not twice.
 //!
-//! Where the first frame ends is known once the tail has come. Until then its length is a guess: that of an average frame and a
-//! little more. What is missing is fetched then, and what is too much was in vain: some percent of a frame for each file. An
+//! Where a frame ends is known once the tail has come. Until then it is a guess: frames are as long as the average, and together a
+//! little longer. What is missing is fetched then, and what is too much was in vain: some percent of a frame for each file. An
 //! object that is hardly longer than that comes whole, its tail with it.
+//!
+//! Who asks for much of the first frame at once will have the next ones fetched ahead, and cannot before the tail is there: those
+//! come as well, as far as one get reaches.
 
 use super::fetch::RUN_STORED_BYTES;
 use super::memory::{Charge, Memory};
@@ -17,6 +20,8 @@ use std::sync::Arc;
 const SPARE_SHARE: u64 = 8;
 /// An object of which no more than this would be left comes whole: what a further get costs is more than to send so much.
 const LEFT_BYTES: u64 = 64 << 10;
+/// What a header and the rest of a chunk add to frames, with room to spare.
+const EDGES_BYTES: u64 = 128 << 10;
 
 /// What came of an object's first frames, and the memory for it until all that fetch from there have let it go. What is made of it is
 /// not charged beyond that: what waits to be written to the disk cache has a bound of its own, and a disk that hangs takes no
@@ -41,17 +46,17 @@ pub(super) struct Ends {
     pub(super) beginning: Option<Beginning>,
 }
 
-/// Fetches header and tail, and with them the first frame if it is `wanted` and there is room for it: nobody may wait for memory
-/// before a segment is open.
+/// Fetches header and tail, and with them as many first frames as are `wanted`, or one, or none, as there is room: nobody may wait
+/// for memory before a segment is open.
 pub(super) async fn fetch(
     store: &SharedStore,
     segment: &ArchivedSegment,
-    wanted: bool,
+    wanted: u32,
     memory: &Memory,
 ) -> Result<Ends, store::Error> {
     let (key, layout) = (segment.key(), segment.layout());
-    let range = wanted.then(|| range(segment)).flatten();
-    let charged = range.filter(|range| !range.is_empty()).and_then(|range| {
+    let charged = [wanted, wanted.min(1)].into_iter().find_map(|frames| {
+        let range = range(segment, frames)?;
         let (charge, _) = memory.ahead(0, range.end - range.start)?;
         Some((range, charge))
     });
@@ -111,9 +116,12 @@ async fn fetch_with(
     })
 }
 
-/// The object range that has the header, where it has to be fetched, and probably the first frame: whole chunks where it is
-/// encrypted. `None` where that would be more than one get asks for.
-fn range(segment: &ArchivedSegment) -> Option<Range<u64>> {
+/// The object range that has the header, where it has to be fetched, and probably the first `frames`, or as many of them as one get
+/// asks for: whole chunks where it is encrypted. `None` where there would be none.
+fn range(segment: &ArchivedSegment, frames: u32) -> Option<Range<u64>> {
+    if frames == 0 {
+        return None;
+    }
     let layout = segment.layout();
     let recorded = layout.recorded();
     let start = match segment.header_range().is_empty() {
@@ -121,7 +129,10 @@ fn range(segment: &ArchivedSegment) -> Option<Range<u64>> {
         false => 0,
     };
     let average = recorded.tail_offset / u64::from(layout.frames().max(1));
-    let guess = (average + average / SPARE_SHARE).min(recorded.tail_offset);
+    let spare = average / SPARE_SHARE;
+    let fit = (RUN_STORED_BYTES - EDGES_BYTES).saturating_sub(spare) / average.max(1);
+    let frames = u64::from(frames).min(fit.max(1));
+    let guess = (average * frames + spare).min(recorded.tail_offset);
     let end = match layout.encrypted() {
         true => layout
             .chunk_at(recorded.header_size + guess)
@@ -132,7 +143,7 @@ fn range(segment: &ArchivedSegment) -> Option<Range<u64>> {
         true => recorded.size,
         false => end,
     };
-    (end - start <= RUN_STORED_BYTES).then_some(start..end)
+    (start < end && end - start <= RUN_STORED_BYTES).then_some(start..end)
 }
 
 #[cfg(test)]
@@ -150,7 +161,7 @@ mod tests {
         store.tamper(segment.key(), object);
         let store: SharedStore = Arc::new(store);
         let memory = Memory::new(1 << 20);
-        let ends = fetch(&store, &segment, true, &memory).await.expect("there");
+        let ends = fetch(&store, &segment, 1, &memory).await.expect("there");
         let beginning = ends.beginning.expect("there is room");
         let waiting = beginning.piece().bytes.clone();
         let other = beginning.clone();

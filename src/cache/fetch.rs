@@ -145,6 +145,19 @@ impl Origin {
         }
     }
 
+    /// [`runs`] of `frames` (ascending), none of which is partly in the beginning: what is here waits for nothing.
+    pub(super) fn runs(&self, frames: impl IntoIterator<Item = u32>) -> Vec<Range<u32>> {
+        let is_here = |frame: &u32| {
+            let range = self.segment.object_range(*frame..*frame + 1);
+            let beginning = self.beginning.as_ref();
+            beginning.is_some_and(|beginning| beginning.piece().has(&range))
+        };
+        let (here, others): (Vec<u32>, Vec<u32>) = frames.into_iter().partition(is_here);
+        let mut runs_of_all = runs(&self.segment, here);
+        runs_of_all.extend(runs(&self.segment, others));
+        runs_of_all
+    }
+
     /// Plain and stored bytes of a run.
     pub(super) fn cost(&self, run: &Range<u32>) -> (u64, u64) {
         let segment = &self.segment;
@@ -180,7 +193,7 @@ impl Fetcher {
     ) {
         let (fetcher, mut origin) = (Arc::clone(self), origin.clone());
         tokio::spawn(async move {
-            let runs = runs(&origin.segment, landings.iter().map(|(frame, _)| *frame));
+            let runs = origin.runs(landings.iter().map(|(frame, _)| *frame));
             let needed = runs.iter().fold(0, |sum: u64, run| {
                 let (plain, stored) = origin.cost(run);
                 sum.saturating_add(plain).saturating_add(stored)

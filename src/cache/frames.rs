@@ -1,4 +1,8 @@
 //! Decoded frames in memory: least recently used go first, within a budget of bytes.
+//!
+//! Before them go those that were read to their end, and only a few of these are kept: the kernel keeps what it read of a file, a
+//! reader goes on, and the next frames are decoded into memory that was just used, which costs a fraction of new memory. A few,
+//! because the kernel's requests come in any order: the one for a frame's end may come first.
 
 use super::memory::{Unread, charged_bytes};
 use bytes::Bytes;
@@ -11,12 +15,18 @@ pub type FrameId = (Arc<str>, u32);
 /// The cache. Bytes in it are proven and decoded.
 pub struct Frames {
     budget_bytes: usize,
+    /// Of which for those that were read to their end.
+    done_max_bytes: usize,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     frames: LruCache<FrameId, Kept>,
+    /// Those that were read to their end.
+    done: LruCache<FrameId, Kept>,
     held_bytes: usize,
+    /// Of which for the latter.
+    done_bytes: usize,
 }
 
 struct Kept {
@@ -35,6 +45,8 @@ impl Kept {
     }
 }
 
+/// What frames may take that were read to their end: more than the kernel asks for at once of one file.
+const DONE_BYTES: usize = 8 << 20;
 /// What a frame costs beside its bytes: key, list links, allocation headers.
 const FRAME_OVERHEAD_BYTES: usize = 256;
 
@@ -43,9 +55,12 @@ impl Frames {
     pub fn new(budget_bytes: usize) -> Frames {
         Frames {
             budget_bytes,
+            done_max_bytes: DONE_BYTES,
             inner: Mutex::new(Inner {
                 frames: LruCache::unbounded(),
+                done: LruCache::unbounded(),
                 held_bytes: 0,
+                done_bytes: 0,
             }),
         }
     }
@@ -53,14 +68,33 @@ impl Frames {
     /// A frame, if it is here, for somebody who reads it.
     pub fn get(&self, id: &FrameId) -> Option<Bytes> {
         let mut inner = self.lock();
-        let kept = inner.frames.get_mut(id)?;
-        kept.unread = None;
-        Some(kept.bytes.clone())
+        if let Some(kept) = inner.frames.get_mut(id) {
+            kept.unread = None;
+            return Some(kept.bytes.clone());
+        }
+        inner.done.get(id).map(|kept| kept.bytes.clone())
+    }
+
+    /// Somebody has read a frame to its end.
+    pub(super) fn read_to_end(&self, id: &FrameId) {
+        let mut dropped = Vec::new();
+        let mut inner = self.lock();
+        if let Some((id, mut kept)) = inner.frames.pop_entry(id) {
+            kept.unread = None;
+            inner.done_bytes += kept.cost();
+            inner.done.put(id, kept);
+        }
+        // One at least, however large.
+        while inner.done.len() > 1 && inner.done_bytes > self.done_max_bytes {
+            dropped.push(inner.pop_done());
+        }
+        drop(inner);
     }
 
     /// Whether a frame is here; does not count as a use.
     pub fn contains(&self, id: &FrameId) -> bool {
-        self.lock().frames.contains(id)
+        let inner = self.lock();
+        inner.frames.contains(id) || inner.done.contains(id)
     }
 
     /// Keeps a frame, and drops the least recently used ones that no longer fit. A frame larger than the whole budget is not
@@ -78,16 +112,23 @@ impl Frames {
         // Freed after the lock is: a MiB goes back to the system meanwhile.
         let mut dropped = Vec::new();
         let mut inner = self.lock();
+        if let Some(old) = inner.done.pop(&id) {
+            inner.done_bytes -= old.cost();
+            inner.held_bytes -= old.cost();
+            dropped.push(old);
+        }
         inner.held_bytes += kept.cost();
         if let Some(old) = inner.frames.put(id, kept) {
             inner.held_bytes -= old.cost();
             dropped.push(old);
         }
         while inner.held_bytes > self.budget_bytes {
-            let Some((_, old)) = inner.frames.pop_lru() else {
-                break;
-            };
-            inner.held_bytes -= old.cost();
+            let old = inner.pop_done().or_else(|| {
+                let (_, old) = inner.frames.pop_lru()?;
+                inner.held_bytes -= old.cost();
+                Some(old)
+            });
+            let Some(old) = old else { break };
             dropped.push(old);
         }
         drop(inner);
@@ -106,6 +147,16 @@ impl Frames {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Every change under the lock is complete or not begun: a panic elsewhere leaves it sound.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Takes out the frame that was read to its end before all others.
+    fn pop_done(&mut self) -> Option<Kept> {
+        let (_, old) = self.done.pop_lru()?;
+        self.held_bytes -= old.cost();
+        self.done_bytes -= old.cost();
+        Some(old)
     }
 }
 
@@ -130,6 +181,44 @@ mod tests {
         assert!(!frames.contains(&id(1)));
         assert!(frames.contains(&id(0)) && frames.contains(&id(2)) && frames.contains(&id(3)));
         assert!(frames.held_bytes() <= frames.budget_bytes());
+    }
+
+    #[test]
+    fn what_was_read_to_its_end_goes_first_and_little_of_it_stays() {
+        let cost = 1000 + FRAME_OVERHEAD_BYTES;
+        let frames = Frames {
+            done_max_bytes: cost,
+            ..Frames::new(8 * cost)
+        };
+        let frame = |n: u32| Bytes::from(vec![n as u8; 1000]);
+        for n in 0..8 {
+            frames.insert(id(n), frame(n));
+        }
+        frames.read_to_end(&id(5));
+        assert_eq!(frames.get(&id(5)), Some(frame(5)));
+        assert_eq!(frames.held_bytes(), 8 * cost);
+        frames.read_to_end(&id(6));
+        assert!(!frames.contains(&id(5)) && frames.contains(&id(6)));
+        assert_eq!(frames.held_bytes(), 7 * cost);
+        // Twice, or of a frame that is not there.
+        frames.read_to_end(&id(6));
+        frames.read_to_end(&id(100));
+        // It goes before the least recently used, however lately it was read.
+        frames.get(&id(6)).expect("kept");
+        frames.insert(id(20), frame(20));
+        frames.insert(id(21), frame(21));
+        assert!(!frames.contains(&id(6)) && frames.contains(&id(0)));
+        assert_eq!(frames.held_bytes(), 8 * cost);
+        // One that is fetched again is new.
+        frames.read_to_end(&id(0));
+        frames.insert(id(0), frame(0));
+        frames.read_to_end(&id(1));
+        assert!(frames.contains(&id(0)) && frames.contains(&id(1)));
+        assert_eq!(frames.held_bytes(), 8 * cost);
+        for n in 0..30 {
+            frames.read_to_end(&id(n));
+        }
+        assert_eq!(frames.held_bytes(), cost);
     }
 
     #[test]

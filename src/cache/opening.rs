@@ -119,18 +119,18 @@ impl Opening {
         }
     }
 
-    /// The segment, opened now or before; for who will read `from_start` perhaps with its beginning, to be used or let go: nobody
-    /// will want it later.
+    /// The segment, opened now or before; for who will read so many `first` frames perhaps with its beginning, to be used or let go:
+    /// nobody will want it later.
     pub(super) async fn open(
         self: &Arc<Self>,
         segment: &ArchivedSegment,
-        from_start: bool,
+        first: u32,
         patience: Patience,
     ) -> Result<(Arc<Opened>, Option<Beginning>), Cause> {
         let with_beginning = |opened: Arc<Opened>| {
-            let beginning = match from_start {
-                true => opened.take_beginning(),
-                false => None,
+            let beginning = match first {
+                0 => None,
+                _ => opened.take_beginning(),
             };
             (opened, beginning)
         };
@@ -154,7 +154,7 @@ impl Opening {
                         None => {
                             let (opening, segment) = (Arc::clone(self), segment.clone());
                             tokio::spawn(async move {
-                                opening.fly(segment, from_start, landing, patience).await;
+                                opening.fly(segment, first, landing, patience).await;
                             });
                         }
                     }
@@ -188,11 +188,11 @@ impl Opening {
     async fn fly(
         &self,
         segment: ArchivedSegment,
-        from_start: bool,
+        first: u32,
         landing: OpenLanding,
         patience: Patience,
     ) {
-        let fetched = self.fetch(&segment, from_start, patience);
+        let fetched = self.fetch(&segment, first, patience);
         let outcome = match patience.wait(fetched).await {
             Ok(outcome) => outcome,
             Err(timeout) => Err(timeout),
@@ -207,7 +207,7 @@ impl Opening {
     async fn fetch(
         &self,
         segment: &ArchivedSegment,
-        from_start: bool,
+        first: u32,
         patience: Patience,
     ) -> Result<Landed, Cause> {
         self.check_key(segment)?;
@@ -222,8 +222,11 @@ impl Opening {
         let mut wrong = None;
         for ask in asks(&self.store) {
             // What was wrong once may be again: then no more than is needed.
-            let with_beginning = from_start && wrong.is_none();
-            let fetched = beginning::fetch(&ask.store, segment, with_beginning, &self.memory).await;
+            let first = match wrong {
+                None => first,
+                Some(_) => 0,
+            };
+            let fetched = beginning::fetch(&ask.store, segment, first, &self.memory).await;
             let Ends {
                 header,
                 tail,

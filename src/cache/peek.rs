@@ -15,7 +15,7 @@ impl SegmentReader {
     /// As [`SegmentReader::read`].
     pub async fn index(&self, segment: &ArchivedSegment) -> Result<SegmentIndex, ReadError> {
         let patience = Patience::of(self.options().deadline);
-        let (opened, _) = self.open(segment, false, patience).await?;
+        let (opened, _) = self.open(segment, 0, patience).await?;
         let open = Arc::clone(&opened.segment);
         let decoded = tokio::task::spawn_blocking(move || open.index()).await;
         let decoded =
@@ -33,7 +33,7 @@ impl SegmentReader {
         ranges: &[Range<u64>],
     ) -> Result<u64, ReadError> {
         let patience = Patience::of(self.options().deadline);
-        let (opened, _) = self.open(segment, false, patience).await?;
+        let (opened, _) = self.open(segment, 0, patience).await?;
         let open = &opened.segment;
         let length = |range: Range<u64>| range.end - range.start;
         let layout = segment.layout();

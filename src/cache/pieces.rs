@@ -27,6 +27,11 @@ impl Piece {
         self.start == other.start && self.bytes.len() == other.bytes.len()
     }
 
+    /// Whether it has all of `range`.
+    pub(super) fn has(&self, range: &Range<u64>) -> bool {
+        self.part(range).is_some()
+    }
+
     /// Its part of `range`; `None` where it does not have all of it.
     pub(super) fn part(&self, range: &Range<u64>) -> Option<Bytes> {
         let at = |offset: u64| usize::try_from(offset.checked_sub(self.start)?).ok();
@@ -45,7 +50,7 @@ impl Pieces {
 
     /// A piece that has all of `range`: one of these, or one made of several. Empty where there is none.
     pub(super) fn with(&self, range: &Range<u64>) -> Piece {
-        let whole = self.0.iter().find(|piece| piece.part(range).is_some());
+        let whole = self.0.iter().find(|piece| piece.has(range));
         if let Some(whole) = whole {
             return whole.clone();
         }

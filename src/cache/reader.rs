@@ -10,6 +10,7 @@ use super::flight::{Joined, Waiter};
 use super::memory::Memory;
 use super::opening::{Opened, Opening, TailCache};
 use super::segment::ArchivedSegment;
+use super::sequence;
 use crate::segment::Identities;
 use crate::store::SharedStore;
 use bytes::{Bytes, BytesMut};
@@ -147,7 +148,7 @@ impl SegmentReader {
     /// See [`Cause`].
     pub async fn probe(&self, segment: &ArchivedSegment) -> Result<(), ReadError> {
         let patience = Patience::of(self.options.deadline);
-        self.open(segment, false, patience).await.map(|_| ())
+        self.open(segment, 0, patience).await.map(|_| ())
     }
 
     /// Whether `segment` can be hoped to be decrypted: without any key it cannot, and that costs no fetch to know.
@@ -163,11 +164,11 @@ impl SegmentReader {
     pub(super) async fn open(
         &self,
         segment: &ArchivedSegment,
-        from_start: bool,
+        first: u32,
         patience: Patience,
     ) -> Result<(Arc<Opened>, Option<Beginning>), ReadError> {
         self.opening
-            .open(segment, from_start, patience)
+            .open(segment, first, patience)
             .await
             .map_err(|cause| segment.failed(cause))
     }
@@ -195,8 +196,8 @@ impl SegmentReader {
         patience: Patience,
     ) -> Result<Bytes, Cause> {
         let frame_size = u64::from(segment.layout().recorded().frame_size);
-        let from_start = range.start < frame_size;
-        let opened = self.opening.open(segment, from_start, patience);
+        let first = sequence::first_frames(&range, frame_size);
+        let opened = self.opening.open(segment, first, patience);
         let (opened, mut beginning) = opened.await?;
         let step = frame_size * u64::from(STEP_FRAMES);
         if range.end - range.start <= frame_size {
@@ -251,6 +252,10 @@ impl SegmentReader {
             let within =
                 |start: u64| (wanted.start - start) as usize..(wanted.end - start) as usize;
             let part = bytes.slice(within(plain.start));
+            if wanted.end == plain.end {
+                let id = (segment.id().clone(), frame);
+                self.fetcher.frames.read_to_end(&id);
+            }
             if first == last {
                 return Ok(part);
             }

@@ -86,6 +86,16 @@ struct Start {
     window: u32,
 }
 
+/// Frames that will be wanted at once of a file whose first `bytes` are the first that anybody reads; none if they are not its
+/// first.
+pub fn first_frames(bytes: &Range<u64>, frame_size: u64) -> u32 {
+    match bytes.start < frame_size {
+        false => 0,
+        true if bytes.end - bytes.start >= frame_size / 2 => 1 + START_FRAMES,
+        true => 1,
+    }
+}
+
 impl Shape {
     fn frames(&self) -> u32 {
         let frames = self.bytes.div_ceil(u64::from(self.frame_size.max(1)));

@@ -9,6 +9,7 @@ use super::fetch::{Patience, runs};
 use super::pieces::Pieces;
 use super::reader::SegmentReader;
 use super::segment::ArchivedSegment;
+use super::sequence::START_FRAMES;
 use super::stored::{ProvenFrames, run_from_disk};
 use crate::model::ObjectKey;
 use crate::model::digest::Hasher;
@@ -52,7 +53,7 @@ impl SegmentReader {
     /// As [`SegmentReader::read`].
     pub async fn stream(&self, segment: &ArchivedSegment) -> Result<SegmentStream, ReadError> {
         let deadline = self.options().deadline;
-        let opened = self.open(segment, true, Patience::of(deadline));
+        let opened = self.open(segment, 1 + START_FRAMES, Patience::of(deadline));
         let (opened, beginning) = opened.await?;
         let open = Arc::clone(&opened.segment);
         let frame_size = u64::from(segment.layout().recorded().frame_size);

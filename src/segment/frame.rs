@@ -1,8 +1,10 @@
 //! A frame: the unit of compression, decoding and caching.
 
+use super::FRAME_SIZE_DEFAULT;
 use super::error::SegmentError;
 use super::layout::check_frame_size;
 use super::untrusted::Proven;
+use crate::blocks::Blocks;
 use bytes::Bytes;
 use std::fmt;
 use zstd::zstd_safe;
@@ -102,6 +104,10 @@ fn zstd_failed(error: std::io::Error) -> SegmentError {
     }
 }
 
+/// Memory for decoded frames of the usual size. As many wait as are given back while one reader waits for the next ones.
+static FRAMES: Blocks = Blocks::new(FRAME_BYTES, FRAME_BYTES / 2, 8);
+const FRAME_BYTES: usize = FRAME_SIZE_DEFAULT as usize;
+
 /// Decompresses frames, one at a time. What zstd allocates is used again for each frame.
 #[derive(Default)]
 pub(super) struct FrameDecompressor(Option<zstd::bulk::Decompressor<'static>>);
@@ -118,23 +124,33 @@ impl FrameDecompressor {
         stored: &Proven<'_>,
         plain_len: usize,
     ) -> Result<Bytes, String> {
-        self.exact(stored, plain_len).map(Bytes::from)
+        let plain = self.exact_in(stored, plain_len, |len| FRAMES.room(len))?;
+        Ok(FRAMES.filled(plain))
     }
 
     /// The same for bytes of which it does not matter here whether they are proven.
     fn exact(&mut self, stored: &[u8], plain_len: usize) -> Result<Vec<u8>, String> {
+        self.exact_in(stored, plain_len, Vec::with_capacity)
+    }
+
+    fn exact_in(
+        &mut self,
+        stored: &[u8],
+        plain_len: usize,
+        room: impl FnOnce(usize) -> Vec<u8>,
+    ) -> Result<Vec<u8>, String> {
         check(stored, plain_len)?;
+        let mut plain = room(plain_len);
         let zstd = match &mut self.0 {
             Some(zstd) => zstd,
             none => none.insert(zstd::bulk::Decompressor::new().map_err(|e| e.to_string())?),
         };
-        let plain = zstd
-            .decompress(stored, plain_len)
+        let length = zstd
+            .decompress_to_buffer(stored, &mut plain)
             .map_err(|error| format!("does not decompress: {error}"))?;
-        if plain.len() != plain_len {
+        if length != plain_len {
             return Err(format!(
-                "gives {} plain bytes, and {plain_len} belong there",
-                plain.len()
+                "gives {length} plain bytes, and {plain_len} belong there"
             ));
         }
         Ok(plain)

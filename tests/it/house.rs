@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["ledger", "segment", "retention"],
     &["binlog", "store", "telemetry"],
     &["model"],
-    &["mount_id"],
+    &["blocks", "mount_id"],
 ];
 
 /// Modules that take values and return values.

@@ -85,8 +85,8 @@ async fn of_a_first_frame_that_is_longer_than_others_the_rest_is_fetched() {
         bytes.resize(FRAMES * FRAME as usize, 0);
         let segment = readable(&large(&archive, bytes.clone()).await);
         let (recording, reader) = recorded(&archive);
-        let got = reader.read(&segment, 0, u64::from(FRAME)).await;
-        assert!(got.expect("reads") == bytes[..FRAME as usize]);
+        let got = reader.read(&segment, 0, 100).await;
+        assert_eq!(got.expect("reads"), bytes[..100]);
         let whole = reader.read(&segment, 0, u64::MAX).await.expect("reads");
         assert!(whole == bytes);
         let mut ranges: Vec<_> = gets(&recording)
@@ -217,30 +217,69 @@ async fn a_beginning_that_cannot_be_read_does_not_keep_a_file_from_being_opened(
     }
 }
 
+/// Waits until `reader` has fetched something `count` times; what, in the order of the object.
+async fn fetched(recording: &RecordingStore, count: usize) -> Vec<Call> {
+    let begun = Instant::now();
+    while gets(recording).len() < count {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            gets(recording)
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut calls = gets(recording);
+    calls.sort_by_key(|call| call.range.clone().expect("a range").start);
+    calls
+}
+
 #[tokio::test]
 async fn the_frame_that_is_waited_for_next_comes_alone() {
     let archive = Archive::new(false);
     let segment = readable(&large(&archive, noise(4, FRAMES * FRAME as usize)).await);
     let (recording, reader) = recorded(&archive);
-    let first = reader.read(&segment, 0, u64::from(FRAME)).await;
+    let middle = u64::from(FRAME) * 20;
+    let first = reader.read(&segment, middle, u64::from(FRAME)).await;
     first.expect("reads");
-    let begun = Instant::now();
-    while gets(&recording).len() < 4 {
-        assert!(
-            begun.elapsed() < Duration::from_secs(20),
-            "not fetched ahead"
-        );
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let mut calls = gets(&recording);
-    calls.sort_by_key(|call| call.range.clone().expect("a range").start);
-    let [beginning, next, others, _tail] = &calls[..] else {
+    let calls = fetched(&recording, 4).await;
+    let [frame, next, others, _tail] = &calls[..] else {
         panic!("more is fetched: {calls:?}");
     };
-    assert!(
-        beginning.bytes > next.bytes,
-        "the first frame and a little: {calls:?}"
-    );
-    assert!(next.bytes <= u64::from(FRAME) + 64, "{calls:?}");
+    assert_eq!(frame.bytes, next.bytes, "one frame each: {calls:?}");
     assert!(others.bytes > 2 * next.bytes, "{calls:?}");
+}
+
+#[tokio::test]
+async fn who_asks_for_a_whole_frame_at_once_has_the_next_ones_with_it() {
+    for encrypted in [false, true] {
+        let archive = Archive::new(encrypted);
+        let bytes = noise(10, FRAMES * FRAME as usize);
+        let segment = readable(&large(&archive, bytes.clone()).await);
+        let (recording, reader) = recorded(&archive);
+        let (frame, len) = (u64::from(FRAME), FRAME as usize);
+        let got = reader.read(&segment, 0, frame).await.expect("reads");
+        assert!(got == bytes[..len]);
+        let calls = fetched(&recording, 2).await;
+        assert!(calls[0].bytes > 5 * frame, "five frames: {calls:?}");
+        // And less than one more, and the rest of a chunk.
+        assert!(calls[0].bytes < 7 * frame, "{calls:?}");
+        for n in 1..40 {
+            let got = reader.read(&segment, n * frame, frame).await;
+            let at = n as usize * len;
+            assert!(got.expect("reads") == bytes[at..at + len], "{n}");
+        }
+        // What came with it is not fetched again: but for a chunk at an edge, which neighbours share.
+        let calls = gets(&recording);
+        let fetched: u64 = calls.iter().map(|call| call.bytes).sum();
+        let size = recording_size(&calls);
+        assert!(fetched <= size + frame, "{fetched} of {size}: {calls:?}");
+    }
+}
+
+/// Where the object ends: with its tail.
+fn recording_size(calls: &[Call]) -> u64 {
+    let ends = calls
+        .iter()
+        .map(|call| call.range.clone().expect("a range").end);
+    ends.max().expect("gets")
 }
