@@ -3,6 +3,9 @@
 //! Before them go those that were read to their end, and only a few of these are kept: the kernel keeps what it read of a file, a
 //! reader goes on, and the next frames are decoded into memory that was just used, which costs a fraction of new memory. A few,
 //! because the kernel's requests come in any order: the one for a frame's end may come first.
+//!
+//! So who reads on fills no memory, and pushes nothing out. What nobody used while as much came as there is room for goes all the
+//! same: it may have been fetched ahead of somebody who left, and what is fetched ahead for others is less by that.
 
 use super::memory::{Unread, charged_bytes};
 use bytes::Bytes;
@@ -27,12 +30,16 @@ struct Inner {
     held_bytes: usize,
     /// Of which for the latter.
     done_bytes: usize,
+    /// All that ever came.
+    came_bytes: u64,
 }
 
 struct Kept {
     bytes: Bytes,
     /// Set while the frame was fetched ahead and nobody has read it.
     unread: Option<Unread>,
+    /// What had come when it was used last.
+    used_at: u64,
 }
 
 impl Kept {
@@ -61,6 +68,7 @@ impl Frames {
                 done: LruCache::unbounded(),
                 held_bytes: 0,
                 done_bytes: 0,
+                came_bytes: 0,
             }),
         }
     }
@@ -68,8 +76,10 @@ impl Frames {
     /// A frame, if it is here, for somebody who reads it.
     pub fn get(&self, id: &FrameId) -> Option<Bytes> {
         let mut inner = self.lock();
+        let now = inner.came_bytes;
         if let Some(kept) = inner.frames.get_mut(id) {
             kept.unread = None;
+            kept.used_at = now;
             return Some(kept.bytes.clone());
         }
         inner.done.get(id).map(|kept| kept.bytes.clone())
@@ -105,7 +115,11 @@ impl Frames {
 
     /// [`Frames::insert`], of a frame that was fetched ahead if `unread` says so.
     pub(super) fn keep(&self, id: FrameId, bytes: Bytes, unread: Option<Unread>) {
-        let kept = Kept { bytes, unread };
+        let mut kept = Kept {
+            bytes,
+            unread,
+            used_at: 0,
+        };
         if kept.cost() > self.budget_bytes {
             return;
         }
@@ -118,17 +132,13 @@ impl Frames {
             dropped.push(old);
         }
         inner.held_bytes += kept.cost();
+        inner.came_bytes += kept.cost() as u64;
+        kept.used_at = inner.came_bytes;
         if let Some(old) = inner.frames.put(id, kept) {
             inner.held_bytes -= old.cost();
             dropped.push(old);
         }
-        while inner.held_bytes > self.budget_bytes {
-            let old = inner.pop_done().or_else(|| {
-                let (_, old) = inner.frames.pop_lru()?;
-                inner.held_bytes -= old.cost();
-                Some(old)
-            });
-            let Some(old) = old else { break };
+        while let Some(old) = inner.pop_beyond(self.budget_bytes) {
             dropped.push(old);
         }
         drop(inner);
@@ -151,6 +161,26 @@ impl Frames {
 }
 
 impl Inner {
+    /// Takes out what has to go next, if anything has.
+    fn pop_beyond(&mut self, budget_bytes: usize) -> Option<Kept> {
+        let oldest = self.frames.peek_lru();
+        let unused = oldest.map(|(_, kept)| self.came_bytes - kept.used_at);
+        if unused.is_some_and(|bytes| bytes > budget_bytes as u64) {
+            return self.pop_unused();
+        }
+        if self.held_bytes <= budget_bytes {
+            return None;
+        }
+        self.pop_done().or_else(|| self.pop_unused())
+    }
+
+    /// Takes out the frame that was not used for longest.
+    fn pop_unused(&mut self) -> Option<Kept> {
+        let (_, old) = self.frames.pop_lru()?;
+        self.held_bytes -= old.cost();
+        Some(old)
+    }
+
     /// Takes out the frame that was read to its end before all others.
     fn pop_done(&mut self) -> Option<Kept> {
         let (_, old) = self.done.pop_lru()?;
@@ -204,6 +234,9 @@ mod tests {
         frames.read_to_end(&id(6));
         frames.read_to_end(&id(100));
         // It goes before the least recently used, however lately it was read.
+        for n in 0..8 {
+            assert_eq!(frames.get(&id(n)).is_some(), n != 5);
+        }
         frames.get(&id(6)).expect("kept");
         frames.insert(id(20), frame(20));
         frames.insert(id(21), frame(21));
@@ -218,6 +251,28 @@ mod tests {
         for n in 0..30 {
             frames.read_to_end(&id(n));
         }
+        assert_eq!(frames.held_bytes(), cost);
+    }
+
+    #[test]
+    fn what_was_fetched_ahead_of_somebody_who_left_goes_although_others_read_all_to_its_end() {
+        let cost = 1000 + FRAME_OVERHEAD_BYTES;
+        let frames = Frames {
+            done_max_bytes: cost,
+            ..Frames::new(8 * cost)
+        };
+        let memory = Memory::new(1 << 20);
+        let (_, unread) = memory.ahead(1000, 0).expect("room");
+        frames.keep(id(0), Bytes::from(vec![0; 1000]), Some(unread));
+        let read = |n: u32| {
+            frames.insert(id(n), Bytes::from(vec![n as u8; 1000]));
+            frames.read_to_end(&id(n));
+        };
+        (1..9).for_each(read);
+        assert!(frames.contains(&id(0)) && memory.unread_bytes() > 0);
+        read(9);
+        assert!(!frames.contains(&id(0)));
+        assert_eq!(memory.unread_bytes(), 0);
         assert_eq!(frames.held_bytes(), cost);
     }
 
