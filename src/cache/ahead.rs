@@ -95,7 +95,8 @@ impl ReadAhead {
             };
             let patience = Patience::of(self.deadline);
             // Whoever reads it will be told why not.
-            let first = beyond.frames.min(1 + START_FRAMES);
+            let room = self.shape(&segment).room;
+            let first = beyond.frames.min(1 + START_FRAMES).min(room);
             let opened = self.opening.open(&segment, first, patience).await;
             let Ok((opened, beginning)) = opened else {
                 return;
@@ -161,7 +162,8 @@ impl ReadAhead {
         AHEAD_BYTES.min(self.fetcher.memory.ahead_bytes() / 3 * 2)
     }
 
-    fn shape(&self, segment: &ArchivedSegment) -> Shape {
+    /// The shape of `segment`, and what may be fetched ahead in it now.
+    pub(super) fn shape(&self, segment: &ArchivedSegment) -> Shape {
         let frame_size = segment.layout().recorded().frame_size.max(1);
         let frames = |bytes: u64| {
             let frames = bytes / u64::from(frame_size);

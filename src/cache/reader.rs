@@ -196,7 +196,7 @@ impl SegmentReader {
         patience: Patience,
     ) -> Result<Bytes, Cause> {
         let frame_size = u64::from(segment.layout().recorded().frame_size);
-        let first = sequence::first_frames(&range, frame_size);
+        let first = sequence::first_frames(&range, &self.ahead.shape(segment));
         let opened = self.opening.open(segment, first, patience);
         let (opened, mut beginning) = opened.await?;
         let step = frame_size * u64::from(STEP_FRAMES);

@@ -86,14 +86,18 @@ struct Start {
     window: u32,
 }
 
-/// Frames that will be wanted at once of a file whose first `bytes` are the first that anybody reads; none if they are not its
-/// first.
-pub fn first_frames(bytes: &Range<u64>, frame_size: u64) -> u32 {
-    match bytes.start < frame_size {
-        false => 0,
-        true if bytes.end - bytes.start >= frame_size / 2 => 1 + START_FRAMES,
-        true => 1,
+/// Frames that will be wanted at once of a file whose first `bytes` are the first that anybody reads, with those that will be fetched
+/// ahead; none if they are not its first.
+pub fn first_frames(bytes: &Range<u64>, shape: &Shape) -> u32 {
+    let size = u64::from(shape.frame_size);
+    if bytes.start >= size {
+        return 0;
     }
+    let ahead = match bytes.end - bytes.start >= size / 2 {
+        true => START_FRAMES.min(shape.window_max).min(shape.room),
+        false => 0,
+    };
+    (1 + ahead).min(shape.frames())
 }
 
 impl Shape {
@@ -305,6 +309,36 @@ mod tests {
             }
         }
         farthest
+    }
+
+    #[test]
+    fn of_a_files_first_frames_as_many_are_wanted_as_will_be_fetched_ahead() {
+        assert_eq!(first_frames(&(0..49), &SHAPE), 1);
+        assert_eq!(first_frames(&(100..200), &SHAPE), 0);
+        for (shape, frames) in [
+            (SHAPE, 1 + START_FRAMES),
+            (Shape { room: 3, ..SHAPE }, 4),
+            (Shape { room: 0, ..SHAPE }, 1),
+            (
+                Shape {
+                    window_max: 2,
+                    ..SHAPE
+                },
+                3,
+            ),
+            (
+                Shape {
+                    bytes: 150,
+                    ..SHAPE
+                },
+                2,
+            ),
+        ] {
+            let bytes = 0..100;
+            assert_eq!(first_frames(&bytes, &shape), frames, "{shape:?}");
+            let ahead = Sequences::default().touch(bytes, shape);
+            assert_eq!(1 + ahead.frames.len() as u32, frames, "{shape:?}");
+        }
     }
 
     #[test]

@@ -53,11 +53,12 @@ impl SegmentReader {
     /// As [`SegmentReader::read`].
     pub async fn stream(&self, segment: &ArchivedSegment) -> Result<SegmentStream, ReadError> {
         let deadline = self.options().deadline;
-        let opened = self.open(segment, 1 + START_FRAMES, Patience::of(deadline));
-        let (opened, beginning) = opened.await?;
-        let open = Arc::clone(&opened.segment);
         let frame_size = u64::from(segment.layout().recorded().frame_size);
         let frames = u32::try_from(segment.readable().div_ceil(frame_size)).unwrap_or(u32::MAX);
+        let first = frames.min(1 + START_FRAMES);
+        let opened = self.open(segment, first, Patience::of(deadline));
+        let (opened, beginning) = opened.await?;
+        let open = Arc::clone(&opened.segment);
         let waiting = runs(&open, 0..frames.min(open.frames())).into();
         Ok(SegmentStream {
             segment: segment.clone(),
