@@ -7,7 +7,7 @@
 //! Who asks for much of the first frame at once will have the next ones fetched ahead, and cannot before the tail is there: those
 //! come as well, as far as one get reaches.
 
-use super::fetch::RUN_STORED_BYTES;
+use super::fetch::{RUN_PLAIN_BYTES, RUN_STORED_BYTES};
 use super::memory::{Charge, Memory};
 use super::pieces::Piece;
 use super::segment::ArchivedSegment;
@@ -116,8 +116,8 @@ async fn fetch_with(
     })
 }
 
-/// The object range that has the header, where it has to be fetched, and probably the first `frames`, or as many of them as one get
-/// asks for: whole chunks where it is encrypted. `None` where there would be none.
+/// The object range that has the header, where it has to be fetched, and probably the first `frames`, or as many of them as one run
+/// has: whole chunks where it is encrypted. `None` where there would be none.
 fn range(segment: &ArchivedSegment, frames: u32) -> Option<Range<u64>> {
     if frames == 0 {
         return None;
@@ -130,8 +130,9 @@ fn range(segment: &ArchivedSegment, frames: u32) -> Option<Range<u64>> {
     };
     let average = recorded.tail_offset / u64::from(layout.frames().max(1));
     let spare = average / SPARE_SHARE;
-    let fit = (RUN_STORED_BYTES - EDGES_BYTES).saturating_sub(spare) / average.max(1);
-    let frames = u64::from(frames).min(fit.max(1));
+    let stored = (RUN_STORED_BYTES - EDGES_BYTES).saturating_sub(spare) / average.max(1);
+    let plain = RUN_PLAIN_BYTES / u64::from(recorded.frame_size);
+    let frames = u64::from(frames).min(stored).min(plain).max(1);
     let guess = (average * frames + spare).min(recorded.tail_offset);
     let end = match layout.encrypted() {
         true => layout
@@ -151,6 +152,28 @@ mod tests {
     use super::*;
     use crate::ledger::testing;
     use crate::store::MemoryStore;
+
+    #[test]
+    fn no_more_of_well_compressed_frames_come_than_a_run_has() {
+        let end = |frame_size: u32| {
+            let mut record = testing::segment(1);
+            record.size = 20 * u64::from(frame_size);
+            let object = &mut record.object;
+            object.frame_size = frame_size;
+            object.tail_offset = record.size / 10;
+            object.size = object.tail_offset + (1 << 20);
+            let segment = ArchivedSegment::of_record(&record).expect("a segment");
+            range(&segment, 5).expect("some").end
+        };
+        let around = |frames: u64, frame_size: u32| {
+            let stored = frames * u64::from(frame_size) / 10;
+            stored..stored + u64::from(frame_size) / 80 + EDGES_BYTES
+        };
+        for (frames, frame_size) in [(5, 1 << 20), (4, 2 << 20), (1, 8 << 20)] {
+            let end = end(frame_size);
+            assert!(around(frames, frame_size).contains(&end), "{frames}: {end}");
+        }
+    }
 
     #[tokio::test]
     async fn what_waits_for_a_disk_holds_no_memory_of_readers() {
