@@ -45,8 +45,8 @@ pub struct Opened {
     pub segment: Arc<OpenSegment>,
     /// How it is read.
     sequences: Mutex<Sequences>,
-    /// What came with what opened it, until somebody takes it, or nobody waits for it any more.
-    beginning: Weak<Untaken>,
+    /// What came with what opened it, for as long as somebody waits for it.
+    beginning: Weak<Beginning>,
 }
 
 impl Opened {
@@ -59,21 +59,18 @@ impl Opened {
     }
 
     /// What came of its first frames with what opened it.
-    fn take_beginning(&self) -> Option<Beginning> {
-        let untaken = self.beginning.upgrade()?;
-        let mut beginning = untaken.lock().unwrap_or_else(PoisonError::into_inner);
-        beginning.take()
+    fn beginning(&self) -> Option<Beginning> {
+        let beginning = self.beginning.upgrade()?;
+        Some(Beginning::clone(&beginning))
     }
 }
-
-type Untaken = Mutex<Option<Beginning>>;
 
 /// An open segment as it comes to those who wait for it. Its beginning is theirs, and goes with the last of them: readers that gave
 /// up meanwhile must not leave it in memory.
 #[derive(Clone)]
 struct Landed {
     opened: Arc<Opened>,
-    _beginning: Option<Arc<Untaken>>,
+    _beginning: Option<Arc<Beginning>>,
 }
 
 type OpenLanding = Landing<Arc<str>, Landed>;
@@ -119,8 +116,8 @@ impl Opening {
         }
     }
 
-    /// The segment, opened now or before; for who will read so many `first` frames perhaps with its beginning, to be used or let go:
-    /// nobody will want it later.
+    /// The segment, opened now or before, for who will read so many `first` frames of it; perhaps with its beginning, whoever it came
+    /// for, to be used or let go: nobody will want it later.
     pub(super) async fn open(
         self: &Arc<Self>,
         segment: &ArchivedSegment,
@@ -128,10 +125,7 @@ impl Opening {
         patience: Patience,
     ) -> Result<(Arc<Opened>, Option<Beginning>), Cause> {
         let with_beginning = |opened: Arc<Opened>| {
-            let beginning = match first {
-                0 => None,
-                _ => opened.take_beginning(),
-            };
+            let beginning = opened.beginning();
             (opened, beginning)
         };
         let mut joins = 0;
@@ -163,7 +157,7 @@ impl Opening {
             };
             match waiter.wait(patience.until, patience.total).await {
                 Err(cause) if !own && joins < JOINS_MAX && patience.outlasts(&cause) => joins += 1,
-                // What landed is held until its beginning is taken.
+                // What landed is held until its beginning is.
                 outcome => return outcome.map(|landed| with_beginning(Arc::clone(&landed.opened))),
             }
         }
@@ -286,7 +280,7 @@ impl Opening {
                 OpenSegment::open(layout, key, header, tail)?
             }
         };
-        let beginning = beginning.map(|beginning| Arc::new(Mutex::new(Some(beginning))));
+        let beginning = beginning.map(Arc::new);
         let opened = Opened {
             segment: Arc::new(open),
             sequences: Mutex::default(),

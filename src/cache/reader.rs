@@ -198,7 +198,14 @@ impl SegmentReader {
         let frame_size = u64::from(segment.layout().recorded().frame_size);
         let first = sequence::first_frames(&range, &self.ahead.shape(segment));
         let opened = self.opening.open(segment, first, patience);
-        let (opened, mut beginning) = opened.await?;
+        let (opened, beginning) = opened.await?;
+        // Who reads elsewhere does not hold it.
+        let mut beginning = beginning.filter(|beginning| {
+            let frame = opened.segment.frame_of(range.start);
+            frame.is_some_and(|frame| {
+                opened.segment.object_range(frame..frame + 1).start < beginning.piece().end()
+            })
+        });
         let step = frame_size * u64::from(STEP_FRAMES);
         if range.end - range.start <= frame_size {
             // The usual case: inside one frame or across one border.

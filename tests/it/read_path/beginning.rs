@@ -176,6 +176,32 @@ async fn who_gave_up_while_a_file_was_opened_leaves_nothing_of_it_in_memory() {
     assert_eq!(gets(&recording).len(), 3, "the frame");
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_while_a_file_is_opened_has_its_beginning_too() {
+    let archive = Archive::new(false);
+    let bytes = noise(11, FRAMES * FRAME as usize);
+    let segment = readable(&large(&archive, bytes.clone()).await);
+    let recording = RecordingStore::new(archive.shared());
+    let slow = FaultClock::new(|_| Fault::Delay(Duration::from_secs(1)));
+    let store = Arc::new(FaultStore::new(Arc::new(recording.clone()), slow));
+    let reader = reader_of(store, archive.identities());
+    let (frame, len) = (u64::from(FRAME), FRAME as usize);
+    // Who opens it leaves, and what came is of use for the second frame, and for those after it.
+    let opens = reader.read(&segment, 0, frame);
+    let opens = tokio::time::timeout(Duration::from_millis(500), opens);
+    let (gave_up, got) = tokio::join!(opens, reader.read(&segment, frame, frame));
+    gave_up.expect_err("the store takes longer");
+    assert!(got.expect("reads") == bytes[len..2 * len]);
+    for n in 2..8 {
+        let got = reader.read(&segment, n * frame, frame).await;
+        let at = n as usize * len;
+        assert!(got.expect("reads") == bytes[at..at + len], "{n}");
+    }
+    let mut calls = gets(&recording);
+    calls.retain(|call| call.range.clone().expect("a range").start < 5 * frame);
+    assert_eq!(calls.len(), 1, "{calls:?}");
+}
+
 #[tokio::test]
 async fn a_beginning_that_is_cut_off_or_wrong_is_fetched_again() {
     let bytes = content(8, FRAMES * FRAME as usize);
