@@ -27,7 +27,8 @@
 //! Memory for frames, kept or on their way ([`CacheOptions::memory_bytes`], given out by `memory`), chunks held for a neighbouring
 //! get (`edges`: 2 MiB, or half of the memory for frames if that is less), open segments
 //! ([`opening::OPEN_SEGMENTS_BYTES`]), bytes waiting to be written to disk ([`disk::QUEUE_BYTES`]), one run
-//! ([`fetch::RUN_STORED_BYTES`], [`fetch::RUN_PLAIN_BYTES`]), tracks of one file ([`sequence::TRACKS_MAX`]), decoding threads.
+//! ([`fetch::RUN_STORED_BYTES`], [`fetch::RUN_PLAIN_BYTES`]), blocks that wait for the next frames and replies (`blocks`: 17 MiB),
+//! tracks of one file ([`sequence::TRACKS_MAX`]), decoding threads.
 
 mod ahead;
 mod asks;

@@ -104,8 +104,9 @@ fn zstd_failed(error: std::io::Error) -> SegmentError {
     }
 }
 
-/// Memory for decoded frames of the usual size. As many wait as are given back while one reader waits for the next ones.
-static FRAMES: Blocks = Blocks::new(FRAME_BYTES, FRAME_BYTES / 2, 8);
+/// Memory for decoded frames of the usual size, and nearly: they are charged with their length, and half of what all readers share
+/// may be kept in blocks. As many wait as are given back while one reader waits for the next ones.
+static FRAMES: Blocks = Blocks::new(FRAME_BYTES, FRAME_BYTES / 8 * 7, 8);
 const FRAME_BYTES: usize = FRAME_SIZE_DEFAULT as usize;
 
 /// Decompresses frames, one at a time. What zstd allocates is used again for each frame.
@@ -222,6 +223,23 @@ mod tests {
                     .contains("does not decompress")
             );
             assert_eq!(decompressor.exact(&frame, plain.len()), Ok(plain.to_vec()));
+        }
+    }
+
+    #[test]
+    fn whatever_is_decoded_takes_no_more_memory_than_an_eighth_beside_what_it_is_charged() {
+        for length in [
+            1,
+            FRAME_BYTES / 2,
+            FRAME_BYTES / 4 * 3,
+            FRAME_BYTES,
+            FRAME_BYTES * 2,
+        ] {
+            let room = FRAMES.room(length).capacity();
+            assert!(
+                room >= length && room - length <= FRAME_BYTES / 8,
+                "{length}: {room}"
+            );
         }
     }
 
