@@ -2,7 +2,8 @@
 //!
 //! `slow_link SERVER:PORT [SETTING VALUE]...` prints its address and passes what is sent there on to the server. Settings, in the
 //! arguments and, one a line, on standard input: `round-trip-ms 20`, `rate-mbit 200` for all connections together or `none`,
-//! `connection-mbit 720` for each of them or `none`, `fault silence`, `trickle`, `cut:BYTES`, `refuse` or `none`. `traffic` prints what has passed so far. It runs until its standard input ends.
+//! `connection-mbit 720` for each of them or `none`, `fault silence`, `trickle`, `cut:BYTES`, `refuse` or `none`. `traffic` prints
+//! what has passed so far. It runs until its standard input ends.
 
 #[path = "../tests/it/slow_link/conditions.rs"]
 mod conditions;

@@ -242,14 +242,14 @@ async fn deliver(
     mut to: OwnedWriteHalf,
 ) -> std::io::Result<()> {
     while let Some((arrival, piece)) = arrives.recv().await {
-        tokio::time::sleep_until(arrival).await;
+        sleep_until(arrival.into_std(), std::time::Instant::now()).await;
         to.write_all(&piece).await?;
     }
     to.shutdown().await
 }
 
-/// Waits until `at` if that is after `now`: a timer that is due already ends with the next millisecond, and a piece for each millisecond
-/// is a slow link.
+/// Waits until `at` if that is after `now`: a timer that is due already ends with the next millisecond, and a piece for each
+/// millisecond is a slow link.
 async fn sleep_until(at: std::time::Instant, now: std::time::Instant) {
     if at > now {
         tokio::time::sleep_until(at.into()).await;
