@@ -1,8 +1,9 @@
 //! Decoded frames in memory: least recently used go first, within a budget of bytes.
 //!
-//! Before them go those that were read to their end, and only a few of these are kept: the kernel keeps what it read of a file, a
-//! reader goes on, and the next frames are decoded into memory that was just used, which costs a fraction of new memory. A few,
-//! because the kernel's requests come in any order: the one for a frame's end may come first.
+//! Before them go those that were read whole, and only a few of these are kept: the kernel keeps what it read of a file, a reader goes
+//! on, and the next frames are decoded into memory that was just used, which costs a fraction of new memory. A few, because several
+//! may read one file past the kernel's page cache. Whole is as many bytes as a frame has: requests come in any order, and who reads
+//! here and there reads a frame's end no later than the rest.
 //!
 //! So who reads on fills no memory, and pushes nothing out. What nobody used while as much came as there is room for goes all the
 //! same: it may have been fetched ahead of somebody who left, and what is fetched ahead for others is less by that.
@@ -18,14 +19,14 @@ pub type FrameId = (Arc<str>, u32);
 /// The cache. Bytes in it are proven and decoded.
 pub struct Frames {
     budget_bytes: usize,
-    /// Of which for those that were read to their end.
+    /// Of which for those that were read whole.
     done_max_bytes: usize,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     frames: LruCache<FrameId, Kept>,
-    /// Those that were read to their end.
+    /// Those that were read whole.
     done: LruCache<FrameId, Kept>,
     held_bytes: usize,
     /// Of which for the latter.
@@ -40,6 +41,8 @@ struct Kept {
     unread: Option<Unread>,
     /// What had come when it was used last.
     used_at: u64,
+    /// Of its bytes, how many nobody has read yet.
+    left: usize,
 }
 
 impl Kept {
@@ -52,7 +55,7 @@ impl Kept {
     }
 }
 
-/// What frames may take that were read to their end: more than the kernel asks for at once of one file.
+/// What frames may take that were read whole: more than the kernel asks for at once of one file.
 const DONE_BYTES: usize = 8 << 20;
 /// What a frame costs beside its bytes: key, list links, allocation headers.
 const FRAME_OVERHEAD_BYTES: usize = 256;
@@ -85,10 +88,17 @@ impl Frames {
         inner.done.get(id).map(|kept| kept.bytes.clone())
     }
 
-    /// Somebody has read a frame to its end.
-    pub(super) fn read_to_end(&self, id: &FrameId) {
+    /// Somebody has read `bytes` of a frame.
+    pub(super) fn was_read(&self, id: &FrameId, bytes: usize) {
         let mut dropped = Vec::new();
         let mut inner = self.lock();
+        let Some(kept) = inner.frames.peek_mut(id) else {
+            return;
+        };
+        kept.left = kept.left.saturating_sub(bytes);
+        if kept.left > 0 {
+            return;
+        }
         if let Some((id, mut kept)) = inner.frames.pop_entry(id) {
             kept.unread = None;
             inner.done_bytes += kept.cost();
@@ -116,6 +126,7 @@ impl Frames {
     /// [`Frames::insert`], of a frame that was fetched ahead if `unread` says so.
     pub(super) fn keep(&self, id: FrameId, bytes: Bytes, unread: Option<Unread>) {
         let mut kept = Kept {
+            left: bytes.len(),
             bytes,
             unread,
             used_at: 0,
@@ -181,7 +192,7 @@ impl Inner {
         Some(old)
     }
 
-    /// Takes out the frame that was read to its end before all others.
+    /// Takes out the frame that was read whole and not used for longest.
     fn pop_done(&mut self) -> Option<Kept> {
         let (_, old) = self.done.pop_lru()?;
         self.held_bytes -= old.cost();
@@ -214,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_to_its_end_goes_first_and_little_of_it_stays() {
+    fn what_was_read_whole_goes_first_and_little_of_it_stays() {
         let cost = 1000 + FRAME_OVERHEAD_BYTES;
         let frames = Frames {
             done_max_bytes: cost,
@@ -224,15 +235,15 @@ mod tests {
         for n in 0..8 {
             frames.insert(id(n), frame(n));
         }
-        frames.read_to_end(&id(5));
+        frames.was_read(&id(5), 1000);
         assert_eq!(frames.get(&id(5)), Some(frame(5)));
         assert_eq!(frames.held_bytes(), 8 * cost);
-        frames.read_to_end(&id(6));
+        frames.was_read(&id(6), 1000);
         assert!(!frames.contains(&id(5)) && frames.contains(&id(6)));
         assert_eq!(frames.held_bytes(), 7 * cost);
         // Twice, or of a frame that is not there.
-        frames.read_to_end(&id(6));
-        frames.read_to_end(&id(100));
+        frames.was_read(&id(6), 1000);
+        frames.was_read(&id(100), 1000);
         // It goes before the least recently used, however lately it was read.
         for n in 0..8 {
             assert_eq!(frames.get(&id(n)).is_some(), n != 5);
@@ -243,19 +254,43 @@ mod tests {
         assert!(!frames.contains(&id(6)) && frames.contains(&id(0)));
         assert_eq!(frames.held_bytes(), 8 * cost);
         // One that is fetched again is new.
-        frames.read_to_end(&id(0));
+        frames.was_read(&id(0), 1000);
         frames.insert(id(0), frame(0));
-        frames.read_to_end(&id(1));
+        frames.was_read(&id(1), 1000);
         assert!(frames.contains(&id(0)) && frames.contains(&id(1)));
         assert_eq!(frames.held_bytes(), 8 * cost);
         for n in 0..30 {
-            frames.read_to_end(&id(n));
+            frames.was_read(&id(n), 1000);
         }
         assert_eq!(frames.held_bytes(), cost);
     }
 
     #[test]
-    fn what_was_fetched_ahead_of_somebody_who_left_goes_although_others_read_all_to_its_end() {
+    fn a_frame_whose_end_was_read_stays_until_the_rest_was_read() {
+        let cost = 1000 + FRAME_OVERHEAD_BYTES;
+        let frames = Frames {
+            done_max_bytes: cost,
+            ..Frames::new(8 * cost)
+        };
+        let read = |n: u32, bytes: usize| {
+            if !frames.contains(&id(n)) {
+                frames.insert(id(n), Bytes::from(vec![n as u8; 1000]));
+            }
+            frames.was_read(&id(n), bytes);
+        };
+        read(0, 400);
+        (1..5).for_each(|n| read(n, 1000));
+        assert!(frames.contains(&id(0)));
+        read(0, 599);
+        (5..7).for_each(|n| read(n, 1000));
+        assert!(frames.contains(&id(0)));
+        read(0, 1);
+        read(7, 1000);
+        assert!(!frames.contains(&id(0)));
+    }
+
+    #[test]
+    fn what_was_fetched_ahead_of_somebody_who_left_goes_although_others_read_frames_whole() {
         let cost = 1000 + FRAME_OVERHEAD_BYTES;
         let frames = Frames {
             done_max_bytes: cost,
@@ -266,7 +301,7 @@ mod tests {
         frames.keep(id(0), Bytes::from(vec![0; 1000]), Some(unread));
         let read = |n: u32| {
             frames.insert(id(n), Bytes::from(vec![n as u8; 1000]));
-            frames.read_to_end(&id(n));
+            frames.was_read(&id(n), 1000);
         };
         (1..9).for_each(read);
         assert!(frames.contains(&id(0)) && memory.unread_bytes() > 0);

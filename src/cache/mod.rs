@@ -5,7 +5,7 @@
 //!    record; for who reads from the file's start the first frame comes with the header, and for who asks for much at once the next
 //!    ones too (`beginning`). The last few hundred open segments are remembered.
 //! 2. The range is mapped to frames. A frame that is in the [`frames`] cache is served from memory. One that
-//!    was read to its end is soon let go: the kernel has it, and its memory is the next frame's.
+//!    was read whole is soon let go: the kernel has it, and its memory is the next frame's.
 //! 3. For every other frame there is one **flight**, however many readers want it. Whoever comes first starts it, the others
 //!    wait for it. Neighbouring frames whose flights one reader starts are fetched by one ranged get, a *run*, and each waiter
 //!    is released when its own frame is decoded, not when the run is. Runs of an encrypted object that are neighbours share

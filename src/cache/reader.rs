@@ -259,10 +259,8 @@ impl SegmentReader {
             let within =
                 |start: u64| (wanted.start - start) as usize..(wanted.end - start) as usize;
             let part = bytes.slice(within(plain.start));
-            if wanted.end == plain.end {
-                let id = (segment.id().clone(), frame);
-                self.fetcher.frames.read_to_end(&id);
-            }
+            let id = (segment.id().clone(), frame);
+            self.fetcher.frames.was_read(&id, part.len());
             if first == last {
                 return Ok(part);
             }

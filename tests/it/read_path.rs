@@ -65,6 +65,32 @@ async fn every_range_is_the_files_and_the_end_is_the_end() {
 }
 
 #[tokio::test]
+async fn of_frames_whose_ends_were_read_the_rest_is_still_there() {
+    const FRAMES: u64 = 160;
+    let frame: u32 = 64 << 10;
+    let archive = Archive::new(false);
+    let bytes = content(4, FRAMES as usize * frame as usize);
+    let segment = Segment {
+        frame_size: frame,
+        ..Segment::new(1, bytes)
+    };
+    let segment = readable(&archive.add(&segment).await);
+    let recording = RecordingStore::new(archive.shared());
+    let store = Arc::new(recording.clone());
+    let options = CacheOptions::default();
+    let reader = SegmentReader::new(store, archive.identities(), None, options);
+    let frame = u64::from(frame);
+    for end in (1..=FRAMES).map(|n| n * frame) {
+        reader.read(&segment, end - 100, 100).await.expect("reads");
+    }
+    let fetched = recording.calls_of("get").len();
+    for start in (0..FRAMES).map(|n| n * frame) {
+        reader.read(&segment, start, 100).await.expect("reads");
+    }
+    assert_eq!(recording.calls_of("get").len(), fetched);
+}
+
+#[tokio::test]
 async fn an_empty_file_is_empty() {
     let archive = Archive::new(true);
     let entry = archive.add(&Segment::new(1, Vec::new())).await;
