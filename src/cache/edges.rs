@@ -200,12 +200,12 @@ impl Edges {
         }
     }
 
-    /// Forgets the chunks at the edges of `range`: frames that were made of them were wrong.
+    /// Forgets the chunks in `range`, also those where a file's beginning ends: frames that were made of them were wrong.
     pub(super) fn forget(&self, key: &ObjectKey, layout: &CheckedLayout, range: &Range<u64>) {
-        for at in [Some(range.start), range.end.checked_sub(1)] {
-            if let Some(chunk) = at.and_then(|at| layout.chunk_at(at)) {
-                self.held().pop(&(key.clone(), chunk.start));
-            }
+        let mut at = range.start;
+        while let Some(chunk) = layout.chunk_at(at).filter(|_| at < range.end) {
+            self.held().pop(&(key.clone(), chunk.start));
+            at = chunk.end;
         }
     }
 
@@ -324,6 +324,29 @@ mod tests {
         assert_eq!(memory.used_bytes(), 0);
         let length = range.end - range.start;
         assert_eq!(pieces.with(&range).bytes, vec![7; length as usize]);
+    }
+
+    #[test]
+    fn of_frames_that_were_wrong_no_chunk_is_held() {
+        let mut record = testing::segment(1);
+        record.object.size += 10 * (CHUNK_BYTES + 16);
+        let segment = ArchivedSegment::of_record(&record).expect("a segment");
+        let (key, layout) = (segment.key(), segment.layout());
+        let edges = Edges::new(1 << 30);
+        let mut ids = Vec::new();
+        let mut at = record.object.header_size;
+        while let Some(chunk) = layout.chunk_at(at) {
+            ids.push((key.clone(), chunk.start));
+            at = chunk.end;
+        }
+        for id in &ids {
+            edges.hold(id.clone(), Bytes::from_static(b"a chunk"));
+        }
+        edges.forget(key, layout, &(ids[2].1..ids[6].1));
+        for (n, id) in ids.iter().enumerate() {
+            let is_held = edges.held().contains(id);
+            assert_eq!(is_held, !(2..6).contains(&n), "{n}");
+        }
     }
 
     #[test]
