@@ -47,7 +47,8 @@ pub(super) struct Ends {
 }
 
 /// Fetches header and tail, and with them as many first frames as are `wanted`, or one, or none, as there is room: nobody may wait
-/// for memory before a segment is open.
+/// for memory before a segment is open. Frames after the first count as fetched ahead meanwhile: who comes next is to find less room,
+/// or many would fetch what there is no memory to decode.
 pub(super) async fn fetch(
     store: &SharedStore,
     segment: &ArchivedSegment,
@@ -57,10 +58,13 @@ pub(super) async fn fetch(
     let (key, layout) = (segment.key(), segment.layout());
     let charged = [wanted, wanted.min(1)].into_iter().find_map(|frames| {
         let range = range(segment, frames)?;
-        let (charge, _) = memory.ahead(0, range.end - range.start)?;
-        Some((range, charge))
+        let stored = range.end - range.start;
+        let after = frames.min(layout.frames()).saturating_sub(1);
+        let plain = u64::from(after) * u64::from(layout.recorded().frame_size);
+        let (mut charge, unread) = memory.ahead(plain, stored)?;
+        Some((range, charge.split(stored), (charge, unread)))
     });
-    if let Some((range, charge)) = charged {
+    if let Some((range, charge, _until_it_is_there)) = charged {
         match fetch_with(store, segment, range, charge).await {
             // It may be a place that only the frames are in, or more than the first of them, such as a sector of a disk: whoever
             // reads there is told.
@@ -152,6 +156,33 @@ mod tests {
     use super::*;
     use crate::ledger::testing;
     use crate::store::MemoryStore;
+    use crate::store::fault::{Fault, FaultClock, FaultStore};
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_after_the_first_count_as_fetched_ahead_until_they_are_there() {
+        let mut record = testing::segment(1);
+        record.size = 5 << 20;
+        let segment = ArchivedSegment::of_record(&record).expect("a segment");
+        let store = MemoryStore::new();
+        let object = vec![7; usize::try_from(record.object.size).expect("small")];
+        store.tamper(segment.key(), object);
+        let slow = FaultClock::new(|_| Fault::Delay(Duration::from_secs(1)));
+        let store: SharedStore = Arc::new(FaultStore::new(Arc::new(store), slow));
+        let memory = Memory::new(64 << 20);
+        for (wanted, ahead) in [(5, 4 << 20), (1, 0)] {
+            let fetching = fetch(&store, &segment, wanted, &memory);
+            tokio::pin!(fetching);
+            let soon = tokio::time::timeout(Duration::from_millis(1), &mut fetching).await;
+            assert!(soon.is_err(), "it takes a second");
+            assert_eq!(memory.unread_bytes(), ahead);
+            let ends = fetching.await.expect("there");
+            assert_eq!(memory.unread_bytes(), 0);
+            assert!((1..1 << 20).contains(&memory.used_bytes()));
+            drop(ends);
+            assert_eq!(memory.used_bytes(), 0);
+        }
+    }
 
     #[test]
     fn no_more_of_well_compressed_frames_come_than_a_run_has() {
