@@ -7,7 +7,7 @@
 //! Who asks for much of the first frame at once will have the next ones fetched ahead, and cannot before the tail is there: those
 //! come as well, as far as one get reaches.
 
-use super::fetch::{RUN_PLAIN_BYTES, RUN_STORED_BYTES};
+use super::fetch::{Patience, RUN_PLAIN_BYTES, RUN_STORED_BYTES};
 use super::memory::{Charge, Memory};
 use super::pieces::Piece;
 use super::segment::ArchivedSegment;
@@ -48,12 +48,14 @@ pub(super) struct Ends {
 
 /// Fetches header and tail, and with them as many first frames as are `wanted`, or one, or none, as there is room: nobody may wait
 /// for memory before a segment is open. Frames after the first count as fetched ahead meanwhile: who comes next is to find less room,
-/// or many would fetch what there is no memory to decode.
+/// or many would fetch what there is no memory to decode. And they are waited for until half of the time is over: a link that is too
+/// slow for them, or a disk that tries for long to read one, may still have the first.
 pub(super) async fn fetch(
     store: &SharedStore,
     segment: &ArchivedSegment,
     wanted: u32,
     memory: &Memory,
+    patience: Patience,
 ) -> Result<Ends, store::Error> {
     let (key, layout) = (segment.key(), segment.layout());
     let charged = [wanted, wanted.min(1)].into_iter().find_map(|frames| {
@@ -61,15 +63,22 @@ pub(super) async fn fetch(
         let stored = range.end - range.start;
         let after = frames.min(layout.frames()).saturating_sub(1);
         let plain = u64::from(after) * u64::from(layout.recorded().frame_size);
+        let soon = (after > 0).then(|| patience.half());
         let (mut charge, unread) = memory.ahead(plain, stored)?;
-        Some((range, charge.split(stored), (charge, unread)))
+        Some((range, soon, charge.split(stored), (charge, unread)))
     });
-    if let Some((range, charge, _until_it_is_there)) = charged {
-        match fetch_with(store, segment, range, charge).await {
+    if let Some((range, soon, charge, _until_it_is_there)) = charged {
+        let fetching = fetch_with(store, segment, range, charge);
+        let fetched = match soon {
+            Some(soon) => soon.wait(fetching).await.ok(),
+            None => Some(fetching.await),
+        };
+        match fetched {
+            None => {}
             // It may be a place that only the frames are in, or more than the first of them, such as a sector of a disk: whoever
             // reads there is told.
-            Err(error) if error.kind == ErrorKind::Permanent => {}
-            outcome => return outcome,
+            Some(Err(error)) if error.kind == ErrorKind::Permanent => {}
+            Some(outcome) => return outcome,
         }
     }
     let (header, tail) = futures::try_join!(
@@ -159,6 +168,29 @@ mod tests {
     use crate::store::fault::{Fault, FaultClock, FaultStore};
     use std::time::Duration;
 
+    fn patience() -> Patience {
+        Patience::of(Duration::from_secs(30))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_whose_first_frames_come_too_slowly_is_opened_without_them() {
+        let mut record = testing::segment(1);
+        record.size = 5 << 20;
+        let segment = ArchivedSegment::of_record(&record).expect("a segment");
+        let store = MemoryStore::new();
+        let object = vec![7; usize::try_from(record.object.size).expect("small")];
+        store.tamper(segment.key(), object);
+        let slow = FaultClock::nth(0, Fault::Delay(Duration::from_secs(40)));
+        let store: SharedStore = Arc::new(FaultStore::new(Arc::new(store), slow));
+        let memory = Memory::new(64 << 20);
+        let patience = patience();
+        let fetched = patience.wait(fetch(&store, &segment, 5, &memory, patience));
+        let ends = fetched.await.expect("in time").expect("there");
+        assert!(ends.beginning.is_none());
+        assert_eq!(ends.header.len() as u64, record.object.header_size);
+        assert_eq!(memory.used_bytes(), 0);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn frames_after_the_first_count_as_fetched_ahead_until_they_are_there() {
         let mut record = testing::segment(1);
@@ -171,7 +203,7 @@ mod tests {
         let store: SharedStore = Arc::new(FaultStore::new(Arc::new(store), slow));
         let memory = Memory::new(64 << 20);
         for (wanted, ahead) in [(5, 4 << 20), (1, 0)] {
-            let fetching = fetch(&store, &segment, wanted, &memory);
+            let fetching = fetch(&store, &segment, wanted, &memory, patience());
             tokio::pin!(fetching);
             let soon = tokio::time::timeout(Duration::from_millis(1), &mut fetching).await;
             assert!(soon.is_err(), "it takes a second");
@@ -215,7 +247,8 @@ mod tests {
         store.tamper(segment.key(), object);
         let store: SharedStore = Arc::new(store);
         let memory = Memory::new(1 << 20);
-        let ends = fetch(&store, &segment, 1, &memory).await.expect("there");
+        let ends = fetch(&store, &segment, 1, &memory, patience()).await;
+        let ends = ends.expect("there");
         let beginning = ends.beginning.expect("there is room");
         let waiting = beginning.piece().bytes.clone();
         let other = beginning.clone();

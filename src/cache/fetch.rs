@@ -89,6 +89,16 @@ impl Patience {
         }
     }
 
+    /// Half of the time that is left.
+    pub(super) fn half(self) -> Patience {
+        let now = Instant::now();
+        let left = self.until.saturating_duration_since(now);
+        Patience {
+            until: now + left / 2,
+            total: self.total,
+        }
+    }
+
     /// Whether another try is due after a flight that somebody else had started ended with `cause`: it began before this
     /// reader came, and had been waiting for a store that may answer now.
     pub(super) fn outlasts(self, cause: &Cause) -> bool {

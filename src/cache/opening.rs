@@ -220,12 +220,12 @@ impl Opening {
                 None => first,
                 Some(_) => 0,
             };
-            let fetched = beginning::fetch(&ask.store, segment, first, &self.memory).await;
+            let fetched = beginning::fetch(&ask.store, segment, first, &self.memory, patience);
             let Ends {
                 header,
                 tail,
                 beginning,
-            } = match fetched {
+            } = match fetched.await {
                 Ok(fetched) => fetched,
                 // Whoever cannot be asked changes nothing about bytes that were wrong.
                 Err(_) if wrong.is_some() => continue,
