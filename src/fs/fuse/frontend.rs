@@ -39,8 +39,8 @@ impl Frontend {
     }
 }
 
-/// Answers after `before`, by one deadline, and once everything is in memory that the answer needs: a stream may have been opened by then, or another
-/// history be shown, of which that is not yet so.
+/// Answers after `before`, and once everything is in memory that the answer needs: a stream may have been opened by then, or another
+/// history be shown, of which that is not yet so. All of that ends by one deadline.
 async fn answer_later(
     front: Front,
     asked: Asked,
