@@ -7,6 +7,13 @@ SEGMENTS_WANTED=8
 # A load that has not filled them by then never will.
 readonly LOAD_ROUNDS_MAX=120
 
+# in_background COMMAND...: runs it, and ends as it does. A signal ends the script at once: while bash itself runs a program it hears
+# of none, but 'wait' does.
+in_background() {
+    "$@" &
+    wait "$!"
+}
+
 ### The binlogs: made once, by a real server
 
 # small_binlogs: others instead, soon made and soon read.
@@ -57,7 +64,7 @@ stop_mysql() {
 
 # load ARGUMENT...: sysbench, by default oltp_write_only with 8 threads; what it says goes to $load_output.
 load() {
-    sysbench "${load_script:-oltp_write_only}" --db-driver=mysql --mysql-socket="$socket" --mysql-user=root --mysql-db=sbtest \
+    in_background sysbench "${load_script:-oltp_write_only}" --db-driver=mysql --mysql-socket="$socket" --mysql-user=root --mysql-db=sbtest \
         --tables=8 --table-size=50000 --threads="${load_threads:-8}" --events=0 "$@" >"${load_output:-/dev/null}"
 }
 
@@ -103,7 +110,7 @@ list_closed() {
 record() {
     local what="$1" took user system LC_ALL=C TIMEFORMAT='%R %U %S'
     shift
-    { time "$@" >/dev/null 2>"$work/stderr"; } 2>"$work/time" || die "failed: $*: $(tail -n 5 "$work/stderr")"
+    { time in_background "$@" >/dev/null 2>"$work/stderr"; } 2>"$work/time" || die "failed: $*: $(tail -n 5 "$work/stderr")"
     read -r took user system <"$work/time"
     note "$what" "$took"
     note "$what.cpu" "$(calculate "$user + $system")"

@@ -1,9 +1,11 @@
 //! `binlogfs ls`: the archived history as a table.
 
 use super::exit::Exit;
-use super::{Global, output, reading};
+use super::long_table::LongTable;
+use super::reading::{self, Reading};
+use super::{Global, output};
 use crate::ledger::Entry;
-use crate::model::StoreUrl;
+use crate::model::{StoreUrl, Timeline};
 use anyhow::Result;
 
 /// Characters of a GTID set that a table shows; `--json` has all.
@@ -29,36 +31,46 @@ pub struct LsArgs {
 pub async fn run(global: &Global, args: &LsArgs) -> Result<Exit> {
     let reading = reading::open(global, &args.url).await?;
     let timeline = reading.timeline(args.timeline)?;
-    let mut entries = Vec::new();
-    if args.pruned {
-        let pruned = reading.pruned_entries(timeline)?;
-        entries.extend(pruned.into_iter().map(|entry| (entry, PRUNED.to_owned())));
-    }
-    let listed = match args.fenced {
-        true => reading.fenced(timeline)?,
-        false => reading.entries(timeline)?,
-    };
-    for entry in listed {
-        let name = &entry.mount_name;
-        // 'prune --fenced' may have deleted its object.
-        let state = match args.fenced && reading.index.is_pruned(timeline, name)? {
-            true => PRUNED.to_owned(),
-            false => state(&entry),
-        };
-        entries.push((entry, state));
-    }
     if global.json {
-        let all = entries.iter().map(|(entry, state)| json(entry, state));
-        output::print_json(&all.collect::<Vec<_>>())?;
+        output::print_json_list(|add| {
+            each_listed(&reading, args, timeline, |entry, state| {
+                add(&json(entry, state))
+            })
+        })?;
         return Ok(reading.exit());
     }
     let header = ["NAME", "SIZE", "STORED", "FIRST", "LAST", "STATE", "GTIDS"];
-    output::print(&output::table(
-        &header,
-        &[1, 2],
-        entries.iter().map(|(entry, state)| row(entry, state)),
-    ))?;
+    let mut table = LongTable::new(&header, &[1, 2]);
+    each_listed(&reading, args, timeline, |entry, state| {
+        table.add(&row(entry, state));
+        Ok(())
+    })?;
+    table.print()?;
     Ok(reading.exit())
+}
+
+/// Calls `take` with everything that is listed, and its state. Of a timeline a page is held at a time: each entry has the GTIDs of its
+/// segment, and there may be a million.
+fn each_listed(
+    reading: &Reading,
+    args: &LsArgs,
+    timeline: Timeline,
+    mut take: impl FnMut(&Entry, &str) -> Result<()>,
+) -> Result<()> {
+    if args.pruned {
+        reading.each_pruned(timeline, |entry| take(&entry, PRUNED))?;
+    }
+    if !args.fenced {
+        return reading.each_entry(timeline, |entry| take(&entry, &state(&entry)));
+    }
+    for entry in reading.fenced(timeline)? {
+        // 'prune --fenced' may have deleted its object.
+        match reading.index.is_pruned(timeline, &entry.mount_name)? {
+            true => take(&entry, PRUNED)?,
+            false => take(&entry, &state(&entry))?,
+        }
+    }
+    Ok(())
 }
 
 fn row(entry: &Entry, state: &str) -> Vec<String> {

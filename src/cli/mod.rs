@@ -22,6 +22,7 @@ mod index_rebuild;
 mod keygen;
 mod local;
 mod locate;
+mod long_table;
 mod ls;
 mod migrate;
 mod mount;

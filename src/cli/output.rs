@@ -6,7 +6,9 @@ use crate::sync::archive::Progress;
 use crate::telemetry;
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use serde::Serialize;
+use serde::ser::SerializeSeq as _;
+use serde::{Serialize, Serializer as _};
+use serde_json::Value;
 use std::io::Write as _;
 
 /// Prints `value` as one indented JSON document. The text of it is never in memory as a whole: some documents have a million entries.
@@ -22,6 +24,35 @@ fn write_json(out: impl std::io::Write, value: &impl Serialize) -> std::io::Resu
     serde_json::to_writer_pretty(&mut out, value)?;
     out.write_all(b"\n")?;
     out.flush()
+}
+
+/// Prints what `fill` adds, one by one, as one indented JSON list: no more than one of them need be in memory.
+///
+/// # Errors
+/// When stdout cannot be written; those of `fill`, and then the list has no end.
+pub fn print_json_list(
+    fill: impl FnOnce(&mut dyn FnMut(&Value) -> anyhow::Result<()>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    write_json_list(std::io::stdout().lock(), fill)
+}
+
+fn write_json_list(
+    out: impl std::io::Write,
+    fill: impl FnOnce(&mut dyn FnMut(&Value) -> anyhow::Result<()>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    const FAILED: &str = "cannot write to standard output";
+    let mut out = std::io::BufWriter::new(out);
+    let mut serializer = serde_json::Serializer::pretty(&mut out);
+    let begun = serializer.serialize_seq(None);
+    // As an error of the system, so that a reader that went away is known for one.
+    let mut list = begun.map_err(std::io::Error::from).context(FAILED)?;
+    fill(&mut |value| {
+        let added = list.serialize_element(value);
+        added.map_err(std::io::Error::from).context(FAILED)
+    })?;
+    list.end().map_err(std::io::Error::from).context(FAILED)?;
+    let ended = out.write_all(b"\n").and_then(|()| out.flush());
+    ended.context(FAILED)
 }
 
 /// `value` as one indented JSON document.
@@ -182,5 +213,34 @@ impl Progress for ArchivedBar {
     }
     fn archived(&self, name: &str) {
         self.0.set_message(name.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_is_printed_one_by_one_is_the_document_that_it_was() {
+        for count in 0..3 {
+            let all: Vec<Value> = (0..count)
+                .map(|n| serde_json::json!({ "name": n, "gtids": ["a", "b"] }))
+                .collect();
+            let (mut whole, mut list) = (Vec::new(), Vec::new());
+            write_json(&mut whole, &all).expect("writes");
+            write_json_list(&mut list, |add| all.iter().try_for_each(add)).expect("writes");
+            assert_eq!(String::from_utf8(list), String::from_utf8(whole));
+        }
+    }
+
+    #[test]
+    fn what_ends_a_list_is_told_and_a_reader_that_leaves_is_known() {
+        let failed = write_json_list(Vec::new(), |_| anyhow::bail!("the index is gone"));
+        assert!(failed.expect_err("fails").to_string().contains("index"));
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let much = Value::from("x".repeat(1 << 20));
+        let left = write_json_list(writer, |add| add(&much));
+        assert!(is_broken_pipe(&left.expect_err("nobody reads")));
     }
 }

@@ -284,32 +284,26 @@ impl Reading {
         Ok(all)
     }
 
-    /// What was pruned of `timeline`, in replay order.
-    pub fn pruned_entries(&self, timeline: Timeline) -> Result<Vec<Entry>> {
-        let mut all: Vec<Entry> = Vec::new();
+    /// Calls `each` with everything that was pruned of `timeline`, in replay order.
+    pub fn each_pruned(
+        &self,
+        timeline: Timeline,
+        mut each: impl FnMut(Entry) -> Result<()>,
+    ) -> Result<()> {
+        let mut after = None;
         loop {
-            let after = all.last().map(|entry| entry.mount_name.clone());
             let page = self
                 .index
                 .pruned_rows(timeline, after.as_ref(), PAGE_ENTRIES)?;
-            if page.is_empty() {
-                return Ok(all);
-            }
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.mount_name.clone());
             for row in page {
                 let entry = self.index.entry_by_seq(row.seq)?;
-                all.push(entry.context("the index lists it")?);
+                each(entry.context("the index lists it")?)?;
             }
         }
-    }
-
-    /// All entries of `timeline`, in replay order.
-    pub fn entries(&self, timeline: Timeline) -> Result<Vec<Entry>> {
-        let mut all = Vec::new();
-        self.each_entry(timeline, |entry| {
-            all.push(entry);
-            Ok(())
-        })?;
-        Ok(all)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::errno;
 use super::view::{Errno, View, log};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What `work` comes to, or ETIMEDOUT after `deadline`. `what` says in the log what has failed then.
 pub(super) async fn in_time<T>(
@@ -22,6 +23,42 @@ pub(super) async fn in_time<T>(
                 ),
             );
             Err(verdict.errno)
+        }
+    }
+}
+
+/// What is left of the time that a call may take, which waits for one thing after the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left(Option<Instant>);
+
+impl Left {
+    /// All of it: nothing was waited for, and what comes has a deadline of its own.
+    pub(super) fn all() -> Left {
+        Left(None)
+    }
+
+    /// What is left of `deadline`, which begins now.
+    pub(super) fn of(deadline: Duration) -> Left {
+        Left(Some(Instant::now() + deadline))
+    }
+
+    /// What `work` comes to, or ETIMEDOUT once nothing is left. `what` says in the log what has failed then.
+    pub(super) async fn bound<T>(
+        self,
+        what: &str,
+        work: impl Future<Output = Result<T, Errno>>,
+    ) -> Result<T, Errno> {
+        let Some(until) = self.0 else {
+            return work.await;
+        };
+        match tokio::time::timeout_at(until, work).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                tracing::warn!(
+                    "{what}: with what was waited for before, it took longer than a read may"
+                );
+                Err(libc::ETIMEDOUT)
+            }
         }
     }
 }
@@ -56,5 +93,29 @@ mod tests {
             Err(libc::ETIMEDOUT)
         );
         assert_eq!(begun.elapsed().as_secs(), deadline.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_one_after_the_other_ends_by_one_deadline() {
+        let (deadline, begun) = (Duration::from_secs(30), tokio::time::Instant::now());
+        let left = Left::of(deadline);
+        let one = async {
+            tokio::time::sleep(deadline * 2 / 3).await;
+            Ok(1)
+        };
+        assert_eq!(left.bound("a test", one).await, Ok(1));
+        let next = async {
+            tokio::time::sleep(deadline * 2 / 3).await;
+            Ok(2)
+        };
+        assert_eq!(left.bound("a test", next).await, Err(libc::ETIMEDOUT));
+        assert_eq!(begun.elapsed().as_secs(), deadline.as_secs());
+        // What is there already needs no time.
+        assert_eq!(left.bound("a test", async { Ok(3) }).await, Ok(3));
+        let alone = async {
+            tokio::time::sleep(deadline * 2).await;
+            Ok(4)
+        };
+        assert_eq!(Left::all().bound("a test", alone).await, Ok(4));
     }
 }

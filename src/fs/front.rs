@@ -1,11 +1,12 @@
 //! What is behind the kernel's questions: the view of one stream, with or without local files, or a forest of streams.
 
+use super::deadline::Left;
 use super::forest::Forest;
 use super::local::Union;
 use super::open_files::OpenedFile;
 use super::recall::Recall;
 use super::tree::{Attr, Listed};
-use super::unloaded::{Question, Unloaded};
+use super::unloaded::{LOADING, Question, Unloaded};
 use super::view::{Errno, View};
 use super::xattr::Answer;
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What has to be done, and may take long, before a question is answered at once. It must run inside the runtime.
 ///
@@ -36,25 +38,40 @@ pub enum Front {
 impl Front {
     /// What comes before the answer to `question`.
     pub(super) fn before(&self, question: &Question<'_>) -> Option<Before> {
-        let work = match self {
+        let before: Option<Before> = match self {
             Front::One(_) => None,
-            Front::Many(forest) => forest.before(question),
+            Front::Many(forest) => forest.before(question).map(|work| work.map(Ok).boxed()),
             Front::Union(union) => union.before_answer(question),
         };
         let unloaded = self.unloaded(question);
-        if work.is_none() && unloaded.is_none() {
+        if before.is_none() && unloaded.is_none() {
             return None;
         }
+        let deadline = self.deadline();
         let both = async move {
-            if let Some(work) = work {
-                work.await;
-            }
+            let left = match before {
+                Some(before) => {
+                    let left = Left::of(deadline);
+                    before.await?;
+                    left
+                }
+                None => Left::all(),
+            };
             match unloaded {
-                Some(unloaded) => unloaded.load().await,
+                Some(unloaded) => left.bound(LOADING, unloaded.load()).await,
                 None => Ok(()),
             }
         };
         Some(both.boxed())
+    }
+
+    /// How long a call may take.
+    pub(super) fn deadline(&self) -> Duration {
+        match self {
+            Front::One(view) => view.reader().options().deadline,
+            Front::Many(forest) => forest.deadline(),
+            Front::Union(union) => union.view().reader().options().deadline,
+        }
     }
 
     /// What has to be read first of what is shown now.

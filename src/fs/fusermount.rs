@@ -58,6 +58,9 @@ fn option_text(options: &MountOptions) -> String {
     if options.allow_other {
         text += ",allow_other";
     }
+    if options.noexec {
+        text += ",noexec";
+    }
     text
 }
 
@@ -112,11 +115,24 @@ mod tests {
             target: "/mnt".into(),
             source: r"s3://a,suid\b".to_owned(),
             allow_other: true,
+            noexec: false,
         };
         let text = option_text(&options);
         assert!(
-            text.contains(r",fsname=s3://a\,suid\\b,allow_other"),
+            text.ends_with(r",fsname=s3://a\,suid\\b,allow_other"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_is_not_to_be_executed_is_said() {
+        let options = MountOptions {
+            target: "/mnt".into(),
+            source: "s3://a".to_owned(),
+            allow_other: false,
+            noexec: true,
+        };
+        let text = option_text(&options);
+        assert!(text.ends_with(",fsname=s3://a,noexec"), "{text}");
     }
 }

@@ -31,6 +31,8 @@ pub struct MountOptions {
     pub source: String,
     /// Whether other users may come in, as far as modes allow.
     pub allow_other: bool,
+    /// Whether the kernel executes no file of it, whatever modes say.
+    pub noexec: bool,
 }
 
 /// A mount that cannot be made or taken away.
@@ -349,7 +351,8 @@ fn mount_as_root(options: &MountOptions) -> Result<OwnedFd, MountError> {
         data.push_str(",allow_other");
     }
     let data = CString::new(data).expect("digits and words have no NUL");
-    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    let mut flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    flags.set(MountFlags::NOEXEC, options.noexec);
     rustix::mount::mount(
         options.source.as_str(),
         &options.target,

@@ -10,6 +10,7 @@ use crate::segment::Identities;
 use crate::store::MemoryStore;
 use async_trait::async_trait;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) const OWNERSHIP: Ownership = Ownership {
     uid: 0,
@@ -19,8 +20,16 @@ pub(super) const OWNERSHIP: Ownership = Ownership {
 
 /// A reader of nothing.
 pub(super) fn reader() -> Arc<SegmentReader> {
+    reader_within(CacheOptions::default().deadline)
+}
+
+/// The same, for calls that may take so long.
+pub(super) fn reader_within(deadline: Duration) -> Arc<SegmentReader> {
     let store = Arc::new(MemoryStore::new());
-    let options = CacheOptions::default();
+    let options = CacheOptions {
+        deadline,
+        ..CacheOptions::default()
+    };
     Arc::new(SegmentReader::new(store, Identities::none(), None, options))
 }
 

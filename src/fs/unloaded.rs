@@ -12,6 +12,9 @@ use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What the log says of a part of the history that does not come.
+pub(super) const LOADING: &str = "cannot load a part of the history";
+
 /// A question that is answered out of the history.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Question<'a> {
@@ -70,7 +73,7 @@ impl Unloaded {
     pub(super) async fn load(self) -> Result<(), Errno> {
         let slots = self.slots;
         let loaded = async { ask(move || load(&slots)).await.unwrap_or(Err(libc::EIO)) };
-        in_time(self.deadline, "cannot load a part of the history", loaded).await
+        in_time(self.deadline, LOADING, loaded).await
     }
 }
 

@@ -14,7 +14,18 @@ static ASKING: Semaphore = Semaphore::const_new(64);
 pub(crate) async fn ask<T: Send + 'static>(
     question: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {
-    let permit = ASKING.acquire().await.expect("nobody closes it");
+    ask_within(&ASKING, question).await
+}
+
+/// The same of something else that may not answer: no more threads wait for it than `threads` has permits.
+///
+/// # Errors
+/// When it panics.
+pub(crate) async fn ask_within<T: Send + 'static>(
+    threads: &'static Semaphore,
+    question: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    let permit = threads.acquire().await.expect("nobody closes it");
     let asked = spawn_blocking(move || {
         let answer = question();
         drop(permit);

@@ -26,13 +26,11 @@ pub enum IndexError {
         reason: String,
     },
     /// It belongs to another stream than the bucket now has.
-    #[error(
-        "index {path}: {reason}; if the bucket is the right one, delete the index and run again, else correct the URL"
-    )]
+    #[error("index {path}: {reason}")]
     OtherStream {
         /// The database file, or `(temporary)`.
         path: String,
-        /// What differs.
+        /// What differs, and what to do.
         reason: String,
     },
     /// [`super::Index::begin`] was not called.

@@ -342,16 +342,26 @@ impl Drop for Index {
     }
 }
 
-/// How the stream of an index differs from the one it is opened for.
+/// How the stream of an index differs from the one it is opened for, and what to do.
 fn other_stream(stream: &StreamFile, indexed: &[u8]) -> String {
+    let named = |file: &StreamFile| {
+        let (id, basename, begun) = (file.stream_id, &file.basename, file.created_at);
+        format!("stream {id} ({basename}, begun {begun})")
+    };
+    let opened = named(stream);
+    let own = "a directory has the index of one stream: give this one a directory of its own (--cache-dir, of an archiver --state-dir), or \
+               none, and each stream has its own";
     match StreamFile::read(indexed) {
-        Ok(old) if old.stream_id == stream.stream_id => {
-            format!("stream.json of {} was replaced", stream.stream_id)
-        }
-        Ok(old) => format!(
-            "it holds stream {}, and the bucket has stream {}",
-            old.stream_id, stream.stream_id
+        Ok(old) if old.stream_id == stream.stream_id => format!(
+            "stream.json of {} was replaced; if the bucket is the right one, delete the index and run again, else correct the URL",
+            stream.stream_id
         ),
-        Err(_) => format!("the bucket has stream {}", stream.stream_id),
+        Ok(old) => format!(
+            "it is that of {}, and the URL has {opened}; {own}. If that has taken the other's place, delete the index and run again",
+            named(&old)
+        ),
+        Err(_) => format!(
+            "which stream it is of cannot be read, and the URL has {opened}; {own}, or delete the index and run again"
+        ),
     }
 }

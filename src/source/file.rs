@@ -38,6 +38,12 @@ pub struct SourceFile {
     at_open: Metadata,
 }
 
+/// When a file was last written.
+pub(super) fn modified(meta: &Metadata) -> Micros {
+    let seconds = meta.mtime().saturating_mul(1_000_000);
+    Micros(seconds.saturating_add(meta.mtime_nsec() / 1000))
+}
+
 impl SourceFile {
     /// Opens `path`.
     ///
@@ -70,11 +76,7 @@ impl SourceFile {
     /// When `path` was last written: for a closed file, when it was closed.
     pub fn modified_at(path: &Path) -> Option<Micros> {
         let meta = std::fs::metadata(path).ok()?;
-        Some(Micros(
-            meta.mtime()
-                .saturating_mul(1_000_000)
-                .saturating_add(meta.mtime_nsec() / 1000),
-        ))
+        Some(modified(&meta))
     }
 
     /// What tells whether a later look at its path sees the same bytes.

@@ -1,5 +1,6 @@
 //! A file that the server may still write: how far it is whole.
 
+use super::file::modified;
 use super::{SourceError, SourceFile};
 use crate::binlog::{Damage, Scanner, Told};
 use crate::model::Micros;
@@ -126,6 +127,11 @@ impl LiveFile {
     pub fn has_grown(&self) -> bool {
         let len = self.file.metadata().map_or(0, |meta| meta.len());
         len != self.scanned.load(Ordering::Acquire)
+    }
+
+    /// When it was last written, if its disk tells. Costs a system call.
+    pub fn modified_at(&self) -> Option<Micros> {
+        self.file.metadata().ok().map(|meta| modified(&meta))
     }
 
     /// Scans what was added. Returns [`LiveFile::whole_end`]. Blocks.

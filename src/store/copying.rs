@@ -50,6 +50,23 @@ pub enum CopyError {
     Target(Error),
 }
 
+impl CopyError {
+    /// Why, without the key: for whoever has named that.
+    pub fn without_key(&self) -> String {
+        match self {
+            CopyError::Source(error) | CopyError::Target(error) => error.without_key(),
+            CopyError::Differs {
+                store,
+                found,
+                expected,
+                ..
+            } => format!(
+                "in {store} it is not what was stored under it ({found}; recorded: {expected})"
+            ),
+        }
+    }
+}
+
 /// Copies an object to `key` in `to`, and calls `on_bytes` with each number of bytes before they are sent. The copy is there whole
 /// and right, or not at all.
 ///

@@ -213,20 +213,25 @@ impl ErrorKind {
     }
 }
 
+impl Error {
+    /// What failed, without its key: for whoever has named that.
+    pub fn without_key(&self) -> String {
+        format!("{} in {}: {}", self.verb, self.store, self.why())
+    }
+
+    fn why(&self) -> String {
+        let why = self.kind.explain();
+        match &self.source {
+            Some(source) => format!("{why} ({source})"),
+            None => why.to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {} in {}: {}",
-            self.verb,
-            self.key,
-            self.store,
-            self.kind.explain()
-        )?;
-        if let Some(source) = &self.source {
-            write!(f, " ({source})")?;
-        }
-        Ok(())
+        let (verb, key, store) = (self.verb, &self.key, &self.store);
+        write!(f, "{verb} {key} in {store}: {}", self.why())
     }
 }
 

@@ -354,6 +354,7 @@ pub fn mount_options(dir: &Path, refresh: Duration) -> Options {
             target: dir.to_owned(),
             source: "memory:".to_owned(),
             allow_other: false,
+            noexec: false,
         },
         ownership: Ownership {
             uid: 0,

@@ -215,6 +215,7 @@ async fn mounted(store: SharedStore, deadline: Duration) -> Mounted {
             target: dir.path().to_owned(),
             source: "planted".to_owned(),
             allow_other: false,
+            noexec: false,
         },
         ownership,
         refresh,

@@ -183,6 +183,7 @@ fn options(dir: &Path) -> Options {
             target: dir.to_owned(),
             source: "s3://hangs".to_owned(),
             allow_other: false,
+            noexec: false,
         },
         ownership: Ownership {
             uid: 0,

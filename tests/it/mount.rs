@@ -58,6 +58,7 @@ fn options(dir: &Path) -> Options {
             target: dir.to_owned(),
             source: "memory://a,b c".to_owned(),
             allow_other: true,
+            noexec: false,
         },
         ownership: Ownership {
             uid: 0,

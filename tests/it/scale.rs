@@ -65,6 +65,7 @@ async fn mount_with(
             target: dir.to_owned(),
             source: "memory://long".to_owned(),
             allow_other: false,
+            noexec: false,
         },
         ownership: Ownership {
             uid: 0,

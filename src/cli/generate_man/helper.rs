@@ -83,7 +83,8 @@ fn options(page: &mut Page) {
     page.paragraph(
         "Separated by commas; a comma in a value is written `\\,` and a backslash `\\\\`. Durations are seconds, or have a unit (`90s`, \
          `5m`); sizes are MiB, or have a unit (`512MiB`, `2GiB`). What `mount`(8) hands on and means nothing here (`rw`, `_netdev`, \
-         `nosuid`, `relatime` and the like) is ignored; the mount is read-only all the same.",
+         `nosuid`, `relatime` and the like) is ignored; the mount is read-only, `nosuid` and `nodev` all the same. `user` and `users` \
+         imply `noexec`, and a later `exec` takes it back.",
     );
     for option in OPTIONS {
         page.item(

@@ -48,6 +48,8 @@ pub struct MountSettings {
     pub gid: Option<u32>,
     /// Permissions of all files.
     pub mode: u16,
+    /// Whether no file may be executed, whatever `mode` says.
+    pub noexec: bool,
     /// Variables for the mount's environment: credentials, above all.
     pub env_file: Option<PathBuf>,
     /// Where log lines are appended.
@@ -77,6 +79,7 @@ impl Default for MountSettings {
             uid: None,
             gid: None,
             mode: 0o440,
+            noexec: false,
             env_file: None,
             log_file: None,
             log_format: LogFormat::default(),
@@ -260,6 +263,14 @@ pub const OPTIONS: &[MountOption] = &[
         help: "Permissions of all files, octal; who can read a file can search the directories",
         global: false,
         set: |s, v| put(&mut s.mode, permissions(v)),
+    },
+    MountOption {
+        flag: "noexec",
+        takes: Takes::Nothing,
+        default: "as mode says",
+        help: "No file is executed as a program, whatever mode says",
+        global: false,
+        set: |s, v| put(&mut s.noexec, flag(v)),
     },
     MountOption {
         flag: "env-file",

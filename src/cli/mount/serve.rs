@@ -242,6 +242,7 @@ fn fs_options(request: &Request, settings: &MountSettings) -> fs::Options {
             target: request.dir.clone(),
             source: request.spec.to_string(),
             allow_other: settings.allow_other,
+            noexec: settings.noexec,
         },
         ownership: ownership(settings),
         refresh: settings.refresh,

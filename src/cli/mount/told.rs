@@ -186,7 +186,8 @@ pub fn write(told: &[Told]) -> String {
     items.join(",")
 }
 
-/// Options that say nothing to this file system: mount(8) hands them on, or they are about what always holds here.
+/// Options that say nothing to this file system: mount(8) hands them on, or they are about what always holds here. It is read-only,
+/// without devices, set-user-ID bits and symbolic links, and keeps no time of access.
 const IGNORED: &[&str] = &[
     "_netdev",
     "async",
@@ -197,7 +198,6 @@ const IGNORED: &[&str] = &[
     "dev",
     "diratime",
     "dirsync",
-    "exec",
     "group",
     "iversion",
     "lazytime",
@@ -207,7 +207,6 @@ const IGNORED: &[&str] = &[
     "noauto",
     "nodev",
     "nodiratime",
-    "noexec",
     "nofail",
     "nogroup",
     "noiversion",
@@ -229,11 +228,19 @@ const IGNORED: &[&str] = &[
     "suid",
     "symfollow",
     "sync",
-    "user",
-    "users",
 ];
 /// Beginnings of such options.
-const IGNORED_PREFIXES: &[&str] = &["comment=", "uhelper=", "user=", "x-", "X-"];
+const IGNORED_PREFIXES: &[&str] = &["comment=", "uhelper=", "x-", "X-"];
+
+/// What an option of mount(8) says of `noexec` under another name: `user` and `users` imply it, `exec` takes it back, and of several
+/// the last one holds (mount(8), "Filesystem-independent mount options").
+fn noexec(name: &str, value: Option<&str>) -> Option<&'static str> {
+    match (name, value) {
+        ("exec", None) => Some("false"),
+        ("user", _) | ("users", None) => Some("true"),
+        _ => None,
+    }
+}
 
 /// One item of a value of `-o`.
 #[derive(Debug)]
@@ -270,6 +277,9 @@ fn read_item(item: &str) -> Result<Item, String> {
         return told
             .map(Item::Told)
             .map_err(|why| format!("option {}: {why}", option.name()));
+    }
+    if let Some(value) = noexec(name, value) {
+        return tell("noexec", value).map(Item::Told);
     }
     let is_ignored =
         IGNORED.contains(&item) || IGNORED_PREFIXES.iter().any(|start| item.starts_with(start));
@@ -373,12 +383,34 @@ mod tests {
 
     #[test]
     fn what_mount_hands_on_says_nothing_and_what_nobody_knows_is_told_apart() {
-        let passed = "rw,_netdev,nofail,user,user=dba,nosuid,nodev,noexec,nosymfollow,relatime,x-systemd.automount,comment=x,,";
+        let passed = "rw,_netdev,nofail,owner,nosuid,nodev,nosymfollow,relatime,x-systemd.automount,comment=x,,";
         assert!(told(passed).is_empty());
         let items = read("remount,refersh=5,bogus").expect("well formed");
         assert!(matches!(items[0], Item::Remount));
         assert!(matches!(&items[1], Item::Unknown(why) if why.contains("did you mean refresh?")));
         assert!(matches!(&items[2], Item::Unknown(why) if why.contains("--help")));
+    }
+
+    #[test]
+    fn of_all_that_says_whether_programs_are_executed_the_last_holds() {
+        for (text, noexec) in [
+            ("rw", false),
+            ("noexec", true),
+            ("noexec,exec", false),
+            ("exec,noexec", true),
+            ("noexec,defaults", true),
+            ("user", true),
+            ("users", true),
+            // As mount(8) hands it on.
+            ("noexec,nosuid,nodev,user=dba", true),
+            ("user=dba,exec", false),
+        ] {
+            let first = told(text);
+            assert_eq!(MountSettings::of(&first).noexec, noexec, "{text}");
+            let again = told(&write(&first));
+            assert_eq!(MountSettings::of(&again).noexec, noexec, "{text}");
+        }
+        assert!(read("noexec=perhaps").is_err());
     }
 
     #[test]

@@ -12,6 +12,9 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// What the log says of attributes that do not come.
+const ATTRIBUTES: &str = "cannot tell extended attributes";
+
 impl Forest {
     /// The attributes of `name` in the directory `parent`.
     ///
@@ -45,10 +48,12 @@ impl Forest {
     pub async fn lookup_made(self: Arc<Self>, parent: u64, name: &OsStr) -> Result<Attr, Errno> {
         match Place::of(parent) {
             Place::Stream(stream, inner) => {
-                self.opened_view(stream).await?;
+                let left = self.opened(stream).await;
                 // What is made now must not be closed and forgotten at once.
                 let slot = self.slot(stream);
-                let made = slot.pin(self.now())?.lookup_made(inner, name).await;
+                let view = slot.pin(self.now())?;
+                let making = view.lookup_made(inner, name);
+                let made = left.bound("cannot find what a name asks for", making).await;
                 slot.unpin();
                 outside(stream, made?)
             }
@@ -158,10 +163,11 @@ impl Forest {
         let Place::Stream(stream, inner) = Place::of(ino) else {
             return Err(libc::EISDIR);
         };
-        self.opened_view(stream).await?;
+        let left = self.opened(stream).await;
         let slot = self.slot(stream);
-        let view = slot.pin(self.now())?;
-        let opened = view.open(inner).await.and_then(|opened| {
+        let opening = slot.pin(self.now())?.open(inner);
+        let opened = left.bound("cannot open a file", opening).await;
+        let opened = opened.and_then(|opened| {
             let handle = stream.outer(opened.handle).ok_or(libc::ENFILE)?;
             Ok(OpenedFile { handle, ..opened })
         });
@@ -205,10 +211,9 @@ impl Forest {
     ) -> Result<Answer, Errno> {
         match Place::of(ino) {
             Place::Stream(stream, inner) if inner != Node::Root.ino() => {
-                self.opened_view(stream)
-                    .await?
-                    .xattr(inner, name, size)
-                    .await
+                let left = self.opened(stream).await;
+                let asked = self.view(stream)?.xattr(inner, name, size);
+                left.bound(ATTRIBUTES, asked).await
             }
             Place::Stream(..) | Place::Dir(_) => Ok(Answer::Absent),
         }
@@ -221,7 +226,9 @@ impl Forest {
     pub async fn xattrs(self: Arc<Self>, ino: u64, size: u32) -> Result<Answer, Errno> {
         match Place::of(ino) {
             Place::Stream(stream, inner) if inner != Node::Root.ino() => {
-                self.opened_view(stream).await?.xattrs(inner, size).await
+                let left = self.opened(stream).await;
+                let asked = self.view(stream)?.xattrs(inner, size);
+                left.bound(ATTRIBUTES, asked).await
             }
             Place::Stream(..) | Place::Dir(_) => Ok(xattr::nothing(size)),
         }

@@ -17,6 +17,7 @@ mod slot;
 
 pub use grove::{Grove, OpenIndex, StoreGrove};
 
+use super::deadline::Left;
 use super::errno;
 use super::front::Work;
 use super::history::History;
@@ -123,6 +124,11 @@ impl Forest {
         )
     }
 
+    /// How long a call may take.
+    pub(super) fn deadline(&self) -> Duration {
+        self.reader.options().deadline
+    }
+
     /// What comes before the answer to `question`.
     pub(super) fn before(self: &Arc<Self>, question: &Question<'_>) -> Option<Work> {
         match *question {
@@ -185,7 +191,7 @@ impl Forest {
                 if listed_at.is_some_and(|at| at.elapsed() < self.refresh) {
                     return None;
                 }
-                let (forest, patience) = (Arc::clone(self), self.reader.options().deadline);
+                let (forest, patience) = (Arc::clone(self), self.deadline());
                 let listing = async move {
                     let task = tokio::spawn(async move {
                         if let Err(error) = forest.list_now(dir).await {
@@ -206,7 +212,7 @@ impl Forest {
         if !slot.must_wait(self.refresh) {
             return None;
         }
-        let (forest, patience) = (Arc::clone(self), self.reader.options().deadline);
+        let (forest, patience) = (Arc::clone(self), self.deadline());
         let opening = async move {
             if slot.begin(forest.refresh) {
                 let slot = Arc::clone(&slot);
@@ -334,11 +340,13 @@ impl Forest {
         self.slot(stream).view(self.now())
     }
 
-    /// The view of `stream`, opened if it is not.
-    async fn opened_view(self: &Arc<Self>, stream: StreamNo) -> Result<Arc<View>, Errno> {
-        if let Some(before) = self.before_stream(stream) {
-            before.await;
-        }
-        self.view(stream)
+    /// Opens `stream` if it is not open, which may fail. What is left for the work in it: both end by one deadline.
+    async fn opened(self: &Arc<Self>, stream: StreamNo) -> Left {
+        let Some(before) = self.before_stream(stream) else {
+            return Left::all();
+        };
+        let left = Left::of(self.deadline());
+        before.await;
+        left
     }
 }

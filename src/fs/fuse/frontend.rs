@@ -1,8 +1,9 @@
 //! How handlers answer: at once, or from a task, and never by a panic.
 
 use super::reply::guarded;
+use crate::fs::deadline::Left;
 use crate::fs::front::{Before, Front};
-use crate::fs::unloaded::{Asked, Question};
+use crate::fs::unloaded::{Asked, LOADING, Question};
 use crate::fs::view::Errno;
 use tokio::runtime::Handle;
 
@@ -39,13 +40,14 @@ impl Frontend {
 }
 
 /// Answers after `before`, and once everything is in memory that the answer needs: a stream may have been opened by then, or another
-/// history be shown, of which that is not yet so.
+/// history be shown, of which that is not yet so. All of that ends by one deadline.
 async fn answer_later(
     front: Front,
     asked: Asked,
     before: Before,
     answer: impl FnOnce(&Front, Result<(), Errno>),
 ) {
+    let left = Left::of(front.deadline());
     let mut ready = before.await;
     for _ in 0..PARTS_MAX {
         let unloaded = {
@@ -56,7 +58,7 @@ async fn answer_later(
                 Err(errno) => return answer(&front, Err(errno)),
             }
         };
-        ready = unloaded.load().await;
+        ready = left.bound(LOADING, unloaded.load()).await;
     }
     // The history changes faster than it is read.
     answer(&front, ready.and(Err(libc::ETIMEDOUT)));
@@ -66,17 +68,17 @@ async fn answer_later(
 mod tests {
     use super::*;
     use crate::fs::history::{History, row, stored};
-    use crate::fs::source::{HistorySource, SourceError};
-    use crate::fs::testing::{OWNERSHIP, Shows, reader};
+    use crate::fs::source::{HistorySource, Refreshed, SourceError};
+    use crate::fs::testing::{OWNERSHIP, Shows, reader, reader_within};
     use crate::fs::tree::Node;
     use crate::fs::view::View;
     use crate::fs::{Forest, Grove};
-    use crate::ledger::EntryState;
+    use crate::ledger::{Entry, EntryState};
     use crate::model::{ObjectKey, Seq};
     use async_trait::async_trait;
     use std::ffi::OsStr;
-    use std::sync::{Arc, OnceLock, Weak};
-    use std::time::Duration;
+    use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
+    use std::time::{Duration, Instant};
     use tokio::sync::oneshot;
 
     /// A record of the part that is not in memory.
@@ -106,6 +108,57 @@ mod tests {
 
         async fn open(&self, _: &ObjectKey) -> Result<Arc<dyn HistorySource>, SourceError> {
             Ok(Arc::new(source()))
+        }
+    }
+
+    /// How long a call may take, and how much of that it takes to open [`SlowStream`].
+    const DEADLINE: Duration = Duration::from_secs(2);
+    const OPENING: Duration = Duration::from_millis(1500);
+
+    /// One stream, in the directory `a`, which opens slowly; a part of its history comes only when the sender is gone.
+    #[derive(Clone)]
+    struct SlowStream(Arc<Mutex<mpsc::Receiver<()>>>);
+
+    #[async_trait]
+    impl Grove for SlowStream {
+        async fn names(&self, _: Option<&ObjectKey>) -> Result<Vec<(String, bool)>, SourceError> {
+            Ok(vec![("a".to_owned(), true)])
+        }
+
+        async fn open(&self, _: &ObjectKey) -> Result<Arc<dyn HistorySource>, SourceError> {
+            tokio::time::sleep(OPENING).await;
+            Ok(Arc::new(self.clone()))
+        }
+    }
+
+    #[async_trait]
+    impl HistorySource for SlowStream {
+        async fn refresh(&self) -> Result<Refreshed, SourceError> {
+            Ok(Refreshed::Rewritten)
+        }
+
+        fn extend(&self, shown: &mut History) -> Result<(), SourceError> {
+            let silence = Arc::clone(&self.0);
+            *shown = history(move || {
+                let _ = silence.lock().expect("nobody panics").recv();
+            });
+            Ok(())
+        }
+
+        fn entry(&self, _: Seq) -> Result<Option<Entry>, SourceError> {
+            Ok(None)
+        }
+    }
+
+    impl SlowStream {
+        /// A mount of it, which is not open yet, and the number there of a file that is to be read.
+        async fn forest(&self) -> (Arc<Forest>, u64) {
+            let (grove, reader) = (Arc::new(self.clone()), reader_within(DEADLINE));
+            let forest = Forest::new(grove, reader, OWNERSHIP, Duration::from_secs(60));
+            forest.find_any().await.expect("finds it");
+            let root = Node::Root.ino();
+            let stream = forest.lookup(root, OsStr::new("a")).expect("there").ino;
+            (forest, stream - root + Node::File(UNREAD).ino())
         }
     }
 
@@ -153,5 +206,23 @@ mod tests {
         let ino = stream - root + Node::File(UNREAD).ino();
         let left = left_to_read(Front::Many(forest), ino).await;
         assert_eq!(left, (Ok(()), false));
+    }
+
+    #[tokio::test]
+    async fn a_call_below_a_stream_that_opens_slowly_ends_by_one_deadline() {
+        let (answers, silence) = mpsc::channel::<()>();
+        let stream = SlowStream(Arc::new(Mutex::new(silence)));
+        let (asked, ino) = stream.forest().await;
+        let (opened, _) = stream.forest().await;
+        let begun = Instant::now();
+        let (left, file) = tokio::join!(left_to_read(Front::Many(asked), ino), opened.open(ino));
+        let took = begun.elapsed();
+        drop(answers);
+        assert_eq!(left, (Err(libc::ETIMEDOUT), true));
+        assert_eq!(file, Err(libc::ETIMEDOUT));
+        assert!(
+            took >= DEADLINE && took < DEADLINE + OPENING / 2,
+            "{took:?}"
+        );
     }
 }

@@ -1,11 +1,12 @@
 //! Answers the kernel's questions about a union: those about local files here, the others by the view.
 
+use super::disk::blocking;
 use super::file::{LocalFile, OpenLocal, Opening};
 use super::place::{State, is_local, local_handle};
 use super::{Union, lock};
+use crate::fs::deadline::Left;
 use crate::fs::history::{History, TimelineEntries};
 use crate::fs::open_files::{Caching, OpenedFile};
-use crate::fs::refresh::blocking;
 use crate::fs::tree::{Attr, BLOCK_BYTES, COOKIE_BASE, Listed, Node};
 use crate::fs::view::Errno;
 use crate::model::Seq;
@@ -39,7 +40,7 @@ fn after<'s>(state: &'s State, last: Option<&str>) -> &'s [Arc<LocalFile>] {
 }
 
 impl Union {
-    fn last_archived<'h>(&self, history: &'h History) -> Option<&'h str> {
+    pub(super) fn last_archived<'h>(&self, history: &'h History) -> Option<&'h str> {
         let root = self.view.root()?;
         Some(history.timeline(root)?.last()?.name)
     }
@@ -185,9 +186,16 @@ impl Union {
         if !is_local(ino) {
             return Arc::clone(&self.view).open(ino).await;
         }
+        let left = Left::of(self.patience);
         if let Some(before) = self.before_attr(ino) {
-            before.await;
+            before.await?;
         }
+        left.bound("cannot open a local binlog", self.open_known(ino))
+            .await
+    }
+
+    /// Opens what is or was a local file, as far as is known.
+    async fn open_known(&self, ino: u64) -> Result<OpenedFile, Errno> {
         let name = lock(&self.numbers).name_of_ino(ino).ok_or(libc::ESTALE)?;
         if let Some(file) = self.local(&name) {
             if let Some(opened) = self.open_local(file, ino).await? {
@@ -274,22 +282,20 @@ impl Union {
             .get(&handle)
             .map(|open| Arc::clone(&open.file));
         let open = open.ok_or(libc::EBADF)?;
-        if offset + u64::from(len) > open.file.size()
-            && let Some(before) = self.before(Some(&open.file))
-        {
+        let left = Left::of(self.patience);
+        if offset + u64::from(len) > open.file.size() {
             // Whether it has been closed, and so has bytes after its last transaction, the list tells.
-            before.await;
+            self.before(Some(&open.file)).await?;
         }
         let name = open.file.name.clone();
-        let reading = blocking(move || Ok(open.read(offset, len.into())?));
-        match tokio::time::timeout(self.patience, reading).await {
-            Err(_) => Err(libc::ETIMEDOUT),
-            Ok(Ok(bytes)) => Ok(bytes.into()),
-            Ok(Err(error)) => {
+        let reading = async {
+            let read = blocking(move || Ok(open.read(offset, len.into())?)).await;
+            read.map(Bytes::from).map_err(|error| {
                 tracing::error!(%name, %error, "a local binlog cannot be read");
-                Err(libc::EIO)
-            }
-        }
+                libc::EIO
+            })
+        };
+        left.bound("cannot read a local binlog", reading).await
     }
 
     /// Fails all reads that are on their way, and all to come, with EIO.

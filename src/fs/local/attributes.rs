@@ -1,13 +1,17 @@
 //! The extended attributes of local files: those of archived ones, as far as they are known.
 
+use super::disk::blocking;
 use super::file::{Known, LocalFile};
 use super::place::{Origin, is_local};
 use super::{Union, lock};
-use crate::fs::refresh::blocking;
+use crate::fs::deadline::Left;
 use crate::fs::view::Errno;
 use crate::fs::xattr::{self, Answer};
 use std::ffi::OsStr;
 use std::sync::Arc;
+
+/// What the log says of attributes that do not come in time.
+const FAILED: &str = "cannot tell extended attributes";
 
 /// Who knows the extended attributes of an inode.
 enum Whose {
@@ -28,16 +32,20 @@ impl Union {
         name: &OsStr,
         size: u32,
     ) -> Result<Answer, Errno> {
-        match self.whose(ino).await? {
-            Whose::View(ino) => Arc::clone(&self.view).xattr(ino, name, size).await,
-            Whose::Local(file) => match name.to_str().filter(|name| xattr::is_ours(name)) {
-                Some(name) => {
-                    let known = self.attributes(file).await?;
-                    Ok(xattr::get_known(&known, name, size))
-                }
-                None => Ok(Answer::Absent),
-            },
-        }
+        let left = self.looked_at(ino).await?;
+        let answer = async {
+            match self.whose(ino).await? {
+                Whose::View(ino) => Arc::clone(&self.view).xattr(ino, name, size).await,
+                Whose::Local(file) => match name.to_str().filter(|name| xattr::is_ours(name)) {
+                    Some(name) => {
+                        let known = self.attributes(file).await?;
+                        Ok(xattr::get_known(&known, name, size))
+                    }
+                    None => Ok(Answer::Absent),
+                },
+            }
+        };
+        left.bound(FAILED, answer).await
     }
 
     /// listxattr(2).
@@ -45,19 +53,30 @@ impl Union {
     /// # Errors
     /// As of a view; ETIMEDOUT if the server's disk does not answer.
     pub async fn xattrs(self: Arc<Self>, ino: u64, size: u32) -> Result<Answer, Errno> {
-        match self.whose(ino).await? {
-            Whose::View(ino) => Arc::clone(&self.view).xattrs(ino, size).await,
-            Whose::Local(file) => Ok(xattr::list_known(&self.attributes(file).await?, size)),
-        }
+        let left = self.looked_at(ino).await?;
+        let answer = async {
+            match self.whose(ino).await? {
+                Whose::View(ino) => Arc::clone(&self.view).xattrs(ino, size).await,
+                Whose::Local(file) => Ok(xattr::list_known(&self.attributes(file).await?, size)),
+            }
+        };
+        left.bound(FAILED, answer).await
     }
 
-    /// Who knows the attributes of `ino`, after a look at the list: between two of them the active file may have been closed.
-    async fn whose(self: &Arc<Self>, ino: u64) -> Result<Whose, Errno> {
+    /// Looks at the list: between two looks the active file may have been closed. What is left of the call's time.
+    async fn looked_at(self: &Arc<Self>, ino: u64) -> Result<Left, Errno> {
+        let Some(before) = self.before_attr(ino) else {
+            return Ok(Left::all());
+        };
+        let left = Left::of(self.patience);
+        before.await?;
+        Ok(left)
+    }
+
+    /// Who knows the attributes of `ino`.
+    async fn whose(&self, ino: u64) -> Result<Whose, Errno> {
         if !is_local(ino) {
             return Ok(Whose::View(ino));
-        }
-        if let Some(before) = self.before_attr(ino) {
-            before.await;
         }
         let name = lock(&self.numbers).name_of_ino(ino).ok_or(libc::ESTALE)?;
         Ok(match self.local(&name) {

@@ -5,6 +5,7 @@ use crate::model::{FileName, GtidSet, Micros, MountName};
 use crate::source::live::{Closed, FileId, LiveFile};
 use crate::source::{SourceError, SourceFile};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A name after the archived history, and what is behind it.
@@ -30,6 +31,8 @@ struct ServerFile {
     active: Mutex<Option<Arc<LiveFile>>>,
     /// Its length, once it is closed.
     size: OnceLock<u64>,
+    /// When it was last written, in microseconds, as the disk last told: what it looks like is said without asking it.
+    modified_micros: AtomicI64,
     /// What scanning all of it found, once it is closed and was scanned.
     closed: OnceLock<Closed>,
     /// What its head says was executed before it, once somebody asked, of a file that was not scanned.
@@ -83,6 +86,13 @@ pub(super) enum Opening {
 }
 
 impl ServerFile {
+    /// Has the disk tell when it was last written. Blocks.
+    fn note_time(&self, live: &LiveFile) {
+        if let Some(Micros(micros)) = live.modified_at() {
+            self.modified_micros.store(micros, Ordering::Relaxed);
+        }
+    }
+
     fn previous_gtids(&self) -> Result<Option<GtidSet>, SourceError> {
         if let Some(known) = self.previous.get() {
             return Ok(known.clone());
@@ -121,22 +131,26 @@ impl LocalFile {
             let size = std::fs::metadata(path)
                 .map_err(|e| SourceError::io("stat", path, e))?
                 .len();
+            let Micros(modified) = SourceFile::modified_at(path).unwrap_or(Micros(0));
             ServerFile {
                 path: path.to_owned(),
                 id: FileId::of(path)?,
                 active: Mutex::default(),
                 size: OnceLock::from(size),
+                modified_micros: AtomicI64::new(modified),
                 closed: OnceLock::new(),
                 previous: OnceLock::new(),
             }
         } else {
             let live = LiveFile::open(path)?;
             live.catch_up()?;
+            let Micros(modified) = live.modified_at().unwrap_or(Micros(0));
             ServerFile {
                 path: path.to_owned(),
                 id: live.id(),
                 active: Mutex::new(Some(Arc::new(live))),
                 size: OnceLock::new(),
+                modified_micros: AtomicI64::new(modified),
                 closed: OnceLock::new(),
                 previous: OnceLock::new(),
             }
@@ -169,9 +183,20 @@ impl LocalFile {
         }
     }
 
-    /// Whether more was written than is known.
+    /// The file that the server writes, if it is this.
+    fn written(&self) -> Option<(&ServerFile, Arc<LiveFile>)> {
+        match &self.content {
+            Content::Missing => None,
+            Content::There(there) => Some((&**there, self.active()?)),
+        }
+    }
+
+    /// Whether more was written than is known. Blocks.
     pub(super) fn has_grown(&self) -> bool {
-        self.active().is_some_and(|live| live.has_grown())
+        self.written().is_some_and(|(there, live)| {
+            there.note_time(&live);
+            live.has_grown()
+        })
     }
 
     /// Scans what was written since. Blocks.
@@ -179,10 +204,11 @@ impl LocalFile {
     /// # Errors
     /// When it cannot be read.
     pub(super) fn catch_up(&self) -> Result<(), SourceError> {
-        match self.active() {
-            Some(live) => live.catch_up().map(drop),
-            None => Ok(()),
+        if let Some((there, live)) = self.written() {
+            live.catch_up()?;
+            there.note_time(&live);
         }
+        Ok(())
     }
 
     /// The server has closed it: its size is final. Blocks.
@@ -190,10 +216,11 @@ impl LocalFile {
     /// # Errors
     /// When it cannot be read.
     pub(super) fn close(&self) -> Result<(), SourceError> {
-        let (Content::There(there), Some(live)) = (&self.content, self.active()) else {
+        let Some((there, live)) = self.written() else {
             return Ok(());
         };
         let closed = live.close()?;
+        there.note_time(&live);
         let _ = there.size.set(closed.size);
         let _ = there.closed.set(closed);
         let mut active = there.active.lock().unwrap_or_else(PoisonError::into_inner);
@@ -213,15 +240,15 @@ impl LocalFile {
         }
     }
 
-    /// What it looks like now.
+    /// What it looks like, as far as is known: the disk is not asked.
     pub(super) fn look(&self) -> Look {
-        let mtime = match &self.content {
-            Content::Missing => None,
-            Content::There(there) => SourceFile::modified_at(&there.path),
+        let micros = match &self.content {
+            Content::Missing => 0,
+            Content::There(there) => there.modified_micros.load(Ordering::Relaxed),
         };
         Look {
             size: self.size(),
-            mtime: mtime.unwrap_or(Micros(0)),
+            mtime: Micros(micros),
         }
     }
 

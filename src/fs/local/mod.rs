@@ -12,21 +12,25 @@
 //! | active | to the end of its last whole transaction | the server's, events checked; never kept by the kernel |
 //! | purged before it was archived | 0 | none: EIO, as for the hole that the archive will have |
 //!
-//! Nothing runs in the background but the refresh. Each look at the root compares the binlog index file's stamp and the active
-//! file's length with those known, a system call each, and only what changed is read. So what is seen is as new as the look:
-//! that a file is listed means that the one before it has its final size.
+//! Nothing runs in the background but the refresh. Each look at the root, or at a local file, compares the binlog index file's stamp and
+//! the active file's length with those known, a system call each, and only what changed is read. So what is seen is as new as the
+//! look: that a file is listed means that the one before it has its final size.
+//!
+//! The server's disk may not answer. So it is asked on threads that may wait, of which there are only so many ([`disk`]), before
+//! the answer is made out of memory; and whoever asks has ETIMEDOUT when a read would. A name that is archived takes no such look.
 //!
 //! Files that do not continue the history ([`names::Strange`]) are not shown: at first they keep the mount from being made;
 //! later, after a RESET, what was shown stays, and what is gone of it gives EIO.
 
 mod answers;
 mod attributes;
+mod disk;
 mod file;
 mod names;
 mod place;
 
-use super::front::Work;
-use super::refresh::{Refresher, blocking};
+use super::front::Before;
+use super::refresh::Refresher;
 use super::source::{HistorySource, SourceError};
 use super::tree::{Attr, Node, Ownership};
 use super::unloaded::{Question, Unloaded};
@@ -36,10 +40,12 @@ use crate::source::Source;
 pub(super) use place::is_local;
 
 use answers::Handles;
+use disk::blocking;
 use file::LocalFile;
 use futures::FutureExt as _;
 use place::{Numbers, Stamp, State};
 use std::ffi::OsStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -67,6 +73,16 @@ pub struct Union {
     handles: Handles,
     updating: tokio::sync::Mutex<()>,
     failed: Mutex<Option<(Instant, String)>>,
+    /// Whether the server's disk did not answer when it was last asked.
+    silent: AtomicBool,
+}
+
+/// What the server's disk tells before a question is answered.
+struct News {
+    /// The list, or the history before it, is another than when the files were placed.
+    is_old: bool,
+    /// More was written to the file that is asked about.
+    has_grown: bool,
 }
 
 /// What is not changed by halves, and so is sound after a panic elsewhere.
@@ -101,6 +117,7 @@ impl Union {
             handles: Handles::default(),
             updating: tokio::sync::Mutex::default(),
             failed: Mutex::default(),
+            silent: AtomicBool::new(false),
         });
         let numbers = Arc::downgrade(&union);
         union.view.also_known(move |name| {
@@ -121,7 +138,7 @@ impl Union {
     }
 
     /// What comes before the answer to `question`.
-    pub(super) fn before_answer(self: &Arc<Self>, question: &Question<'_>) -> Option<Work> {
+    pub(super) fn before_answer(self: &Arc<Self>, question: &Question<'_>) -> Option<Before> {
         match *question {
             Question::Lookup(parent, name) => self.before_lookup(parent, name),
             Question::Attr(ino) => self.before_attr(ino),
@@ -165,43 +182,54 @@ impl Union {
         self.view.lookup(Node::Root.ino(), OsStr::new(name))
     }
 
+    /// Whether `name` is one of the archive's, if it is a name at all: then the server's files have nothing to say of it.
+    fn is_archived(&self, name: &str) -> bool {
+        let history = self.view.history();
+        self.last_archived(&history)
+            .is_some_and(|last| name <= last)
+    }
+
     /// What comes before a lookup.
-    fn before_lookup(self: &Arc<Self>, parent: u64, name: &OsStr) -> Option<Work> {
+    fn before_lookup(self: &Arc<Self>, parent: u64, name: &OsStr) -> Option<Before> {
         if parent != Node::Root.ino() {
             return None;
         }
-        let state = self.state();
-        let file = name.to_str().and_then(|name| state.file(name));
-        self.before(file)
+        self.before_name(name.to_str()?)
     }
 
     /// What comes before a listing.
-    fn before_list(self: &Arc<Self>, ino: u64) -> Option<Work> {
+    fn before_list(self: &Arc<Self>, ino: u64) -> Option<Before> {
         if ino != Node::Root.ino() {
             return None;
         }
-        let state = self.state();
-        self.before(state.files.last())
+        Some(self.before(self.state().files.last()))
     }
 
     /// What comes before attributes.
-    fn before_attr(self: &Arc<Self>, ino: u64) -> Option<Work> {
+    fn before_attr(self: &Arc<Self>, ino: u64) -> Option<Before> {
         let name = lock(&self.numbers).name_of_ino(ino)?;
-        let state = self.state();
-        self.before(state.file(&name))
+        self.before_name(&name)
+    }
+
+    /// What comes before anything about the file called `name`.
+    fn before_name(self: &Arc<Self>, name: &str) -> Option<Before> {
+        if self.is_archived(name) {
+            return None;
+        }
+        Some(self.before(self.state().file(name)))
     }
 
     /// What has to be done before a question about `file`, or about none of the local ones.
-    fn before(self: &Arc<Self>, file: Option<&Arc<LocalFile>>) -> Option<Work> {
-        let is_old = self.is_old();
-        if !is_old && file.is_none_or(|file| !file.has_grown()) {
-            return None;
-        }
+    fn before(self: &Arc<Self>, file: Option<&Arc<LocalFile>>) -> Before {
         let (union, file) = (Arc::clone(self), file.cloned());
         let work = async move {
-            let patience = union.patience;
+            let until = tokio::time::Instant::now() + union.patience;
+            let news = union.news(file.clone()).await?;
+            if !news.is_old && !news.has_grown {
+                return Ok(());
+            }
             let task = tokio::spawn(async move {
-                if is_old {
+                if news.is_old {
                     union.update().await;
                 }
                 if let Some(file) = file {
@@ -209,12 +237,47 @@ impl Union {
                 }
             });
             // It goes on if it takes longer.
-            let _ = tokio::time::timeout(patience, task).await;
+            let _ = tokio::time::timeout_at(until, task).await;
+            Ok(())
         };
-        Some(work.boxed())
+        work.boxed()
     }
 
-    /// Whether history or list have changed since the files were placed.
+    /// What the server's disk tells, also of `file`.
+    async fn news(self: &Arc<Self>, file: Option<Arc<LocalFile>>) -> Result<News, Errno> {
+        let union = Arc::clone(self);
+        let asking = blocking(move || {
+            Ok(News {
+                is_old: union.is_old(),
+                has_grown: file.is_some_and(|file| file.has_grown()),
+            })
+        });
+        match tokio::time::timeout(self.patience, asking).await {
+            Ok(Ok(news)) => {
+                if self.silent.swap(false, Ordering::Relaxed) {
+                    tracing::info!("the disk of the local binlogs answers again");
+                }
+                Ok(news)
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "cannot look at the local binlogs");
+                Err(libc::EIO)
+            }
+            Err(_) => {
+                // Once, and not for every question for as long as it is silent.
+                if !self.silent.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        "the disk of the local binlogs did not answer within {} s: look at the disk of {}; what is archived stays readable",
+                        self.patience.as_secs_f64(),
+                        self.files.server.index_path().display()
+                    );
+                }
+                Err(libc::ETIMEDOUT)
+            }
+        }
+    }
+
+    /// Whether history or list have changed since the files were placed. Blocks.
     fn is_old(&self) -> bool {
         if let Some((at, _)) = &*lock(&self.failed)
             && at.elapsed() < self.pause
@@ -227,9 +290,11 @@ impl Union {
     }
 
     /// Places the files anew if that is needed; a failure is logged, and what was known stays.
-    async fn update(&self) {
+    async fn update(self: &Arc<Self>) {
         let _alone = self.updating.lock().await;
-        if !self.is_old() {
+        let union = Arc::clone(self);
+        // Another may have done it.
+        if !matches!(blocking(move || Ok(union.is_old())).await, Ok(true)) {
             return;
         }
         match self.place_now().await {
@@ -287,12 +352,13 @@ mod tests {
     use super::*;
     use crate::binlog::testing::{BinlogBuilder, mysql_gtid};
     use crate::fs::history::{History, row, stored};
+    use crate::fs::mounting::{MountOptions, MountPoint};
     use crate::fs::testing::{OWNERSHIP, Shows, reader};
     use crate::ledger::EntryState;
     use crate::model::Seq;
 
-    /// Nothing archived, and the one file of a server in `dir`.
-    async fn union(dir: &std::path::Path) -> Arc<Union> {
+    /// Nothing archived, and the one file of a server in `dir`, which may take so long to answer.
+    async fn union(dir: &std::path::Path, patience: Duration) -> Arc<Union> {
         let mut binlog = BinlogBuilder::mysql();
         binlog.transaction(&mysql_gtid(1, 1), None, 300);
         std::fs::write(dir.join("binlog.000001"), binlog.finish()).expect("writes");
@@ -305,7 +371,7 @@ mod tests {
             server: Source::open(dir).expect("opens"),
             basename: "binlog".parse().expect("a basename"),
         };
-        let times = (Duration::from_secs(30), Duration::from_secs(30));
+        let times = (patience, Duration::from_secs(30));
         let refresher = Arc::new(refresher);
         let union = Union::new(view, source, refresher, files, OWNERSHIP, times).await;
         union.expect("continues")
@@ -314,7 +380,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_local_and_is_archived_is_read_before_anything_is_told_of_it() {
         let dir = tempfile::tempdir().expect("a directory");
-        let union = union(dir.path()).await;
+        let union = union(dir.path(), Duration::from_secs(30)).await;
         let (root, name) = (Node::Root.ino(), OsStr::new("binlog.000001"));
         let ino = union.lookup(root, name).expect("there").ino;
         assert!(is_local(ino));
@@ -335,5 +401,43 @@ mod tests {
         assert!(questions.iter().all(|q| union.unloaded(q).is_none()));
         let attr = union.attr(ino).expect("there");
         assert_eq!((attr.ino, attr.size), (ino, 1001));
+    }
+
+    #[tokio::test]
+    async fn a_data_directory_that_does_not_answer_stops_only_what_is_asked_of_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let union = union(dir.path(), Duration::from_secs(1)).await;
+        let (root, name) = (Node::Root.ino(), OsStr::new("binlog.000001"));
+        let known = union.lookup(root, name).expect("there");
+        // Nobody serves it: whoever looks into it waits.
+        let options = MountOptions {
+            target: dir.path().to_owned(),
+            source: "silent".to_owned(),
+            allow_other: false,
+            noexec: false,
+        };
+        let (silent, _device) =
+            MountPoint::mount(&options).expect("mounts: this test needs root and /dev/fuse");
+        let questions = [
+            Question::Lookup(root, name),
+            Question::Attr(known.ino),
+            Question::List(root, 0),
+        ];
+        let asked = questions.map(|q| union.before_answer(&q).expect("the disk is asked"));
+        let answers = futures::future::join_all(asked).await;
+        // What is known is told without a look at it.
+        let attr = union.attr(known.ino);
+        // What is archived needs none.
+        let archived = (1..=9).map(|seq| row(1, seq, EntryState::Archived));
+        union.view.show(stored(archived.collect(), || {}));
+        let [lookup, attr_of, list] =
+            questions.map(|question| union.before_answer(&question).is_some());
+        silent.abort().expect("cut");
+        silent.detach().expect("unmounts");
+        assert_eq!(answers, [Err(libc::ETIMEDOUT); 3]);
+        assert_eq!(attr.expect("known"), known);
+        assert_eq!((lookup, attr_of, list), (false, false, true));
+        let list = union.before_answer(&Question::List(root, 0));
+        assert_eq!(list.expect("asks again").await, Ok(()));
     }
 }

@@ -55,8 +55,37 @@ fn mount(target: &Path) -> (MountPoint, OwnedFd) {
         target: target.to_owned(),
         source: "a test".to_owned(),
         allow_other: false,
+        noexec: false,
     };
     MountPoint::mount(&options).expect("mounts")
+}
+
+/// What the kernel says of how `target` is mounted. Asks no file system.
+fn flags_at(target: &Path) -> Vec<String> {
+    let table = std::fs::read_to_string(mountinfo::PATH).expect("reads");
+    let is_there = |line: &&str| line.split(' ').nth(4) == target.to_str();
+    let line = table.lines().find(is_there).expect("mounted");
+    let flags = line.split(' ').nth(5).expect("its options");
+    flags.split(',').map(str::to_owned).collect()
+}
+
+#[test]
+fn the_kernel_is_told_what_always_holds_and_whether_nothing_is_executed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for noexec in [false, true] {
+        let options = MountOptions {
+            target: dir.path().to_owned(),
+            source: "a test".to_owned(),
+            allow_other: false,
+            noexec,
+        };
+        let (point, _device) = MountPoint::mount(&options).expect("mounts");
+        let flags = flags_at(dir.path());
+        assert_eq!(point.detach().expect("unmounts"), Detached::Now);
+        let has = |name: &str| flags.iter().any(|flag| flag == name);
+        assert!(has("ro") && has("nosuid") && has("nodev"), "{flags:?}");
+        assert_eq!(has("noexec"), noexec, "{flags:?}");
+    }
 }
 
 /// The first request of a connection waits to be read as long as it is not cut.

@@ -247,6 +247,17 @@ fn another_stream_is_refused_and_the_same_is_not() {
     other.stream_id = uuid::Uuid::from_u128(9);
     let error = index.begin(&other, &other.write()).expect_err("refused");
     assert!(matches!(error, IndexError::OtherStream { .. }), "{error}");
+    // Both are named, and nobody is told to delete first what another mount may be reading.
+    let said = error.to_string();
+    for part in [
+        testing::stream_file().stream_id.to_string(),
+        other.stream_id.to_string(),
+        other.created_at.to_string(),
+        "--cache-dir".to_owned(),
+    ] {
+        assert!(said.contains(&part), "{said}");
+    }
+    assert!(said.find("--cache-dir") < said.find("delete"), "{said}");
     assert_eq!(names(&index, 1).len(), 1);
     let unbegun = Index::in_memory().expect("opens");
     assert!(matches!(

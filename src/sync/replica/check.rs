@@ -41,7 +41,7 @@ pub struct Checked {
     pub record: u64,
     /// Its key.
     pub key: String,
-    /// What is wrong with it.
+    /// What is wrong with it. Its key is not named again.
     pub detail: String,
     /// Whether nothing is wrong there any more: the right thing stands there, or nothing where nothing is needed.
     pub healed: bool,
@@ -101,7 +101,7 @@ impl Replicator {
             Ok(there) if is_another(&there, &line) => Difference::Another,
             Ok(_) => Difference::Damage("holds other bytes than the first store's".to_owned()),
             Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) if is_damage(error.kind) => Difference::Damage(error.to_string()),
+            Err(error) if is_damage(error.kind) => Difference::Damage(error.without_key()),
             Err(error) => return Err(error.into()),
         };
         Ok(Some((line, difference)))
@@ -171,8 +171,7 @@ impl Replicator {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        if !known.agrees_with(&expected) {
-            let detail = format!("the store has {known:?}, recorded are {expected:?}");
+        if let Some(detail) = known.difference(&expected) {
             return Ok(Some((seq, object, detail)));
         }
         if known.crc32c.is_some() || known.crc64nvme.is_some() {
@@ -185,9 +184,9 @@ impl Replicator {
         };
         match prove_object(source).await {
             Ok(()) => Ok(None),
-            Err(error @ CopyError::Differs { .. }) => Ok(Some((seq, object, error.to_string()))),
+            Err(error @ CopyError::Differs { .. }) => Ok(Some((seq, object, error.without_key()))),
             Err(CopyError::Source(error)) if is_damage(error.kind) => {
-                Ok(Some((seq, object, error.to_string())))
+                Ok(Some((seq, object, error.without_key())))
             }
             Err(CopyError::Source(error) | CopyError::Target(error)) => Err(error.into()),
         }
@@ -207,7 +206,8 @@ impl Replicator {
             expected: object.checksums(),
         };
         if let Err(error) = prove_object(source).await {
-            checked.detail += &format!("; the first store did not give the right one: {error}");
+            let why = error.without_key();
+            checked.detail += &format!("; the first store did not give the right one: {why}");
             return Ok(());
         }
         self.replica.delete(&object.key).await?;

@@ -3,9 +3,9 @@
 use super::*;
 use crate::ledger::record::{ObjectRecord, SupersedeReason};
 use crate::ledger::testing::{self, Writer};
-use crate::ledger::{Body, record_key};
+use crate::ledger::{Body, RECORD_MAX_BYTES, record_key};
 use crate::store::fault::{Fault, FaultClock, FaultStore};
-use crate::store::{Checksums, ErrorKind, MemoryStore, Store as _};
+use crate::store::{Checksums, ErrorKind, FileStore, MemoryStore, Store as _};
 use crate::stream;
 use std::sync::atomic::Ordering;
 
@@ -252,4 +252,38 @@ async fn what_was_copied_is_told_also_when_the_replica_fails_after_it() {
     let done = filling.so_far();
     assert_eq!((done.through, done.last), (2, 3));
     assert_eq!((done.records, done.segments), (2, 3));
+}
+
+#[tokio::test]
+async fn the_key_of_what_is_wrong_is_told_once() {
+    let first = first_store(3).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut checking = replicator(&first, &MemoryStore::new()).await;
+    // A directory keeps no checksums: what is as long as recorded is read.
+    checking.replica = Arc::new(FileStore::open(dir.path()).expect("opens"));
+    checking.pass(|_| {}).await.expect("copies");
+    let damage = |key: &str, bytes: &[u8]| {
+        let path = dir.path().join(key);
+        std::fs::remove_file(&path).expect("removable");
+        std::fs::write(path, bytes).expect("writable");
+    };
+    let too_long = vec![b' '; RECORD_MAX_BYTES as usize + 1];
+    damage(record_key(Seq(3)).as_str(), &too_long);
+    damage(object(1).as_str(), b"OBJECT 1");
+    damage(object(2).as_str(), b"short");
+    // What is to take the place of the first is damaged as well.
+    first.tamper(&object(1), "oBJECT 1");
+    for replace in [false, true] {
+        let mut found = Vec::new();
+        let checked = checking.check(replace, &mut found).await;
+        checked.expect("checks");
+        let mut keys: Vec<_> = found.iter().map(|one| one.key.clone()).collect();
+        keys.sort_unstable();
+        let mut wrong = [record_key(Seq(3)), object(1), object(2)].map(|key| key.to_string());
+        wrong.sort_unstable();
+        assert_eq!(keys, wrong, "{found:?}");
+        for one in found {
+            assert!(!one.detail.contains(&one.key), "{one:?}");
+        }
+    }
 }

@@ -84,6 +84,7 @@ impl Kernel {
                 target: dir.path().to_owned(),
                 source: "memory://model".to_owned(),
                 allow_other: false,
+                noexec: false,
             },
             ownership: OWNERSHIP,
             refresh: Duration::from_millis(20),
