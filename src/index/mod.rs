@@ -349,19 +349,18 @@ fn other_stream(stream: &StreamFile, indexed: &[u8]) -> String {
         format!("stream {id} ({basename}, begun {begun})")
     };
     let opened = named(stream);
-    let own = "a directory has the index of one stream: give this one a directory of its own (--cache-dir, of an archiver --state-dir), or \
-               none, and each stream has its own";
+    let own = "each stream needs a directory of its own: give this one another (--cache-dir, for an archiver --state-dir), or none";
     match StreamFile::read(indexed) {
         Ok(old) if old.stream_id == stream.stream_id => format!(
             "stream.json of {} was replaced; if the bucket is the right one, delete the index and run again, else correct the URL",
             stream.stream_id
         ),
         Ok(old) => format!(
-            "it is that of {}, and the URL has {opened}; {own}. If that has taken the other's place, delete the index and run again",
+            "it holds {}, and the URL has {opened}; {own}. If that stream is at the URL for good in place of the other, delete the index and run again",
             named(&old)
         ),
         Err(_) => format!(
-            "which stream it is of cannot be read, and the URL has {opened}; {own}, or delete the index and run again"
+            "which stream it holds cannot be read, and the URL has {opened}; {own}, or delete the index and run again"
         ),
     }
 }
