@@ -163,7 +163,7 @@ fn range(segment: &ArchivedSegment, frames: u32) -> Option<Range<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::testing;
+    use crate::ledger::{SegmentRecord, testing};
     use crate::store::MemoryStore;
     use crate::store::fault::{Fault, FaultClock, FaultStore};
     use std::time::Duration;
@@ -172,14 +172,20 @@ mod tests {
         Patience::of(Duration::from_secs(30))
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_file_whose_first_frames_come_too_slowly_is_opened_without_them() {
+    /// A segment of `size` plain bytes, and a store that has bytes under its key, which nobody can prove.
+    fn stored(size: u64) -> (SegmentRecord, ArchivedSegment, MemoryStore) {
         let mut record = testing::segment(1);
-        record.size = 5 << 20;
+        record.size = size;
         let segment = ArchivedSegment::of_record(&record).expect("a segment");
         let store = MemoryStore::new();
         let object = vec![7; usize::try_from(record.object.size).expect("small")];
         store.tamper(segment.key(), object);
+        (record, segment, store)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_whose_first_frames_come_too_slowly_is_opened_without_them() {
+        let (record, segment, store) = stored(5 << 20);
         let slow = FaultClock::nth(0, Fault::Delay(Duration::from_secs(40)));
         let store: SharedStore = Arc::new(FaultStore::new(Arc::new(store), slow));
         let memory = Memory::new(64 << 20);
@@ -193,12 +199,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn frames_after_the_first_count_as_fetched_ahead_until_they_are_there() {
-        let mut record = testing::segment(1);
-        record.size = 5 << 20;
-        let segment = ArchivedSegment::of_record(&record).expect("a segment");
-        let store = MemoryStore::new();
-        let object = vec![7; usize::try_from(record.object.size).expect("small")];
-        store.tamper(segment.key(), object);
+        let (_, segment, store) = stored(5 << 20);
         let slow = FaultClock::new(|_| Fault::Delay(Duration::from_secs(1)));
         let store: SharedStore = Arc::new(FaultStore::new(Arc::new(store), slow));
         let memory = Memory::new(64 << 20);
@@ -240,11 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_for_a_disk_holds_no_memory_of_readers() {
-        let record = testing::segment(1);
-        let segment = ArchivedSegment::of_record(&record).expect("a segment");
-        let store = MemoryStore::new();
-        let object = vec![7; usize::try_from(record.object.size).expect("small")];
-        store.tamper(segment.key(), object);
+        let (record, segment, store) = stored(testing::segment(1).size);
         let store: SharedStore = Arc::new(store);
         let memory = Memory::new(1 << 20);
         let ends = fetch(&store, &segment, 1, &memory, patience()).await;
