@@ -157,15 +157,16 @@ impl Origin {
 
     /// [`runs`] of `frames` (ascending), none of which is partly in the beginning: what is here waits for nothing.
     pub(super) fn runs(&self, frames: impl IntoIterator<Item = u32>) -> Vec<Range<u32>> {
+        let segment = &self.segment;
+        let Some(beginning) = &self.beginning else {
+            return runs(segment, frames);
+        };
         let is_here = |frame: &u32| {
-            let range = self.segment.object_range(*frame..*frame + 1);
-            let beginning = self.beginning.as_ref();
-            beginning.is_some_and(|beginning| beginning.piece().has(&range))
+            let range = segment.object_range(*frame..*frame + 1);
+            beginning.piece().has(&range)
         };
         let (here, others): (Vec<u32>, Vec<u32>) = frames.into_iter().partition(is_here);
-        let mut runs_of_all = runs(&self.segment, here);
-        runs_of_all.extend(runs(&self.segment, others));
-        runs_of_all
+        [runs(segment, here), runs(segment, others)].concat()
     }
 
     /// Plain and stored bytes of a run.

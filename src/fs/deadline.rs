@@ -1,4 +1,5 @@
-//! How long an answer may wait for the index, which can be on a disk that does not answer either.
+//! How long an answer may wait: for the index, which can be on a disk that does not answer either, and in all for one thing after the
+//! other.
 
 use super::errno;
 use super::view::{Errno, View, log};
