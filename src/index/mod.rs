@@ -349,18 +349,14 @@ fn other_stream(stream: &StreamFile, indexed: &[u8]) -> String {
         format!("stream {id} ({basename}, begun {begun})")
     };
     let opened = named(stream);
-    let own = "each stream needs a directory of its own: give this one another (--cache-dir, for an archiver --state-dir), or none";
+    let next = "if both are in use, give each a directory of its own (--cache-dir, for an archiver --state-dir); if that stream is there \
+                for good in place of the other, delete the index and run again";
     match StreamFile::read(indexed) {
         Ok(old) if old.stream_id == stream.stream_id => format!(
             "stream.json of {} was replaced; if the bucket is the right one, delete the index and run again, else correct the URL",
             stream.stream_id
         ),
-        Ok(old) => format!(
-            "it holds {}, and the URL has {opened}; {own}. If that stream is at the URL for good in place of the other, delete the index and run again",
-            named(&old)
-        ),
-        Err(_) => format!(
-            "which stream it holds cannot be read, and the URL has {opened}; {own}, or delete the index and run again"
-        ),
+        Ok(old) => format!("it holds {}, and the URL has {opened}; {next}", named(&old)),
+        Err(_) => format!("which stream it holds cannot be read, and the URL has {opened}; {next}"),
     }
 }
