@@ -23,13 +23,6 @@ pub struct Fingerprint {
     modified: (i64, i64),
 }
 
-impl Fingerprint {
-    /// The device and the inode.
-    pub(super) fn place(&self) -> (u64, u64) {
-        (self.device, self.inode)
-    }
-}
-
 /// An open binlog file. A PURGE that removes its name does not take it away.
 #[derive(Debug)]
 pub struct SourceFile {
@@ -71,6 +64,11 @@ impl SourceFile {
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What was known of it when it was opened.
+    pub(super) fn at_open(&self) -> &Metadata {
+        &self.at_open
     }
 
     /// When `path` was last written: for a closed file, when it was closed.

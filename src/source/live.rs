@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 /// Bytes scanned at a time.
 const SCAN_BYTES: usize = 1 << 20;
@@ -18,6 +19,9 @@ const SCAN_BYTES: usize = 1 << 20;
 pub struct FileId {
     device: u64,
     inode: u64,
+    /// When it was made, where the file system tells that: the number of a file that is removed is given to the next one, which after
+    /// a RESET may have its name, too.
+    made_at: Option<SystemTime>,
 }
 
 impl FileId {
@@ -32,8 +36,7 @@ impl FileId {
 
     /// Which file `file` is.
     pub fn of_open(file: &SourceFile) -> FileId {
-        let (device, inode) = file.fingerprint().place();
-        FileId { device, inode }
+        FileId::from(file.at_open())
     }
 }
 
@@ -42,6 +45,7 @@ impl From<&std::fs::Metadata> for FileId {
         FileId {
             device: meta.dev(),
             inode: meta.ino(),
+            made_at: meta.created().ok(),
         }
     }
 }
@@ -267,6 +271,35 @@ mod tests {
             ends.push(bytes.len() as u64);
         }
         (bytes, ends)
+    }
+
+    #[test]
+    fn a_file_with_the_name_and_the_inode_of_one_that_was_removed_is_another() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("binlog.000001");
+        let make = || {
+            std::fs::write(&path, "a binlog").expect("writes");
+            let meta = std::fs::metadata(&path).expect("stats");
+            (meta.ino(), meta.created().is_ok())
+        };
+        let (inode, tells_when) = make();
+        let first = FileId::of(&path).expect("there");
+        assert_eq!(FileId::of(&path).expect("there"), first);
+        let open = SourceFile::open(&path).expect("opens");
+        assert_eq!(FileId::of_open(&open), first);
+        drop(open);
+        // Not every file system gives a number again, or tells when a file was made.
+        let tries = if tells_when { 50 } else { 0 };
+        for _ in 0..tries {
+            std::fs::remove_file(&path).expect("removes");
+            // Longer than a tick of the clock that files are stamped with.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let (again, _) = make();
+            assert_ne!(FileId::of(&path).expect("there"), first);
+            if again == inode {
+                return;
+            }
+        }
     }
 
     #[test]

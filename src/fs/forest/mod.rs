@@ -3,7 +3,8 @@
 //! Nothing is asked before somebody looks. A directory is listed when a name in it is asked for that is not known, or all of
 //! them are, and again at the earliest after the refresh interval. A stream is opened, which means that its ledger is
 //! followed into its own index, by the first look below it; from then on it is refreshed like one that is mounted alone.
-//! Whoever waits for either waits no longer than a read may take; the work goes on.
+//! Whoever waits for either waits no longer than a read may take; the work goes on. Who lists a directory whose names are known
+//! waits half a second for new ones.
 //!
 //! A stream that cannot be opened has an errno (`errno.rs`) for every look below it, and its neighbours do not notice. It is
 //! tried again by a look that comes a refresh interval later. At most [`OPEN_MAX`] streams are open: the one that was used
@@ -42,6 +43,8 @@ use std::time::{Duration, Instant};
 
 /// Streams open at a time: each has an index of its own, and is refreshed every few seconds.
 pub const OPEN_MAX: usize = 64;
+/// How long a listing waits for names that may be new: a store that does not answer must not keep those that are known.
+const NEW_NAMES_PATIENCE: Duration = Duration::from_millis(500);
 /// Directories that are listed at most before a place counts as one without streams.
 const SEARCHED_MAX: usize = 1000;
 
@@ -134,7 +137,7 @@ impl Forest {
         match *question {
             Question::Lookup(parent, name) => self.before_lookup(parent, name),
             Question::Attr(ino) => self.before_attr(ino),
-            Question::List(ino, _) => self.before_list(ino),
+            Question::List(ino, cookie) => self.before_list(ino, cookie),
         }
     }
 
@@ -168,7 +171,9 @@ impl Forest {
                 // What is no text, or is hidden, is nobody's name.
                 let may_be =
                     matches!(known, Some(None)) && !name.as_encoded_bytes().starts_with(b".");
-                may_be.then(|| self.before_list(parent)).flatten()
+                may_be
+                    .then(|| self.before_dir(dir, self.deadline()))
+                    .flatten()
             }
             Place::Stream(stream, _) => self.before_stream(stream),
         }
@@ -184,27 +189,38 @@ impl Forest {
     }
 
     /// What comes before [`Forest::list`].
-    fn before_list(self: &Arc<Self>, ino: u64) -> Option<Work> {
+    fn before_list(self: &Arc<Self>, ino: u64, cookie: u64) -> Option<Work> {
         match Place::of(ino) {
             Place::Dir(dir) => {
                 let listed_at = lock(&self.dirs).listed_at(dir);
-                if listed_at.is_some_and(|at| at.elapsed() < self.refresh) {
-                    return None;
+                match (cookie, listed_at) {
+                    (_, None) => self.before_dir(dir, self.deadline()),
+                    (0, Some(_)) => self.before_dir(dir, NEW_NAMES_PATIENCE.min(self.deadline())),
+                    // A listing that goes on has waited when it began.
+                    (_, Some(_)) => None,
                 }
-                let (forest, patience) = (Arc::clone(self), self.deadline());
-                let listing = async move {
-                    let task = tokio::spawn(async move {
-                        if let Err(error) = forest.list_now(dir).await {
-                            tracing::error!(%error, "cannot look for streams; what is known stays readable");
-                        }
-                    });
-                    // Its outcome is in the directories; it goes on if it takes longer.
-                    let _ = tokio::time::timeout(patience, task).await;
-                };
-                Some(listing.boxed())
             }
             Place::Stream(stream, _) => self.before_stream(stream),
         }
+    }
+
+    /// Has a directory listed unless it was lately. That is waited for no longer than `patience`.
+    fn before_dir(self: &Arc<Self>, dir: DirIno, patience: Duration) -> Option<Work> {
+        let listed_at = lock(&self.dirs).listed_at(dir);
+        if listed_at.is_some_and(|at| at.elapsed() < self.refresh) {
+            return None;
+        }
+        let forest = Arc::clone(self);
+        let listing = async move {
+            let task = tokio::spawn(async move {
+                if let Err(error) = forest.list_now(dir).await {
+                    tracing::error!(%error, "cannot look for streams; what is known stays readable");
+                }
+            });
+            // Its outcome is in the directories; it goes on if it takes longer.
+            let _ = tokio::time::timeout(patience, task).await;
+        };
+        Some(listing.boxed())
     }
 
     fn before_stream(self: &Arc<Self>, stream: StreamNo) -> Option<Work> {
@@ -348,5 +364,54 @@ impl Forest {
         let left = Left::of(self.deadline());
         before.await;
         left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::source::HistorySource;
+    use crate::fs::testing::{OWNERSHIP, reader};
+    use async_trait::async_trait;
+
+    /// One stream, which is told of once; then the store is silent.
+    #[derive(Default)]
+    struct ToldOnce(AtomicBool);
+
+    #[async_trait]
+    impl Grove for ToldOnce {
+        async fn names(&self, _: Option<&ObjectKey>) -> Result<Vec<(String, bool)>, SourceError> {
+            match self.0.swap(true, Ordering::Relaxed) {
+                false => Ok(vec![("a".to_owned(), true)]),
+                true => std::future::pending().await,
+            }
+        }
+
+        async fn open(&self, _: &ObjectKey) -> Result<Arc<dyn HistorySource>, SourceError> {
+            Err("nobody looks into it".into())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_hangs_keeps_no_listing_of_streams_that_are_known() {
+        let grove = Arc::new(ToldOnce::default());
+        // Each listing finds the last one old.
+        let forest = Forest::new(grove, reader(), OWNERSHIP, Duration::ZERO);
+        forest.find_any().await.expect("finds it");
+        let (root, begun) = (Node::Root.ino(), Instant::now());
+        let before = forest.before(&Question::List(root, 0));
+        before.expect("asks for new names").await;
+        assert!(begun.elapsed() < forest.deadline() / 3);
+        let mut names = Vec::new();
+        let listed = forest.list(root, 2, |listed, _| {
+            names.push(listed.name.clone());
+            true
+        });
+        listed.expect("lists");
+        assert_eq!(names, ["a"]);
+        let goes_on = forest.before(&Question::List(root, 2));
+        assert!(goes_on.is_none(), "asked already");
+        let unknown = Question::Lookup(root, OsStr::new("b"));
+        assert!(forest.before(&unknown).is_some());
     }
 }

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Open local files.
 #[derive(Default)]
@@ -101,8 +102,21 @@ impl Union {
         }
         let name = lock(&self.numbers).name_of_ino(ino).ok_or(libc::ESTALE)?;
         let found = self.lookup(Node::Root.ino(), OsStr::new(&*name));
-        let when_opened = |_| self.view.files.attr_when_opened(ino).ok_or(libc::ESTALE);
-        found.or_else(when_opened)
+        found.or_else(|_| {
+            let open = self.view.files.attr_when_opened(ino);
+            open.or_else(|| self.attr_while_open(ino))
+                .ok_or(libc::ESTALE)
+        })
+    }
+
+    /// The attributes of a local file that is open and not shown any more.
+    fn attr_while_open(&self, ino: u64) -> Option<Attr> {
+        let of_ino = |handle: &&Handle| handle.ino == ino;
+        let open = lock(&self.handles.open)
+            .values()
+            .find(of_ino)
+            .map(|handle| Arc::clone(&handle.file));
+        self.attr_of(&open?.file)
     }
 
     /// Lists a directory after `cookie`, with attributes, until `take` returns false.
@@ -202,7 +216,7 @@ impl Union {
                 return Ok(opened);
             }
             // Purged a moment ago: then it is archived, and its record may not have been seen yet.
-            self.look_again().await?;
+            self.look_again(self.patience).await?;
             if self.local(&name).is_some() {
                 tracing::warn!(
                     "{name}: the server has it no more, and it was not archived: it cannot be read"
@@ -214,11 +228,11 @@ impl Union {
         Arc::clone(&self.view).open_as(archived.ino, ino).await
     }
 
-    /// Looks for new records; that goes on if it takes longer than whoever asks may wait.
-    async fn look_again(&self) -> Result<(), Errno> {
+    /// Looks for new records; that goes on if it takes longer than whoever asks waits.
+    pub(super) async fn look_again(&self, patience: Duration) -> Result<(), Errno> {
         let refresher = Arc::clone(&self.refresher);
         let looking = tokio::spawn(async move { refresher.once().await });
-        let looked = tokio::time::timeout(self.patience, looking).await;
+        let looked = tokio::time::timeout(patience, looking).await;
         looked.map(|_| ()).map_err(|_| libc::ETIMEDOUT)
     }
 

@@ -20,7 +20,8 @@
 //! the answer is made out of memory; and whoever asks has ETIMEDOUT when a read would. A name that is archived takes no such look.
 //!
 //! Files that do not continue the history ([`names::Strange`]) are not shown: at first they keep the mount from being made;
-//! later, after a RESET, what was shown stays, and what is gone of it gives EIO.
+//! later, after a RESET, what was shown stays, and what is gone of it gives EIO. Behind a fence nothing stays: what is there
+//! belongs to no history, and may not even follow on what is left of the archive.
 
 mod answers;
 mod attributes;
@@ -43,11 +44,14 @@ use answers::Handles;
 use disk::blocking;
 use file::LocalFile;
 use futures::FutureExt as _;
-use place::{Numbers, Stamp, State};
+use place::{Fenced, Numbers, Stamp, State};
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How long an answer waits for the archive to tell of files that are missing: whoever opens one asks it again.
+const MISSING_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The files of the server that a stream is archived from.
 pub struct LocalFiles {
@@ -304,6 +308,10 @@ impl Union {
                 }
             }
             Err(error) => {
+                if error.is::<Fenced>() {
+                    let ended = self.state().ended();
+                    *lock(&self.state) = Arc::new(ended);
+                }
                 let error = error.to_string();
                 let mut failed = lock(&self.failed);
                 if failed.as_ref().is_none_or(|(_, before)| *before != error) {
@@ -322,8 +330,9 @@ impl Union {
     /// Places the files after the history. If some are missing, they may have been archived, and purged, since the last refresh.
     async fn place_now(&self) -> Result<(), SourceError> {
         let mut state = self.placed().await?;
-        if state.files.iter().any(|file| file.is_missing()) {
-            self.refresher.once().await;
+        if state.files.iter().any(|file| file.is_missing())
+            && self.look_again(MISSING_PATIENCE).await.is_ok()
+        {
             state = self.placed().await?;
         }
         lock(&self.numbers).number(&state);
@@ -353,17 +362,45 @@ mod tests {
     use crate::binlog::testing::{BinlogBuilder, mysql_gtid};
     use crate::fs::history::{History, row, stored};
     use crate::fs::mounting::{MountOptions, MountPoint};
+    use crate::fs::source::Refreshed;
     use crate::fs::testing::{OWNERSHIP, Shows, reader};
-    use crate::ledger::EntryState;
+    use crate::ledger::{Entry, EntryState};
     use crate::model::Seq;
+    use async_trait::async_trait;
+
+    /// Nothing archived, and a store that never answers.
+    struct Hangs;
+
+    #[async_trait]
+    impl HistorySource for Hangs {
+        async fn refresh(&self) -> Result<Refreshed, SourceError> {
+            std::future::pending().await
+        }
+
+        fn extend(&self, _: &mut History) -> Result<(), SourceError> {
+            Ok(())
+        }
+
+        fn entry(&self, _: Seq) -> Result<Option<Entry>, SourceError> {
+            Ok(None)
+        }
+    }
 
     /// Nothing archived, and the one file of a server in `dir`, which may take so long to answer.
     async fn union(dir: &std::path::Path, patience: Duration) -> Arc<Union> {
+        union_with(Arc::new(Shows(History::default)), dir, patience).await
+    }
+
+    /// The same, with nothing archived in `source`.
+    async fn union_with(
+        source: Arc<dyn HistorySource>,
+        dir: &std::path::Path,
+        patience: Duration,
+    ) -> Arc<Union> {
         let mut binlog = BinlogBuilder::mysql();
         binlog.transaction(&mysql_gtid(1, 1), None, 300);
         std::fs::write(dir.join("binlog.000001"), binlog.finish()).expect("writes");
         std::fs::write(dir.join("binlog.index"), "./binlog.000001\n").expect("writes");
-        let source: Arc<dyn HistorySource> = Arc::new(Shows(History::default));
         let view = View::new(Arc::clone(&source), reader(), History::default(), OWNERSHIP);
         let view = Arc::new(view);
         let refresher = Refresher::new(Arc::clone(&source), Arc::clone(&view));
@@ -439,5 +476,33 @@ mod tests {
         assert_eq!((lookup, attr_of, list), (false, false, true));
         let list = union.before_answer(&Question::List(root, 0));
         assert_eq!(list.expect("asks again").await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_hangs_keeps_no_listing_and_no_local_file_because_one_is_missing() {
+        let (dir, patience) = (
+            tempfile::tempdir().expect("a directory"),
+            Duration::from_secs(20),
+        );
+        let union = union_with(Arc::new(Hangs), dir.path(), patience).await;
+        let at = |name: &str| dir.path().join(name);
+        std::fs::copy(at("binlog.000001"), at("binlog.000003")).expect("copies");
+        let index = "./binlog.000001\n./binlog.000002\n./binlog.000003\n";
+        std::fs::write(at("binlog.index"), index).expect("writes");
+        let (root, begun) = (Node::Root.ino(), Instant::now());
+        let before = union.before_answer(&Question::List(root, 0));
+        assert_eq!(before.expect("the disk is asked").await, Ok(()));
+        let mut listed = Vec::new();
+        let all = union.list(root, 2, |entry, attr| {
+            listed.push((entry.name.clone(), attr.size > 0));
+            true
+        });
+        all.expect("lists");
+        let there = |number: u8, is_there| (format!("binlog.{number:06}"), is_there);
+        assert_eq!(listed, [there(1, true), there(2, false), there(3, true)]);
+        let newest = union.lookup(root, OsStr::new("binlog.000003"));
+        let newest = newest.expect("there").ino;
+        Arc::clone(&union).open(newest).await.expect("opens");
+        assert!(begun.elapsed() < patience / 2, "{:?}", begun.elapsed());
     }
 }

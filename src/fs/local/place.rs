@@ -4,7 +4,7 @@ use super::file::LocalFile;
 use super::names::{self, Archived, FileHead, LastSegment, Listed, Named, Shown};
 use crate::fs::history::History;
 use crate::fs::source::{HistorySource, SourceError};
-use crate::model::{Basename, FileName, Incarnation, Seq, Timeline};
+use crate::model::{Basename, FileName, Incarnation, MountName, Seq, Timeline};
 use crate::source::{Listing, Source, SourceFile};
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -32,6 +32,16 @@ pub(super) struct State {
     pub(super) origin: Origin,
     /// The newest file listed.
     shown: Option<Shown>,
+}
+
+/// Nothing of the server belongs to the history any more.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "timeline {timeline} was ended by a fence in or behind {last}: what the server that wrote it has beyond that does not belong there"
+)]
+pub(super) struct Fenced {
+    timeline: Timeline,
+    last: MountName,
 }
 
 /// Whose local files are, and what they continue.
@@ -63,6 +73,15 @@ impl State {
             .files
             .binary_search_by(|file| file.name.as_str().cmp(name));
         self.files.get(at.ok()?)
+    }
+
+    /// The same without any file, placed after nothing yet.
+    pub(super) fn ended(&self) -> State {
+        State {
+            origin: self.origin,
+            shown: self.shown.clone(),
+            ..State::default()
+        }
     }
 }
 
@@ -164,11 +183,12 @@ pub(super) fn place(
 ) -> Result<State, SourceError> {
     // Before the list is read: a change after this is seen as one.
     let stamp = Stamp::of(server.index_path());
-    let listing = server.list()?;
+    // A fence is seen also where the list cannot be read.
     let archived = Archived {
         basename,
         last: last_segment(source, &history, root)?,
     };
+    let listing = server.list()?;
     let files: Vec<FileName> = listing
         .files
         .iter()
@@ -292,10 +312,10 @@ fn last_segment(
             .as_ref()
             .and_then(|ledger| ledger.incarnation(entry.incarnation));
         if known.is_some_and(|known| known.fenced) {
-            return Err(format!(
-                "timeline {} was ended by a fence in or behind {}: what the server that wrote it has beyond that does not belong there",
-                entry.timeline, entry.mount_name
-            )
+            return Err(Fenced {
+                timeline: entry.timeline,
+                last: entry.mount_name,
+            }
             .into());
         }
         let last_number = match &newest {

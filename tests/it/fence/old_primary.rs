@@ -1,9 +1,9 @@
 //! Who goes on after a fence: the server that was left does not, the one that was promoted does.
 
-use super::{fence, fenced, gtid, listed, read};
+use super::{fence, fenced, gtid, listed, read, rest_of};
 use crate::archive::Archive;
 use crate::synthetic::{SyntheticServer, uuid_of};
-use crate::tools;
+use crate::tools::{self, errno, eventually};
 use binlogfs::model::GtidSet;
 use std::fs;
 use std::path::PathBuf;
@@ -187,4 +187,34 @@ fn the_local_files_of_a_server_that_was_left_are_not_shown_as_the_history() {
     let said = tools::excerpt(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("was ended by a fence"), "{said}");
+}
+
+#[test]
+fn a_fence_that_is_set_while_local_files_are_shown_takes_away_those_behind_it() {
+    let (archive, mut first, _) = unreplicated();
+    let local = format!("--local={}", first.dir().display());
+    let mounted = archive.mount_with(&[&local, "--refresh=1"]);
+    first.rotate(2, 100);
+    let shown = || {
+        let entries = fs::read_dir(mounted.dir()).expect("lists");
+        let name = |entry: fs::DirEntry| entry.file_name().into_string().expect("text");
+        let mut names: Vec<String> = entries.map(|e| name(e.expect("an entry"))).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(shown().len(), 5, "two of them are not archived");
+    let fourth = mounted.dir().join("binlog.000004");
+    let open = fs::File::open(&fourth).expect("opens");
+    fenced(&archive, &["--gtid", &gtid(1, 7), "--execute"]);
+    // The third is behind the fence: the fourth must not follow on the second.
+    eventually("the fence is seen", || {
+        shown() == ["binlog.000001", "binlog.000002"]
+    });
+    assert_eq!(errno(fs::File::open(&fourth)), libc::ENOENT);
+    let own = read(&first.closed()[3]);
+    assert_eq!(open.metadata().expect("stats").len(), own.len() as u64);
+    assert!(rest_of(&open) == own, "what is open reads on");
+    // Nor does what is written from now on.
+    first.rotate(1, 100);
+    assert_eq!(shown().len(), 2);
 }
