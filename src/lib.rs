@@ -1,7 +1,7 @@
 //! binlogfs archives the closed binary logs of MySQL servers to a store, in order, verified, compressed and encrypted, and
 //! shows the whole archived history as a read-only directory.
 //!
-//! This page is for who changes the code. For who uses the program there are `README.md` and `docs/BINLOGS.md`.
+//! This page is for who changes the code. For who uses the program there are `README.md` and the pages of `docs/`.
 //!
 //! # Words
 //! A *stream* is the binlog history of one cluster: a prefix in a bucket, or a directory. A *segment* is one binlog file;

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 const QUEUE_MAX: usize = 256;
 /// How often each way is tried.
 const TRIES: u32 = 6;
-/// The pause after the first failure; each later one is three times as long, nine minutes in all.
+/// The pause after the first failure; each later one is three times as long, four minutes in all.
 const PAUSE_FIRST: Duration = Duration::from_secs(2);
 /// How long a webhook or a command may take.
 const TIMEOUT: Duration = Duration::from_secs(20);

@@ -4,7 +4,7 @@ use super::agent::{open_store, resolved, settings, state_dir};
 use super::exit::Exit;
 use super::{Global, config_check, output, reading};
 use crate::config::StreamConfig;
-use crate::model::StoreUrl;
+use crate::model::{Seq, StoreUrl};
 use crate::source::Source;
 use crate::sync::dead_letter::DeadLetter;
 use crate::sync::fill::{Retried, retry};
@@ -179,26 +179,79 @@ async fn retry_all(global: &Global, args: &RetryArgs) -> Result<Exit> {
     }
     let source = Source::open(&stream.source)?;
     let store = open_store(&stream, &settings).await?;
-    let mut exit = Exit::Done;
+    let (mut exit, mut told) = (Exit::Done, Vec::new());
     for letter in &letters {
-        let batch = read_batch_with(&source, &mut Default::default(), &letters)?;
-        let done = retry(&source, &batch, Arc::clone(&store), &settings, letter).await;
-        let said = match done {
-            Ok(Retried::Filled(seq)) => format!("archived: record {seq} fills its hole"),
-            Ok(Retried::Released) => "released: the next run archives it".to_owned(),
-            Ok(Retried::Gone) => {
-                exit = Exit::Findings;
-                "gone from the server: its hole stays".to_owned()
-            }
-            Err(error) => {
-                exit = Exit::Failed;
-                format!("still fails: {}", telemetry::message(&error))
-            }
+        let batch = read_batch_with(&source, &mut Default::default(), &letters);
+        let done = match batch {
+            Ok(batch) => retry(&source, &batch, Arc::clone(&store), &settings, letter).await,
+            Err(error) => Err(error),
         };
-        output::print(&format!("{}  {said}\n", letter.file))?;
+        let outcome = Told::of(letter.file.clone(), &done);
+        exit = match (exit, outcome.exit) {
+            (Exit::Failed, _) | (_, Exit::Done) => exit,
+            (_, worse) => worse,
+        };
+        if !global.json {
+            output::print(&format!("{}  {}\n", outcome.file, outcome.text))?;
+        }
+        told.push(outcome);
     }
-    if letters.is_empty() {
-        output::print("no file was put aside\n")?;
+    match (global.json, told.is_empty()) {
+        (true, _) => output::print_json(&told)?,
+        (false, true) => output::print("no file was put aside\n")?,
+        (false, false) => {}
     }
     Ok(exit)
+}
+
+/// What came of one file.
+#[derive(serde::Serialize)]
+struct Told {
+    file: String,
+    /// For programs.
+    outcome: &'static str,
+    /// The record that fills its hole.
+    record: Option<Seq>,
+    /// For people.
+    text: String,
+    #[serde(skip)]
+    exit: Exit,
+}
+
+impl Told {
+    fn of(file: String, done: &Result<Retried>) -> Told {
+        let (outcome, text, exit) = match done {
+            Ok(Retried::Filled(seq)) => (
+                "filled",
+                format!("archived: record {seq} fills its hole"),
+                Exit::Done,
+            ),
+            Ok(Retried::Released) => (
+                "released",
+                "released: the next run archives it".to_owned(),
+                Exit::Done,
+            ),
+            Ok(Retried::Gone) => (
+                "gone",
+                "gone from the server: its hole stays".to_owned(),
+                Exit::Findings,
+            ),
+            Err(error) => (
+                "failed",
+                format!("still fails: {}", telemetry::message(error)),
+                Exit::Failed,
+            ),
+        };
+        let record = match done {
+            Ok(Retried::Filled(seq)) => Some(*seq),
+            _ => None,
+        };
+        Told {
+            file,
+            outcome,
+            record,
+            text,
+            exit,
+        }
+    }
 }

@@ -119,6 +119,31 @@ fn a_poisoned_file_blocks_for_a_while_is_put_aside_and_fills_its_hole_later() {
 }
 
 #[test]
+fn what_came_of_each_file_is_one_json_document() {
+    let (scene, poisoned, right) = scene();
+    (0..4).for_each(|_| drop(scene.once()));
+    let retry = || {
+        let mut command = tools::binlogfs();
+        command
+            .args(["--json", "dlq", "retry", "--config"])
+            .arg(&scene.config);
+        let output = tools::output(&mut command);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        (output.status.code(), told)
+    };
+    let (code, told) = retry();
+    assert_eq!(code, Some(1), "{told}");
+    assert_eq!(told[0]["file"], "binlog.000002", "{told}");
+    assert_eq!(told[0]["outcome"], "failed", "{told}");
+    fs::write(&poisoned, &right).expect("writable");
+    let (code, told) = retry();
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(told[0]["outcome"], "filled", "{told}");
+    assert!(told[0]["record"].is_u64(), "{told}");
+    assert_eq!(retry(), (Some(0), serde_json::json!([])));
+}
+
+#[test]
 fn another_file_under_its_name_does_not_fill_the_hole() {
     let (scene, poisoned, _) = scene();
     (0..4).for_each(|_| drop(scene.once()));
