@@ -26,8 +26,8 @@
 //!
 //! # Failing
 //! A fault of a file (unreadable, of another length, not proven) is a miss: counted, told once, the file removed. A fault of the
-//! disk (full, read-only, gone, broken) ends keeping for [`REST`]; one that does not answer within [`LOAD_PATIENCE`] ends
-//! looking for as long. Each is told once, and once more when it is over.
+//! disk (full, read-only, gone, broken) ends keeping for [`REST`]; one that does not answer within [`LOAD_PATIENCE`], or half of what
+//! is left to a read if that is less, ends looking for as long. Each is told once, and once more when it is over.
 
 mod counts;
 mod entry;
@@ -69,7 +69,7 @@ pub const QUEUE_BYTES: u64 = 16 << 20;
 pub const TOUCH_AFTER: Duration = Duration::from_secs(60);
 /// How long a disk that failed is left alone.
 pub const REST: Duration = Duration::from_secs(30);
-/// How long a look may take: a disk slower than this is slower than the store.
+/// How long a look may take at most: a disk slower than this is slower than the store.
 pub const LOAD_PATIENCE: Duration = Duration::from_secs(2);
 /// Looks at once, each with what it found until that is decoded. More would only queue in the disk; and so many threads can
 /// hang in it, and no more.

@@ -268,6 +268,11 @@ impl FailingDisk {
     pub fn fail(&self, failing: Failing) {
         self.state.lock().expect("no handler panics").failing = failing;
     }
+
+    /// Answers nothing until what this gives is dropped.
+    pub fn hang(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no handler panics")
+    }
 }
 
 impl Drop for FailingDisk {

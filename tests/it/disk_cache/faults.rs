@@ -6,8 +6,11 @@ use super::{AMPLE, Host, cache_in, files};
 use crate::archive::Archive;
 use crate::synthetic::SyntheticServer;
 use crate::tools::eventually;
+use binlogfs::cache::disk::LOAD_PATIENCE;
+use binlogfs::cache::{CacheOptions, SegmentReader};
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 /// Two segments of six frames of 64 KiB.
 const FRAMES: u64 = 12;
@@ -96,6 +99,45 @@ async fn a_device_that_fails_under_the_disk_cache_fails_no_read_of_the_mount() {
         let why = cache["not_keeping"].as_str().expect("told");
         assert!(why.contains("Input/output error"), "{why}");
     }
+}
+
+#[test]
+fn a_device_that_hangs_leaves_a_read_of_little_patience_time_for_the_store() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("starts");
+    let host = runtime.block_on(Host::with_frames(true, 1, 6, 64 << 10));
+    let dir = tempfile::tempdir().expect("a directory");
+    let device = FailingDisk::mount(dir.path());
+    let disk = cache_in(dir.path(), AMPLE);
+    // Less than the disk is given where reads have more.
+    let deadline = LOAD_PATIENCE * 3 / 4;
+    let reader = SegmentReader::with_disk(
+        host.archive.shared(),
+        host.archive.identities(),
+        None,
+        Some(disk.clone()),
+        CacheOptions {
+            memory_bytes: 0,
+            deadline,
+            ..CacheOptions::default()
+        },
+    );
+    let read = || runtime.block_on(reader.read(&host.segments[0], 0, u64::MAX));
+    let hanging = device.hang();
+    let first = read();
+    let why = disk.figures().not_looking;
+    // The disk is left alone now.
+    let begun = Instant::now();
+    let second = read();
+    let took = begun.elapsed();
+    drop(hanging);
+    assert!(first.expect("the store answers") == host.truth[0]);
+    assert!(second.expect("the store answers") == host.truth[0]);
+    assert!(why.expect("told").contains("did not answer"));
+    assert!(took < deadline / 2, "{took:?}");
 }
 
 /// Lines of a log that say so.
