@@ -65,6 +65,8 @@ impl Oldest {
 
 /// The space of the file system that `dir`, or the nearest directory above it that exists, is on.
 pub(super) fn space(dir: &Path) -> io::Result<Space> {
+    // What is above the first name of a relative path.
+    let here = Path::new(".");
     let mut dir = dir;
     loop {
         match (rustix::fs::statvfs(dir), dir.parent()) {
@@ -74,8 +76,11 @@ pub(super) fn space(dir: &Path) -> io::Result<Space> {
                     free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
                 });
             }
-            (Err(rustix::io::Errno::NOENT), Some(above)) if !above.as_os_str().is_empty() => {
-                dir = above;
+            (Err(rustix::io::Errno::NOENT), Some(above)) if dir != here => {
+                dir = match above.as_os_str().is_empty() {
+                    true => here,
+                    false => above,
+                };
             }
             (Err(errno), _) => return Err(errno.into()),
         }
@@ -316,6 +321,21 @@ mod tests {
         assert_eq!(evicted.free_bytes, floor + 5 * block);
         let again = evict(dir.path(), &limits, 0, 0, evicted.free_bytes).expect("evicts");
         assert_eq!((again.files, again.is_room), (0, true));
+    }
+
+    #[test]
+    fn the_space_of_a_directory_that_is_not_there_is_that_of_the_one_above() {
+        let here = space(Path::new(".")).expect("there").total_bytes;
+        for dir in [
+            "not-there-yet",
+            "not-there-yet/frames/v1",
+            "./not-there-yet",
+        ] {
+            let space = space(Path::new(dir)).expect("what is above is there");
+            assert_eq!(space.total_bytes, here, "{dir}");
+        }
+        assert!(space(Path::new("/not-there-yet/frames")).is_ok());
+        assert!(space(Path::new("")).is_err());
     }
 
     #[test]
