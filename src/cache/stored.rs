@@ -9,6 +9,8 @@ use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 impl Fetcher {
     /// Lands those of `flying` whose frames are on disk, and returns the others, in their order. A frame on disk that is not
@@ -27,7 +29,7 @@ impl Fetcher {
         let mut waiting: VecDeque<_> = flying.into();
         while !waiting.is_empty() {
             let wanted = waiting.iter().map(|flying| wanted(segment, flying.frame));
-            let looked = disk.look(key, wanted.collect()).await;
+            let looked = disk.look(key, wanted.collect(), soon(patience)).await;
             let looked_for = waiting.drain(..looked.looked_for.min(waiting.len()));
             let looked_for: Vec<Flying> = looked_for.collect();
             if looked.found.is_empty() {
@@ -77,18 +79,25 @@ impl Fetcher {
     }
 }
 
+/// How long the disk may be waited for: no more than half of the time that is left, which the store is to have if the disk hangs.
+fn soon(patience: Patience) -> Duration {
+    let half = patience.half();
+    half.until.saturating_duration_since(Instant::now())
+}
+
 /// All plain frames of `run`, if all of them are on disk.
 pub(super) async fn run_from_disk(
     disk: &StreamDisk,
     key: &ObjectKey,
     segment: &Arc<OpenSegment>,
     run: Range<u32>,
+    patience: Patience,
 ) -> Option<VecDeque<Bytes>> {
     let mut plain = VecDeque::new();
     let mut at = run.start;
     while at < run.end {
         let wanted = (at..run.end).map(|frame| wanted(segment, frame));
-        let looked = disk.look(key, wanted.collect()).await;
+        let looked = disk.look(key, wanted.collect(), soon(patience)).await;
         if looked.looked_for == 0 || looked.found.len() < looked.looked_for {
             return None;
         }

@@ -136,7 +136,8 @@ impl SegmentStream {
             let beginning = self.beginning.take();
             self.flying.push_back(tokio::spawn(async move {
                 if let Some(disk) = &disk
-                    && let Some(plain) = run_from_disk(disk, &key, &open, run.clone()).await
+                    && let Some(plain) =
+                        run_from_disk(disk, &key, &open, run.clone(), patience).await
                 {
                     return Ok(plain);
                 }

@@ -3,8 +3,8 @@
 use super::exit::Exit;
 use super::{Global, cache, forest, mount, output, reading};
 use crate::doctor::{self, Check, Level};
-use crate::ledger::Entry;
-use crate::model::{Micros, ObjectKey, StoreUrl};
+use crate::index::Index;
+use crate::model::{Micros, ObjectKey, Seq, StoreUrl};
 use crate::store::{self, SharedStore};
 use crate::telemetry;
 use anyhow::{Context as _, Result, bail};
@@ -113,7 +113,7 @@ async fn open(global: &Global, url: &StoreUrl, checks: &mut Vec<Check>) -> Resul
     let opened = reading::open(global, url).await?;
     let followed_in = begun.elapsed();
     let newest = opened.newest_segment()?;
-    let object = large_object(&opened)?;
+    let object = large_object(&opened.index, opened.state().last_seq)?;
     let (links, _) = doctor::link(&(Arc::clone(&opened.store) as SharedStore), object).await;
     checks.extend(links);
     // A key file that cannot be read is a finding, and no reason to say nothing of the rest.
@@ -140,21 +140,22 @@ async fn open(global: &Global, url: &StoreUrl, checks: &mut Vec<Check>) -> Resul
     Ok(())
 }
 
-/// The largest object among the newest segments.
-fn large_object(opened: &reading::Reading) -> Result<Option<(ObjectKey, u64)>> {
-    let newest = opened.state().last_seq.0;
+/// The largest object among the newest segments, the last record being `newest`. What was pruned may have none any more.
+fn large_object(index: &Index, newest: Seq) -> Result<Option<(ObjectKey, u64)>> {
     let mut best: Option<(ObjectKey, u64)> = None;
-    let from = newest.saturating_sub(SEGMENTS_LOOKED_AT as u64) + 1;
-    for seq in (from..=newest).rev() {
-        let entry: Option<Entry> = opened.index.entry_by_seq(crate::model::Seq(seq))?;
-        let Some(segment) = entry.and_then(|entry| entry.segment) else {
+    let from = newest.0.saturating_sub(SEGMENTS_LOOKED_AT as u64) + 1;
+    for seq in (from..=newest.0).rev() {
+        let Some(entry) = index.entry_by_seq(Seq(seq))? else {
             continue;
         };
-        if best
-            .as_ref()
-            .is_none_or(|(_, size)| *size < segment.object.size)
+        let Some(segment) = &entry.segment else {
+            continue;
+        };
+        let size = segment.object.size;
+        if best.as_ref().is_none_or(|(_, largest)| *largest < size)
+            && !index.is_pruned(entry.timeline, &entry.mount_name)?
         {
-            best = Some((segment.object.key.clone(), segment.object.size));
+            best = Some((segment.object.key.clone(), size));
         }
     }
     Ok(best)
@@ -183,4 +184,39 @@ fn text(sections: &[Section]) -> String {
         n => format!("{}\n", output::count(n, "finding")),
     };
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::Step;
+    use crate::ledger::{Body, testing};
+
+    #[test]
+    fn no_object_is_read_whose_segment_was_pruned() {
+        let index = Index::in_memory().expect("opens");
+        let file = testing::stream_file();
+        index.begin(&file, &file.write()).expect("begins");
+        let mut writer = testing::Writer::default();
+        let mut append = |body: Body| {
+            let step = Step::Line(writer.write(body));
+            index.apply(&[step]).expect("applies");
+        };
+        let sizes = [3 << 20, 1 << 20, 2 << 20, 1000];
+        for (number, size) in (1..).zip(sizes) {
+            let mut segment = testing::segment(number);
+            segment.object.size = size;
+            append(Body::Segment(Box::new(segment)));
+        }
+        let largest = |newest: u64| {
+            let object = large_object(&index, Seq(newest)).expect("reads");
+            object.map(|(_, size)| size)
+        };
+        assert_eq!(largest(4), Some(3 << 20));
+        append(Body::Prune(testing::prune(1)));
+        assert_eq!(largest(5), Some(2 << 20));
+        append(Body::Prune(testing::prune(3)));
+        assert_eq!(largest(6), Some(1000));
+        assert_eq!(largest(0), None);
+    }
 }

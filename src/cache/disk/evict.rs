@@ -25,6 +25,10 @@ pub(super) struct Evicted {
     pub(super) bytes: u64,
     /// What all that stay cost.
     pub(super) used_bytes: u64,
+    /// What the file system gets back of them.
+    pub(super) blocks: u64,
+    /// Free bytes of the file system, with those of what went, whether it tells them already or not.
+    pub(super) free_bytes: u64,
     /// Whether there is room now.
     pub(super) is_room: bool,
 }
@@ -61,6 +65,8 @@ impl Oldest {
 
 /// The space of the file system that `dir`, or the nearest directory above it that exists, is on.
 pub(super) fn space(dir: &Path) -> io::Result<Space> {
+    // What is above the first name of a relative path.
+    let here = Path::new(".");
     let mut dir = dir;
     loop {
         match (rustix::fs::statvfs(dir), dir.parent()) {
@@ -70,8 +76,11 @@ pub(super) fn space(dir: &Path) -> io::Result<Space> {
                     free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
                 });
             }
-            (Err(rustix::io::Errno::NOENT), Some(above)) if !above.as_os_str().is_empty() => {
-                dir = above;
+            (Err(rustix::io::Errno::NOENT), Some(above)) if dir != here => {
+                dir = match above.as_os_str().is_empty() {
+                    true => here,
+                    false => above,
+                };
             }
             (Err(errno), _) => return Err(errno.into()),
         }
@@ -98,7 +107,8 @@ pub(super) fn lock(root: &Path) -> io::Result<Option<File>> {
 }
 
 /// Removes the longest unused files below `root` until `incoming` more bytes keep to `limits`, at least so many bytes of them,
-/// and temporary files that are nobody's.
+/// and temporary files that are nobody's. The file system has `promised` bytes free, even if it tells less: it is late to tell
+/// what was removed before.
 ///
 /// # Errors
 /// When the files cannot be listed, or none can be removed.
@@ -107,11 +117,17 @@ pub(super) fn evict(
     limits: &DiskLimits,
     incoming: u64,
     at_least: u64,
+    promised: u64,
 ) -> io::Result<Evicted> {
-    let mut evicted = Evicted::default();
+    let mut evicted = Evicted {
+        free_bytes: promised,
+        ..Evicted::default()
+    };
     loop {
         let (used, oldest) = survey(root, OLDEST_MAX)?;
-        let mut must_go = limits.must_go(used, incoming, space(root)?);
+        let space = space(root)?.with_free(evicted.free_bytes);
+        evicted.free_bytes = space.free_bytes;
+        let mut must_go = limits.must_go(used, incoming, space);
         must_go.blocks = must_go.blocks.max(at_least.saturating_sub(evicted.bytes));
         evicted.used_bytes = used;
         if must_go.is_nothing() || oldest.is_empty() {
@@ -120,7 +136,6 @@ pub(super) fn evict(
         }
         must_go = remove_oldest(oldest, must_go, &mut evicted)?;
         if must_go.is_nothing() {
-            // Not looked at again: a file system may take its time to give free what it got back.
             evicted.is_room = true;
             return Ok(evicted);
         }
@@ -147,6 +162,8 @@ fn remove_oldest(
                 evicted.files += u64::from(by_us);
                 evicted.bytes += if by_us { entry::cost(len) } else { 0 };
                 evicted.used_bytes = evicted.used_bytes.saturating_sub(entry::cost(len));
+                evicted.blocks = evicted.blocks.saturating_add(entry::blocks(len));
+                evicted.free_bytes = evicted.free_bytes.saturating_add(entry::blocks(len));
                 must_go = must_go.without(entry::cost(len), entry::blocks(len));
             }
             Err(error) => failed = Some(error),
@@ -228,13 +245,13 @@ mod tests {
     #[test]
     fn the_longest_unused_go_until_there_is_room() {
         let (dir, paths) = filled(20);
-        let evicted = evict(dir.path(), &limits(16), 0, 0).expect("evicts");
+        let evicted = evict(dir.path(), &limits(16), 0, 0, 0).expect("evicts");
         // Four too many, and a sixteenth of the limit more.
         assert_eq!((evicted.files, evicted.used_bytes), (5, 15 * FILE));
         assert!(evicted.is_room);
         let there: Vec<_> = paths.iter().map(|path| path.exists()).collect();
         assert_eq!(there, [vec![false; 5], vec![true; 15]].concat());
-        let again = evict(dir.path(), &limits(16), 0, 0).expect("evicts");
+        let again = evict(dir.path(), &limits(16), 0, 0, 0).expect("evicts");
         assert_eq!((again.files, again.is_room), (0, true));
     }
 
@@ -243,7 +260,7 @@ mod tests {
         let (dir, paths) = filled(4);
         let file = File::open(&paths[0]).expect("there");
         file.set_modified(SystemTime::now()).expect("ours");
-        evict(dir.path(), &limits(3), 0, 0).expect("evicts");
+        evict(dir.path(), &limits(3), 0, 0, 0).expect("evicts");
         assert!(paths[0].exists() && !paths[1].exists());
     }
 
@@ -259,14 +276,18 @@ mod tests {
             size_bytes: 0,
             keep_free: KeepFree::Bytes(0),
         };
-        let evicted = evict(dir.path(), &none, 0, 0).expect("evicts");
+        let evicted = evict(dir.path(), &none, 0, 0, 0).expect("evicts");
         assert_eq!((evicted.files, evicted.used_bytes), (30, 0));
         assert!(foreign.exists());
         let hopeless = DiskLimits {
             size_bytes: 0,
             keep_free: KeepFree::Bytes(u64::MAX),
         };
-        assert!(!evict(dir.path(), &hopeless, 1, 0).expect("evicts").is_room);
+        assert!(
+            !evict(dir.path(), &hopeless, 1, 0, 0)
+                .expect("evicts")
+                .is_room
+        );
     }
 
     #[test]
@@ -279,9 +300,42 @@ mod tests {
         let dead = File::options().write(true).open(temp(1)).expect("there");
         let long_ago = SystemTime::now() - TEMP_AGE * 2;
         dead.set_modified(long_ago).expect("ours");
-        let evicted = evict(dir.path(), &limits(3), 0, 0).expect("evicts");
+        let evicted = evict(dir.path(), &limits(3), 0, 0, 0).expect("evicts");
         assert!(!temp(1).exists() && temp(2).exists());
         assert_eq!((evicted.files, evicted.used_bytes), (0, 3 * FILE));
+    }
+
+    #[test]
+    fn what_a_file_system_has_not_given_back_yet_is_not_taken_again() {
+        let (dir, _) = filled(20);
+        // So far above what there is that this file system never tells of what was removed.
+        let floor = u64::MAX / 2;
+        let limits = DiskLimits {
+            size_bytes: 320 * FILE,
+            keep_free: KeepFree::Bytes(floor),
+        };
+        let block = entry::blocks(1);
+        // Two blocks are missing, and a sixteenth of what is used comes on top.
+        let evicted = evict(dir.path(), &limits, 0, 0, floor - 2 * block).expect("evicts");
+        assert_eq!((evicted.files, evicted.is_room), (7, true));
+        assert_eq!(evicted.free_bytes, floor + 5 * block);
+        let again = evict(dir.path(), &limits, 0, 0, evicted.free_bytes).expect("evicts");
+        assert_eq!((again.files, again.is_room), (0, true));
+    }
+
+    #[test]
+    fn the_space_of_a_directory_that_is_not_there_is_that_of_the_one_above() {
+        let here = space(Path::new(".")).expect("there").total_bytes;
+        for dir in [
+            "not-there-yet",
+            "not-there-yet/frames/v1",
+            "./not-there-yet",
+        ] {
+            let space = space(Path::new(dir)).expect("what is above is there");
+            assert_eq!(space.total_bytes, here, "{dir}");
+        }
+        assert!(space(Path::new("/not-there-yet/frames")).is_ok());
+        assert!(space(Path::new("")).is_err());
     }
 
     #[test]

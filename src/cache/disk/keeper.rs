@@ -3,7 +3,7 @@
 use super::counts::{self, COUNTS_NAME, DiskCounts};
 use super::entry::{self, ObjectTag, TEMP_PREFIX};
 use super::evict::{self, Evicted};
-use super::limits::{SLACK_SHARE, WALK_SHARE};
+use super::limits::{SLACK_SHARE, Space, WALK_SHARE};
 use super::{NOT_COUNTED, Shared, StreamShared};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 
 /// How often the counts are added to those on disk, and the free space is looked at: others fill the disk too.
 const TICK: Duration = Duration::from_secs(10);
+/// How long a file system may take to tell the space that it got back as free: ZFS and btrfs do when they have written what they
+/// collect, every 5 and every 30 s.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(30);
 /// Frames as stored are for whoever may read the bucket, and that is not everybody on this host.
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
@@ -48,9 +51,17 @@ pub(super) struct Keeper {
     /// What all files cost, as of the last walk and what was written since; `None` before the first.
     used: Option<u64>,
     since_walk: u64,
+    /// Set while the file system does not tell yet what it got back.
+    promised: Option<Promised>,
     told: HashMap<PathBuf, DiskCounts>,
     temp_prefix: String,
     temps: u64,
+}
+
+/// Free space that there is, whatever the file system tells: else for every frame as much would go again, until nothing is left.
+struct Promised {
+    free_bytes: u64,
+    until: Instant,
 }
 
 /// Why frames are not kept for now.
@@ -76,6 +87,7 @@ impl Keeper {
             orders,
             used: None,
             since_walk: 0,
+            promised: None,
             told: HashMap::new(),
             temp_prefix: format!("{TEMP_PREFIX}{random:016x}"),
             temps: 0,
@@ -156,6 +168,10 @@ impl Keeper {
                 Err(error) => return Err(self.failed(error)),
             }
             self.since_walk += cost;
+            if let Some(promised) = &mut self.promised {
+                let written = entry::blocks(bytes.len() as u64);
+                promised.free_bytes = promised.free_bytes.saturating_sub(written);
+            }
             self.used = self.used.map(|used| used + cost);
             let counts = &run.stream.counts;
             counts.kept.fetch_add(1, Ordering::Relaxed);
@@ -173,6 +189,7 @@ impl Keeper {
             error.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
         ) {
+            self.promised = None;
             let less = self.used.unwrap_or_default() / SLACK_SHARE;
             if let Err(Refusal::Rest(why)) = self.evict(0, less) {
                 tracing::debug!(why, "nothing could be evicted either");
@@ -219,9 +236,7 @@ impl Keeper {
         let limits = self.shared.limits;
         if let Some(used) = self.used
             && self.since_walk < limits.size_bytes / WALK_SHARE
-            && limits
-                .must_go(used, incoming, evict::space(&self.shared.root)?)
-                .is_nothing()
+            && limits.must_go(used, incoming, self.space()?).is_nothing()
         {
             return Ok(());
         }
@@ -239,12 +254,15 @@ impl Keeper {
         let Some(_lock) = lock else {
             return Err(Refusal::Busy);
         };
-        let evicted = evict::evict(&shared.root, &shared.limits, incoming, at_least)?;
+        let promised = self.promised();
+        let evicted = evict::evict(&shared.root, &shared.limits, incoming, at_least, promised)?;
+        self.note_promise(&evicted);
         let Evicted {
             files,
             bytes,
             used_bytes,
             is_room,
+            ..
         } = evicted;
         self.used = Some(used_bytes);
         self.since_walk = 0;
@@ -263,7 +281,7 @@ impl Keeper {
     /// Gives back what others need of the disk, although nothing is to be kept.
     fn give_way(&mut self) {
         let root = &self.shared.root;
-        let Ok(space) = evict::space(root) else {
+        let Ok(space) = self.space() else {
             return;
         };
         let used = self.used.unwrap_or_default();
@@ -274,6 +292,36 @@ impl Keeper {
         {
             tracing::debug!(why, "the disk cache cannot give way");
         }
+    }
+
+    /// Notes what the file system got back, if it does not tell that yet.
+    fn note_promise(&mut self, evicted: &Evicted) {
+        if evicted.blocks == 0 {
+            return;
+        }
+        let told = evict::space(&self.shared.root).map_or(u64::MAX, |space| space.free_bytes);
+        // Others who write meanwhile do not write half of that.
+        let is_late = evicted.free_bytes.saturating_sub(told) > evicted.blocks / 2;
+        let now = Instant::now();
+        // One is not made longer by the next: what others have written is seen when it is over.
+        let before = self.promised.as_ref().map(|promised| promised.until);
+        let until = before.filter(|until| now < *until);
+        self.promised = is_late.then(|| Promised {
+            free_bytes: evicted.free_bytes,
+            until: until.unwrap_or(now + GIVEN_BACK_WITHIN),
+        });
+    }
+
+    /// The space of the file system, with what it got back and does not tell yet.
+    fn space(&self) -> io::Result<Space> {
+        Ok(evict::space(&self.shared.root)?.with_free(self.promised()))
+    }
+
+    /// Free bytes that there are, whatever the file system tells.
+    fn promised(&self) -> u64 {
+        let promised = self.promised.as_ref();
+        let promised = promised.filter(|promised| Instant::now() < promised.until);
+        promised.map_or(0, |promised| promised.free_bytes)
     }
 
     fn publish(&self) {

@@ -43,6 +43,16 @@ pub(super) struct Space {
     pub(super) free_bytes: u64,
 }
 
+impl Space {
+    /// The same with at least so many bytes free.
+    pub(super) fn with_free(self, free_bytes: u64) -> Space {
+        Space {
+            free_bytes: self.free_bytes.max(free_bytes),
+            ..self
+        }
+    }
+}
+
 /// What must go before more may be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct MustGo {

@@ -12,11 +12,13 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Bytes after which a look ends: what it found can be decoded while the next one is under way.
 pub const LOOK_BYTES: u64 = 1 << 20;
+/// A look that was given less time than this, by somebody whose read is nearly over, tells nothing of the disk.
+const VERDICT_PATIENCE: Duration = Duration::from_millis(200);
 
 /// A fault is told once a process; the counts tell how many there were.
 static FAULT_TOLD: AtomicBool = AtomicBool::new(false);
@@ -44,8 +46,9 @@ pub struct Looked {
 impl StreamDisk {
     /// Looks for `wanted` frames of the object `key`, in this order, until it has found about [`LOOK_BYTES`].
     ///
-    /// Never fails and never takes longer than [`LOAD_PATIENCE`]: then nothing was found, and for a while nothing is looked for.
-    pub async fn look(&self, key: &ObjectKey, wanted: Vec<Wanted>) -> Looked {
+    /// Never fails and never takes longer than `patience`, nor than [`LOAD_PATIENCE`]: then nothing was found, and for a while
+    /// nothing is looked for.
+    pub async fn look(&self, key: &ObjectKey, wanted: Vec<Wanted>, patience: Duration) -> Looked {
         let all = wanted.len();
         let shared = &self.cache.shared;
         let nothing = || {
@@ -69,12 +72,15 @@ impl StreamDisk {
             };
             tokio::task::spawn_blocking(look).await
         };
-        let looked = match tokio::time::timeout(LOAD_PATIENCE, work).await {
+        let patience = LOAD_PATIENCE.min(patience);
+        let looked = match tokio::time::timeout(patience, work).await {
             Ok(Ok(looked)) => looked,
             // Its thread died: whoever reads goes on without.
             Ok(Err(_)) => return nothing(),
             Err(_) => {
-                self.cache.shared.too_slow();
+                if patience >= VERDICT_PATIENCE {
+                    shared.too_slow(patience);
+                }
                 return nothing();
             }
         };
@@ -100,9 +106,9 @@ impl StreamDisk {
 }
 
 impl Shared {
-    /// Leaves the disk alone for a while.
-    fn too_slow(&self) {
-        let why = format!("it did not answer within {} s", LOAD_PATIENCE.as_secs());
+    /// Leaves the disk alone for a while: it did not answer within `patience`.
+    fn too_slow(&self, patience: Duration) {
+        let why = format!("it did not answer within {:.1} s", patience.as_secs_f32());
         if self.looking.begin(why.clone()) {
             let root = self.root.display();
             tracing::warn!(
@@ -226,27 +232,33 @@ mod tests {
         let cache = DiskCache::look_only(dir.path());
         let disk = cache.stream(Uuid::from_u128(1), "");
         let key: ObjectKey = "segments/x".parse().expect("a key");
-        let look = || {
+        let look = |patience: Duration| {
             let wanted = Wanted {
                 frame: 0,
                 stored_bytes: 1,
             };
-            disk.look(&key, vec![wanted])
+            disk.look(&key, vec![wanted], patience)
         };
+        let patient = LOAD_PATIENCE * 10;
         // As many looks as there may be hang in it.
         let hang = Arc::clone(&cache.shared.loads).acquire_many_owned(LOADS as u32);
         let hanging = hang.await.expect("open");
         let begun = tokio::time::Instant::now();
-        let looked = look().await;
+        // Whose read is nearly over waits no longer, and that is no word against the disk.
+        look(VERDICT_PATIENCE / 2).await;
+        assert!(begun.elapsed() < VERDICT_PATIENCE);
+        assert!(disk.figures().not_looking.is_none());
+        let begun = tokio::time::Instant::now();
+        let looked = look(patient).await;
         assert_eq!((looked.looked_for, looked.found.len()), (1, 0));
-        assert!(begun.elapsed() >= LOAD_PATIENCE);
+        assert!((LOAD_PATIENCE..LOAD_PATIENCE * 2).contains(&begun.elapsed()));
         let after_one = begun.elapsed();
         for _ in 0..100 {
-            look().await;
+            look(patient).await;
         }
         assert_eq!(begun.elapsed(), after_one);
         let figures = disk.figures();
-        assert_eq!(figures.counts.misses, 101);
+        assert_eq!(figures.counts.misses, 102);
         assert!(figures.not_looking.is_some());
         drop(hanging);
     }

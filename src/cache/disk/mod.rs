@@ -22,12 +22,13 @@
 //! so the order survives restarts and holds for all mounts together. Whoever would exceed `cache_size`, or leave less free
 //! than `cache_free`, walks over the files, and removes the longest unused; others that would do so at the same time leave
 //! it to the one that has the lock, and keep nothing until there is room. Each process adds up what it wrote since its last
-//! walk, and walks again after a 32nd of the limit, to learn what others wrote.
+//! walk, and walks again after a 32nd of the limit, to learn what others wrote. A file system that is late to tell what it got
+//! back is taken to have it for half a minute: or as much would go again for each frame.
 //!
 //! # Failing
 //! A fault of a file (unreadable, of another length, not proven) is a miss: counted, told once, the file removed. A fault of the
-//! disk (full, read-only, gone, broken) ends keeping for [`REST`]; one that does not answer within [`LOAD_PATIENCE`] ends
-//! looking for as long. Each is told once, and once more when it is over.
+//! disk (full, read-only, gone, broken) ends keeping for [`REST`]; one that does not answer within [`LOAD_PATIENCE`], or half of
+//! what is left to a read if that is less, ends looking for as long. Each is told once, and once more when it is over.
 
 mod counts;
 mod entry;
@@ -69,7 +70,7 @@ pub const QUEUE_BYTES: u64 = 16 << 20;
 pub const TOUCH_AFTER: Duration = Duration::from_secs(60);
 /// How long a disk that failed is left alone.
 pub const REST: Duration = Duration::from_secs(30);
-/// How long a look may take: a disk slower than this is slower than the store.
+/// How long a look may take at most: a disk slower than this is slower than the store.
 pub const LOAD_PATIENCE: Duration = Duration::from_secs(2);
 /// Looks at once, each with what it found until that is decoded. More would only queue in the disk; and so many threads can
 /// hang in it, and no more.

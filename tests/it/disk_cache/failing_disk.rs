@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 
 /// Nothing is kept by the kernel: each question arrives, and can fail.
 const TTL: Duration = Duration::ZERO;
-/// Of 4 KiB: a gigabyte, always free. That it takes no more is only found out by writing.
+/// Of 4 KiB: a gigabyte, all of it free unless something else is to be told. That it takes no more is only found out by writing.
 const BLOCKS: u64 = 1 << 18;
 const BLOCK_BYTES: u32 = 4096;
 
@@ -201,12 +201,13 @@ impl Filesystem for Device {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        match self.state().asked(Asked::Look) {
+        let state = self.state();
+        match state.asked(Asked::Look) {
             Ok(()) => {
                 reply.statfs(
                     BLOCKS,
-                    BLOCKS,
-                    BLOCKS,
+                    state.free_blocks,
+                    state.free_blocks,
                     1 << 20,
                     1 << 20,
                     BLOCK_BYTES,
@@ -242,6 +243,7 @@ impl FailingDisk {
         let state = Arc::new(Mutex::new(State {
             nodes: HashMap::from([(INodeNo::ROOT.0, root)]),
             failing: Failing::Nothing,
+            free_blocks: BLOCKS,
         }));
         let device = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
         let device = device.expect("these tests need root and /dev/fuse");
@@ -267,6 +269,17 @@ impl FailingDisk {
     /// Fails so from now on.
     pub fn fail(&self, failing: Failing) {
         self.state.lock().expect("no handler panics").failing = failing;
+    }
+
+    /// Tells from now on that so many bytes are free, whatever is written or removed.
+    pub fn tell_free(&self, bytes: u64) {
+        let blocks = bytes / u64::from(BLOCK_BYTES);
+        self.state.lock().expect("no handler panics").free_blocks = blocks;
+    }
+
+    /// Answers nothing until what this gives is dropped.
+    pub fn hang(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no handler panics")
     }
 }
 

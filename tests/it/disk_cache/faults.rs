@@ -4,10 +4,15 @@ use super::failing_disk::{Failing, FailingDisk};
 use super::mounted::Mounted;
 use super::{AMPLE, Host, cache_in, files};
 use crate::archive::Archive;
+use crate::fixture::FRAME;
 use crate::synthetic::SyntheticServer;
 use crate::tools::eventually;
+use binlogfs::cache::disk::{DiskLimits, KeepFree, LOAD_PATIENCE};
+use binlogfs::cache::{CacheOptions, SegmentReader};
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
+use std::time::Instant;
 
 /// Two segments of six frames of 64 KiB.
 const FRAMES: u64 = 12;
@@ -96,6 +101,80 @@ async fn a_device_that_fails_under_the_disk_cache_fails_no_read_of_the_mount() {
         let why = cache["not_keeping"].as_str().expect("told");
         assert!(why.contains("Input/output error"), "{why}");
     }
+}
+
+#[test]
+fn a_device_that_hangs_leaves_a_read_of_little_patience_time_for_the_store() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("starts");
+    let host = runtime.block_on(Host::with_frames(true, 1, 6, 64 << 10));
+    let dir = tempfile::tempdir().expect("a directory");
+    let device = FailingDisk::mount(dir.path());
+    let disk = cache_in(dir.path(), AMPLE);
+    // Less than the disk is given where reads have more.
+    let deadline = LOAD_PATIENCE * 3 / 4;
+    let reader = SegmentReader::with_disk(
+        host.archive.shared(),
+        host.archive.identities(),
+        None,
+        Some(disk.clone()),
+        CacheOptions {
+            memory_bytes: 0,
+            deadline,
+            ..CacheOptions::default()
+        },
+    );
+    let read = || runtime.block_on(reader.read(&host.segments[0], 0, u64::MAX));
+    let hanging = device.hang();
+    let first = read();
+    let why = disk.figures().not_looking;
+    // The disk is left alone now.
+    let begun = Instant::now();
+    let second = read();
+    let took = begun.elapsed();
+    drop(hanging);
+    assert!(first.expect("the store answers") == host.truth[0]);
+    assert!(second.expect("the store answers") == host.truth[0]);
+    assert!(why.expect("told").contains("did not answer"));
+    assert!(took < deadline / 2, "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_is_late_to_tell_what_it_got_back_keeps_most_of_the_cache() {
+    let host = Host::new(false, 1, 32).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let device = FailingDisk::mount(dir.path());
+    let floor = 512 << 20;
+    let limits = DiskLimits {
+        keep_free: KeepFree::Bytes(floor),
+        ..AMPLE
+    };
+    let disk = cache_in(dir.path(), limits);
+    let reader = host.reader(&disk);
+    let read = async |range: Range<usize>| {
+        let (len, frames) = (range.len() as u64, range.end.div_ceil(FRAME as usize));
+        let read = reader.read(&host.segments[0], range.start as u64, len);
+        assert!(read.await.expect("reads") == host.truth[0][range]);
+        let done = || {
+            let counts = disk.figures().counts;
+            counts.kept + counts.skipped == frames as u64
+        };
+        super::eventually("what was fetched is written, or given up", done).await;
+    };
+    let end = host.truth[0].len();
+    let middle = 26 * FRAME as usize;
+    read(0..middle).await;
+    assert_eq!(files(dir.path()).len(), 26);
+    // Less than what is to stay free, and no more however much is removed.
+    device.tell_free(floor - (16 << 10));
+    read(middle..end).await;
+    let figures = disk.figures();
+    assert_eq!(figures.counts.kept, 32, "{figures:?}");
+    assert!((1..20).contains(&figures.evicted), "{figures:?}");
+    assert_eq!(files(dir.path()).len() as u64, 32 - figures.evicted);
 }
 
 /// Lines of a log that say so.

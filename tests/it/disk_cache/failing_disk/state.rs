@@ -40,6 +40,8 @@ pub struct Node {
 pub struct State {
     pub nodes: HashMap<u64, Node>,
     pub failing: Failing,
+    /// Blocks that it tells to be free, whatever is written or removed.
+    pub free_blocks: u64,
 }
 
 impl Failing {
