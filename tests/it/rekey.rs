@@ -212,7 +212,7 @@ fn stock_age_opens_the_old_body_behind_the_carried_header_with_the_new_key() {
         let header_size = entry["header_size"].as_u64().expect("a number");
         let header = entry["header"].as_str().expect("base64");
         let opened = |key: &Key| {
-            // As the README has it.
+            // As docs/KEYS.md has it.
             let script = format!(
                 "set -o pipefail; {{ echo {header} | base64 -d; tail -c +{} {}; }} | age -d -i {} | zstd -d",
                 header_size + 1,
