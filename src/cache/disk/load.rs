@@ -5,6 +5,7 @@ use super::{LOAD_PATIENCE, Shared, StreamDisk, StreamShared, TOUCH_AFTER, evict}
 use crate::model::ObjectKey;
 use crate::model::counted::count;
 use bytes::Bytes;
+use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -22,6 +23,9 @@ const VERDICT_PATIENCE: Duration = Duration::from_millis(200);
 
 /// A fault is told once a process; the counts tell how many there were.
 static FAULT_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// What opens a file to be read.
+type Open = fn(&Path) -> rustix::io::Result<OwnedFd>;
 
 /// A frame that is looked for.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +72,7 @@ impl StreamDisk {
             // The permit goes with the thread: one that hangs in the disk keeps it.
             let look = move || Looked {
                 _permit: permit,
-                ..look(&stream, &tag, &wanted)
+                ..look(&stream, &tag, &wanted, open)
             };
             tokio::task::spawn_blocking(look).await
         };
@@ -118,7 +122,7 @@ impl Shared {
     }
 }
 
-fn look(stream: &StreamShared, tag: &ObjectTag, wanted: &[Wanted]) -> Looked {
+fn look(stream: &StreamShared, tag: &ObjectTag, wanted: &[Wanted], open: Open) -> Looked {
     let mut looked = Looked::default();
     let mut bytes = 0;
     for one in wanted {
@@ -127,7 +131,7 @@ fn look(stream: &StreamShared, tag: &ObjectTag, wanted: &[Wanted]) -> Looked {
         }
         looked.looked_for += 1;
         let path = tag.path(&stream.dir, one.frame);
-        match read(&path, one.stored_bytes) {
+        match read(open(&path), one.stored_bytes) {
             Ok(Some(found)) => {
                 bytes += found.len() as u64;
                 looked.found.push((one.frame, found));
@@ -139,31 +143,44 @@ fn look(stream: &StreamShared, tag: &ObjectTag, wanted: &[Wanted]) -> Looked {
     looked
 }
 
-/// The `len` bytes of the file at `path`; `None` if there is none.
-fn read(path: &Path, len: u64) -> Result<Option<Bytes>, String> {
-    // Whatever stands there: no link is followed, and opening a pipe does not wait for its other end.
+/// Opens a file to be read, whatever stands there: no link is followed, and opening a pipe does not wait for its other end.
+fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(fd) => File::from(fd),
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-        Err(errno) => return Err(errno.to_string()),
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// The `len` bytes of a file that was opened; `None` if there is none, or if this process or this host cannot read it now.
+fn read(opened: rustix::io::Result<OwnedFd>, len: u64) -> Result<Option<Bytes>, String> {
+    let opened = opened.map_err(io::Error::from);
+    let error = match opened.and_then(|fd| contents(File::from(fd), len)) {
+        Ok(bytes) => return Ok(Some(bytes)),
+        Err(error) => error,
     };
-    let text = |error: io::Error| error.to_string();
-    let meta = file.metadata().map_err(text)?;
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        // Too many files are open, or memory is short: that says nothing of this file, which is good for the next look.
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR) => {
+            tracing::debug!(%error, "a frame on disk cannot be looked for now");
+            Ok(None)
+        }
+        _ => Err(error.to_string()),
+    }
+}
+
+fn contents(mut file: File, len: u64) -> io::Result<Bytes> {
+    let meta = file.metadata()?;
     if !meta.is_file() {
-        return Err("it is no file".to_owned());
+        return Err(io::Error::other("it is no file"));
     }
     if meta.len() != len {
-        return Err(format!(
-            "it has {} instead of {len}",
-            count(meta.len(), "byte")
-        ));
+        let found = count(meta.len(), "byte");
+        return Err(io::Error::other(format!("it has {found} instead of {len}")));
     }
-    let size = usize::try_from(len).map_err(|_| "it is too large".to_owned())?;
+    let size = usize::try_from(len).map_err(|_| io::Error::other("it is too large"))?;
     let mut bytes = vec![0; size];
-    file.read_exact(&mut bytes).map_err(text)?;
+    file.read_exact(&mut bytes)?;
     touch(&file, meta.modified().ok());
-    Ok(Some(bytes.into()))
+    Ok(bytes.into())
 }
 
 /// Notes that a file is used. On a read-only disk, where nothing is evicted either, it stays as it is.
@@ -197,6 +214,43 @@ mod tests {
     use super::*;
     use crate::cache::disk::{DiskCache, LOADS};
     use uuid::Uuid;
+
+    /// The `len` bytes of the file at `path`.
+    fn read(path: &Path, len: u64) -> Result<Option<Bytes>, String> {
+        super::read(open(path), len)
+    }
+
+    #[test]
+    fn a_frame_that_cannot_be_opened_for_want_of_open_files_is_a_miss_and_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let disk = DiskCache::look_only(dir.path()).stream(Uuid::from_u128(1), "");
+        let key: ObjectKey = "segments/x".parse().expect("a key");
+        let tag = ObjectTag::of(&key);
+        let path = tag.path(&disk.stream.dir, 0);
+        std::fs::create_dir_all(path.parent().expect("a shard")).expect("writable");
+        std::fs::write(&path, b"abc").expect("writable");
+        let wanted = [Wanted {
+            frame: 0,
+            stored_bytes: 3,
+        }];
+        // How many are found, and how many faults there have been.
+        let look = |open: Open| {
+            let looked = look(&disk.stream, &tag, &wanted, open);
+            (looked.found.len(), disk.stream.counts.now().faults)
+        };
+        let short: [Open; 3] = [
+            |_| Err(Errno::MFILE),
+            |_| Err(Errno::NFILE),
+            |_| Err(Errno::NOMEM),
+        ];
+        for open in short {
+            assert_eq!(look(open), (0, 0));
+            assert!(path.exists());
+        }
+        assert_eq!(look(open), (1, 0));
+        assert_eq!(look(|_| Err(Errno::IO)), (0, 1));
+        assert!(!path.exists(), "what cannot be read goes");
+    }
 
     #[test]
     fn a_file_is_given_only_if_it_is_one_and_has_its_length() {

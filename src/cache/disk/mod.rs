@@ -26,7 +26,8 @@
 //! back is taken to have it for half a minute: or as much would go again for each frame.
 //!
 //! # Failing
-//! A fault of a file (unreadable, of another length, not proven) is a miss: counted, told once, the file removed. A fault of the
+//! A fault of a file (unreadable, of another length, not proven) is a miss: counted, told once, the file removed. One that cannot
+//! be opened because too many files are open, or for want of memory, is a miss and stays. A fault of the
 //! disk (full, read-only, gone, broken) ends keeping for [`REST`]; one that does not answer within [`LOAD_PATIENCE`], or half of
 //! what is left to a read if that is less, ends looking for as long. Each is told once, and once more when it is over.
 
