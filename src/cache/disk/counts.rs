@@ -1,5 +1,6 @@
 //! What became of the frames that were looked for: of this process, and of all that ever used the cache.
 
+use super::evict;
 use crate::model::Micros;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -9,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The file beside a stream's shards that has the sums of all processes.
 pub(super) const COUNTS_NAME: &str = "counts.json";
+/// What it is called while it is written.
+const COUNTS_NEW: &str = "counts.json.new";
 /// It has some numbers and a URL.
 const COUNTS_MAX_BYTES: u64 = 16 << 10;
 
@@ -124,9 +127,17 @@ pub(super) fn add(stream_dir: &Path, url: &str, more: &DiskCounts) -> io::Result
     url.clone_into(&mut sums.url);
     sums.counts = sums.counts.plus(more);
     let text = serde_json::to_vec(&sums)?;
-    let temp = stream_dir.join(format!("{COUNTS_NAME}.new"));
+    let temp = stream_dir.join(COUNTS_NEW);
     std::fs::write(&temp, text)?;
     std::fs::rename(&temp, stream_dir.join(COUNTS_NAME))
+}
+
+/// Removes the sums from a stream's directory, as well as those that a process was writing when it was killed.
+pub(super) fn remove(stream_dir: &Path) {
+    for name in [COUNTS_NAME, COUNTS_NEW] {
+        // What stays is a few numbers.
+        let _ = evict::remove(&stream_dir.join(name));
+    }
 }
 
 #[cfg(test)]

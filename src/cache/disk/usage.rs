@@ -1,6 +1,6 @@
 //! What is in a cache's directory, and its removal; for people.
 
-use super::counts::{self, COUNTS_NAME, DiskCounts};
+use super::counts::{self, DiskCounts};
 use super::entry::{self, Name, shard_name};
 use super::evict;
 use super::walk::{self, Met};
@@ -138,8 +138,31 @@ pub fn clear(dir: &Path, streams: Option<&[Uuid]>) -> io::Result<Cleared> {
         for shard in 0..=u8::MAX {
             let _ = std::fs::remove_dir(stream_dir.join(shard_name(shard)));
         }
-        let _ = evict::remove(&stream_dir.join(COUNTS_NAME));
+        counts::remove(&stream_dir);
         let _ = std::fs::remove_dir(&stream_dir);
     }
     failed.map_or(Ok(cleared), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_is_cleared_is_not_listed_although_a_writer_of_its_counts_was_killed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let stream_dir = dir
+            .path()
+            .join(VERSION)
+            .join(Uuid::from_u128(1).to_string());
+        std::fs::create_dir_all(&stream_dir).expect("writable");
+        counts::add(&stream_dir, "file:///s", &DiskCounts::default()).expect("writable");
+        // Killed between the two steps: the new sums are written, and not renamed.
+        let sums = stream_dir.join("counts.json");
+        std::fs::copy(&sums, stream_dir.join("counts.json.new")).expect("writable");
+        let listed = || usage(dir.path()).expect("readable").streams.len();
+        assert_eq!(listed(), 1);
+        clear(dir.path(), None).expect("removable");
+        assert_eq!(listed(), 0);
+    }
 }
