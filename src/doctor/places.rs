@@ -58,10 +58,20 @@ pub fn cache(dir: &Path) -> Check {
 fn kept(usage: &Usage) -> Check {
     let (dir, kept, free) = (usage.dir.display(), mib(usage.bytes), mib(usage.free_bytes));
     let found = format!("{dir}, {kept} kept, {free} free");
-    if usage.free_bytes >= DEFAULT_FREE.of(usage.total_bytes) {
+    let floor = DEFAULT_FREE.of(usage.total_bytes);
+    if usage.free_bytes >= floor {
         return Check::ok(CACHE, found);
     }
-    let found = format!("{found}: less than cache_free={DEFAULT_FREE}, so that nothing is kept");
+    // A mount gives back of its frames what is missing, and goes on with the others.
+    let missing = floor - usage.free_bytes;
+    let then = match usage.bytes > missing {
+        true => format!(
+            "so that mounts remove {} of what is kept, and keep new frames only in the place of old ones",
+            mib(missing)
+        ),
+        false => "so that nothing is kept".to_owned(),
+    };
+    let found = format!("{found}: less than cache_free={DEFAULT_FREE}, {then}");
     let advice =
         "free some space, name a directory on another file system, or mount with less cache_free";
     Check::bad(Level::Note, CACHE, found, advice)
@@ -87,20 +97,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_on_which_nothing_would_be_kept_is_noted() {
-        let usage = |free_bytes| Usage {
+    fn a_disk_with_less_free_than_the_cache_leaves_is_noted_with_what_the_cache_does_then() {
+        let usage = |mib_kept: u64, mib_free: u64| Usage {
             dir: "/c/frames/v1".into(),
-            bytes: 3 << 20,
-            free_bytes,
-            total_bytes: 1000,
+            bytes: mib_kept << 20,
+            free_bytes: mib_free << 20,
+            total_bytes: 1000 << 20,
             streams: Vec::new(),
         };
-        let good = kept(&usage(100));
+        let good = kept(&usage(3, 100));
         assert_eq!(good.level, Level::Ok);
         assert!(good.found.contains("3.0 MiB kept"), "{good:?}");
-        let full = kept(&usage(99));
-        assert_eq!(full.level, Level::Note);
-        assert!(full.found.contains("cache_free=10%"), "{full:?}");
+        // What is kept makes up for what is missing, or it does not.
+        for (mib_kept, mib_free, then) in [
+            (3, 98, "mounts remove 2.0 MiB of what is kept"),
+            (2, 98, "nothing is kept"),
+            (0, 99, "nothing is kept"),
+        ] {
+            let full = kept(&usage(mib_kept, mib_free));
+            assert_eq!(full.level, Level::Note);
+            assert!(full.found.contains("cache_free=10%"), "{full:?}");
+            assert!(full.found.contains(then), "{full:?}");
+        }
         let dir = tempfile::tempdir().expect("a directory");
         let absent = cache(&dir.path().join("frames"));
         assert!(absent.level < Level::Warning, "{absent:?}");
