@@ -1,6 +1,7 @@
 //! The way to the store: how long an answer takes, how fast bytes come, whether its clock is ours.
 
 use super::{Check, Level, duration, mib};
+use crate::cache::fetch::RUN_STORED_BYTES;
 use crate::ledger::StreamFile;
 use crate::model::{Micros, ObjectKey};
 use crate::store::SharedStore;
@@ -9,9 +10,11 @@ use std::time::{Duration, Instant};
 /// Requests whose median is the latency.
 const REQUESTS: usize = 5;
 /// Bytes of one ranged get when the speed is measured: as the mount's own are.
-const RANGE_BYTES: u64 = 8 << 20;
-/// Gets in flight: as the mount's own.
-const RANGES: u64 = 4;
+const RANGE_BYTES: u64 = RUN_STORED_BYTES;
+/// Gets in flight when the speed is measured: about as many as fetch ahead of one reader.
+const RANGES: usize = 4;
+/// Most bytes got to measure the speed: a connection has found its speed long before their end.
+const SPEED_MAX_BYTES: u64 = 32 << 20;
 /// Reading less than this tells of latency, not of speed.
 const SPEED_MIN_BYTES: u64 = 1 << 20;
 /// Slower answers than this make every first read of a segment a pause that people feel.
@@ -103,13 +106,18 @@ async fn speed(
     key: &ObjectKey,
     size: u64,
 ) -> crate::store::Result<(u64, Duration)> {
-    let bytes = size.min(RANGE_BYTES * RANGES);
+    let bytes = size.min(SPEED_MAX_BYTES);
     let begun = Instant::now();
-    let ranges = (0..bytes.div_ceil(RANGE_BYTES)).map(|n| {
-        let from = n * RANGE_BYTES;
-        store.get(key, from..(from + RANGE_BYTES).min(bytes))
+    // Each takes up its next get when its last has ended: so many are always in flight, as before a reader that goes on.
+    let lanes = (0..RANGES as u64).map(|lane| async move {
+        for n in (lane..bytes.div_ceil(RANGE_BYTES)).step_by(RANGES) {
+            let from = n * RANGE_BYTES;
+            let range = from..(from + RANGE_BYTES).min(bytes);
+            store.get(key, range).await?;
+        }
+        Ok::<_, crate::store::Error>(())
     });
-    futures::future::try_join_all(ranges).await?;
+    futures::future::try_join_all(lanes).await?;
     Ok((bytes, begun.elapsed()))
 }
 
@@ -136,7 +144,7 @@ pub fn clock(ours: Micros, theirs: Micros) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{MemoryStore, Store as _};
+    use crate::store::{MemoryStore, RecordingStore, Store as _};
     use std::sync::Arc;
 
     #[test]
@@ -172,6 +180,38 @@ mod tests {
             "{checks:?}"
         );
         assert!(link.bytes_per_second.is_some_and(|speed| speed > 0.0));
+    }
+
+    #[tokio::test]
+    async fn the_speed_is_measured_with_gets_like_the_mounts_and_of_each_byte_once() {
+        let memory = MemoryStore::new();
+        let key: ObjectKey = "segments/x".parse().expect("a key");
+        let size = SPEED_MAX_BYTES + 5;
+        let body = vec![7; size as usize];
+        memory.create(&key, body.into()).await.expect("creates");
+        for (size, gets) in [
+            (size, SPEED_MAX_BYTES / RANGE_BYTES),
+            (3 * RANGE_BYTES / 2, 2),
+        ] {
+            let recording = RecordingStore::new(Arc::new(memory.clone()));
+            let store: SharedStore = Arc::new(recording.clone());
+            let (bytes, _) = speed(&store, &key, size).await.expect("reads");
+            assert_eq!(bytes, size.min(SPEED_MAX_BYTES));
+            let mut ranges: Vec<_> = recording
+                .calls_of("get")
+                .into_iter()
+                .filter_map(|call| call.range)
+                .collect();
+            assert_eq!(ranges.len() as u64, gets);
+            ranges.sort_unstable_by_key(|range| range.start);
+            let mut end = 0;
+            for range in ranges {
+                assert_eq!(range.start, end);
+                assert!(range.end - range.start <= RUN_STORED_BYTES);
+                end = range.end;
+            }
+            assert_eq!(end, bytes);
+        }
     }
 
     #[test]
