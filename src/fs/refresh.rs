@@ -4,6 +4,9 @@ use super::history::History;
 use super::source::{HistorySource, Refreshed, SourceError};
 use super::view::View;
 use crate::model::Micros;
+use futures::FutureExt as _;
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -65,7 +68,9 @@ impl Refresher {
     /// Refreshes, and notes and logs how it went.
     pub async fn once(&self) {
         let _alone = self.running.lock().await;
-        let outcome = self.refresh().await;
+        // A panic in it must not end the task: nothing new would be shown any more, and nobody told.
+        let refreshing = AssertUnwindSafe(self.refresh()).catch_unwind();
+        let outcome = refreshing.await.unwrap_or_else(|panic| Err(died(&*panic)));
         self.view.tell_left_out();
         let mut status = self.lock();
         match outcome {
@@ -115,6 +120,14 @@ impl Refresher {
     }
 }
 
+/// The error of a refresh that ended in a panic.
+fn died(panic: &(dyn Any + Send)) -> SourceError {
+    let literal = panic.downcast_ref::<&str>().copied();
+    let text = literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = text.unwrap_or("without a word");
+    format!("the last look ended in a panic ({text}): this is a bug, please report it").into()
+}
+
 /// Adds to `history` what `source` has after it.
 pub(super) async fn load(
     source: &Arc<dyn HistorySource>,
@@ -133,4 +146,51 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {
     tokio::task::spawn_blocking(work).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::testing::{OWNERSHIP, reader};
+    use crate::ledger::Entry;
+    use crate::model::Seq;
+    use async_trait::async_trait;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Panics the first time that it is refreshed.
+    #[derive(Default)]
+    struct PanicsOnce(AtomicBool);
+
+    #[async_trait]
+    impl HistorySource for PanicsOnce {
+        async fn refresh(&self) -> Result<Refreshed, SourceError> {
+            let number = 42;
+            assert!(self.0.swap(true, Ordering::Relaxed), "record {number}");
+            Ok(Refreshed::Unchanged)
+        }
+
+        fn extend(&self, _: &mut History) -> Result<(), SourceError> {
+            Ok(())
+        }
+
+        fn entry(&self, _: Seq) -> Result<Option<Entry>, SourceError> {
+            Ok(None)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_in_a_refresh_is_told_and_the_next_one_comes() {
+        let source: Arc<dyn HistorySource> = Arc::new(PanicsOnce::default());
+        let history = History::default();
+        let view = View::new(Arc::clone(&source), reader(), history, OWNERSHIP);
+        let refresher = Arc::new(Refresher::new(source, Arc::new(view)));
+        let (every, running) = (Duration::from_secs(10), Arc::clone(&refresher));
+        let task = tokio::spawn(async move { running.run(every).await });
+        tokio::time::sleep(every * 3 / 2).await;
+        let error = refresher.status().last_error.expect("told");
+        assert!(error.contains("panic (record 42)"), "{error}");
+        tokio::time::sleep(every).await;
+        assert_eq!(refresher.status().last_error, None);
+        assert!(!task.is_finished());
+    }
 }
