@@ -6,6 +6,7 @@ use crate::cli::signals::Signals;
 use anyhow::{Context as _, anyhow};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -80,19 +81,24 @@ pub fn detach(request: &Request, environment: Vec<(String, String)>) -> Result<(
     outcome
 }
 
-fn arguments(request: &Request) -> Vec<String> {
-    let mut list = vec![
-        "mount".to_owned(),
-        request.spec.to_string(),
-        request.dir.display().to_string(),
+/// Paths as they are: one that is no UTF-8 text has no other spelling.
+fn arguments(request: &Request) -> Vec<OsString> {
+    let mut list: Vec<OsString> = vec![
+        "mount".into(),
+        request.spec.to_string().into(),
+        request.dir.clone().into(),
     ];
     if !request.told.is_empty() {
-        list.extend(["-o".to_owned(), told::write(&request.told)]);
+        list.push("-o".into());
+        list.push(told::write(&request.told).into());
     }
     if let Some(namespace) = &request.namespace {
-        list.extend(["--namespace".to_owned(), namespace.display().to_string()]);
+        list.push("--namespace".into());
+        list.push(namespace.clone().into());
     }
-    list.extend(request.json.then(|| "--json".to_owned()));
+    if request.json {
+        list.push("--json".into());
+    }
     list
 }
 
@@ -238,4 +244,34 @@ pub fn enter(namespace: Option<&Path>) -> Result<(), Failure> {
         let what = format!("cannot enter the mount namespace {}", path.display());
         Failure::new(Kind::System, anyhow!(error).context(what))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Manner;
+    use super::*;
+    use std::os::unix::ffi::OsStringExt as _;
+
+    #[test]
+    fn a_directory_whose_name_is_no_text_is_handed_on_as_it_is() {
+        let path = |end: u8| PathBuf::from(OsString::from_vec(vec![b'/', b'm', end]));
+        let request = Request {
+            spec: "s3://b/p".parse().expect("a URL"),
+            dir: path(0xff),
+            told: Vec::new(),
+            manner: Manner::Detach,
+            namespace: Some(path(0xfe)),
+            says_mounted: false,
+            json: true,
+        };
+        let expected: [OsString; 6] = [
+            "mount".into(),
+            "s3://b/p".into(),
+            path(0xff).into(),
+            "--namespace".into(),
+            path(0xfe).into(),
+            "--json".into(),
+        ];
+        assert_eq!(arguments(&request), expected);
+    }
 }
