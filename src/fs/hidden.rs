@@ -54,9 +54,10 @@ impl View {
             Some(Node::Made(Made::Hidden(scope, hidden))) => {
                 let target = hidden.target(name).ok_or(libc::ENOENT)?;
                 let timeline = scope.or(self.root()).ok_or(libc::ENOENT)?;
-                let edge = self.edge(timeline, &target).await?;
+                let edge = self.edge(timeline, &target, hidden == Hidden::Range);
+                let edge = edge.await?;
                 match hidden {
-                    Hidden::Range => Shown::From(timeline, self.with_head(edge).await?),
+                    Hidden::Range => Shown::From(timeline, edge),
                     Hidden::At | Hidden::Before | Hidden::Status => {
                         Shown::Part(timeline, None, edge)
                     }
@@ -65,7 +66,7 @@ impl View {
             Some(Node::Made(Made::Directory(id))) => match self.shown(id)? {
                 Shown::From(timeline, from) => {
                     let target = Hidden::Range.target(name).ok_or(libc::ENOENT)?;
-                    let to = self.edge(timeline, &target).await?;
+                    let to = self.edge(timeline, &target, false).await?;
                     if (to.seq, to.position) < (from.seq, from.position) {
                         tracing::info!("a range that ends at {target} ends before it begins");
                         return Err(libc::ENOENT);
@@ -292,8 +293,8 @@ impl View {
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where `target` is.
-    async fn edge(&self, timeline: Timeline, target: &Target) -> Result<Edge, Errno> {
+    /// Where `target` is, by the index and what segments have.
+    pub(super) async fn locate(&self, timeline: Timeline, target: &Target) -> Result<Edge, Errno> {
         let locator = self.locator().ok_or(libc::ENOENT)?;
         let search = locator.boundary(timeline, target);
         match self.while_open(search).await.ok_or(libc::EIO)? {
@@ -321,7 +322,7 @@ impl View {
     }
 
     /// The same edge, and where the head of its file ends.
-    async fn with_head(&self, edge: Edge) -> Result<Edge, Errno> {
+    pub(super) async fn with_head(&self, edge: Edge) -> Result<Edge, Errno> {
         let segment = self.segment(&self.entry(edge.seq).await?)?;
         let mut wanted = HEAD_GUESS_BYTES;
         loop {

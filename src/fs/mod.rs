@@ -20,6 +20,7 @@ pub mod handle;
 mod hidden;
 pub mod history;
 mod local;
+mod located;
 pub mod made;
 pub mod mountinfo;
 pub mod mounting;

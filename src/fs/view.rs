@@ -3,6 +3,7 @@
 use super::errno;
 use super::failures::{self, Failures};
 use super::history::History;
+use super::located::Located;
 use super::open_files::{Caching, Content, OpenFiles, OpenSegment, OpenedFile};
 use super::order::ReplayOrder;
 use super::recall::Told;
@@ -38,6 +39,7 @@ pub struct View {
     closing: watch::Sender<bool>,
     locator: Option<Locator>,
     pub(super) views: Mutex<Views>,
+    pub(super) located: Mutex<Located>,
     pub(super) told: Told,
     status: OnceLock<Arc<Mutex<MountStatus>>>,
 }
@@ -61,6 +63,7 @@ impl View {
         View {
             locator,
             views: Mutex::default(),
+            located: Mutex::default(),
             status: OnceLock::new(),
             source,
             reader,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// What is looked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// A moment.
     Time(Micros),
@@ -16,7 +16,7 @@ pub enum Target {
 }
 
 /// A place in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FilePosition {
     /// The file, by its name in the mount or by the server's own.
     pub file: String,

@@ -1,5 +1,6 @@
 //! Targets in a real server's history, found as by reading all that mysqlbinlog prints.
 
+mod again;
 mod costs;
 pub mod reference;
 mod told;
