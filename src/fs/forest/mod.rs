@@ -40,6 +40,7 @@ use std::ffi::OsStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// Streams open at a time: each has an index of its own, and is refreshed every few seconds.
 pub const OPEN_MAX: usize = 64;
@@ -56,6 +57,9 @@ pub struct Forest {
     refresh: Duration,
     dirs: Mutex<Dirs>,
     listing: tokio::sync::Mutex<()>,
+    /// Listings that looks wait for, one of each directory: as many looks as come while a store is away wait for the same. Each is
+    /// over when its sender is gone.
+    listings: Mutex<HashMap<DirIno, watch::Receiver<()>>>,
     slots: Mutex<HashMap<StreamNo, Arc<Slot>>>,
     /// The timeline in the root of each stream that was open: it stays, as in a stream that is mounted alone.
     roots: Mutex<HashMap<StreamNo, Timeline>>,
@@ -87,6 +91,7 @@ impl Forest {
             refresh,
             dirs: Mutex::new(Dirs::new()),
             listing: tokio::sync::Mutex::default(),
+            listings: Mutex::default(),
             slots: Mutex::default(),
             roots: Mutex::default(),
             made: Mutex::default(),
@@ -212,15 +217,31 @@ impl Forest {
         }
         let forest = Arc::clone(self);
         let listing = async move {
-            let task = tokio::spawn(async move {
-                if let Err(error) = forest.list_now(dir).await {
-                    tracing::error!(%error, "cannot look for streams; what is known stays readable");
-                }
-            });
+            let mut over = forest.listing_of(dir);
             // Its outcome is in the directories; it goes on if it takes longer.
-            let _ = tokio::time::timeout(patience, task).await;
+            let _ = tokio::time::timeout(patience, over.changed()).await;
         };
         Some(listing.boxed())
+    }
+
+    /// The listing of a directory that is under way, or else one that begins now: it says nothing, and ends. Inside a runtime.
+    fn listing_of(self: &Arc<Self>, dir: DirIno) -> watch::Receiver<()> {
+        let mut listings = lock(&self.listings);
+        let under_way = listings.get(&dir).filter(|over| over.has_changed().is_ok());
+        if let Some(over) = under_way {
+            return over.clone();
+        }
+        let (ends, over) = watch::channel(());
+        listings.insert(dir, over.clone());
+        let forest = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = forest.list_now(dir).await {
+                tracing::error!(%error, "cannot look for streams; what is known stays readable");
+            }
+            // Here, or wherever a panic ends the task.
+            drop(ends);
+        });
+        over
     }
 
     fn before_stream(self: &Arc<Self>, stream: StreamNo) -> Option<Work> {
@@ -413,5 +434,55 @@ mod tests {
         assert!(goes_on.is_none(), "asked already");
         let unknown = Question::Lookup(root, OsStr::new("b"));
         assert!(forest.before(&unknown).is_some());
+    }
+
+    #[tokio::test]
+    async fn however_many_looks_come_while_a_store_hangs_one_listing_waits_for_it() {
+        let forest = Forest::new(
+            Arc::new(ToldOnce::default()),
+            reader(),
+            OWNERSHIP,
+            Duration::ZERO,
+        );
+        forest.find_any().await.expect("finds it");
+        let (root, runtime) = (Node::Root.ino(), tokio::runtime::Handle::current());
+        let before = runtime.metrics().num_alive_tasks();
+        let looks = (0..100).map(|_| {
+            let look = forest.before(&Question::List(root, 0));
+            look.expect("asks for new names")
+        });
+        futures::future::join_all(looks).await;
+        assert_eq!(runtime.metrics().num_alive_tasks(), before + 1);
+    }
+
+    /// A stream which is told of when it is asked for once more.
+    #[derive(Default)]
+    struct PanicsOnce(AtomicBool);
+
+    #[async_trait]
+    impl Grove for PanicsOnce {
+        async fn names(&self, _: Option<&ObjectKey>) -> Result<Vec<(String, bool)>, SourceError> {
+            assert!(self.0.swap(true, Ordering::Relaxed), "a bug");
+            Ok(vec![("a".to_owned(), true)])
+        }
+
+        async fn open(&self, _: &ObjectKey) -> Result<Arc<dyn HistorySource>, SourceError> {
+            Err("nobody looks into it".into())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listing_that_ended_in_a_panic_is_over_and_the_next_look_lists_again() {
+        let grove = Arc::new(PanicsOnce::default());
+        let forest = Forest::new(grove, reader(), OWNERSHIP, Duration::ZERO);
+        let root = Node::Root.ino();
+        let name = Question::Lookup(root, OsStr::new("a"));
+        let begun = Instant::now();
+        for is_known in [false, true] {
+            let look = forest.before(&name);
+            look.expect("asks for new names").await;
+            assert_eq!(forest.before(&name).is_none(), is_known);
+        }
+        assert!(begun.elapsed() < forest.deadline() / 3);
     }
 }
