@@ -25,8 +25,14 @@ use tokio::sync::watch;
 
 /// Where scratch servers are made: a restored server is too large for a memory file system.
 const SCRATCH_DIR: &str = "/var/tmp";
+/// What `--backup` is here: no base stands in for it.
+const BACKUP_HELP: &str = "The registered backup to restore, as 'binlogfs backup list' shows it";
+
 #[derive(clap::Args, Debug)]
 #[command(group(clap::ArgGroup::new("target").args(TARGETS)))]
+#[command(mut_arg("backup", |arg| arg.required(true).help(BACKUP_HELP)))]
+#[command(mut_arg("from_gtid_set", |arg| arg.hide(true)))]
+#[command(mut_arg("from_position", |arg| arg.hide(true)))]
 pub struct DrillArgs {
     /// The stream, such as file:///srv/binlogs/orders.
     url: StoreUrl,
@@ -385,5 +391,26 @@ fn go_on(stopped: &watch::Receiver<bool>) -> Result<()> {
     match *stopped.borrow() {
         true => bail!("it was asked to stop"),
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Args as _;
+    use clap::error::ErrorKind;
+
+    #[test]
+    fn the_help_says_that_a_backup_is_to_be_named_and_without_one_the_usage_is_wrong() {
+        let mut command = DrillArgs::augment_args(clap::Command::new("drill").term_width(0));
+        let help = command.render_help().to_string();
+        assert!(help.contains(BACKUP_HELP), "{help}");
+        for other in ["beginning of the history", "--from-"] {
+            assert!(!help.contains(other), "{help}");
+        }
+        let without = command.try_get_matches_from(["drill", "file:///srv/binlogs/orders"]);
+        let error = without.expect_err("no backup is named");
+        assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
+        assert!(error.to_string().contains("--backup <ID>"), "{error}");
     }
 }

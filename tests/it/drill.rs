@@ -258,5 +258,11 @@ fn a_drill_that_cannot_work_says_why_and_leaves_nothing() {
     let url = drilled.archive.url();
     let output = drilled.archive.output(&["drill", &url, "--to-end"]);
     let said = tools::excerpt(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("--backup"), "{said}");
+    // Another base is none either.
+    let set = format!("{}:1", drilled.source.uuid());
+    let more = ["drill", &url, "--to-end", "--from-gtid-set", &set];
+    let said = tools::excerpt(&drilled.archive.output(&more).stderr);
+    assert!(said.contains("name it with --backup"), "{said}");
 }
