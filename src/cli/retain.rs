@@ -8,8 +8,9 @@ use crate::config;
 use crate::index::Standing;
 use crate::ledger::page::PAGES_PREFIX;
 use crate::ledger::{RECORDS_PREFIX, SEGMENTS_PREFIX, StreamFile};
+use crate::model::url::Location;
 use crate::model::{Micros, ObjectKey, StoreUrl};
-use crate::store::{Lock, LockMode, Retain};
+use crate::store::{Error, Lock, LockMode, Retain};
 use crate::telemetry;
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -75,6 +76,8 @@ struct Wanted {
     zone_assumed: bool,
     /// By the store's clock.
     now: Micros,
+    /// Whether the store is a directory, which locks nothing: that is told before anything would be done.
+    is_directory: bool,
 }
 
 pub async fn run(global: &Global, args: &RetainArgs) -> Result<Exit> {
@@ -165,8 +168,12 @@ async fn one(
         legal_hold: asked.legal_hold.filter(|held| *held != keeping.legal_hold),
     };
     let is_change = change != Retain::default();
-    if is_change && execute {
-        reading.store.retain(key, &change).await?;
+    match (is_change, execute) {
+        (true, true) => reading.store.retain(key, &change).await?,
+        (true, false) if wanted.is_directory => {
+            return Err(Error::no_locks(key, reading.store.describe()).into());
+        }
+        (true | false, false) | (false, true) => {}
     }
     Ok(Some(is_change))
 }
@@ -261,6 +268,7 @@ impl RetainArgs {
             since,
             zone_assumed,
             now,
+            is_directory: matches!(self.url.location, Location::File { .. }),
         })
     }
 }
@@ -351,6 +359,7 @@ mod tests {
             since: None,
             zone_assumed: false,
             now,
+            is_directory: false,
         };
         let mut report = Report {
             executed: true,

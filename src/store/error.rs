@@ -95,6 +95,11 @@ impl Error {
         }
     }
 
+    /// That of a lock on `key` in a store that has no locks.
+    pub fn no_locks(key: impl fmt::Display, store: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Unsupported, "retain", key, store).because("it has no locks")
+    }
+
     /// The same error with its cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

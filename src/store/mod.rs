@@ -187,8 +187,7 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`ErrorKind::Unsupported`] when the store has no locks; then nothing was changed.
     async fn retain(&self, key: &ObjectKey, _change: &Retain) -> Result<()> {
-        let error = Error::new(ErrorKind::Unsupported, "retain", key, self.describe());
-        Err(error.because("it has no locks"))
+        Err(Error::no_locks(key, self.describe()))
     }
 
     /// What messages call this store: its URL, without secrets.

@@ -365,8 +365,12 @@ fn a_directory_locks_nothing_and_says_so() {
     assert!(said.contains("a directory locks nothing"), "{said}");
     archive.archive(server.dir());
     let url = archive.url();
-    let said = refused(&archive, &["retain", &url, "--for", "1d", "--execute"], 1);
-    assert!(said.contains("it has no locks"), "{said}");
+    let told: &[&str] = &[];
+    for execute in [told, &["--execute"]] {
+        let all = [&["retain", &url, "--for", "1d"], execute].concat();
+        let said = refused(&archive, &all, 1);
+        assert!(said.contains("it has no locks"), "{said}");
+    }
     let said = refused(
         &archive,
         &["retain", &url, "--until", "2020-01-01T00:00:00Z"],
