@@ -1,8 +1,8 @@
 //! A part of a store as a store: the keys below one directory.
 
 use super::{
-    Copies, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain, SharedStore,
-    Store, Upload,
+    Copies, Error, ErrorKind, Keeping, Listing, ObjectMeta, OnPiece, Removed, Result, Retain,
+    SharedStore, Store, Upload,
 };
 use crate::model::ObjectKey;
 use async_trait::async_trait;
@@ -74,6 +74,17 @@ impl Store for BelowStore {
 
     async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
         let read = self.inner.get(&self.full("get", key)?, range).await;
+        read.map_err(|error| self.told(error))
+    }
+
+    async fn get_in_pieces(
+        &self,
+        key: &ObjectKey,
+        range: Range<u64>,
+        on_piece: OnPiece<'_>,
+    ) -> Result<()> {
+        let key = self.full("get", key)?;
+        let read = self.inner.get_in_pieces(&key, range, on_piece).await;
         read.map_err(|error| self.told(error))
     }
 

@@ -1,40 +1,57 @@
 //! A body of the length that its server announced: no byte less, none more.
 
-use crate::blocks::Blocks;
 use bytes::Bytes;
 
-/// Memory for bodies as large as a run of frames with a chunk at each end. As many wait as one reader has on their way.
-static RUNS: Blocks = Blocks::new((2 << 20) + (256 << 10), 3 << 19, 4);
+/// Room that is made before anything has come: several times what a run of frames has.
+const ROOM_MAX_BYTES: u64 = 8 << 20;
 
-/// What came of it so far. An error says how it differs.
-pub(super) struct Body {
-    bytes: Vec<u8>,
+/// How much of it is still to come. An error says how it differs.
+pub(super) struct Announced {
     length: u64,
+    came: u64,
 }
 
-impl Body {
-    /// Of `length` bytes, which the caller has bounded.
-    pub(super) fn of(length: u64) -> Body {
-        Body {
-            bytes: RUNS.room(length as usize),
-            length,
-        }
+/// A body that is held as a whole.
+pub(super) struct Body(Vec<u8>);
+
+impl Announced {
+    /// So many bytes.
+    pub(super) fn of(length: u64) -> Announced {
+        Announced { length, came: 0 }
     }
 
-    pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), String> {
-        if piece.len() as u64 > self.length - self.bytes.len() as u64 {
+    /// Counts `piece`, before anybody is given it.
+    pub(super) fn count(&mut self, piece: &[u8]) -> Result<(), String> {
+        let piece = piece.len() as u64;
+        if piece > self.length - self.came {
             return Err("the body is longer than announced".to_owned());
         }
-        self.bytes.extend_from_slice(piece);
+        self.came += piece;
         Ok(())
     }
 
-    pub(super) fn whole(self) -> Result<Bytes, String> {
-        let (came, length) = (self.bytes.len() as u64, self.length);
+    /// The body has ended.
+    pub(super) fn end(self) -> Result<(), String> {
+        let Announced { length, came } = self;
         if came != length {
             return Err(format!("the body ended after {came} of {length} bytes"));
         }
-        Ok(RUNS.filled(self.bytes))
+        Ok(())
+    }
+}
+
+impl Body {
+    /// With room for `length` bytes, as far as nobody has told yet that there are so many.
+    pub(super) fn of(length: u64) -> Body {
+        Body(Vec::with_capacity(length.min(ROOM_MAX_BYTES) as usize))
+    }
+
+    pub(super) fn push(&mut self, piece: &[u8]) {
+        self.0.extend_from_slice(piece);
+    }
+
+    pub(super) fn whole(self) -> Bytes {
+        self.0.into()
     }
 }
 
@@ -45,27 +62,16 @@ mod tests {
     #[test]
     fn a_body_that_is_longer_or_shorter_than_announced_is_none() {
         let of = |length: u64, pieces: &[&str]| {
-            let mut body = Body::of(length);
+            let mut announced = Announced::of(length);
             let mut pieces = pieces.iter();
-            pieces.try_for_each(|piece| body.push(piece.as_bytes()))?;
-            body.whole()
+            pieces.try_for_each(|piece| announced.count(piece.as_bytes()))?;
+            announced.end()
         };
-        assert_eq!(of(0, &[]), Ok(Bytes::new()));
-        assert_eq!(of(3, &["ab", "", "c"]), Ok(Bytes::from("abc")));
+        assert_eq!(of(0, &[]), Ok(()));
+        assert_eq!(of(3, &["ab", "", "c"]), Ok(()));
         let longer = of(3, &["ab", "cd"]).expect_err("too long");
         assert!(longer.contains("longer"), "{longer}");
         let shorter = of(3, &["ab"]).expect_err("too short");
         assert!(shorter.contains("2 of 3 bytes"), "{shorter}");
-    }
-
-    #[test]
-    fn a_body_that_failed_leaves_nothing_behind() {
-        const LENGTH: usize = 2 << 20;
-        let mut body = Body::of(LENGTH as u64);
-        body.push(b"too short").expect("fits");
-        body.whole().expect_err("too short");
-        let mut body = Body::of(LENGTH as u64);
-        body.push(&[5; LENGTH]).expect("fits");
-        assert!(body.whole().expect("whole").iter().all(|byte| *byte == 5));
     }
 }

@@ -13,7 +13,7 @@
 //! a missing object, a refused permission or a taken key is an answer of a store that works.
 
 use super::{
-    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain,
+    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, OnPiece, Removed, Result, Retain,
     SharedStore, Store, Upload,
 };
 use crate::model::ObjectKey;
@@ -269,6 +269,16 @@ impl Store for BreakerStore {
     async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
         self.through("get", key.as_str(), self.inner.get(key, range))
             .await
+    }
+
+    async fn get_in_pieces(
+        &self,
+        key: &ObjectKey,
+        range: Range<u64>,
+        on_piece: OnPiece<'_>,
+    ) -> Result<()> {
+        let get = self.inner.get_in_pieces(key, range, on_piece);
+        self.through("get", key.as_str(), get).await
     }
 
     async fn get_all(&self, key: &ObjectKey, max_bytes: u64) -> Result<Bytes> {

@@ -18,7 +18,8 @@ pub use away::AWAY;
 pub use counts::{CopyFigures, CopyReason};
 
 use super::{
-    ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain, SharedStore, Store, Upload,
+    ErrorKind, Keeping, Listing, ObjectMeta, OnPiece, Removed, Result, Retain, SharedStore, Store,
+    Upload,
 };
 use crate::model::ObjectKey;
 use async_trait::async_trait;
@@ -29,6 +30,7 @@ use futures::future::BoxFuture;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How long the first store is waited for alone. Several times what a slow one takes for a range, and several fit into the
@@ -187,6 +189,25 @@ impl CopiesStore {
     }
 }
 
+/// What `get` ends with; `None` once it has `given` nothing for [`PATIENCE`].
+async fn until_it_rests(
+    get: impl Future<Output = Result<()>>,
+    given: &AtomicU64,
+) -> Option<Result<()>> {
+    let mut get = pin!(get);
+    let mut before = 0;
+    loop {
+        if let Ok(ended) = tokio::time::timeout(PATIENCE, &mut get).await {
+            return Some(ended);
+        }
+        let now = given.load(Ordering::Relaxed);
+        if now == before {
+            return None;
+        }
+        before = now;
+    }
+}
+
 /// Why a read goes on to the copies after an error of this kind, if it does. The one table of that.
 fn reason(kind: ErrorKind) -> Option<CopyReason> {
     match kind {
@@ -224,6 +245,47 @@ impl Store for CopiesStore {
     async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
         self.read(key.as_str(), false, |store| store.get(key, range.clone()))
             .await
+    }
+
+    /// Pieces come from the first store for as long as they do come: what is missing then, from a copy in one piece.
+    async fn get_in_pieces(
+        &self,
+        key: &ObjectKey,
+        range: Range<u64>,
+        on_piece: OnPiece<'_>,
+    ) -> Result<()> {
+        if self.first_away.is_away() {
+            on_piece(self.get(key, range).await?);
+            return Ok(());
+        }
+        let given = AtomicU64::new(0);
+        let mut give = |piece: Bytes| {
+            given.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            on_piece(piece);
+        };
+        let first = self.first.get_in_pieces(key, range.clone(), &mut give);
+        let ended = until_it_rests(first, &given).await;
+        let rest = (range.start + given.load(Ordering::Relaxed)).min(range.end)..range.end;
+        match ended {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) => {
+                let Some(reason) = reason(error.kind) else {
+                    return Err(error);
+                };
+                if reason == CopyReason::Unreachable {
+                    self.first_away.note();
+                }
+                let given = self
+                    .ask_copies(key.as_str(), reason, &|store| store.get(key, rest.clone()))
+                    .await;
+                on_piece(given.ok_or(error)?);
+            }
+            None => {
+                self.first_away.note();
+                on_piece(self.get(key, rest).await?);
+            }
+        }
+        Ok(())
     }
 
     async fn get_all(&self, key: &ObjectKey, max_bytes: u64) -> Result<Bytes> {

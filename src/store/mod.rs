@@ -101,6 +101,9 @@ pub struct Listing {
     pub more: bool,
 }
 
+/// Takes the pieces of a get, in order. It is not to block: the connection waits for it.
+pub type OnPiece<'a> = &'a mut (dyn FnMut(Bytes) + Send);
+
 /// An object store, or a directory that behaves like one.
 ///
 /// Every verb is safe to call from many tasks at once. A verb returns [`ErrorKind`] as the table in `error.rs` says; an
@@ -128,6 +131,23 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Truncated`] when the object ends before `range.end`.
     async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes>;
+
+    /// [`Store::get`] for who can use a part before the rest is there: gives the bytes of `range` to `on_piece` as they come. What was
+    /// given before an error stays given.
+    ///
+    /// A store that has them all at once gives them all at once.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    async fn get_in_pieces(
+        &self,
+        key: &ObjectKey,
+        range: Range<u64>,
+        on_piece: OnPiece<'_>,
+    ) -> Result<()> {
+        on_piece(self.get(key, range).await?);
+        Ok(())
+    }
 
     /// The whole of a small object, at most `max_bytes` long.
     ///

@@ -1,7 +1,8 @@
 //! A store that remembers what it was asked, so that tests count requests and bytes instead of seconds.
 
 use super::{
-    Checksums, Keeping, Listing, ObjectMeta, Removed, Result, Retain, SharedStore, Store, Upload,
+    Checksums, Keeping, Listing, ObjectMeta, OnPiece, Removed, Result, Retain, SharedStore, Store,
+    Upload,
 };
 use crate::model::ObjectKey;
 use async_trait::async_trait;
@@ -72,6 +73,23 @@ impl Recorder {
                 ok,
             });
         }
+    }
+}
+
+/// A get in pieces: recorded when it ends, also if nobody waits for the rest.
+struct Coming<'a> {
+    recorder: &'a Recorder,
+    key: &'a ObjectKey,
+    range: Range<u64>,
+    bytes: usize,
+    ok: bool,
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        let (key, range) = (self.key.as_str(), self.range.clone());
+        self.recorder
+            .record("get", key, Some(range), self.bytes, self.ok);
     }
 }
 
@@ -147,6 +165,28 @@ impl Store for RecordingStore {
         self.recorder
             .record("get", key.as_str(), Some(range), bytes, body.is_ok());
         body
+    }
+
+    async fn get_in_pieces(
+        &self,
+        key: &ObjectKey,
+        range: Range<u64>,
+        on_piece: OnPiece<'_>,
+    ) -> Result<()> {
+        let mut coming = Coming {
+            recorder: &self.recorder,
+            key,
+            range: range.clone(),
+            bytes: 0,
+            ok: false,
+        };
+        let mut give = |piece: Bytes| {
+            coming.bytes += piece.len();
+            on_piece(piece);
+        };
+        let done = self.inner.get_in_pieces(key, range, &mut give).await;
+        coming.ok = done.is_ok();
+        done
     }
 
     async fn get_all(&self, key: &ObjectKey, max_bytes: u64) -> Result<Bytes> {

@@ -20,12 +20,14 @@
 
 mod after;
 mod budget;
+mod policy;
 
 pub(super) use after::retry_after;
+pub use policy::RetryPolicy;
 
 use super::{
-    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Outcome, Removed, Result, Retain,
-    SharedStore, Store, Upload,
+    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, OnPiece, Outcome, Removed, Result,
+    Retain, SharedStore, Store, Upload,
 };
 use crate::model::ObjectKey;
 use async_trait::async_trait;
@@ -41,41 +43,6 @@ use tokio::time::Instant;
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Attempts of a call that may find the credentials expired: the second has new ones, or there are none.
 const EXPIRED_ATTEMPTS_MAX: u32 = 2;
-
-/// How often and how long to try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// Attempts in all, the first included.
-    pub attempts_max: u32,
-    /// Bound of the first pause; each later one is twice as long.
-    pub pause_first: Duration,
-    /// Bound of every pause.
-    pub pause_max: Duration,
-    /// Time after which no further attempt begins.
-    pub time_max: Duration,
-}
-
-impl Default for RetryPolicy {
-    /// Eight attempts within two minutes, some 13 seconds of pauses on average: a store's restart, not its outage. An
-    /// outage is the caller's to wait out, with an alarm.
-    fn default() -> RetryPolicy {
-        RetryPolicy {
-            attempts_max: 8,
-            pause_first: Duration::from_millis(200),
-            pause_max: Duration::from_secs(20),
-            time_max: Duration::from_secs(120),
-        }
-    }
-}
-
-impl RetryPolicy {
-    /// The longest pause after `attempts` have failed.
-    fn pause_bound(&self, attempts: u32) -> Duration {
-        let doubled = 1u32.checked_shl(attempts.saturating_sub(1));
-        let bound = doubled.and_then(|factor| self.pause_first.checked_mul(factor));
-        bound.unwrap_or(self.pause_max).min(self.pause_max)
-    }
-}
 
 /// Decorates a store with retries.
 pub struct RetryStore {
@@ -290,6 +257,33 @@ impl Store for RetryStore {
     async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
         let get = || self.inner.get(key, range.clone());
         self.retries.run(get).await
+    }
+
+    async fn get_in_pieces(
+        &self,
+        key: &ObjectKey,
+        range: Range<u64>,
+        on_piece: OnPiece<'_>,
+    ) -> Result<()> {
+        let mut course = Course::begin(&self.retries);
+        let mut at = range.start;
+        loop {
+            let mut given = 0;
+            let mut give = |piece: Bytes| {
+                given += piece.len() as u64;
+                on_piece(piece);
+            };
+            // What has come is not asked for again.
+            let get = self.inner.get_in_pieces(key, at..range.end, &mut give);
+            match get.await {
+                Ok(()) => {
+                    course.answered();
+                    return Ok(());
+                }
+                Err(error) => course.pause_or(error).await?,
+            }
+            at = (at + given).min(range.end);
+        }
     }
 
     async fn get_all(&self, key: &ObjectKey, max_bytes: u64) -> Result<Bytes> {

@@ -4,7 +4,7 @@
 //! promise (`--single-writer`). What the look does prevent is that one archiver overwrites its own or older objects.
 
 use super::{
-    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, Removed, Result, Retain,
+    Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, OnPiece, Removed, Result, Retain,
     SharedStore, Store, Upload,
 };
 use crate::model::ObjectKey;
@@ -53,6 +53,15 @@ impl Store for SingleWriterStore {
 
     async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
         self.inner.get(key, range).await
+    }
+
+    async fn get_in_pieces(
+        &self,
+        key: &ObjectKey,
+        range: Range<u64>,
+        on_piece: OnPiece<'_>,
+    ) -> Result<()> {
+        self.inner.get_in_pieces(key, range, on_piece).await
     }
 
     async fn get_all(&self, key: &ObjectKey, max_bytes: u64) -> Result<Bytes> {

@@ -23,10 +23,17 @@ pub(super) async fn ranges_are_exact(store: SharedStore) {
         let found = store.get(&key, range.clone()).await.expect("read");
         let expected = body.slice(range.start as usize..range.end as usize);
         assert_eq!(found, expected, "{range:?}");
+        let mut pieces = Vec::new();
+        let mut gather = |piece: Bytes| pieces.extend_from_slice(&piece);
+        let given = store.get_in_pieces(&key, range.clone(), &mut gather);
+        given.await.expect("read");
+        assert_eq!(pieces, expected, "{range:?}");
     }
     for range in [0..1001, 999..1001, 1000..1001, 5000..6000, 0..u64::MAX] {
         let found = store.get(&key, range.clone()).await;
         assert_eq!(kind_of(found), ErrorKind::Truncated, "{range:?}");
+        let given = store.get_in_pieces(&key, range.clone(), &mut |_| {}).await;
+        assert_eq!(kind_of(given), ErrorKind::Truncated, "{range:?}");
     }
 }
 

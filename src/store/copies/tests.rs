@@ -1,7 +1,7 @@
 //! Copies of a store: what the first lacks, what hangs, and that nothing is written to them.
 
 use super::*;
-use crate::store::fault::{Fault, FaultClock, FaultStore};
+use crate::store::fault::{Fault, FaultClock, FaultStore, InPieces, Step};
 use crate::store::{MemoryStore, conformance};
 use tokio::time::Instant;
 
@@ -69,6 +69,49 @@ async fn a_store_that_fails_or_hangs_is_waited_for_once() {
         assert_eq!(figures(&store), (0, 0, 3), "{fault:?}");
         tokio::time::resume();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_get_that_stops_half_way_a_copy_gives_the_rest() {
+    for steps in [&[Step::Piece, Step::CutOff][..], &[Step::Piece]] {
+        let (first, copy) = (MemoryStore::new(), MemoryStore::new());
+        first.tamper(&key(), "0123456789");
+        copy.tamper(&key(), "abcdefghij");
+        let (first, tell) = InPieces::new(Arc::new(first), 4);
+        let store = store(Arc::new(first), &copy);
+        for step in steps {
+            tell.send(*step).expect("heard");
+        }
+        let mut given: Vec<Bytes> = Vec::new();
+        let mut gather = |piece: Bytes| given.push(piece);
+        let key = key();
+        let get = store.get_in_pieces(&key, 1..9, &mut gather);
+        get.await.expect("in the end");
+        assert_eq!(given, ["1234", "fghi"], "{steps:?}");
+        assert_eq!(figures(&store), (0, 0, 1), "{steps:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_store_that_is_slow_is_waited_for_while_pieces_come() {
+    let (first, copy) = (MemoryStore::new(), MemoryStore::new());
+    first.tamper(&key(), "0123");
+    copy.tamper(&key(), "abcd");
+    let (first, tell) = InPieces::new(Arc::new(first), 1);
+    let store = store(Arc::new(first), &copy);
+    tokio::spawn(async move {
+        for _ in 0..4 {
+            tokio::time::sleep(PATIENCE / 4 * 3).await;
+            tell.send(Step::Piece).expect("heard");
+        }
+    });
+    let mut given = Vec::new();
+    let mut gather = |piece: Bytes| given.extend_from_slice(&piece);
+    let key = key();
+    let get = store.get_in_pieces(&key, 0..4, &mut gather);
+    get.await.expect("slowly");
+    assert_eq!(given, b"0123");
+    assert_eq!(figures(&store), (0, 0, 0));
 }
 
 #[tokio::test]

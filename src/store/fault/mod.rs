@@ -17,7 +17,9 @@
 //! ```
 
 mod clock;
+mod in_pieces;
 mod store;
 
 pub use clock::{Crashed, Fault, FaultClock, Op};
+pub use in_pieces::{InPieces, Step};
 pub use store::FaultStore;

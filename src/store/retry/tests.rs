@@ -1,8 +1,8 @@
 //! What is tried again, what is not, and what becomes of a lost reply.
 
 use super::*;
-use crate::store::fault::{Fault, FaultClock, FaultStore};
-use crate::store::{MemoryStore, conformance};
+use crate::store::fault::{Fault, FaultClock, FaultStore, InPieces, Step};
+use crate::store::{MemoryStore, RecordingStore, conformance};
 
 const LOST: Fault = Fault::ErrorAfter(ErrorKind::Timeout);
 const REFUSED: Fault = Fault::ErrorBefore(ErrorKind::Throttled);
@@ -52,6 +52,35 @@ async fn over_a_store_that_throttles_one_request_in_ten_every_contract_holds() {
         Arc::new(RetryStore::new(Arc::new(faulty), policy))
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_get_that_is_cut_off_only_what_is_missing_is_asked_for_again() {
+    let (memory, key) = (MemoryStore::new(), key("x"));
+    memory.tamper(&key, "0123456789");
+    let (in_pieces, tell) = InPieces::new(Arc::new(memory), 2);
+    let recording = RecordingStore::new(Arc::new(in_pieces));
+    let store = RetryStore::new(Arc::new(recording.clone()), RetryPolicy::default());
+    for step in [
+        Step::Piece,
+        Step::Piece,
+        Step::CutOff,
+        Step::CutOff,
+        Step::Piece,
+    ] {
+        tell.send(step).expect("heard");
+    }
+    drop(tell);
+    let mut given: Vec<Bytes> = Vec::new();
+    let mut gather = |piece: Bytes| given.push(piece);
+    let get = store.get_in_pieces(&key, 1..10, &mut gather);
+    get.await.expect("in the end");
+    assert_eq!(given, ["12", "34", "56", "78", "9"]);
+    let asked = recording.calls().into_iter();
+    let asked: Vec<_> = asked
+        .map(|call| (call.range.expect("a get"), call.bytes))
+        .collect();
+    assert_eq!(asked, [(1..10, 4), (5..10, 0), (5..10, 5)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,8 +4,8 @@ use super::clients::Clients;
 use super::failure::Failure;
 use super::terms::Terms;
 use crate::model::ObjectKey;
-use crate::store::body::Body;
-use crate::store::{Error, ErrorKind, Listing, ObjectMeta, Result};
+use crate::store::body::{Announced, Body};
+use crate::store::{Error, ErrorKind, Listing, ObjectMeta, OnPiece, Result};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -164,7 +164,8 @@ impl Bucket {
         &self,
         key: &ObjectKey,
         range: std::ops::Range<u64>,
-    ) -> Result<Bytes> {
+        on_piece: OnPiece<'_>,
+    ) -> Result<()> {
         let expected = range.end - range.start;
         let found = about!(self, get_object, key)
             // Servers refuse numbers that no object can have as malformed.
@@ -188,7 +189,8 @@ impl Bucket {
                 Err(self.error(ErrorKind::Truncated, "get", key))
             }
             Some(length) if asked_for && length == expected => {
-                self.read_body("get", key, found.body, expected).await
+                self.read_body("get", key, found.body, expected, on_piece)
+                    .await
             }
             _ => Err(self
                 .error(ErrorKind::Unsupported, "get", key)
@@ -205,7 +207,11 @@ impl Bucket {
         let length = found.content_length.and_then(|len| u64::try_from(len).ok());
         match length {
             Some(length) if length <= max_bytes => {
-                self.read_body("get_all", key, found.body, length).await
+                let mut body = Body::of(length);
+                let mut gather = |piece: Bytes| body.push(&piece);
+                self.read_body("get_all", key, found.body, length, &mut gather)
+                    .await?;
+                Ok(body.whole())
             }
             Some(_) => Err(self.error(ErrorKind::TooLarge, "get_all", key)),
             None => Err(self
@@ -214,21 +220,23 @@ impl Bucket {
         }
     }
 
-    /// A body of exactly `length` bytes, which the caller has bounded.
+    /// A body of exactly `length` bytes.
     async fn read_body(
         &self,
         verb: &'static str,
         key: &ObjectKey,
         mut stream: ByteStream,
         length: u64,
-    ) -> Result<Bytes> {
+        on_piece: OnPiece<'_>,
+    ) -> Result<()> {
         let cut_off = |why: String| self.error(ErrorKind::Transient, verb, key).because(why);
-        let mut body = Body::of(length);
+        let mut announced = Announced::of(length);
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(|error| cut_off(format!("the body was cut off: {error}")))?;
-            body.push(&piece).map_err(cut_off)?;
+            announced.count(&piece).map_err(cut_off)?;
+            on_piece(piece);
         }
-        body.whole().map_err(cut_off)
+        announced.end().map_err(cut_off)
     }
 
     /// HeadObject. To be asked for checksums, S3 wants `kms:Decrypt` where a key of KMS is used.

@@ -46,9 +46,10 @@ mod parts;
 mod terms;
 mod upload;
 
+use super::body::Body;
 use super::retry::Retries;
 use super::{
-    Error, ErrorKind, Keeping, Listing, ObjectMeta, Protection, Removed, Result, Retain,
+    Error, ErrorKind, Keeping, Listing, ObjectMeta, OnPiece, Protection, Removed, Result, Retain,
     RetryPolicy, Store, Upload,
 };
 use crate::model::{ObjectKey, StoreUrl, url::Location};
@@ -190,10 +191,22 @@ impl Store for S3Store {
     }
 
     async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
+        let mut body = Body::of(range.end.saturating_sub(range.start));
+        let mut gather = |piece: Bytes| body.push(&piece);
+        self.get_in_pieces(key, range, &mut gather).await?;
+        Ok(body.whole())
+    }
+
+    async fn get_in_pieces(
+        &self,
+        key: &ObjectKey,
+        range: Range<u64>,
+        on_piece: OnPiece<'_>,
+    ) -> Result<()> {
         if range.is_empty() {
-            return Ok(Bytes::new());
+            return Ok(());
         }
-        self.bucket.get_range(key, range).await
+        self.bucket.get_range(key, range, on_piece).await
     }
 
     async fn get_all(&self, key: &ObjectKey, max_bytes: u64) -> Result<Bytes> {
