@@ -4,11 +4,12 @@
 //! of 2 MB each would fetch a 30th twice. So the first of two neighbours that comes fetches the chunk between them and lends it to
 //! the other. Who borrows fetches what lies beside the chunk meanwhile, and waits for a get that began before one of its own would
 //! have. If that fails, or ends by its own deadline, who borrowed asks for the chunk itself, until its deadline. Who owns a chunk lends it
-//! as soon as its get is answered, whatever it waits for itself: so nobody waits in a circle.
+//! as soon as it has come, whatever it waits for itself: so nobody waits in a circle.
 //!
 //! What is lent is **as stored**, and not proven by the lender: the borrower proves its frames as ever, and fetches all of its
 //! range by itself if that fails.
 
+use super::beginning::Beginning;
 use super::error::Cause;
 use super::fetch::Patience;
 use super::flight::{Flights, Joined, Landing, Waiter};
@@ -17,9 +18,11 @@ use crate::model::ObjectKey;
 use crate::segment::{CHUNK_BYTES, CheckedLayout};
 use crate::store::SharedStore;
 use bytes::Bytes;
+use futures::future::try_join_all;
 use lru::LruCache;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// Chunks that are held for a neighbour that comes later: 2 MiB at most, for as many readers side by side.
 const HELD_MAX: usize = 32;
@@ -40,7 +43,7 @@ pub(super) struct Edges {
 /// One edge of a range.
 enum Edge {
     /// This range fetches it, and lends it.
-    Owned(Landing<EdgeId, Bytes>),
+    Owned(Lender),
     /// A neighbour does.
     Borrowed(Borrowed),
 }
@@ -53,21 +56,35 @@ enum Borrowed {
     Coming(Waiter<Bytes>),
 }
 
+/// What to fetch.
+#[derive(Clone)]
+pub(super) struct Request<'a> {
+    pub(super) store: &'a SharedStore,
+    pub(super) key: &'a ObjectKey,
+    pub(super) layout: &'a CheckedLayout,
+    /// Whole chunks where the object is encrypted.
+    pub(super) range: Range<u64>,
+    pub(super) patience: Patience,
+}
+
 /// What else may give a part of a range.
 #[derive(Clone, Copy)]
 pub(super) enum Beside<'a> {
     /// Nothing may.
     Nothing,
-    /// Those who fetch what lies beside it, and what came of the object when it was opened.
-    Neighbours(Option<&'a Piece>),
+    /// Those who fetch what lies beside it, and what comes of the object since it was opened.
+    Neighbours(Option<&'a Beginning>),
 }
 
-/// A range to fetch, as far as no neighbour does.
-struct Share {
-    key: ObjectKey,
-    first: (Range<u64>, Edge),
-    /// `None` where the range is one chunk.
-    last: Option<(Range<u64>, Edge)>,
+/// Where pieces go as they come, in whatever order.
+pub(super) type PieceSender = UnboundedSender<Piece>;
+
+/// A chunk that is lent once it has come.
+struct Lender {
+    chunk: Range<u64>,
+    came: Vec<u8>,
+    /// Dropped without having landed, it tells its borrowers to fetch for themselves.
+    landing: Option<Landing<EdgeId, Bytes>>,
 }
 
 impl Edges {
@@ -81,76 +98,149 @@ impl Edges {
         }
     }
 
-    /// `range` of the object `key`, whole chunks where it is encrypted: all of it from `store` if it is wanted alone, else without
-    /// what is there already, and without the chunks that a neighbour fetches.
+    /// What is requested, in one piece or several.
     ///
     /// # Errors
-    /// Those of the store.
-    pub(super) async fn fetch(
+    /// As [`Edges::fetch`].
+    pub(super) async fn fetch_whole(
         &self,
-        store: &SharedStore,
-        key: &ObjectKey,
-        layout: &CheckedLayout,
-        range: Range<u64>,
+        request: Request<'_>,
         beside: Beside<'_>,
-        patience: Patience,
     ) -> Result<Pieces, Cause> {
+        let (to, mut came) = unbounded_channel();
+        self.fetch(request, beside, &to).await?;
         let mut pieces = Pieces::default();
-        let beginning = match beside {
-            Beside::Nothing => {
-                pieces.push(range.start, store.get(key, range).await?);
-                return Ok(pieces);
-            }
-            Beside::Neighbours(beginning) => beginning,
-        };
-        let mut left = range;
-        let there = beginning.and_then(|piece| {
-            let end = piece.end().min(left.end);
-            piece.part(&(left.start..end))
-        });
-        if let Some(there) = there {
-            let start = left.start;
-            left.start += there.len() as u64;
-            // A copy, as in `land`: one frame of it may wait for the disk cache, counted as what that is.
-            pieces.push(start, Bytes::copy_from_slice(&there));
-            if left.is_empty() {
-                self.lend_last(key, layout, &pieces, left.end);
-                return Ok(pieces);
-            }
-        }
-        match self.share(key, layout, &left) {
-            Some(share) => share.fetch(self, store, patience, &mut pieces).await?,
-            None => pieces.push(left.start, store.get(key, left).await?),
+        while let Ok(piece) = came.try_recv() {
+            pieces.push(piece);
         }
         Ok(pieces)
     }
 
-    /// Lends the last chunk before `end`, of pieces for which nothing had to be fetched, unless somebody does.
-    fn lend_last(&self, key: &ObjectKey, layout: &CheckedLayout, pieces: &Pieces, end: u64) {
-        if let Some(chunk) = end.checked_sub(1).and_then(|at| layout.chunk_at(at)) {
-            let edge = self.edge((key.clone(), chunk.start));
-            let piece = pieces.with(&chunk);
-            self.lend((chunk, edge), &piece);
-        }
-    }
-
-    /// What of `range` is left to fetch; `None` where no chunks are shared.
-    fn share(&self, key: &ObjectKey, layout: &CheckedLayout, range: &Range<u64>) -> Option<Share> {
-        let first = layout.chunk_at(range.start)?;
-        let last = layout.chunk_at(range.end.checked_sub(1)?)?;
-        let edge = |chunk: Range<u64>| {
-            let edge = self.edge((key.clone(), chunk.start));
-            (chunk, edge)
+    /// Sends what is requested as it comes: all of it from the store if it is wanted alone, else without what comes in any case, and
+    /// without the chunks that a neighbour fetches.
+    ///
+    /// # Errors
+    /// Those of the store. What was sent before is as right as the store's answers are.
+    pub(super) async fn fetch(
+        &self,
+        request: Request<'_>,
+        beside: Beside<'_>,
+        to: &PieceSender,
+    ) -> Result<(), Cause> {
+        let beginning = match beside {
+            Beside::Nothing => return self.get(&request, to, Vec::new()).await,
+            Beside::Neighbours(beginning) => beginning,
         };
-        let is_one = last.start == first.start;
-        Some(Share {
-            key: key.clone(),
-            first: edge(first),
-            last: (!is_one).then(|| edge(last)),
-        })
+        let range = request.range.clone();
+        let begun = beginning.filter(|begun| begun.range().contains(&range.start));
+        let until = begun.map_or(range.start, |begun| begun.range().end.min(range.end));
+        let of = |range: Range<u64>| Request {
+            range,
+            ..request.clone()
+        };
+        if until == range.end {
+            // Whoever comes next begins with the last chunk of it.
+            let last = last_chunk(&request).map(|chunk| self.edge(&request, chunk));
+            let lenders = last.and_then(|edge| edge.lender()).into_iter().collect();
+            return self.take(&request, begun, to, lenders).await;
+        }
+        let (before, after) = (of(range.start..until), of(until..range.end));
+        futures::try_join!(
+            self.take(&before, begun, to, Vec::new()),
+            self.share(&after, to)
+        )?;
+        Ok(())
     }
 
-    fn edge(&self, id: EdgeId) -> Edge {
+    /// What of a file's beginning is requested: as it comes there, or from the store if it does not.
+    async fn take(
+        &self,
+        request: &Request<'_>,
+        beginning: Option<&Beginning>,
+        to: &PieceSender,
+        mut lenders: Vec<Lender>,
+    ) -> Result<(), Cause> {
+        let Some(beginning) = beginning else {
+            return Ok(());
+        };
+        let given = beginning.give(request.range.clone(), |piece| {
+            self.lend(&mut lenders, &piece);
+            // Nobody may want it any more.
+            let _ = to.send(piece);
+        });
+        let Err(at) = given.await else {
+            return Ok(());
+        };
+        let rest = Request {
+            range: at..request.range.end,
+            ..request.clone()
+        };
+        self.get(&rest, to, lenders).await
+    }
+
+    /// What is requested, from the store.
+    async fn get(
+        &self,
+        request: &Request<'_>,
+        to: &PieceSender,
+        mut lenders: Vec<Lender>,
+    ) -> Result<(), Cause> {
+        let mut start = request.range.start;
+        let mut give = |bytes: Bytes| {
+            let piece = Piece { start, bytes };
+            start = piece.end();
+            self.lend(&mut lenders, &piece);
+            let _ = to.send(piece);
+        };
+        let range = request.range.clone();
+        let get = request.store.get_in_pieces(request.key, range, &mut give);
+        Ok(get.await?)
+    }
+
+    /// What is requested: its edges from its neighbours, where they fetch them, and the rest from the store.
+    async fn share(&self, request: &Request<'_>, to: &PieceSender) -> Result<(), Cause> {
+        let range = &request.range;
+        let first = request.layout.chunk_at(range.start);
+        let (Some(first), Some(last)) = (first, last_chunk(request)) else {
+            // No chunks are shared.
+            return self.get(request, to, Vec::new()).await;
+        };
+        let (mut own, mut lenders, mut borrowed) = (range.clone(), Vec::new(), Vec::new());
+        for chunk in [Some(first.clone()), (last != first).then_some(last)] {
+            let Some(chunk) = chunk else { continue };
+            match self.edge(request, chunk.clone()) {
+                Edge::Owned(lender) => lenders.push(lender),
+                Edge::Borrowed(coming) => {
+                    match chunk == first {
+                        true => own.start = chunk.end,
+                        false => own.end = chunk.start,
+                    }
+                    borrowed.push((chunk, coming));
+                }
+            }
+        }
+        let own = Request {
+            range: own,
+            ..request.clone()
+        };
+        let get = async {
+            match own.range.is_empty() {
+                true => Ok(()),
+                false => self.get(&own, to, lenders).await,
+            }
+        };
+        let borrow = borrowed.into_iter().map(|(chunk, coming)| async move {
+            let start = chunk.start;
+            let bytes = arrived(request, chunk, coming).await?;
+            let _ = to.send(Piece { start, bytes });
+            Ok::<_, Cause>(())
+        });
+        futures::try_join!(get, try_join_all(borrow))?;
+        Ok(())
+    }
+
+    fn edge(&self, request: &Request<'_>, chunk: Range<u64>) -> Edge {
+        let id = (request.key.clone(), chunk.start);
         let landing = match self.flights.join(&id) {
             Joined::Waiting(waiter) => return Edge::Borrowed(Borrowed::Coming(waiter)),
             Joined::Started(_, landing) => landing,
@@ -158,40 +248,39 @@ impl Edges {
         // Looked for after that: whoever lands one holds it before, so that it is in one of the two places.
         let held = self.held().get(&id).cloned();
         match held {
-            None => Edge::Owned(landing),
-            Some(chunk) => {
-                landing.land(Ok(chunk.clone()));
-                Edge::Borrowed(Borrowed::Here(chunk))
+            None => Edge::Owned(Lender {
+                came: Vec::new(),
+                chunk,
+                landing: Some(landing),
+            }),
+            Some(bytes) => {
+                landing.land(Ok(bytes.clone()));
+                Edge::Borrowed(Borrowed::Here(bytes))
             }
         }
     }
 
-    /// Lends `chunk` out of `piece` if it is owned; returns it if it is borrowed.
-    fn lend(
-        &self,
-        (chunk, edge): (Range<u64>, Edge),
-        piece: &Piece,
-    ) -> Option<(Range<u64>, Borrowed)> {
-        match edge {
-            Edge::Borrowed(borrowed) => Some((chunk, borrowed)),
-            Edge::Owned(landing) => {
-                // A landing that is dropped tells its borrowers to fetch for themselves.
-                if let Some(chunk) = piece.part(&chunk) {
-                    self.land(landing, &chunk);
-                }
-                None
+    /// Adds `piece` to the chunks that are to be lent, and lends those that are whole.
+    fn lend(&self, lenders: &mut Vec<Lender>, piece: &Piece) {
+        lenders.retain_mut(|lender| {
+            let at = lender.chunk.start + lender.came.len() as u64;
+            if let Some(part) = piece.part(&(at..piece.end().min(lender.chunk.end))) {
+                // A copy: a part of what was fetched could hold all of it.
+                lender.came.extend_from_slice(&part);
             }
-        }
+            if lender.is_short() {
+                return true;
+            }
+            if let Some(landing) = lender.landing.take() {
+                let chunk = Bytes::from(std::mem::take(&mut lender.came));
+                self.hold(landing.key().clone(), chunk.clone());
+                landing.land(Ok(chunk));
+            }
+            false
+        });
     }
 
-    /// Hands `chunk` to whoever waits for it, and holds it for those that come later.
-    fn land(&self, landing: Landing<EdgeId, Bytes>, chunk: &[u8]) {
-        // A copy: a part of what was fetched would hold all of it.
-        let chunk = Bytes::copy_from_slice(chunk);
-        self.hold(landing.key().clone(), chunk.clone());
-        landing.land(Ok(chunk));
-    }
-
+    /// Holds a chunk for those that come later.
     fn hold(&self, id: EdgeId, chunk: Bytes) {
         let mut held = self.held();
         held.put(id, chunk);
@@ -215,115 +304,91 @@ impl Edges {
     }
 }
 
-impl Share {
-    /// All of the range, added to `pieces`: what is left of it from the store, and its edges from its neighbours.
-    ///
-    /// # Errors
-    /// Those of the store.
-    async fn fetch(
-        self,
-        edges: &Edges,
-        store: &SharedStore,
-        patience: Patience,
-        pieces: &mut Pieces,
-    ) -> Result<(), Cause> {
-        let own = self.own();
-        let Share { key, first, last } = self;
-        let bytes = match own.is_empty() {
-            true => Bytes::new(),
-            false => store.get(&key, own.clone()).await?,
-        };
-        let own = Piece {
-            start: own.start,
-            bytes,
-        };
-        // Both are lent before anything is waited for.
-        let first = edges.lend(first, &own);
-        let last = last.and_then(|last| edges.lend(last, &own));
-        for (borrowed, after) in [(first, Some(own)), (last, None)] {
-            if let Some((chunk, borrowed)) = borrowed {
-                let start = chunk.start;
-                let bytes = arrived(chunk, borrowed, &key, store, patience).await?;
-                pieces.push(start, bytes);
-            }
-            if let Some(own) = after {
-                pieces.push(own.start, own.bytes);
-            }
+impl Edge {
+    fn lender(self) -> Option<Lender> {
+        match self {
+            Edge::Owned(lender) => Some(lender),
+            Edge::Borrowed(_) => None,
         }
-        Ok(())
     }
+}
 
-    /// What no neighbour fetches.
-    fn own(&self) -> Range<u64> {
-        let is_owned = |edge: &Edge| matches!(edge, Edge::Owned(_));
-        let (chunk, edge) = &self.first;
-        let start = match is_owned(edge) {
-            true => chunk.start,
-            false => chunk.end,
-        };
-        let end = match &self.last {
-            None => chunk.end,
-            Some((chunk, edge)) if is_owned(edge) => chunk.end,
-            Some((chunk, _)) => chunk.start,
-        };
-        start..end
+impl Lender {
+    /// Whether some of its chunk is still to come.
+    fn is_short(&self) -> bool {
+        (self.came.len() as u64) < self.chunk.end - self.chunk.start
     }
+}
+
+/// The last chunk of what is requested; `None` where there are no chunks.
+fn last_chunk(request: &Request<'_>) -> Option<Range<u64>> {
+    let last = request.range.end.checked_sub(1)?;
+    request.layout.chunk_at(last)
 }
 
 /// A borrowed chunk when it is there; from the store if whoever owned it did not get it.
 async fn arrived(
+    request: &Request<'_>,
     chunk: Range<u64>,
     borrowed: Borrowed,
-    key: &ObjectKey,
-    store: &SharedStore,
-    patience: Patience,
 ) -> Result<Bytes, Cause> {
+    let patience = request.patience;
     match borrowed {
         Borrowed::Here(bytes) => Ok(bytes),
         Borrowed::Coming(waiter) => match waiter.wait(patience.until, patience.total).await {
             Ok(bytes) => Ok(bytes),
-            Err(_) => Ok(store.get(key, chunk).await?),
+            Err(_) => Ok(request.store.get(request.key, chunk).await?),
         },
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::memory::Memory;
     use super::super::segment::ArchivedSegment;
     use super::*;
     use crate::ledger::testing;
     use crate::store::MemoryStore;
+    use crate::store::fault::{InPieces, Step};
+    use futures::FutureExt as _;
+    use std::pin::pin;
     use std::sync::Arc;
     use std::time::Duration;
 
-    #[tokio::test]
-    async fn what_is_taken_out_of_a_files_beginning_does_not_hold_all_of_it() {
-        let record = testing::segment(1);
+    #[tokio::test(start_paused = true)]
+    async fn a_chunk_is_lent_as_soon_as_it_has_come_and_not_when_its_get_ends() {
+        const STORED: u64 = CHUNK_BYTES + 16;
+        let mut record = testing::segment(1);
+        record.object.size += 4 * STORED;
         let segment = ArchivedSegment::of_record(&record).expect("a segment");
-        let memory = Memory::new(1 << 20);
-        let charge = memory.demand_now(4000).expect("free");
-        let beginning = Piece {
-            start: 0,
-            bytes: charge.keep_with(vec![7; 4000].into()),
+        let (key, layout) = (segment.key(), segment.layout());
+        let memory = MemoryStore::new();
+        let object: Vec<u8> = (0..record.object.size).map(|at| (at / 7) as u8).collect();
+        memory.tamper(key, object.clone());
+        let (in_pieces, tell) = InPieces::new(Arc::new(memory), STORED as usize);
+        let store: SharedStore = Arc::new(in_pieces);
+        let edges = Edges::new(1 << 30);
+        let start = record.object.header_size;
+        let request = |chunks: Range<u64>| Request {
+            store: &store,
+            key,
+            layout,
+            range: start + chunks.start * STORED..start + chunks.end * STORED,
+            patience: Patience::of(Duration::from_secs(10)),
         };
-        let store: SharedStore = Arc::new(MemoryStore::new());
-        let range = record.object.header_size..record.object.size;
-        let edges = Edges::new(1 << 20);
-        let fetched = edges.fetch(
-            &store,
-            segment.key(),
-            segment.layout(),
-            range.clone(),
-            Beside::Neighbours(Some(&beginning)),
-            Patience::of(Duration::from_secs(10)),
-        );
-        let pieces = fetched.await.expect("nothing has to be fetched");
-        assert!(memory.used_bytes() > 0);
-        drop(beginning);
-        assert_eq!(memory.used_bytes(), 0);
-        let length = range.end - range.start;
-        assert_eq!(pieces.with(&range).bytes, vec![7; length as usize]);
+        let (to, _from) = unbounded_channel();
+        // The one with the chunk between them as its first begins.
+        let mut later = pin!(edges.fetch(request(1..3), Beside::Neighbours(None), &to));
+        assert!(later.as_mut().now_or_never().is_none());
+        let mut earlier = pin!(edges.fetch_whole(request(0..2), Beside::Neighbours(None)));
+        assert!(earlier.as_mut().now_or_never().is_none());
+        for _ in 0..2 {
+            tell.send(Step::Piece).expect("heard");
+        }
+        assert!(later.as_mut().now_or_never().is_none(), "its last one");
+        let pieces = earlier.await.expect("both of its chunks are there");
+        let range = request(0..2).range;
+        let (from, to) = (range.start as usize, range.end as usize);
+        assert_eq!(pieces.with(&range).bytes, object[from..to]);
     }
 
     #[test]

@@ -1,26 +1,25 @@
 //! Runs: neighbouring frames fetched by one ranged get, decoded and handed to whoever waits for them.
 
+use super::arriving::Arriving;
 use super::asks::asks;
 use super::beginning::Beginning;
 use super::disk::StreamDisk;
-use super::edges::{Beside, Edges};
+use super::edges::{Beside, Edges, Request};
 use super::error::Cause;
 use super::flight::{Flights, Landing};
 use super::frames::{FrameId, Frames};
 use super::memory::{Charge, Memory, Unread};
 use super::opening::Opened;
-use super::pieces::Pieces;
 use super::segment::ArchivedSegment;
-use super::stored::ProvenFrames;
 use crate::model::ObjectKey;
-use crate::segment::{OpenSegment, SegmentError};
+use crate::segment::OpenSegment;
 use crate::store::SharedStore;
 use bytes::Bytes;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// Most stored bytes that one get asks for: large enough that its latency is small beside its transfer, small enough that its
@@ -155,15 +154,15 @@ impl Origin {
         }
     }
 
-    /// [`runs`] of `frames` (ascending), none of which is partly in the beginning: what is here waits for nothing.
+    /// [`runs`] of `frames` (ascending), none of which is partly in the beginning: what comes with that waits for nothing else.
     pub(super) fn runs(&self, frames: impl IntoIterator<Item = u32>) -> Vec<Range<u32>> {
         let segment = &self.segment;
-        let Some(beginning) = &self.beginning else {
+        let Some(begun) = self.beginning.as_ref().map(Beginning::range) else {
             return runs(segment, frames);
         };
         let is_here = |frame: &u32| {
             let range = segment.object_range(*frame..*frame + 1);
-            beginning.piece().has(&range)
+            begun.start <= range.start && range.end <= begun.end
         };
         let (here, others): (Vec<u32>, Vec<u32>) = frames.into_iter().partition(is_here);
         [runs(segment, here), runs(segment, others)].concat()
@@ -221,7 +220,12 @@ impl Fetcher {
             };
             let mut charge = match charged {
                 Ok(charge) => charge,
-                Err(cause) => return fail_all(landings, &cause),
+                Err(cause) => {
+                    for (_, landing) in landings {
+                        landing.land(Err(cause.clone()));
+                    }
+                    return;
+                }
             };
             let mut landings = landings.into_iter();
             for run in runs {
@@ -273,35 +277,23 @@ impl Fetcher {
             let Some(span) = span(&flying) else {
                 return;
             };
-            let range = origin.segment.object_range(span);
             let beside = match n {
-                0 => Beside::Neighbours(origin.beginning.as_ref().map(Beginning::piece)),
+                0 => Beside::Neighbours(origin.beginning.as_ref()),
                 _ => Beside::Nothing,
             };
-            let fetched = self.fetch(&ask.store, &origin, range.clone(), beside, patience);
-            let fetched = patience.wait(fetched).await;
-            let (pieces, thread) = match fetched.and_then(|fetched| fetched) {
-                Ok(fetched) => fetched,
-                // Whoever cannot be asked changes nothing about bytes that were wrong.
-                Err(_) if wrong.is_some() => continue,
-                Err(cause) => {
-                    wrong = Some(cause);
-                    break;
-                }
+            let request = Request {
+                store: &ask.store,
+                key: &origin.key,
+                layout: origin.segment.layout(),
+                range: origin.segment.object_range(span),
+                patience,
             };
+            let range = request.range.clone();
             let asked_for = flying.len();
-            let (fetcher, segment) = (Arc::clone(&self), Arc::clone(&origin.segment));
-            let object = origin.key.clone();
-            let decoded = tokio::task::spawn_blocking(move || {
-                let failed = fetcher.decode_all(&object, &segment, flying, &pieces);
-                drop(thread);
-                failed
-            });
-            // A panic in there dropped the landings, which told those that wait.
-            let Ok(failed) = decoded.await else {
-                return;
-            };
-            if failed.len() < asked_for {
+            let mut arriving = Arriving::new(&self, &origin, flying);
+            let fetched = arriving.fetch(request, beside).await;
+            let (missing, failed) = arriving.end(fetched.is_ok()).await;
+            if missing.len() + failed.len() < asked_for {
                 ask.proven(&origin.key);
             }
             if !failed.is_empty() {
@@ -309,6 +301,11 @@ impl Fetcher {
                     .forget(&origin.key, origin.segment.layout(), &range);
             }
             flying = Vec::new();
+            match fetched {
+                Err(cause) if wrong.is_none() => fail_all(missing, &cause),
+                // Whoever cannot be asked changes nothing about bytes that were wrong.
+                Ok(()) | Err(_) => flying.extend(missing),
+            }
             for (again, error) in failed {
                 if error.is_corrupt() {
                     if n + 1 < asks.len() {
@@ -321,31 +318,11 @@ impl Fetcher {
                     again.landing.land(Err(error.into()));
                 }
             }
+            flying.sort_by_key(|flying| flying.frame);
         }
         if let Some(cause) = wrong {
-            fail_all(flying.into_iter().map(|f| (f.frame, f.landing)), &cause);
+            fail_all(flying, &cause);
         }
-    }
-
-    /// The bytes of a range, and leave to decode them.
-    async fn fetch(
-        &self,
-        store: &SharedStore,
-        origin: &Origin,
-        range: Range<u64>,
-        beside: Beside<'_>,
-        patience: Patience,
-    ) -> Result<(Pieces, OwnedSemaphorePermit), Cause> {
-        let layout = origin.segment.layout();
-        let fetched = self
-            .edges
-            .fetch(store, &origin.key, layout, range, beside, patience);
-        let pieces = fetched.await?;
-        // Nobody closes it.
-        let thread = Arc::clone(&self.decoding).acquire_owned().await;
-        thread
-            .map(|thread| (pieces, thread))
-            .map_err(|_| Cause::Closing)
     }
 
     /// Hands a frame to those who wait for it, and keeps it.
@@ -356,39 +333,12 @@ impl Fetcher {
         self.frames.keep(id, plain.clone(), flying.unread);
         flying.landing.land(Ok(plain));
     }
-
-    /// Decodes and lands each frame, and has the disk keep it as it came; returns those whose bytes were wrong.
-    fn decode_all(
-        &self,
-        key: &ObjectKey,
-        segment: &OpenSegment,
-        flying: Vec<Flying>,
-        pieces: &Pieces,
-    ) -> Vec<(Flying, SegmentError)> {
-        let mut failed = Vec::new();
-        let mut proven = ProvenFrames::default();
-        for flying in flying {
-            let frame = flying.frame;
-            let piece = pieces.with(&segment.object_range(frame..frame + 1));
-            match segment.decode(frame, &piece.bytes, piece.start) {
-                Ok(plain) => {
-                    self.land(flying, plain);
-                    proven.push(frame, piece);
-                }
-                Err(error) => failed.push((flying, error)),
-            }
-        }
-        if let Some(disk) = &self.disk {
-            proven.keep(disk, key, segment);
-        }
-        failed
-    }
 }
 
-/// Tells all that wait for `landings` why they wait in vain.
-fn fail_all(landings: impl IntoIterator<Item = (u32, FrameLanding)>, cause: &Cause) {
-    for (_, landing) in landings {
-        landing.land(Err(cause.clone()));
+/// Tells all that wait for `flying` why they wait in vain.
+fn fail_all(flying: impl IntoIterator<Item = Flying>, cause: &Cause) {
+    for flying in flying {
+        flying.landing.land(Err(cause.clone()));
     }
 }
 

@@ -11,8 +11,9 @@ pub(super) struct Piece {
     pub(super) bytes: Bytes,
 }
 
-/// Pieces, each of which begins where the one before it ends, unless a store gave another length than it was asked for: what is made
-/// of several is then of another length as well, or not what was archived, and is not proven.
+/// Pieces in the order of their places, whatever the order they came in. Each begins where the one before it ends, unless one is
+/// missing or a store gave another length than it was asked for: what is made of several is then of another length as well, or not
+/// what was archived, and is not proven.
 #[derive(Debug, Default)]
 pub(super) struct Pieces(Vec<Piece>);
 
@@ -41,11 +42,13 @@ impl Piece {
 }
 
 impl Pieces {
-    /// Adds what comes after the others.
-    pub(super) fn push(&mut self, start: u64, bytes: Bytes) {
-        if !bytes.is_empty() {
-            self.0.push(Piece { start, bytes });
+    /// Adds one where it belongs: mostly after the others.
+    pub(super) fn push(&mut self, piece: Piece) {
+        if piece.bytes.is_empty() {
+            return;
         }
+        let after = self.0.iter().rposition(|other| other.start <= piece.start);
+        self.0.insert(after.map_or(0, |at| at + 1), piece);
     }
 
     /// A piece that has all of `range`: one of these, or one made of several. Empty where there is none.
@@ -72,13 +75,17 @@ impl Pieces {
 mod tests {
     use super::*;
 
-    fn pieces() -> Pieces {
+    fn of(came: &[(u64, &'static str)]) -> Pieces {
         let mut pieces = Pieces::default();
-        pieces.push(100, Bytes::from_static(b"abc"));
-        pieces.push(103, Bytes::new());
-        pieces.push(103, Bytes::from_static(b"defg"));
-        pieces.push(107, Bytes::from_static(b"h"));
+        for (start, bytes) in came {
+            let (start, bytes) = (*start, Bytes::from(*bytes));
+            pieces.push(Piece { start, bytes });
+        }
         pieces
+    }
+
+    fn pieces() -> Pieces {
+        of(&[(103, "defg"), (100, "abc"), (103, ""), (107, "h")])
     }
 
     #[test]
@@ -93,21 +100,19 @@ mod tests {
 
     #[test]
     fn what_several_have_is_joined_and_no_more_than_is_asked_for() {
-        let of = |range: Range<u64>| {
+        let joined = |range: Range<u64>| {
             let piece = pieces().with(&range);
             assert_eq!(piece.start, range.start);
             piece.bytes
         };
-        assert_eq!(of(100..108), "abcdefgh");
-        assert_eq!(of(102..104), "cd");
-        assert_eq!(of(101..108), "bcdefgh");
+        assert_eq!(joined(100..108), "abcdefgh");
+        assert_eq!(joined(102..104), "cd");
+        assert_eq!(joined(101..108), "bcdefgh");
     }
 
     #[test]
     fn of_a_piece_that_is_shorter_than_it_was_asked_for_nothing_is_made_up() {
-        let mut pieces = Pieces::default();
-        pieces.push(100, Bytes::from_static(b"ab"));
-        pieces.push(104, Bytes::from_static(b"efgh"));
+        let pieces = of(&[(100, "ab"), (104, "efgh")]);
         assert_eq!(pieces.with(&(100..108)).bytes.len(), 6);
         assert!(pieces.with(&(101..104)).bytes.len() < 3);
         let piece = pieces.with(&(105..108));

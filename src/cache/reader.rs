@@ -131,7 +131,9 @@ impl SegmentReader {
                 _ => Ok(Bytes::new()),
             };
         }
-        if let Some(cause) = self.failed.lately(segment.id(), offset) {
+        if let Some(cause) = self.failed.lately(segment.id(), offset)
+            && !self.is_here(segment, offset..end)
+        {
             return Err(segment.failed(cause));
         }
         let (begun, patience) = (Instant::now(), Patience::of(self.options.deadline));
@@ -188,6 +190,18 @@ impl SegmentReader {
         self.fetcher.memory.used_bytes()
     }
 
+    /// Whether nothing of `range`, which is not empty, has to be fetched: of a read that failed some frames may have come.
+    fn is_here(&self, segment: &ArchivedSegment, range: Range<u64>) -> bool {
+        let frame_size = u64::from(segment.layout().recorded().frame_size.max(1));
+        let mut frames = range.start / frame_size..=(range.end - 1) / frame_size;
+        frames.all(|frame| {
+            u32::try_from(frame).is_ok_and(|frame| {
+                let id = (Arc::clone(segment.id()), frame);
+                self.fetcher.frames.contains(&id)
+            })
+        })
+    }
+
     async fn read_range(
         &self,
         segment: &ArchivedSegment,
@@ -203,7 +217,7 @@ impl SegmentReader {
         let mut beginning = beginning.filter(|beginning| {
             let frame = opened.segment.frame_of(range.start);
             frame.is_some_and(|frame| {
-                opened.segment.object_range(frame..frame + 1).start < beginning.piece().end()
+                opened.segment.object_range(frame..frame + 1).start < beginning.range().end
             })
         });
         let step = frame_size * u64::from(STEP_FRAMES);

@@ -3,7 +3,7 @@
 use super::asks::asks;
 use super::beginning::Beginning;
 use super::disk::StreamDisk;
-use super::edges::{Beside, Edges};
+use super::edges::{Beside, Edges, Request};
 use super::error::{Cause, ReadError};
 use super::fetch::{Patience, runs};
 use super::pieces::Pieces;
@@ -216,14 +216,18 @@ impl Origin {
             let mut wrong = None;
             for ask in asks(store) {
                 let range = self.open.object_range(run.clone());
-                let (key, layout) = (&self.key, self.open.layout());
                 let beside = match wrong {
-                    None => Beside::Neighbours(self.beginning.as_ref().map(Beginning::piece)),
+                    None => Beside::Neighbours(self.beginning.as_ref()),
                     Some(_) => Beside::Nothing,
                 };
-                let fetched =
-                    self.edges
-                        .fetch(&ask.store, key, layout, range.clone(), beside, patience);
+                let request = Request {
+                    store: &ask.store,
+                    key: &self.key,
+                    layout: self.open.layout(),
+                    range: range.clone(),
+                    patience,
+                };
+                let fetched = self.edges.fetch_whole(request, beside);
                 let pieces = match patience.wait(fetched).await.and_then(|fetched| fetched) {
                     Ok(pieces) => pieces,
                     // Whoever cannot be asked changes nothing about bytes that were wrong.

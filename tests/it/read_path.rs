@@ -1,5 +1,6 @@
 //! The read path over stores that record, fail and stall.
 
+mod arriving;
 mod beginning;
 mod failing;
 

@@ -1,0 +1,170 @@
+//! Frames that are decoded as their bytes come.
+//!
+//! Several gets share a link: what is decoded only when all of a get has come is decoded at the end of all of them, while the link
+//! rests. And of a get that does not come in time, the frames that did come are there.
+
+use super::edges::{Beside, Request};
+use super::error::Cause;
+use super::fetch::{Fetcher, Flying, Origin};
+use super::pieces::Piece;
+use crate::blocks::Blocks;
+use crate::model::ObjectKey;
+use crate::segment::{OpenSegment, SegmentError};
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::JoinSet;
+
+/// Memory for frames as stored, of the size that most have, a third of a frame. As many wait as two runs have.
+static STORED: Blocks = Blocks::new(512 << 10, 256 << 10, 16);
+
+/// Frames on their way from one store.
+pub(super) struct Arriving {
+    fetcher: Arc<Fetcher>,
+    key: ObjectKey,
+    segment: Arc<OpenSegment>,
+    waiting: Vec<Partial>,
+    /// Gives what could not be decoded.
+    decoding: JoinSet<Option<Wrong>>,
+}
+
+/// A frame whose bytes are not the ones that were archived, and what is wrong with them.
+type Wrong = (Flying, SegmentError);
+
+/// What came of a frame.
+struct Partial {
+    flying: Flying,
+    /// Where it is in its object.
+    range: Range<u64>,
+    bytes: Vec<u8>,
+    /// How many of them came.
+    came: u64,
+}
+
+impl Arriving {
+    pub(super) fn new(fetcher: &Arc<Fetcher>, origin: &Origin, flying: Vec<Flying>) -> Arriving {
+        let segment = Arc::clone(&origin.segment);
+        let waiting = flying.into_iter().map(|flying| Partial {
+            range: segment.object_range(flying.frame..flying.frame + 1),
+            flying,
+            bytes: Vec::new(),
+            came: 0,
+        });
+        Arriving {
+            fetcher: Arc::clone(fetcher),
+            key: origin.key.clone(),
+            waiting: waiting.collect(),
+            segment,
+            decoding: JoinSet::new(),
+        }
+    }
+
+    /// Fetches what is requested, the range of all of these frames, and has each decoded that has come.
+    ///
+    /// # Errors
+    /// Those of the store, and that it took too long.
+    pub(super) async fn fetch(
+        &mut self,
+        request: Request<'_>,
+        beside: Beside<'_>,
+    ) -> Result<(), Cause> {
+        let fetcher = Arc::clone(&self.fetcher);
+        let patience = request.patience;
+        let (to, mut from) = unbounded_channel();
+        let fetching = async move {
+            let fetched = fetcher.edges.fetch(request, beside, &to);
+            patience.wait(fetched).await.and_then(|fetched| fetched)
+        };
+        let arriving = async {
+            while let Some(piece) = from.recv().await {
+                self.add(&piece);
+            }
+        };
+        let (fetched, ()) = tokio::join!(fetching, arriving);
+        fetched
+    }
+
+    fn add(&mut self, piece: &Piece) {
+        let is_whole = |partial: &mut Partial| {
+            partial.add(piece);
+            partial.came >= partial.range.end - partial.range.start
+        };
+        let whole: Vec<Partial> = self.waiting.extract_if(.., is_whole).collect();
+        for partial in whole {
+            self.decode(partial);
+        }
+    }
+
+    /// Decodes and lands a frame, and has the disk keep it as it came.
+    fn decode(&mut self, partial: Partial) {
+        let (fetcher, segment) = (Arc::clone(&self.fetcher), Arc::clone(&self.segment));
+        let key = self.key.clone();
+        self.decoding.spawn(async move {
+            // Nobody closes it.
+            let thread = Arc::clone(&fetcher.decoding).acquire_owned().await;
+            let decode = move || {
+                let Partial {
+                    flying,
+                    range,
+                    bytes,
+                    ..
+                } = partial;
+                let (frame, bytes) = (flying.frame, STORED.filled(bytes));
+                let decoded = segment.decode(frame, &bytes, range.start);
+                let wrong = match decoded {
+                    Ok(plain) => {
+                        fetcher.land(flying, plain);
+                        if let Some(disk) = &fetcher.disk {
+                            disk.keep(&key, &segment, &[frame], &bytes, range.start);
+                        }
+                        None
+                    }
+                    Err(error) => Some((flying, error)),
+                };
+                drop(thread);
+                wrong
+            };
+            // A panic in there drops the landing, which tells those that wait.
+            tokio::task::spawn_blocking(decode).await.ok().flatten()
+        });
+    }
+
+    /// The frames that did not come, and those that were wrong, when all that came are decoded. If the store has given all that
+    /// it has, one that is not whole is wrong.
+    pub(super) async fn end(mut self, is_all: bool) -> (Vec<Flying>, Vec<Wrong>) {
+        let mut missing = Vec::new();
+        for partial in std::mem::take(&mut self.waiting) {
+            match is_all {
+                true => self.decode(partial),
+                false => missing.push(partial.flying),
+            }
+        }
+        let mut wrong = Vec::new();
+        while let Some(decoded) = self.decoding.join_next().await {
+            wrong.extend(decoded.ok().flatten());
+        }
+        (missing, wrong)
+    }
+}
+
+impl Partial {
+    /// Adds what `piece` has of it. They come in order, but for an edge that a neighbour fetches.
+    fn add(&mut self, piece: &Piece) {
+        let common = piece.start.max(self.range.start)..piece.end().min(self.range.end);
+        let Some(part) = piece.part(&common).filter(|part| !part.is_empty()) else {
+            return;
+        };
+        let at = (common.start - self.range.start) as usize;
+        let end = at + part.len();
+        if self.bytes.capacity() == 0 {
+            self.bytes = STORED.room((self.range.end - self.range.start) as usize);
+        }
+        if self.bytes.len() == at {
+            self.bytes.extend_from_slice(&part);
+        } else {
+            self.bytes.resize(end.max(self.bytes.len()), 0);
+            self.bytes[at..end].copy_from_slice(&part);
+        }
+        self.came += part.len() as u64;
+    }
+}
