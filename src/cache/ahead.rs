@@ -170,10 +170,15 @@ impl ReadAhead {
             u32::try_from(frames).unwrap_or(u32::MAX)
         };
         let memory = &self.fetcher.memory;
+        let recorded = segment.layout().recorded();
+        let stored = recorded.tail_offset / u64::from(segment.layout().frames().max(1));
+        let paced = self.fetcher.pace.ahead_bytes(self.deadline);
+        let paced = paced.map_or(u64::MAX, |bytes| (bytes / stored.max(1)).max(1));
         Shape {
             frame_size,
             bytes: segment.readable(),
-            window_max: frames(self.window_max_bytes()),
+            window_max: frames(self.window_max_bytes())
+                .min(u32::try_from(paced).unwrap_or(u32::MAX)),
             room: frames(memory.room_ahead()),
         }
     }

@@ -69,6 +69,8 @@ impl Arriving {
         beside: Beside<'_>,
     ) -> Result<(), Cause> {
         let fetcher = Arc::clone(&self.fetcher);
+        let pacing = Arc::clone(&self.fetcher);
+        let get = pacing.pace.begin();
         let patience = request.patience;
         let (to, mut from) = unbounded_channel();
         let fetching = async move {
@@ -77,6 +79,7 @@ impl Arriving {
         };
         let arriving = async {
             while let Some(piece) = from.recv().await {
+                get.came(piece.bytes.len());
                 self.add(&piece);
             }
         };

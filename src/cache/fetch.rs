@@ -10,6 +10,7 @@ use super::flight::{Flights, Landing};
 use super::frames::{FrameId, Frames};
 use super::memory::{Charge, Memory, Unread};
 use super::opening::Opened;
+use super::pace::Pace;
 use super::segment::ArchivedSegment;
 use crate::model::ObjectKey;
 use crate::segment::OpenSegment;
@@ -42,6 +43,7 @@ pub(super) struct Fetcher {
     pub(super) frames: Frames,
     pub(super) flights: Flights<FrameId, Bytes>,
     pub(super) edges: Arc<Edges>,
+    pub(super) pace: Pace,
     pub(super) memory: Memory,
     pub(super) decoding: Arc<Semaphore>,
 }
@@ -188,6 +190,7 @@ impl Fetcher {
             frames: Frames::new(usize::try_from(memory.kept_bytes()).unwrap_or(usize::MAX)),
             flights: Flights::default(),
             edges: Arc::new(Edges::new(memory.total_bytes())),
+            pace: Pace::default(),
             memory,
             decoding: Arc::new(Semaphore::new(decode_threads)),
         }

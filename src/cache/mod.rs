@@ -12,7 +12,7 @@
 //!    the age chunk between them (`edges`): one of them fetches it, and lends it to the other.
 //!    What the [`disk`] has is not fetched, and what is fetched is kept there, as it is stored.
 //! 4. Readers that move forward have the next runs fetched before they ask ([`sequence`]): several gets at once, a window that
-//!    doubles, across the end of the file into the one that comes after it ([`Succession`]).
+//!    doubles, across the end of the file into the one that comes after it ([`Succession`]). On a slow link it stays smaller (`pace`).
 //!
 //! # Failing
 //! A failed flight fails those that wait for it and is forgotten: the next reader tries again. One exception: a read that
@@ -45,6 +45,7 @@ pub mod frames;
 mod index_tails;
 mod memory;
 pub mod opening;
+mod pace;
 mod peek;
 mod pieces;
 mod reader;

@@ -1,5 +1,6 @@
 //! Frames that are there before the get that they come with is over.
 
+use super::beginning::noise;
 use super::recorded;
 use crate::fixture::{Archive, FRAME, Segment, content, readable};
 use binlogfs::cache::{ArchivedSegment, CacheOptions, Cause, SegmentReader};
@@ -86,6 +87,41 @@ async fn a_frame_is_given_when_its_own_bytes_have_come() {
         gets.iter().filter(|get| get.bytes > 1000).count(),
         1,
         "{gets:?}"
+    );
+}
+
+/// A mebibyte in some seconds, whoever asks for it, and reads that may take half a minute.
+#[tokio::test(start_paused = true)]
+async fn on_a_slow_link_what_is_fetched_ahead_does_not_keep_what_is_waited_for() {
+    const LARGE: usize = 1 << 20;
+    let archive = Archive::new(false);
+    let bytes = noise(3, 24 * LARGE);
+    let segment = Segment {
+        frame_size: LARGE as u32,
+        ..Segment::new(1, bytes.clone())
+    };
+    let segment = readable(&archive.add(&segment).await);
+    let (in_pieces, tell) = InPieces::new(archive.shared(), LARGE / 64);
+    tokio::spawn(async move {
+        while tell.send(Step::Piece).is_ok() {
+            tokio::time::sleep(Duration::from_secs(3) / 64).await;
+        }
+    });
+    let options = CacheOptions::default();
+    let reader = SegmentReader::new(Arc::new(in_pieces), archive.identities(), None, options);
+    let begun = tokio::time::Instant::now();
+    for (n, expected) in bytes.chunks(LARGE / 4).enumerate() {
+        let offset = (n * expected.len()) as u64;
+        let got = reader.read(&segment, offset, expected.len() as u64).await;
+        let got =
+            got.unwrap_or_else(|error| panic!("{offset} after {:?}: {error}", begun.elapsed()));
+        assert!(got == expected, "{offset}");
+    }
+    // The link was never at rest for long, nor was anything fetched twice.
+    assert!(
+        begun.elapsed() < Duration::from_secs(3 * 24 * 5 / 4),
+        "{:?}",
+        begun.elapsed()
     );
 }
 

@@ -13,7 +13,7 @@ const FRAME: u32 = 64 << 10;
 const FRAMES: usize = 40;
 
 /// Bytes that do not compress.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed;
     let mut bytes = Vec::with_capacity(len + 8);
     while bytes.len() < len {
