@@ -12,8 +12,8 @@ use crate::model::ObjectKey;
 use crate::segment::{OpenSegment, SegmentError};
 use std::ops::Range;
 use std::sync::Arc;
-use tokio::sync::mpsc::unbounded_channel;
-use tokio::task::JoinSet;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
 
 /// Memory for frames as stored, of the size that most have, a third of a frame. As many wait as two runs have.
 static STORED: Blocks = Blocks::new(512 << 10, 256 << 10, 16);
@@ -21,11 +21,9 @@ static STORED: Blocks = Blocks::new(512 << 10, 256 << 10, 16);
 /// Frames on their way from one store.
 pub(super) struct Arriving {
     fetcher: Arc<Fetcher>,
-    key: ObjectKey,
-    segment: Arc<OpenSegment>,
     waiting: Vec<Partial>,
-    /// Gives what could not be decoded.
-    decoding: JoinSet<Option<Wrong>>,
+    whole: UnboundedSender<Partial>,
+    decoding: JoinHandle<Vec<Wrong>>,
 }
 
 /// A frame whose bytes are not the ones that were archived, and what is wrong with them.
@@ -41,21 +39,33 @@ struct Partial {
     came: u64,
 }
 
+/// Decodes the frames of one get.
+struct Decoder {
+    fetcher: Arc<Fetcher>,
+    key: ObjectKey,
+    segment: Arc<OpenSegment>,
+}
+
 impl Arriving {
     pub(super) fn new(fetcher: &Arc<Fetcher>, origin: &Origin, flying: Vec<Flying>) -> Arriving {
-        let segment = Arc::clone(&origin.segment);
+        let decoder = Decoder {
+            fetcher: Arc::clone(fetcher),
+            key: origin.key.clone(),
+            segment: Arc::clone(&origin.segment),
+        };
         let waiting = flying.into_iter().map(|flying| Partial {
-            range: segment.object_range(flying.frame..flying.frame + 1),
+            range: origin.segment.object_range(flying.frame..flying.frame + 1),
             flying,
             bytes: Vec::new(),
             came: 0,
         });
+        let waiting = waiting.collect();
+        let (whole, to_decode) = unbounded_channel();
         Arriving {
             fetcher: Arc::clone(fetcher),
-            key: origin.key.clone(),
-            waiting: waiting.collect(),
-            segment,
-            decoding: JoinSet::new(),
+            waiting,
+            whole,
+            decoding: tokio::spawn(decoder.run(to_decode)),
         }
     }
 
@@ -69,12 +79,12 @@ impl Arriving {
         beside: Beside<'_>,
     ) -> Result<(), Cause> {
         let fetcher = Arc::clone(&self.fetcher);
-        let pacing = Arc::clone(&self.fetcher);
-        let get = pacing.pace.begin();
+        let (edges, get) = (&fetcher.edges, fetcher.pace.begin());
         let patience = request.patience;
         let (to, mut from) = unbounded_channel();
+        // It ends what is received when it ends.
         let fetching = async move {
-            let fetched = fetcher.edges.fetch(request, beside, &to);
+            let fetched = edges.fetch(request, beside, &to);
             patience.wait(fetched).await.and_then(|fetched| fetched)
         };
         let arriving = async {
@@ -92,61 +102,81 @@ impl Arriving {
             partial.add(piece);
             partial.came >= partial.range.end - partial.range.start
         };
-        let whole: Vec<Partial> = self.waiting.extract_if(.., is_whole).collect();
-        for partial in whole {
-            self.decode(partial);
+        for partial in self.waiting.extract_if(.., is_whole) {
+            // It is received until this is dropped, or a panic told those that wait.
+            let _ = self.whole.send(partial);
         }
-    }
-
-    /// Decodes and lands a frame, and has the disk keep it as it came.
-    fn decode(&mut self, partial: Partial) {
-        let (fetcher, segment) = (Arc::clone(&self.fetcher), Arc::clone(&self.segment));
-        let key = self.key.clone();
-        self.decoding.spawn(async move {
-            // Nobody closes it.
-            let thread = Arc::clone(&fetcher.decoding).acquire_owned().await;
-            let decode = move || {
-                let Partial {
-                    flying,
-                    range,
-                    bytes,
-                    ..
-                } = partial;
-                let (frame, bytes) = (flying.frame, STORED.filled(bytes));
-                let decoded = segment.decode(frame, &bytes, range.start);
-                let wrong = match decoded {
-                    Ok(plain) => {
-                        fetcher.land(flying, plain);
-                        if let Some(disk) = &fetcher.disk {
-                            disk.keep(&key, &segment, &[frame], &bytes, range.start);
-                        }
-                        None
-                    }
-                    Err(error) => Some((flying, error)),
-                };
-                drop(thread);
-                wrong
-            };
-            // A panic in there drops the landing, which tells those that wait.
-            tokio::task::spawn_blocking(decode).await.ok().flatten()
-        });
     }
 
     /// The frames that did not come, and those that were wrong, when all that came are decoded. If the store has given all that
     /// it has, one that is not whole is wrong.
-    pub(super) async fn end(mut self, is_all: bool) -> (Vec<Flying>, Vec<Wrong>) {
+    pub(super) async fn end(self, is_all: bool) -> (Vec<Flying>, Vec<Wrong>) {
+        let Arriving {
+            waiting,
+            whole,
+            decoding,
+            ..
+        } = self;
         let mut missing = Vec::new();
-        for partial in std::mem::take(&mut self.waiting) {
+        for partial in waiting {
             match is_all {
-                true => self.decode(partial),
+                true => drop(whole.send(partial)),
                 false => missing.push(partial.flying),
             }
         }
+        drop(whole);
+        (missing, decoding.await.unwrap_or_default())
+    }
+}
+
+impl Decoder {
+    /// Decodes what comes, and returns what could not be.
+    async fn run(self, mut whole: UnboundedReceiver<Partial>) -> Vec<Wrong> {
+        let this = Arc::new(self);
         let mut wrong = Vec::new();
-        while let Some(decoded) = self.decoding.join_next().await {
-            wrong.extend(decoded.ok().flatten());
+        while let Some(first) = whole.recv().await {
+            // Nobody closes it.
+            let thread = Arc::clone(&this.fetcher.decoding).acquire_owned().await;
+            let decoder = Arc::clone(&this);
+            // One thread, and as long as there are any: of several gets that come at once, the frames of the first are needed first.
+            let decode = move || {
+                let (mut wrong, mut next) = (Vec::new(), Some(first));
+                while let Some(partial) = next {
+                    wrong.extend(decoder.decode(partial));
+                    next = whole.try_recv().ok();
+                }
+                drop(thread);
+                (wrong, whole)
+            };
+            // A panic in there drops the landings, which tells those that wait.
+            let Ok((more, rest)) = tokio::task::spawn_blocking(decode).await else {
+                break;
+            };
+            wrong.extend(more);
+            whole = rest;
         }
-        (missing, wrong)
+        wrong
+    }
+
+    /// Decodes and lands a frame, and has the disk keep it as it came.
+    fn decode(&self, partial: Partial) -> Option<Wrong> {
+        let Partial {
+            flying,
+            range,
+            bytes,
+            ..
+        } = partial;
+        let (frame, bytes) = (flying.frame, STORED.filled(bytes));
+        match self.segment.decode(frame, &bytes, range.start) {
+            Ok(plain) => {
+                self.fetcher.land(flying, plain);
+                if let Some(disk) = &self.fetcher.disk {
+                    disk.keep(&self.key, &self.segment, &[frame], &bytes, range.start);
+                }
+                None
+            }
+            Err(error) => Some((flying, error)),
+        }
     }
 }
 
