@@ -1,6 +1,9 @@
 //! A body of the length that its server announced: no byte less, none more.
 
+use super::{Result, Store};
+use crate::model::ObjectKey;
 use bytes::Bytes;
+use std::ops::Range;
 
 /// Room that is made before anything has come: several times what a run of frames has.
 const ROOM_MAX_BYTES: u64 = 8 << 20;
@@ -21,7 +24,7 @@ impl Announced {
     }
 
     /// Counts `piece`, before anybody is given it.
-    pub(super) fn count(&mut self, piece: &[u8]) -> Result<(), String> {
+    pub(super) fn count(&mut self, piece: &[u8]) -> std::result::Result<(), String> {
         let piece = piece.len() as u64;
         if piece > self.length - self.came {
             return Err("the body is longer than announced".to_owned());
@@ -31,7 +34,7 @@ impl Announced {
     }
 
     /// The body has ended.
-    pub(super) fn end(self) -> Result<(), String> {
+    pub(super) fn end(self) -> std::result::Result<(), String> {
         let Announced { length, came } = self;
         if came != length {
             return Err(format!("the body ended after {came} of {length} bytes"));
@@ -53,6 +56,18 @@ impl Body {
     pub(super) fn whole(self) -> Bytes {
         self.0.into()
     }
+}
+
+/// The bytes `range` of `key`, as a whole, for a store that gives them in pieces.
+pub(super) async fn gather(
+    store: &impl Store,
+    key: &ObjectKey,
+    range: Range<u64>,
+) -> Result<Bytes> {
+    let mut body = Body::of(range.end.saturating_sub(range.start));
+    let mut add = |piece: Bytes| body.push(&piece);
+    store.get_in_pieces(key, range, &mut add).await?;
+    Ok(body.whole())
 }
 
 #[cfg(test)]

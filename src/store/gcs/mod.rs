@@ -42,7 +42,7 @@ mod object;
 mod session;
 mod upload;
 
-use super::body::Body;
+use super::body::gather;
 use super::retry::Retries;
 use super::{
     Checksums, Error, ErrorKind, Keeping, Listing, ObjectMeta, OnPiece, Protection, Removed,
@@ -136,10 +136,7 @@ impl Store for GcsStore {
     }
 
     async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
-        let mut body = Body::of(range.end.saturating_sub(range.start));
-        let mut gather = |piece: Bytes| body.push(&piece);
-        self.get_in_pieces(key, range, &mut gather).await?;
-        Ok(body.whole())
+        gather(self, key, range).await
     }
 
     async fn get_in_pieces(

@@ -46,7 +46,7 @@ mod parts;
 mod terms;
 mod upload;
 
-use super::body::Body;
+use super::body::gather;
 use super::retry::Retries;
 use super::{
     Error, ErrorKind, Keeping, Listing, ObjectMeta, OnPiece, Protection, Removed, Result, Retain,
@@ -191,10 +191,7 @@ impl Store for S3Store {
     }
 
     async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
-        let mut body = Body::of(range.end.saturating_sub(range.start));
-        let mut gather = |piece: Bytes| body.push(&piece);
-        self.get_in_pieces(key, range, &mut gather).await?;
-        Ok(body.whole())
+        gather(self, key, range).await
     }
 
     async fn get_in_pieces(
