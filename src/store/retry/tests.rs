@@ -1,8 +1,11 @@
 //! What is tried again, what is not, and what becomes of a lost reply.
 
+mod lossy;
+
 use super::*;
 use crate::store::fault::{Fault, FaultClock, FaultStore, InPieces, Step};
 use crate::store::{MemoryStore, RecordingStore, conformance};
+use lossy::LosesFirst;
 
 const LOST: Fault = Fault::ErrorAfter(ErrorKind::Timeout);
 const REFUSED: Fault = Fault::ErrorBefore(ErrorKind::Throttled);
@@ -337,74 +340,4 @@ fn pauses_grow_to_their_bound_and_are_spread_over_it() {
     assert!(pauses.iter().all(|pause| *pause <= 800));
     assert!(pauses.iter().any(|pause| *pause < 200));
     assert!(pauses.iter().any(|pause| *pause > 600));
-}
-
-/// Loses the first create or commit on its way there, which looks the same as a lost reply.
-struct LosesFirst {
-    inner: MemoryStore,
-    lost: std::sync::atomic::AtomicBool,
-}
-
-impl LosesFirst {
-    fn new(inner: MemoryStore) -> LosesFirst {
-        LosesFirst {
-            inner,
-            lost: false.into(),
-        }
-    }
-}
-
-#[async_trait]
-impl Store for LosesFirst {
-    async fn create(&self, key: &ObjectKey, body: Bytes) -> Result<()> {
-        if !self.lost.swap(true, Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Timeout, "create", key, "lossy").outcome_unknown());
-        }
-        self.inner.create(key, body).await
-    }
-
-    async fn upload(&self, key: &ObjectKey, _: u64) -> Result<Box<dyn Upload>> {
-        Ok(Box::new(LostUpload(key.clone())))
-    }
-
-    async fn get(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
-        self.inner.get(key, range).await
-    }
-
-    async fn get_all(&self, key: &ObjectKey, max_bytes: u64) -> Result<Bytes> {
-        self.inner.get_all(key, max_bytes).await
-    }
-
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta> {
-        self.inner.head(key).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Listing> {
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<()> {
-        self.inner.delete(key).await
-    }
-
-    fn describe(&self) -> String {
-        "lossy".to_owned()
-    }
-}
-
-struct LostUpload(ObjectKey);
-
-#[async_trait]
-impl Upload for LostUpload {
-    async fn write(&mut self, _: Bytes) -> Result<()> {
-        Ok(())
-    }
-
-    async fn commit(self: Box<Self>, _: Checksums) -> Result<()> {
-        Err(Error::new(ErrorKind::Timeout, "commit", &self.0, "lossy").outcome_unknown())
-    }
-
-    async fn abort(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
 }
