@@ -98,21 +98,42 @@ impl Edges {
         }
     }
 
-    /// What is requested, in one piece or several.
+    /// What is requested, in one piece or several, for who reads all of a file: however long that takes, as long as a chunk's bytes
+    /// come in the time that a read may take. Behind a slow link several gets at once take longer than that.
     ///
     /// # Errors
-    /// As [`Edges::fetch`].
+    /// As [`Edges::fetch`], and [`Cause::Timeout`].
     pub(super) async fn fetch_whole(
         &self,
         request: Request<'_>,
         beside: Beside<'_>,
     ) -> Result<Pieces, Cause> {
-        let (to, mut came) = unbounded_channel();
-        self.fetch(request, beside, &to).await?;
+        let patience = request.patience.total;
+        let (to, mut from) = unbounded_channel();
         let mut pieces = Pieces::default();
-        while let Ok(piece) = came.try_recv() {
-            pieces.push(piece);
-        }
+        // It ends what is received when it ends.
+        let fetching = async move { self.fetch(request, beside, &to).await };
+        let gathering = async {
+            loop {
+                let enough = async {
+                    let mut came = 0;
+                    while came < CHUNK_BYTES {
+                        let Some(piece) = from.recv().await else {
+                            return false;
+                        };
+                        came += piece.bytes.len() as u64;
+                        pieces.push(piece);
+                    }
+                    true
+                };
+                match tokio::time::timeout(patience, enough).await {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(()),
+                    Err(_) => return Err(Cause::Timeout(patience)),
+                }
+            }
+        };
+        futures::try_join!(fetching, gathering)?;
         Ok(pieces)
     }
 

@@ -227,8 +227,7 @@ impl Origin {
                     range: range.clone(),
                     patience,
                 };
-                let fetched = self.edges.fetch_whole(request, beside);
-                let pieces = match patience.wait(fetched).await.and_then(|fetched| fetched) {
+                let pieces = match self.edges.fetch_whole(request, beside).await {
                     Ok(pieces) => pieces,
                     // Whoever cannot be asked changes nothing about bytes that were wrong.
                     Err(_) if wrong.is_some() => continue,

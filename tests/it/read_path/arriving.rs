@@ -125,6 +125,51 @@ async fn on_a_slow_link_what_is_fetched_ahead_does_not_keep_what_is_waited_for()
     );
 }
 
+/// All of a file is read by several gets at once, each of which takes longer than a read may.
+#[tokio::test(start_paused = true)]
+async fn a_file_is_read_from_end_to_end_as_long_as_its_bytes_come() {
+    const LARGE: usize = 1 << 20;
+    let archive = Archive::new(false);
+    let bytes = noise(4, 6 * LARGE);
+    let segment = Segment {
+        frame_size: LARGE as u32,
+        ..Segment::new(1, bytes.clone())
+    };
+    let segment = readable(&archive.add(&segment).await);
+    for pieces in [usize::MAX, 200] {
+        let (in_pieces, tell) = InPieces::new(archive.shared(), LARGE / 64);
+        let feed = tokio::spawn(async move {
+            for _ in 0..pieces {
+                if tell.send(Step::Piece).is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            // Nothing comes any more.
+            tell.closed().await;
+        });
+        let options = CacheOptions::default();
+        let reader = SegmentReader::new(Arc::new(in_pieces), archive.identities(), None, options);
+        let mut stream = reader.stream(&segment).await.expect("opens");
+        let (mut read, mut error) = (Vec::new(), None);
+        while let Some(next) = stream.next().await {
+            match next {
+                Ok(bytes) => read.extend_from_slice(&bytes),
+                Err(failed) => error = Some(failed.cause),
+            }
+        }
+        if pieces == usize::MAX {
+            assert!(error.is_none(), "{error:?}");
+            assert!(read == bytes);
+        } else {
+            assert!(matches!(error, Some(Cause::Timeout(_))), "{error:?}");
+            assert!(read.len() < bytes.len() && read == bytes[..read.len()]);
+        }
+        drop((stream, reader));
+        feed.await.expect("no panic");
+    }
+}
+
 #[tokio::test]
 async fn of_a_get_that_is_not_over_in_time_the_frames_that_came_are_there() {
     let scene = scene(Duration::from_secs(1)).await;
