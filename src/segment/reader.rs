@@ -1,6 +1,6 @@
 //! An object opened for reading at any place.
 
-use super::cipher::{self, ContentKey};
+use super::cipher::{ChunkCipher, ContentKey};
 use super::error::SegmentError;
 use super::frame::StoredFrame;
 use super::index_section;
@@ -15,14 +15,8 @@ use std::ops::Range;
 /// An object whose tail is proven: it knows where each frame is, and proves each one that it is given.
 pub struct OpenSegment {
     layout: CheckedLayout,
-    cipher: Option<Cipher>,
+    cipher: Option<ChunkCipher>,
     tail: Tail,
-}
-
-/// What decryption needs each time.
-struct Cipher {
-    key: ContentKey,
-    header: Box<[u8]>,
 }
 
 impl OpenSegment {
@@ -62,10 +56,7 @@ impl OpenSegment {
     ) -> Result<OpenSegment, SegmentError> {
         let cipher = match (layout.encrypted(), key) {
             (false, _) => None,
-            (true, Some(key)) => Some(Cipher {
-                key,
-                header: header.into(),
-            }),
+            (true, Some(key)) => Some(ChunkCipher::new(&key, header)?),
             (true, None) => {
                 return Err(SegmentError::NoKey {
                     reason: "the object is encrypted and no identity was given".to_owned(),
@@ -180,7 +171,7 @@ impl OpenSegment {
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>()
             + self.tail.memory_bytes()
-            + self.cipher.as_ref().map_or(0, |cipher| cipher.header.len())
+            + self.cipher.as_ref().map_or(0, ChunkCipher::memory_bytes)
     }
 
     fn prove<'a>(
@@ -228,7 +219,7 @@ fn in_frame(error: SegmentError, number: u32) -> SegmentError {
 /// The inner bytes `inner` out of object bytes that begin at `start` and may be more than needed; decrypted ones in `room`.
 fn inner_bytes<'a>(
     layout: &CheckedLayout,
-    cipher: Option<&Cipher>,
+    cipher: Option<&ChunkCipher>,
     inner: Range<u64>,
     object_bytes: &'a [u8],
     start: u64,
@@ -246,14 +237,6 @@ fn inner_bytes<'a>(
         })?;
     Ok(match cipher {
         None => Untrusted::new(bytes),
-        Some(Cipher { key, header }) => Untrusted::new(cipher::decrypt(
-            layout,
-            key,
-            header,
-            bytes,
-            needed.start,
-            inner,
-            room,
-        )?),
+        Some(cipher) => Untrusted::new(cipher.decrypt(layout, bytes, needed.start, inner, room)?),
     })
 }

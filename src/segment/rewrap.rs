@@ -5,7 +5,7 @@
 //! the result, MAC and all, before anybody else does.
 
 use super::HEADER_MAX_BYTES;
-use super::cipher::ContentKey;
+use super::cipher::{ContentKey, NONCE_BYTES};
 use super::error::SegmentError;
 use super::recipient::Recipients;
 use crate::model::counted::{count, of_number};
@@ -21,8 +21,6 @@ const VERSION_LINE: &[u8] = b"age-encryption.org/v1\n";
 const MAC_TAG: &[u8] = b"---";
 /// Label of the MAC's key in age's key derivation.
 const MAC_LABEL: &[u8] = b"header";
-/// Payload nonce after the header: it belongs to the chunks, and stays.
-const NONCE_BYTES: usize = 16;
 
 impl ContentKey {
     /// The header of the same object for `recipients`, and after it the nonce that ends `header`. The object's chunks are

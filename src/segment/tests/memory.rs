@@ -51,6 +51,8 @@ fn check(object: &Object, keys: &Keys) -> usize {
     let key = layout
         .encrypted()
         .then(|| ContentKey::unwrap(header, &keys.identities).expect("its key"));
+    // Who opens a segment may go on holding its key.
+    let _key = key.clone();
     let (segment, held) = held_by(|| OpenSegment::open(layout, key, header, tail).expect("opens"));
     let said = segment.memory_bytes() - size_of::<OpenSegment>();
     assert_eq!(held, said, "{} frames", segment.frames());
@@ -64,7 +66,7 @@ fn an_open_segment_holds_what_it_says_and_not_the_chunks_it_was_read_from() {
         for frames in [0, 1, 40] {
             let plain = noise(frames * 4096, 1);
             let held = check(&write(&plain, &recipients, 4096), &keys);
-            // Per frame a hash and an offset; besides that, an age header and the index of these tests.
+            // Per frame a hash and an offset; besides that, a key and the index of these tests.
             assert!(held <= frames * 40 + 2048, "{frames} frames: {held} bytes");
         }
     }
