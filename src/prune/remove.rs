@@ -313,6 +313,13 @@ impl Pruned {
         }
     }
 
+    /// Whether the object of an entry is gone, and so the history that begins with it. One that is gone behind it is not enough: the
+    /// store may have lost it, and what is before is the more needed.
+    fn has_lost(&self, name: &MountName) -> bool {
+        let is_there = || self.leftovers.iter().any(|leftover| leftover.name == *name);
+        Some(name) <= self.gone_through.as_ref() && !is_there()
+    }
+
     fn extend(&mut self, name: &MountName, objects: Vec<(ObjectKey, u64)>) {
         let leftover = |(key, bytes)| Leftover {
             name: name.clone(),
@@ -331,7 +338,7 @@ fn blocked(pruned: &Pruned, needs: &Needs) -> Vec<Blocked> {
     for hold in needs.of_timeline(pruned.timeline) {
         let from = match &hold.from {
             Ok(name) if Some(name) > last => continue,
-            Ok(name) if Some(name) <= pruned.gone_through.as_ref() => continue,
+            Ok(name) if pruned.has_lost(name) => continue,
             Ok(name) => Some(name.clone()),
             Err(_) => None,
         };

@@ -10,7 +10,7 @@ use super::archive::LEVEL_DEFAULT;
 use super::clock::system_clock;
 use super::pipeline::Uploaded;
 use crate::index::Step;
-use crate::ledger::record::{SupersedeReason, SupersedeRecord};
+use crate::ledger::record::{ObjectRecord, SupersedeReason, SupersedeRecord};
 use crate::ledger::{Body, Entry, SegmentRecord};
 use crate::model::counted::count;
 use crate::model::{Micros, Seq, Sha256};
@@ -97,13 +97,12 @@ impl OwnFiles {
         maker: &Maker,
         made: &Uploaded,
     ) -> Result<Seq> {
-        let object = |entry: &Entry| entry.segment.as_ref().map(|s| s.object.key.clone());
-        let before = object(entry);
+        let before = object_of(Some(entry));
         for _ in 0..RACES_MAX {
             let state = append::followed(stream).await?;
             let now = stream.index().entry_by_seq(entry.seq)?;
-            let now = now.as_ref().and_then(object);
-            if now.as_ref() == Some(&made.key) {
+            let now = object_of(now.as_ref());
+            if now.is_some_and(|now| now.key == made.key) {
                 // Ours, whose reply was lost.
                 maker.recorded(made)?;
                 return Ok(state.last_seq);
@@ -111,7 +110,7 @@ impl OwnFiles {
             if now != before {
                 maker.discard(made).await?;
                 bail!(
-                    "another object was recorded for {} meanwhile",
+                    "another object, or the same one for others, was recorded for {} meanwhile: run this again",
                     entry.mount_name
                 );
             }
@@ -133,6 +132,12 @@ impl OwnFiles {
         }
         bail!(RacesLost(RACES_MAX))
     }
+}
+
+/// What is recorded of the object that a segment is read from: for whom it is, too. The new object is made for them, and would take a
+/// re-keyed segment back to those who had it before.
+fn object_of(entry: Option<&Entry>) -> Option<&ObjectRecord> {
+    Some(&entry?.segment.as_ref()?.object)
 }
 
 /// What makes an object for whom the one before it was.

@@ -34,7 +34,12 @@ impl Audit {
 
     /// What is wrong with a page.
     async fn wrong_page(&self, key: &ObjectKey, first: Seq) -> Result<Option<String>> {
-        let newest = self.state().last_seq;
+        let mut newest = self.state().last_seq;
+        if page_end(first) > newest {
+            // Whoever archives may have made it, and its records, since the ledger was followed.
+            self.follow_on().await?;
+            newest = self.index().state()?.map_or(newest, |now| now.last_seq);
+        }
         if page_end(first) > newest {
             return Ok(Some(format!(
                 "{key} holds records after the newest one, {newest}: records were removed from the bucket, or it is no page of this ledger; \
@@ -71,5 +76,43 @@ impl Audit {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::page::{PAGE_RECORDS, page_key, write_page};
+    use crate::ledger::testing;
+    use crate::ledger::{Line, record_key};
+    use crate::store::{MemoryStore, SharedStore};
+    use crate::stream;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_page_that_is_made_while_the_ledger_is_looked_over_is_no_finding() {
+        let memory = MemoryStore::new();
+        let shared: SharedStore = Arc::new(memory.clone());
+        let begun = stream::create(&shared, &testing::stream_file()).await;
+        begun.expect("creates");
+        let lines: Vec<Line> = testing::chain(PAGE_RECORDS).collect();
+        let (last, before) = lines.split_last().expect("a page of records");
+        let create = |line: &Line| memory.tamper(&record_key(line.seq()), line.stored());
+        before.iter().for_each(create);
+        let mut audit = Audit::open(&shared, Vec::new()).await.expect("opens");
+        let page = write_page(&lines).expect("a page");
+        memory.tamper(&page_key(Seq(1)), page);
+        audit.check_pages().await.expect("compares");
+        let [finding] = &audit.findings[..] else {
+            panic!("{:?}", audit.findings)
+        };
+        assert!(
+            finding.detail.contains("after the newest one, 999"),
+            "{finding}"
+        );
+        audit.findings.clear();
+        create(last);
+        audit.check_pages().await.expect("compares");
+        assert_eq!(audit.findings, []);
     }
 }

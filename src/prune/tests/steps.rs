@@ -192,6 +192,26 @@ async fn a_backup_that_came_after_the_look_stops_the_deletion() {
 }
 
 #[tokio::test]
+async fn an_object_that_the_store_has_lost_does_not_let_go_what_a_backup_needs_before_it() {
+    let mut bucket = Bucket::with((1..=6).map(segment).collect()).await;
+    bucket.backup("nightly", after(5 * TRANSACTIONS + 5)).await;
+    bucket.append(Body::Prune(testing::prune(4)));
+    let mut pruner = bucket.pruner().await;
+    pruner.now = Micros(Micros::now().0 + 1_000_000);
+    bucket.backup("raced", after(TRANSACTIONS + 5)).await;
+    let lost = testing::segment(3).object.key;
+    bucket.memory.delete(&lost).await.expect("deletes");
+    let removal = remove(&pruner, NO_GRACE).await;
+    assert_eq!(removal.objects, 0, "{removal:?}");
+    let [blocked] = &removal.blocked[..] else {
+        panic!("{removal:?}")
+    };
+    let from = blocked.from.as_ref().map(|name| name.as_str());
+    assert_eq!((&*blocked.backup, from), ("raced", Some("binlog.000002")));
+    assert_eq!(bucket.segments().len(), 5);
+}
+
+#[tokio::test]
 async fn nothing_is_pruned_without_a_backup_on_the_timeline_that_goes_on() {
     let bodies = (1..=4).map(segment).chain([branched(3), branched(4)]);
     let bucket = Bucket::with(bodies.collect()).await;

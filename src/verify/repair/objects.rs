@@ -135,13 +135,8 @@ impl Audit {
             }
         }
         let key = self.copy_to_new_key(source).await?;
-        let better = entry.in_object(ObjectRecord {
-            key: key.clone(),
-            ..segment.object.clone()
-        });
-        let better = better.context("the segment is not in the history any more")?;
         let seq = self
-            .supersede(entry.seq, &segment.object.key, &better, &repair.archiver)
+            .supersede(entry.seq, &segment.object, &key, &repair.archiver)
             .await?;
         Ok(format!(
             "record {seq} names {key}, copied from {}; {} stays as it is",
@@ -180,29 +175,37 @@ impl Audit {
         )
     }
 
-    /// Creates the record that names the better object.
+    /// Creates the record that names the better object, which has the bytes that the damaged one should have. For whom it is may have
+    /// changed since the damage was found: to copy an object takes its time, and the segment was re-keyed meanwhile.
     async fn supersede(
         &self,
         seq: Seq,
-        damaged: &ObjectKey,
-        better: &SegmentRecord,
+        damaged: &ObjectRecord,
+        better: &ObjectKey,
         by: &str,
     ) -> Result<Seq> {
         for _ in 0..RACES_MAX {
             let state = append::followed(self.stream()).await?;
             let now = self.index().entry_by_seq(seq)?;
-            let now = now.and_then(|entry| entry.segment);
-            let named = now.map(|segment| segment.object.key);
-            if named.as_ref() != Some(damaged) {
+            let better = now.as_ref().and_then(|entry| {
+                let object = &entry.segment.as_ref()?.object;
+                let better = ObjectRecord {
+                    key: better.clone(),
+                    ..object.clone()
+                };
+                let is_damaged = object.same_bytes(damaged);
+                entry.in_object(better).filter(|_| is_damaged)
+            });
+            let Some(better) = better else {
                 // Ours, whose reply was lost, or somebody else's.
                 return Ok(state.last_seq);
-            }
+            };
             let body = Body::Supersede(Box::new(SupersedeRecord {
                 supersedes: seq,
                 reason: SupersedeReason::BetterCopy,
                 made_at: Some(Micros::now()),
                 made_by: Some(by.to_owned()),
-                segment: better.clone(),
+                segment: better,
             }));
             if let Some((line, _)) = append::create(self.store(), &state, body).await? {
                 let seq = line.seq();
@@ -249,6 +252,57 @@ fn successor(key: &ObjectKey) -> Result<ObjectKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::record_key;
+    use crate::ledger::testing::{self, Writer};
+    use crate::store::{Checksums, MemoryStore};
+    use crate::stream;
+
+    #[tokio::test]
+    async fn what_was_rekeyed_while_its_object_was_healed_stays_rekeyed() {
+        let bytes = "what was archived";
+        let mut segment = testing::segment(1);
+        let sums = Checksums::of(bytes.as_bytes());
+        segment.object.size = sums.size;
+        segment.object.crc32c = sums.crc32c;
+        segment.object.crc64nvme = sums.crc64nvme;
+        let mut writer = Writer::default();
+        let (memory, replica) = (MemoryStore::new(), MemoryStore::new());
+        let mut record = |body: Body| {
+            let line = writer.write(body);
+            memory.tamper(&record_key(line.seq()), line.stored());
+        };
+        let shared: SharedStore = Arc::new(memory.clone());
+        let begun = stream::create(&shared, &testing::stream_file()).await;
+        begun.expect("creates");
+        record(Body::Segment(Box::new(segment.clone())));
+        memory.tamper(&segment.object.key, "other bytes");
+        replica.tamper(&segment.object.key, bytes);
+        let replicas: Vec<SharedStore> = vec![Arc::new(replica)];
+        let mut audit = Audit::open(&shared, replicas).await.expect("opens");
+        audit.check_entries().expect("reads");
+        audit.check_objects().await;
+        // Between the look and the repair.
+        let rekeyed = testing::rekeyed(1, segment.clone());
+        let for_others = rekeyed.segment.object.clone();
+        record(Body::Supersede(Box::new(rekeyed)));
+        let repair = Repair {
+            replace: false,
+            archiver: "test".to_owned(),
+            own_files: None,
+        };
+        let repaired = audit.repair_objects(&repair, None).await;
+        repaired.expect("the index can be read");
+        let healed: Vec<bool> = audit.findings.iter().map(|one| one.healed).collect();
+        assert_eq!(healed, [true], "{:?}", audit.findings);
+        let now = audit.index().entry_by_seq(Seq(1)).expect("reads");
+        let now = now.and_then(|entry| entry.segment).expect("a segment");
+        assert_ne!(now.object.key, segment.object.key);
+        let expected = ObjectRecord {
+            key: now.object.key.clone(),
+            ..for_others
+        };
+        assert_eq!(now.object, expected);
+    }
 
     #[test]
     fn the_key_of_a_repair_is_new_says_the_same_file_and_is_the_same_each_time() {
