@@ -1,6 +1,7 @@
 //! How an object stands to the history: whether it is read, was pruned, was replaced, or belongs to nobody.
 
 use super::{Index, IndexError, bounds, build, rows};
+use crate::ledger::EntryState;
 use crate::ledger::record::ObjectRecord;
 use crate::model::{MountName, ObjectKey, Seq, Timeline};
 use rusqlite::OptionalExtension as _;
@@ -56,7 +57,9 @@ impl Index {
             return Ok(Standing::Unnamed);
         };
         self.with(|inner| {
-            let Some(row) = rows::resolve(&inner.conn, named)? else {
+            let row = rows::resolve(&inner.conn, named)?;
+            // What replaces a lost record may be of another timeline than the place that stands for that one.
+            let Some(row) = row.filter(|row| row.state != EntryState::Lost) else {
                 return Ok(Standing::InForce);
             };
             let after = bounds::of(&inner.conn, row.timeline)?.after;

@@ -4,7 +4,7 @@ use super::survey::Needs;
 use super::{LOOKED_AT_ONCE, Pruner, note_earliest};
 use crate::backup;
 use crate::index::{EntryRow, Index, Prune};
-use crate::ledger::{SEGMENTS_PREFIX, record_key};
+use crate::ledger::{EntryState, SEGMENTS_PREFIX, record_key};
 use crate::model::{Micros, MountName, ObjectKey, Seq, Timeline};
 use crate::store::{self, Keeping, Removed};
 use anyhow::Result;
@@ -148,7 +148,9 @@ impl Pruner {
         loop {
             let page = self.store.list(SEGMENTS_PREFIX, after.as_ref()).await?;
             for (key, bytes) in &page.objects {
+                // Where what replaces a lost record stands, nobody knows: it may be of another timeline, and the record be healed.
                 if let Some(entry) = self.index.entry_of_object(key)?
+                    && entry.state != EntryState::Lost
                     && self.index.is_pruned(entry.timeline, &entry.mount_name)?
                 {
                     there

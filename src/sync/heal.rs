@@ -184,3 +184,20 @@ impl Content for OwnFile {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::testing;
+
+    #[test]
+    fn a_segment_that_was_rekeyed_has_another_object_than_before_though_under_the_same_key() {
+        let segment = testing::segment(1);
+        let before = segment.entry(Seq(1), None);
+        let rekeyed = testing::rekeyed(1, segment.clone()).segment;
+        let now = rekeyed.entry(Seq(1), None);
+        assert_eq!(rekeyed.object.key, segment.object.key);
+        assert_ne!(object_of(Some(&now)), object_of(Some(&before)));
+        assert_eq!(object_of(Some(&before)), Some(&segment.object));
+    }
+}

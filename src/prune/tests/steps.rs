@@ -65,6 +65,34 @@ async fn a_prune_record_never_names_a_lost_record_so_that_it_can_be_healed() {
 }
 
 #[tokio::test]
+async fn what_replaces_a_lost_record_of_another_timeline_is_not_deleted_with_the_place_of_that_one()
+{
+    let first = (1..=3).map(segment).chain((3..=4).map(branched));
+    let late = testing::segment(4);
+    let mut bucket = Bucket::with(first.chain([segment(4)]).collect()).await;
+    bucket.append(branched(5));
+    bucket.append(branched(6));
+    // The sixth record, of timeline 1, is shown in timeline 2 once it is lost.
+    let rekeyed = testing::rekeyed(6, late.clone());
+    bucket.append(Body::Supersede(Box::new(rekeyed)));
+    bucket.append(Body::Prune(crate::ledger::record::PruneRecord {
+        timeline: Timeline(2),
+        ..testing::prune(7)
+    }));
+    let lost = record_key(crate::model::Seq(6));
+    bucket.memory.tamper(&lost, "no record");
+    let mut pruner = bucket.pruner().await;
+    pruner.now = Micros(Micros::now().0 + 1_000_000);
+    assert_eq!(names(&pruner.index, 2), ["binlog.000006"]);
+    let removal = remove(&pruner, NO_GRACE).await;
+    assert_eq!((removal.objects, removal.blocked.len()), (3, 0));
+    let key = late.object.key;
+    assert!(bucket.segments().contains(&key), "{:?}", bucket.segments());
+    let standing = pruner.index.standing(&key).expect("answers");
+    assert_eq!(standing, crate::index::Standing::InForce);
+}
+
+#[tokio::test]
 async fn in_a_stream_that_has_moved_nothing_more_is_pruned() {
     let mut bucket = Bucket::with((1..=4).map(segment).collect()).await;
     bucket.backup("nightly", after(3 * TRANSACTIONS + 5)).await;
