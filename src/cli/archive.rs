@@ -43,7 +43,7 @@ pub struct ArchiveArgs {
     /// Archive the streams of this configuration file instead ('binlogfs config example' prints one).
     #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "to"])]
     config: Option<PathBuf>,
-    /// Archive what is closed now, and end. Without it, go on until SIGTERM.
+    /// Archive what is closed now, and end, with exit code 3 if a hole, a gap or damage was recorded. Without it, go on until SIGTERM.
     #[arg(long)]
     once: bool,
     #[command(flatten)]
@@ -211,7 +211,7 @@ fn dead_letters(settings: &Settings) -> Result<Vec<DeadLetter>> {
 fn print(global: &Global, outcome: &Outcome, filled: &[Filled], unencrypted: bool) -> Result<Exit> {
     let exit = if !outcome.orphans_left.is_empty() {
         Exit::Failed
-    } else if !outcome.damaged.is_empty() {
+    } else if !outcome.damaged.is_empty() || !outcome.missing.is_empty() {
         Exit::Findings
     } else {
         Exit::Done
@@ -232,12 +232,23 @@ fn print(global: &Global, outcome: &Outcome, filled: &[Filled], unencrypted: boo
             "orphans_removed": outcome.orphans_removed,
             "orphans_left": outcome.orphans_left,
             "damaged": outcome.damaged,
+            "missing": outcome.missing,
             "notices": outcome.notices,
             "replicas": filled,
         }))?;
     } else {
         for notice in &outcome.notices {
             eprintln!("binlogfs: note: {notice}");
+        }
+        if let [first, others @ ..] = outcome.missing.as_slice() {
+            let more = match others.len() {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            eprintln!(
+                "binlogfs: history is missing before what was archived ({first}{more}): no recovery goes past that; 'binlogfs status' names it, \
+                 and a base backup made now can be recovered from"
+            );
         }
         if unencrypted && !outcome.archived.is_empty() {
             eprintln!(

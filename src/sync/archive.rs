@@ -124,6 +124,8 @@ pub struct Outcome {
     pub orphans_left: Vec<String>,
     /// Names of the segments that fail their own checks.
     pub damaged: Vec<String>,
+    /// Names of the holes and gaps right before what it archived.
+    pub missing: Vec<String>,
     /// Holes and gaps, new timelines, crash-closed files: what a person should know.
     pub notices: Vec<String>,
 }

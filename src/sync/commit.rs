@@ -57,6 +57,8 @@ pub struct Committed {
     pub incarnation: Incarnation,
     /// Another archiver was first: ours was removed.
     pub by_another: bool,
+    /// Names of the holes and gaps right before it.
+    pub missing: Vec<String>,
     /// What a person should know.
     pub notices: Vec<String>,
 }
@@ -120,11 +122,15 @@ impl Committer {
         closed_by: ClosedBy,
     ) -> Result<Committed> {
         let mut state = self.known()?;
-        let mut notices = Vec::new();
+        let (mut notices, mut missing) = (Vec::new(), Vec::new());
         let (mut races_lost, mut appended, mut is_new) = (0, 0, false);
         while races_lost < RACES_MAX {
             if let Some(done) = self.already_there(uploaded, arrival.file).await? {
-                return Ok(Committed { notices, ..done });
+                return Ok(Committed {
+                    notices,
+                    missing,
+                    ..done
+                });
             }
             self.check_none_lost(arrival.file)?;
             check_nobody_between(&state, arrival)?;
@@ -152,6 +158,7 @@ impl Committer {
                 Some(before) => before.clone(),
                 None => {
                     self.check_object(uploaded).await?;
+                    missing = self.missing_at_end(&state)?;
                     let (consent, by) = (&self.consent, &by);
                     let record =
                         segment_record(&state, &placed, arrival, uploaded, closed_by, consent, by);
@@ -174,6 +181,22 @@ impl Committer {
             }
         }
         bail!(RacesLost(RACES_MAX))
+    }
+
+    /// The holes and gaps that the ledger ends with. Not only those of this run: one before it may have been killed right behind
+    /// them, and told nobody.
+    fn missing_at_end(&self, state: &LedgerState) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for seq in (1..=state.last_seq.0).rev() {
+            let line = self.index.record(Seq(seq))?;
+            match line.as_ref().map(|line| &line.record().body) {
+                Some(Body::Hole(hole)) => names.push(hole.mount_name.to_string()),
+                Some(Body::Gap(gap)) => names.push(gap.mount_name.to_string()),
+                Some(_) | None => break,
+            }
+        }
+        names.reverse();
+        Ok(names)
     }
 
     /// A record that was lost since the files were compared with the ledger may be that of `file`: with it unread, the file
@@ -251,12 +274,12 @@ impl Committer {
         if ours || self.remove(&uploaded.key).await? {
             self.journal.end(&uploaded.key)?;
         }
-        let notices = Vec::new();
         Ok(Some(Committed {
             seq: entry.seq,
             incarnation: entry.incarnation,
             by_another: !ours,
-            notices,
+            missing: Vec::new(),
+            notices: Vec::new(),
         }))
     }
 }

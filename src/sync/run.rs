@@ -211,6 +211,7 @@ impl Outcome {
     fn add(&mut self, file: &Seen, uploaded: &Uploaded, committed: Committed) {
         let name = file.listed.file.to_string();
         self.notices.extend(committed.notices);
+        self.missing.extend(committed.missing);
         if committed.by_another {
             self.by_another += 1;
             return;

@@ -123,7 +123,8 @@ fn stream_with_a_page(archive: Archive) -> Stream {
     let mut truth = server.truth();
     server.purge(truth.len());
     server.rotate(2, 3000);
-    tools::run(archive.archive_command(server.dir()).arg("--accept-holes"));
+    let output = tools::output(archive.archive_command(server.dir()).arg("--accept-holes"));
+    assert_eq!(output.status.code(), Some(3), "there are holes");
     server.rotate(2, 3000);
     truth.extend(server.truth());
     Stream {
