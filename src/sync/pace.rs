@@ -69,7 +69,7 @@ impl Pace {
         self
     }
 
-    /// Whether history is in danger: then no limit holds.
+    /// Whether history is in danger: then no limit holds, and nothing that is read or sent is to be paid for afterwards.
     pub fn set_urgent(&self, urgent: bool) {
         self.urgent.store(urgent, Ordering::Relaxed);
     }
@@ -80,7 +80,7 @@ impl Pace {
 
     /// After `bytes` were read. Blocks the thread.
     pub fn after_reading(&self, bytes: u64) {
-        if let Some(meter) = &self.read {
+        if let Some(meter) = self.read.as_ref().filter(|_| !self.is_urgent()) {
             self.sleep(meter.pause(bytes, Instant::now()));
         }
         if let Some(share) = self.share.as_ref().filter(|_| !self.is_urgent()) {
@@ -112,7 +112,8 @@ impl Pace {
     pub async fn before_sending(&self, bytes: u64) {
         let now = || tokio::time::Instant::now().into_std();
         let pause = |meter: &Meter| meter.pause(bytes, now());
-        let mut left = self.send.as_ref().map_or(Duration::ZERO, pause);
+        let send = self.send.as_ref().filter(|_| !self.is_urgent());
+        let mut left = send.map_or(Duration::ZERO, pause);
         while !left.is_zero() && !self.is_urgent() {
             let nap = left.min(NAP);
             tokio::time::sleep(nap).await;
@@ -156,5 +157,19 @@ mod tests {
         // These would take days.
         limited.after_reading(1 << 40);
         limited.after_computing(Duration::from_secs(1000));
+    }
+
+    #[tokio::test]
+    async fn what_was_read_and_sent_in_danger_is_not_paid_for_when_it_is_over() {
+        let limited = Pace::new(Some(1000), Some(1000), None);
+        limited.set_urgent(true);
+        limited.after_reading(1 << 40);
+        limited.before_sending(1 << 40).await;
+        limited.set_urgent(false);
+        for meter in [&limited.read, &limited.send] {
+            let meter = meter.as_ref().expect("limited");
+            let pause = meter.pause(1000, Instant::now());
+            assert!(pause <= Duration::from_secs(1), "{pause:?}");
+        }
     }
 }
