@@ -123,6 +123,10 @@ impl Tending {
         self.health.updated_at = now;
         self.health.next_word_by = Instant::now().checked_add(pause + WORD_GRACE);
         self.note_replicas();
+        if self.health.time_to_expiry_seconds.is_some() {
+            // It comes nearer while the files cannot be looked at, too.
+            self.expire(now);
+        }
         // Findings stay while the files cannot be looked at; of this one there is one all the same.
         let findings = &mut self.health.findings;
         findings.retain(|alarm| alarm.kind != AlarmKind::DeadLetter);

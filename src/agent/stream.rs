@@ -89,6 +89,8 @@ pub struct Tending {
     pub(super) health: Health,
     pub(super) told: watch::Sender<Health>,
     pub(super) sight: Option<(Instant, Result<Sight, String>)>,
+    /// After how long the server purges, as it said last: it goes on doing so when it does not answer.
+    pub(super) purges_after: Option<Duration>,
     pub(super) yielding_since: Option<Instant>,
     pub(super) alive: Option<std::fs::File>,
     pub(super) replicas: Vec<Arc<Replica>>,
@@ -145,6 +147,7 @@ impl Tending {
             health,
             told,
             sight: None,
+            purges_after: None,
             yielding_since: None,
             alive: None,
             replicas,

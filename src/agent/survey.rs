@@ -172,7 +172,11 @@ impl Tending {
         let every = self.look_every();
         let asked_lately = |(at, _): &(Instant, _)| at.elapsed() < every;
         if !self.sight.as_ref().is_some_and(asked_lately) {
-            self.sight = Some((Instant::now(), ask.look(files).await));
+            let seen = ask.look(files).await;
+            if let Ok(sight) = &seen {
+                self.purges_after = sight.expire_after;
+            }
+            self.sight = Some((Instant::now(), seen));
         }
     }
 
@@ -203,8 +207,7 @@ impl Tending {
     }
 
     fn expire_after(&self) -> Option<Duration> {
-        let said = self.sight().and_then(|sight| sight.expire_after);
-        said.or(self.agent.expire_after)
+        self.purges_after.or(self.agent.expire_after)
     }
 
     pub(super) fn expire(&mut self, now: Micros) {

@@ -2,6 +2,7 @@
 
 pub mod daemon;
 mod dead_letters;
+mod expiry;
 mod full_disk;
 mod hooks;
 mod live;
