@@ -3,7 +3,8 @@
 //! A file is put aside only if it is itself at fault (it cannot be read, or is no binlog), and has been for a while, and its
 //! place in the history is known: right after what is archived. Then the file after it is archived, and the place of the one put
 //! aside is a hole, with the reason, which a `supersede` record fills when the file can be read after all
-//! (`binlogfs dlq retry`). Faults of the store, of the account, or of what the server is (encryption) put nothing aside.
+//! (`binlogfs dlq retry`). Faults of the store, of the account, of the host (no file descriptors, a file system that does not answer),
+//! or of what the server is (encryption) put nothing aside.
 
 use super::journal::{Journal, JournalError};
 use super::pipeline::PipelineError;
@@ -11,6 +12,7 @@ use crate::binlog::Refusal;
 use crate::index::Index;
 use crate::model::{FileName, Micros};
 use crate::source::{Listed, SourceError, SourceFile};
+use rustix::io::Errno;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -79,10 +81,7 @@ pub fn fault_of_file(error: &anyhow::Error) -> Option<(&Path, String)> {
         in_pipeline.or_else(|| cause.downcast_ref::<SourceError>())
     })?;
     let at_fault = match source {
-        SourceError::Io { source, .. } => !matches!(
-            source.kind(),
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied
-        ),
+        SourceError::Io { source, .. } => !is_fault_of_host(source),
         SourceError::Refused { source, .. } => !matches!(source, Refusal::Encrypted),
         SourceError::NoIndex(_)
         | SourceError::ManyIndexes { .. }
@@ -96,6 +95,24 @@ pub fn fault_of_file(error: &anyhow::Error) -> Option<(&Path, String)> {
         _ => return None,
     };
     at_fault.then(|| (path.as_path(), source.to_string()))
+}
+
+/// Whether an error says nothing of the file: it is not there or not allowed, too many files are open, memory is short, or the
+/// file system does not answer.
+fn is_fault_of_host(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    let lacks = matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::MFILE
+                | Errno::NFILE
+                | Errno::NOMEM
+                | Errno::STALE
+                | Errno::TIMEDOUT
+                | Errno::NOTCONN
+        )
+    );
+    lacks || matches!(error.kind(), NotFound | PermissionDenied)
 }
 
 /// When a file is put aside.
@@ -239,6 +256,28 @@ mod tests {
     use crate::binlog::testing::BinlogBuilder;
     use crate::binlog::{ChecksumAlgorithm, Flavour};
     use crate::model::GtidSet;
+
+    #[test]
+    fn what_the_host_lacks_is_no_fault_of_a_file() {
+        let is_at_fault = |errno: Errno| {
+            let path = Path::new("/var/lib/mysql/binlog.000007");
+            let error = anyhow::Error::from(SourceError::io("open", path, errno.into()));
+            fault_of_file(&error).is_some()
+        };
+        assert!(is_at_fault(Errno::IO));
+        for errno in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+            Errno::STALE,
+            Errno::TIMEDOUT,
+            Errno::NOTCONN,
+            Errno::NOENT,
+            Errno::ACCESS,
+        ] {
+            assert!(!is_at_fault(errno), "{errno:?}");
+        }
+    }
 
     #[test]
     fn what_was_begun_after_a_file_was_put_aside_is_not_that_file() {
