@@ -14,14 +14,15 @@ pub async fn run_once(global: &Global, orders: &Orders) -> Result<Exit> {
     let (mut exit, mut told) = (Exit::Done, Vec::new());
     let commons = Commons::new(orders.totals());
     for stream in &orders.streams {
-        let health = match resolved(stream) {
-            Ok(stream) => {
-                let notices = notices.clone();
-                let agent = stream_agent(global, orders, &stream, &commons, notices)?;
+        let agent = resolved(stream)
+            .and_then(|stream| stream_agent(global, orders, &stream, &commons, notices.clone()));
+        let health = match agent {
+            Ok(agent) => {
                 let (mut tending, health) = Tending::new(agent);
                 tending.once().await;
                 health.borrow().clone()
             }
+            // The others are archived all the same.
             Err(error) => unresolved(stream, &error),
         };
         let filled = { health.replicas.iter() }.all(|replica| replica.last_error.is_none());

@@ -266,6 +266,40 @@ fn a_run_for_a_timer_says_why_it_failed_once() {
 }
 
 #[test]
+fn a_run_for_a_timer_archives_what_comes_behind_a_stream_that_cannot_begin() {
+    let archive = Archive::encrypted();
+    let mut good = SyntheticServer::new(&archive.data(), 1, "binlog");
+    good.rotate(2, 1000);
+    let other = archive.path("other");
+    fs::create_dir(&other).expect("writable");
+    SyntheticServer::new(&other, 2, "binlog").rotate(2, 1000);
+    let config = archive.path("binlogfs.toml");
+    let text = format!(
+        "[archive]\nrecipients = [\"{}\"]\n\
+         [[stream]]\nname = \"bad\"\nsource = \"{}\"\nto = \"file://{}\"\nstate_dir = \"{}\"\n\
+         mysql_defaults_file = \"{}\"\n\
+         [[stream]]\nname = \"good\"\nsource = \"{}\"\nto = \"{}\"\nstate_dir = \"{}\"\n",
+        archive.recipient(),
+        other.display(),
+        archive.path("elsewhere").display(),
+        archive.path("state-bad").display(),
+        archive.path("removed.cnf").display(),
+        good.dir().display(),
+        archive.url(),
+        archive.path("state").display(),
+    );
+    fs::write(&config, text).expect("writable");
+    let mut once = tools::binlogfs();
+    once.args(["archive", "--once", "--config"]).arg(&config);
+    let output = tools::output(&mut once);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for words in ["bad  failed: ", "removed.cnf", "good  archived 1 segment"] {
+        assert!(said.contains(words), "{words:?} is not in: {said}");
+    }
+}
+
+#[test]
 fn status_on_the_archivers_host_shows_its_alarms_and_ends_with_three() {
     let archive = Archive::encrypted();
     let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
