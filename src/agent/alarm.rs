@@ -330,8 +330,9 @@ fn failing(health: &Health, limits: &Thresholds) -> Option<Alarm> {
             AlarmKind::RunFailing,
             Severity::Critical,
             format!(
-                "{} runs in a row have failed, nothing is archived: {error}",
-                health.failed_in_a_row
+                "{} runs in a row have failed, nothing is archived: {}",
+                health.failed_in_a_row,
+                health.why_waiting()
             ),
         )),
         BreakerState::Closed => None,

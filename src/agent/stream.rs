@@ -260,6 +260,9 @@ impl Tending {
     /// One cycle of a process that does not stay, with its replicas filled before any alarm: what was archived a moment ago is not
     /// what they lag by.
     pub async fn once(&mut self) {
+        // None of them sees three runs fail in a row: they are counted over all.
+        let before = health::read(&self.agent.settings.state_dir);
+        self.health.failed_in_a_row = before.map_or(0, |before| before.failed_in_a_row);
         self.work().await;
         self.fill_replicas_once().await;
         self.tell(Duration::ZERO);

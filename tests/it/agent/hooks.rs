@@ -80,7 +80,7 @@ fn an_alarm_is_told_once_by_each_way_and_its_end_too() {
         command.args(["archive", "--once", "--config"]).arg(&config);
         tools::output(&mut command)
     };
-    // Each process counts its failures anew: one failure is no alarm, an expiry that is near is one.
+    // An expiry that is near is an alarm from the first failure on, and failing is one from the third, each in a process of its own.
     let with_expiry = text.replace("[archive]", "[archive]\nexpire_after = \"1h\"");
     fs::write(&config, with_expiry.clone()).expect("writable");
     for _ in 0..3 {
@@ -90,7 +90,9 @@ fn an_alarm_is_told_once_by_each_way_and_its_end_too() {
         assert!(!said.contains("secret-token"), "{said}");
     }
     let raised = told(&heard);
-    assert_eq!(raised.len(), 1, "{raised:?}");
+    assert_eq!(raised.len(), 2, "{raised:?}");
+    assert_eq!(raised[1]["event"], "raised");
+    assert_eq!(raised[1]["kind"], "run_failing");
     assert_eq!(raised[0]["event"], "raised");
     assert_eq!(raised[0]["kind"], "expiry");
     assert_eq!(raised[0]["severity"], "critical");
@@ -100,8 +102,11 @@ fn an_alarm_is_told_once_by_each_way_and_its_end_too() {
     fs::write(&config, no_expiry).expect("writable");
     assert_eq!(once().status.code(), Some(0));
     let all = told(&heard);
-    assert_eq!(all.len(), 2, "{all:?}");
-    assert_eq!(all[1]["event"], "cleared");
+    assert_eq!(all.len(), 4, "{all:?}");
+    for (notice, kind) in all[2..].iter().zip(["expiry", "run_failing"]) {
+        assert_eq!(notice["event"], "cleared", "{notice}");
+        assert_eq!(notice["kind"], kind, "{notice}");
+    }
     let posted: Vec<_> = posts.try_iter().collect();
     assert_eq!(posted, all, "the webhook heard the same, past a 503");
 }
