@@ -2,7 +2,7 @@
 
 use super::alarm::{AlarmKind, Event, Notice, Severity, alarms, put_aside};
 use super::alive;
-use super::health::{self, Backlog};
+use super::health;
 use super::hooks::Message;
 use super::schedule;
 use super::stream::{Next, Tending, WORD_GRACE};
@@ -71,7 +71,8 @@ impl Tending {
         self.news_for_replicas();
         if outcome.left == 0 {
             self.health.last_success_at = Some(begun_at);
-            self.health.backlog = Backlog::default();
+            // What cannot be counted now is counted by the next look, which tells why.
+            self.health.backlog = self.closed_since().unwrap_or_default();
         } else {
             tracing::info!(
                 stream = self.agent.name,

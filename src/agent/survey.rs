@@ -140,12 +140,7 @@ impl Tending {
     /// Counts what waits, and what is wrong with the history, by the local index.
     fn count(&mut self, batch: &Batch) -> Result<()> {
         let index = self.index()?;
-        let (segments, bytes, oldest_closed_at) = batch.waiting(&index)?;
-        self.health.backlog = Backlog {
-            segments,
-            bytes,
-            oldest_closed_at,
-        };
+        self.health.backlog = backlog(batch, &index)?;
         let mut blemishes = Blemishes {
             timelines: index.state()?.map_or(0, |state| state.timelines().count()) as u64,
             ..Blemishes::default()
@@ -163,6 +158,14 @@ impl Tending {
         self.health.blemishes = blemishes;
         self.health.findings = fresh(&index, &unsound, self.now())?;
         Ok(())
+    }
+
+    /// What waits after a run: the server may have closed binlogs for as long as it lasted.
+    pub(super) fn closed_since(&mut self) -> Result<Backlog> {
+        let source = Source::open(&self.agent.source)?;
+        let letters = self.journal()?.dead_letters()?;
+        let batch = read_batch_with(&source, &mut self.heads, &letters)?;
+        backlog(&batch, &self.index()?)
     }
 
     async fn ask(&mut self, files: &[FileSeen]) {
@@ -228,6 +231,15 @@ impl Tending {
             && (under(health.time_to_expiry_seconds, limits.expiry_warning)
                 || under(health.time_to_disk_full_seconds, limits.disk_full_warning))
     }
+}
+
+fn backlog(batch: &Batch, index: &Index) -> Result<Backlog> {
+    let (segments, bytes, oldest_closed_at) = batch.waiting(index)?;
+    Ok(Backlog {
+        segments,
+        bytes,
+        oldest_closed_at,
+    })
 }
 
 /// Alarms for what was recorded lately.

@@ -9,7 +9,7 @@ use binlogfs::agent::stream::{StreamAgent, Tending};
 use binlogfs::store::fault::{Fault, FaultClock, FaultStore};
 use binlogfs::store::{Breaker, BreakerPolicy, MemoryStore, SharedStore};
 use binlogfs::sync::Settings;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -114,4 +114,37 @@ async fn lag_is_alarming_while_the_run_that_is_late_goes_on() {
     );
     assert_eq!(archived(&memory), FILES);
     assert!(next.may_wake);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_server_closed_while_a_run_went_on_waits_when_it_has_ended() {
+    let temp = memory_dir();
+    let data = temp.path().join("data");
+    std::fs::create_dir(&data).expect("writable");
+    let mut server = SyntheticServer::new(&data, 1, "binlog");
+    server.rotate(1, 500);
+    // It closes another one while the record of the first is made.
+    let closing = Mutex::new(Some(server));
+    let clock = FaultClock::new(move |op| {
+        if op.what == "create" && op.key.starts_with("ledger/") {
+            let server = closing.lock().expect("nobody panics").take();
+            if let Some(mut server) = server {
+                server.rotate(1, 500);
+            }
+        }
+        Fault::None
+    });
+    let memory = MemoryStore::default();
+    let store: SharedStore = Arc::new(FaultStore::new(Arc::new(memory.clone()), clock));
+    let mut settings = Settings::new(temp.path().join("state"));
+    settings.clock = simulated_clock();
+    let breaker = Arc::new(Breaker::new(BreakerPolicy::default()));
+    let agent = agent_of("orders", &data, store, breaker, settings);
+    let (mut tending, _) = Tending::new(agent);
+    tending.cycle().await;
+    let waiting = tending.health().backlog.segments;
+    assert_eq!((archived(&memory), waiting), (1, 1));
+    tending.cycle().await;
+    let waiting = tending.health().backlog.segments;
+    assert_eq!((archived(&memory), waiting), (2, 0));
 }
