@@ -1,7 +1,7 @@
 //! Where a replay begins.
 
 use super::coverage;
-use super::plan::Begin;
+use super::plan::{Begin, Place};
 use super::planner::{Ground, PlanError, Planner};
 use super::refusal::{Refusal, RefusalKind};
 use super::target::Start;
@@ -9,12 +9,12 @@ use crate::ledger::Entry;
 use crate::locate::Located;
 use crate::model::{GtidSet, MountName};
 
-/// Where a replay to a server that has `start` begins, which ends in the file `last`.
+/// Where a replay to a server that has `start` begins, which ends at `stop`.
 pub(super) async fn find(
     planner: &Planner,
     ground: &Ground,
     start: &Start,
-    last: &MountName,
+    stop: &Place,
 ) -> Result<Begin, PlanError> {
     match start {
         Start::Beginning => {
@@ -30,7 +30,7 @@ pub(super) async fn find(
             let located = planner.locator.at(first.seq, 0).await?;
             planner.begin(located).await
         }
-        Start::Gtids(set) => by_gtids(planner, ground, &ground.base(set), last).await,
+        Start::Gtids(set) => by_gtids(planner, ground, &ground.base(set), stop).await,
         Start::Position(position) => {
             let located = planner.exact(ground, position).await?;
             planner.begin(located).await
@@ -68,10 +68,11 @@ async fn by_gtids(
     planner: &Planner,
     ground: &Ground,
     set: &GtidSet,
-    last: &MountName,
+    stop: &Place,
 ) -> Result<Begin, PlanError> {
     check_known(ground, set)?;
-    let (timeline, base, last) = (ground.timeline, set.clone(), last.clone());
+    let last = planner.last_to_begin_in(ground, set, stop).await?;
+    let (timeline, base) = (ground.timeline, set.clone());
     let name = planner
         .ask(move |index| {
             let is_had = |previous: &GtidSet| previous.is_subset(&base);

@@ -9,7 +9,7 @@ use super::target::Start;
 use crate::binlog::Flavour;
 use crate::ledger::Entry;
 use crate::locate;
-use crate::model::{Gtid, GtidSet, GtidSource, Seq};
+use crate::model::{Gtid, GtidSet, GtidSource, MountName, Seq};
 
 /// The sets of a plan.
 pub(super) struct Known {
@@ -178,6 +178,48 @@ impl Planner {
         entry: &Entry,
         place: &Place,
     ) -> Result<GtidSet, PlanError> {
+        let mut executed = self.told_by_its_server(entry, place).await?;
+        executed.union_with(&self.executed_before_it_joined(entry).await?);
+        Ok(executed.into_position_form())
+    }
+
+    /// The last file in which the replay up to `stop` may begin that brings a base with `base` all it lacks.
+    ///
+    /// A server that took over may say again less than those before it had executed, as long as what it replicated last is not archived.
+    /// What the base lacks of the rest stands in their files alone, and the replay must not begin behind these.
+    pub(super) async fn last_to_begin_in(
+        &self,
+        ground: &Ground,
+        base: &GtidSet,
+        stop: &Place,
+    ) -> Result<MountName, PlanError> {
+        let mut last = stop.file.clone();
+        // MariaDB's sets are positions: they do not tell what a file says again.
+        if ground.flavour == Flavour::MariaDb {
+            return Ok(last);
+        }
+        let mut entry = self.entry(stop.seq).await?;
+        let mut earlier = self.last_before_it_joined(&entry).await?;
+        if earlier.is_none() {
+            return Ok(last);
+        }
+        let mut told = self.told_by_its_server(&entry, stop).await?;
+        told.union_with(base);
+        while let Some(before) = earlier {
+            let executed = self.executed_before_it_joined(&entry).await?;
+            if executed.is_subset(&told) {
+                break;
+            }
+            told.union_with(&executed_through(&before));
+            last = before.mount_name.clone();
+            earlier = self.last_before_it_joined(&before).await?;
+            entry = before;
+        }
+        Ok(last)
+    }
+
+    /// What the server of an entry had executed at a place of it, by its own files.
+    async fn told_by_its_server(&self, entry: &Entry, place: &Place) -> Result<GtidSet, PlanError> {
         let mut executed = entry.previous_gtids.clone().unwrap_or_default();
         if let Some(segment) = &entry.segment {
             let here = self
@@ -186,30 +228,40 @@ impl Planner {
                 .await?;
             executed.union_with(&here);
         }
-        executed.union_with(&self.executed_before_it_joined(entry).await?);
-        Ok(executed.into_position_form())
+        Ok(executed)
     }
 
     /// What the servers executed that the server of an entry took over from. It has all of that, but its first files may say some of it
     /// again, and know less than what stands before them.
     async fn executed_before_it_joined(&self, entry: &Entry) -> Result<GtidSet, PlanError> {
-        let timeline = entry.timeline;
         let mut executed = GtidSet::new();
-        let mut of = (entry.mount_name.clone(), entry.incarnation);
-        while let Some(border) = of.0.before_incarnation(of.1) {
-            let last = self
-                .ask(move |index| match index.neighbours(timeline, &border)?.0 {
-                    Some(row) => index.entry_by_seq(row.seq),
-                    None => Ok(None),
-                })
-                .await?;
-            let Some(last) = last else { break };
-            let sets = [last.previous_gtids.as_ref(), last.gtids()];
-            for set in sets.into_iter().flatten() {
-                executed.union_with(set);
-            }
-            of = (last.mount_name, last.incarnation);
+        let mut earlier = self.last_before_it_joined(entry).await?;
+        while let Some(last) = earlier {
+            executed.union_with(&executed_through(&last));
+            earlier = self.last_before_it_joined(&last).await?;
         }
         Ok(executed)
     }
+
+    /// The last entry of the server that the server of an entry took over from.
+    async fn last_before_it_joined(&self, entry: &Entry) -> Result<Option<Entry>, PlanError> {
+        let Some(border) = entry.mount_name.before_incarnation(entry.incarnation) else {
+            return Ok(None);
+        };
+        let timeline = entry.timeline;
+        self.ask(move |index| match index.neighbours(timeline, &border)?.0 {
+            Some(row) => index.entry_by_seq(row.seq),
+            None => Ok(None),
+        })
+        .await
+    }
+}
+
+/// What an entry's server had executed at its end, as far as the entry tells.
+fn executed_through(entry: &Entry) -> GtidSet {
+    let mut executed = entry.previous_gtids.clone().unwrap_or_default();
+    if let Some(gtids) = entry.gtids() {
+        executed.union_with(gtids);
+    }
+    executed
 }

@@ -80,8 +80,8 @@ impl Planner {
     pub async fn plan(&self, question: &Question) -> Result<Plan, PlanError> {
         let ground = self.ground(question.timeline).await?;
         let ending = stop::find(self, &ground, &question.target).await?;
-        let last = &ending.stop.place.file;
-        let mut begin = begin::find(self, &ground, &question.start, last).await?;
+        let stop = &ending.stop.place;
+        let mut begin = begin::find(self, &ground, &question.start, stop).await?;
         let mut known = Known::gather(self, &ground, question, &begin, &ending).await?;
         known.check(self, &ground, question, &ending).await?;
         let way = obstacle::check(self, &ground, (&begin, &ending), &known.has).await?;

@@ -1,6 +1,6 @@
 //! Plans over a server's place in a history that it took over: its first files say again what others have said before.
 
-use super::{planned, text};
+use super::{files, planned, text};
 use crate::archive::Archive;
 use crate::locate::opened;
 use crate::synthetic::{SyntheticServer, uuid_of};
@@ -50,7 +50,7 @@ fn what_a_successor_says_again_is_not_all_that_was_executed_before_it() {
 
 #[test]
 fn a_base_is_brought_to_a_target_in_the_files_of_the_first_server() {
-    // All of its history: a replay to the end would begin in the successor's file.
+    // All of its history: its file is the last one of which the base has all that it says was executed before it.
     let (archive, joined) = archived(GtidSet::new());
     let base = set("1-2");
     let plan = planned(&archive, &["--to-end", "--from-gtid-set", &base]);
@@ -60,6 +60,30 @@ fn a_base_is_brought_to_a_target_in_the_files_of_the_first_server() {
     let plan = planned(&archive, &route);
     assert_eq!(text(&plan["stop"]["file"]), "binlog.000001");
     assert_eq!(text(&plan["gtids"]["adds"]), set("3"), "{plan:#}");
+}
+
+#[test]
+fn what_the_successors_files_do_not_say_again_is_replayed_from_those_of_the_first_server() {
+    // The eighth transaction stands in the second file of the first server alone, and the base has all before the successor's file.
+    let (archive, joined) = archived(gtids("1-4"));
+    let both = ["binlog.000002".to_owned(), joined.clone()];
+    for (base, adds) in [("1-4", "5-8"), ("1-7", "8")] {
+        let plan = planned(&archive, &["--to-end", "--from-gtid-set", &set(base)]);
+        assert_eq!(text(&plan["gtids"]["adds"]), set(adds), "{plan:#}");
+        assert_eq!(files(&plan), both, "{plan:#}");
+    }
+    // Before the first transaction of the successor's file stands all that the first server had executed.
+    let before = format!("{joined}:4");
+    let base = set("1-4");
+    let route = ["--to-position", &before, "--from-gtid-set", &base];
+    let plan = planned(&archive, &route);
+    assert_eq!(text(&plan["gtids"]["adds"]), set("5-8"), "{plan:#}");
+    assert_eq!(files(&plan), both, "{plan:#}");
+    // A base that has what the successor does not say needs the successor's file alone.
+    let base = set("1-6:8");
+    let plan = planned(&archive, &["--to-end", "--from-gtid-set", &base]);
+    assert_eq!(text(&plan["gtids"]["adds"]), set("7"), "{plan:#}");
+    assert_eq!(files(&plan), [joined], "{plan:#}");
 }
 
 #[test]
