@@ -33,7 +33,7 @@ pub(super) async fn check(
         return Ok(Way::Nothing);
     }
     if to < from {
-        return before(begin, ending);
+        return before(planner, ground, begin, ending).await;
     }
     let timeline = ground.timeline;
     let findings = planner.ask(move |index| index.continuity(timeline)).await?;
@@ -48,9 +48,32 @@ pub(super) async fn check(
 }
 
 /// The target stands before what the base has.
-fn before(begin: &Begin, ending: &Ending) -> Result<Way, PlanError> {
+async fn before(
+    planner: &Planner,
+    ground: &Ground,
+    begin: &Begin,
+    ending: &Ending,
+) -> Result<Way, PlanError> {
     let from = (begin.place.seq, begin.place.position);
-    if ending.next_at.is_none_or(|next| next >= from) {
+    let (timeline, stop) = (ground.timeline, ending.stop.place.file.clone());
+    let first = begin.place.file.clone();
+    let (is_missing, behind) = planner
+        .ask(move |index| {
+            let findings = index.continuity(timeline)?;
+            let is_missing = findings.iter().any(|finding| hides(finding, &stop, &first));
+            Ok((
+                is_missing,
+                index.with_transactions_around(timeline, &stop)?.1,
+            ))
+        })
+        .await?;
+    let has_more = match (ending.next_at, behind) {
+        (Some(next), _) => next < from,
+        // It was not looked for that far: more files than a few are without transactions.
+        (None, Some(row)) => row.seq < from.0 || (row.seq == from.0 && !begin.at_first),
+        (None, None) => false,
+    };
+    if !is_missing && !has_more {
         // No transaction stands between the two.
         return Ok(Way::Nothing);
     }
@@ -63,6 +86,19 @@ fn before(begin: &Begin, ending: &Ending) -> Result<Way, PlanError> {
     let sentence = "take a base that is older than the target".to_owned();
     refusal.instead.push(sentence);
     Err(refusal.into())
+}
+
+/// Whether transactions that nobody knows may stand behind a place in `stop` and before one in `first`.
+fn hides(finding: &Finding, stop: &MountName, first: &MountName) -> bool {
+    let Finding::Unreadable {
+        mount_name, state, ..
+    } = finding
+    else {
+        // What GTIDs tell of a base was looked at before.
+        return false;
+    };
+    let from_stop = mount_name > stop || (mount_name == stop && *state == EntryState::Damaged);
+    from_stop && mount_name < first
 }
 
 /// Whether a replay from somewhere in `first` to somewhere in `last` cannot cross it.
@@ -181,6 +217,28 @@ mod tests {
             }
             let is_damage = state == EntryState::Damaged;
             assert_eq!(blocks(&unreadable(6, state)), !is_damage, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_between_a_target_and_a_base_behind_it_may_have_held_transactions() {
+        let (stop, first) = (name(3), name(6));
+        let hides = |finding: &Finding| hides(finding, &stop, &first);
+        for state in [
+            EntryState::Hole,
+            EntryState::Gap,
+            EntryState::Lost,
+            EntryState::Damaged,
+        ] {
+            for number in [4, 5] {
+                assert!(hides(&unreadable(number, state)), "{number} {state:?}");
+            }
+            for number in [2, 6, 7] {
+                assert!(!hides(&unreadable(number, state)), "{number} {state:?}");
+            }
+            // Behind a target in it is what is damaged.
+            let is_damage = state == EntryState::Damaged;
+            assert_eq!(hides(&unreadable(3, state)), is_damage, "{state:?}");
         }
     }
 

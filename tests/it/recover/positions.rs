@@ -91,3 +91,40 @@ fn without_gtids_a_run_that_was_killed_is_not_gone_on_with() {
     Recovery::onto(&archive, &target).run(&route);
     assert_eq!(State::of(&target), truth);
 }
+
+#[test]
+fn a_server_behind_a_hole_is_not_taken_to_be_at_a_target_before_it() {
+    let archive = Archive::encrypted();
+    let source = Options::new().no_gtids().start();
+    source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY)");
+    let before = place(&source);
+    source.flush_logs();
+    archive.archive(&source.index_file());
+    source.sql("INSERT INTO d.t VALUES (1)");
+    source.flush_logs();
+    let behind = place(&source);
+    source.sql("INSERT INTO d.t VALUES (2)");
+    source.flush_logs();
+    let (third, _) = behind.split_once(':').expect("a place");
+    source.sql(&format!("PURGE BINARY LOGS TO '{third}'"));
+    archive.archive(&source.index_file());
+    let listed = archive.ls(&[]);
+    let states: Vec<&str> = listed.iter().map(|e| text(e, "state")).collect();
+    assert!(
+        states.ends_with(&["archived", "hole", "archived"]),
+        "{states:?}"
+    );
+    drop(source);
+
+    // What was lost in the hole is in the tables, and was committed after the target.
+    let target = target_without_gtids();
+    target.sql(
+        "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY); INSERT INTO d.t VALUES (1)",
+    );
+    let recovery = Recovery::onto(&archive, &target);
+    let route = ["--to-position", &before, "--from-position", &behind];
+    let refusal = recovery.leaves_alone(&target, &route, "target_diverged");
+    assert!(text(&refusal, "reason").contains(third), "{refusal:#}");
+    // To the place where it stands there is nothing to do.
+    recovery.has_nothing_to_do(&["--to-position", &behind, "--from-position", &behind]);
+}
