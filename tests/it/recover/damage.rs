@@ -95,3 +95,27 @@ fn an_object_that_was_damaged_in_the_store_ends_the_run_and_no_wrong_byte_is_app
         });
     }
 }
+
+#[test]
+fn what_is_damaged_in_the_store_comes_from_a_replica_by_both_engines() {
+    let archive = Archive::encrypted();
+    let source = source();
+    archive.archive(&source.index_file());
+    let truth = State::of(&source);
+    let (url, copy) = (archive.url(), archive.path("copy"));
+    let copy = format!("file://{}", copy.display());
+    tools::run(&mut archive.command(&["replicate", &url, "--to", &copy]));
+    let object = text(&archive.ls(&[])[1], "object").to_owned();
+    let object = archive.bucket().join(object);
+    let mut bytes = fs::read(&object).expect("readable");
+    let at = bytes.len() / 2;
+    bytes[at] ^= 0x04;
+    fs::write(&object, &bytes).expect("writable");
+    for engine in ENGINES {
+        let target = target();
+        let recovery = Recovery::onto(&archive, &target);
+        recovery.run_by(engine, &["--to-end", "--replica", &copy]);
+        assert_eq!(State::of(&target), truth, "{engine}");
+        assert_eq!(recovery.left_behind(&target), [""; 0], "{engine}");
+    }
+}
