@@ -30,6 +30,7 @@ mod script;
 mod stop;
 mod stream;
 mod target;
+mod torn;
 
 pub use ahead::FirstDdl;
 pub use clock::StopDatetime;
@@ -38,5 +39,5 @@ pub use pieces::{Piece, Pieces};
 pub use plan::{Begin, LeftOut, Place, Plan, Question, Stop};
 pub use planner::{PlanError, Planner};
 pub use refusal::{Reachable, Refusal, RefusalKind};
-pub use stream::{Origin, PlanStream};
+pub use stream::{Origin, PlanStream, Written};
 pub use target::{NoZone, Start, Target};

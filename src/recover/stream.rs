@@ -29,6 +29,8 @@ pub struct PlanStream<'a> {
     planner: &'a Planner,
     plan: &'a Plan,
     place: usize,
+    /// Bytes were given.
+    begun: bool,
     /// Bytes of the open file that are not given.
     skip: usize,
     open: Open,
@@ -41,6 +43,15 @@ pub struct Origin {
     pub server_id: u32,
     /// Its `server_uuid`, where it is known.
     pub server_uuid: Option<uuid::Uuid>,
+}
+
+/// Who wrote the files of a plan, and what they left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The servers.
+    pub origins: Vec<Origin>,
+    /// A file with part of a transaction behind its last one, and more files after it.
+    pub torn: Option<String>,
 }
 
 enum Open {
@@ -56,6 +67,7 @@ impl Planner {
             planner: self,
             plan,
             place: 0,
+            begun: false,
             skip: 0,
             open: Open::Nothing,
         }
@@ -80,30 +92,35 @@ impl Planner {
         }
     }
 
-    /// The servers that wrote the files of a plan.
+    /// Who wrote the files of a plan, and what they left.
     ///
     /// # Errors
     /// [`PlanError::Failed`].
-    pub async fn origins(&self, plan: &Plan) -> Result<Vec<Origin>, PlanError> {
-        let mut origins: Vec<Origin> = Vec::new();
+    pub async fn written(&self, plan: &Plan) -> Result<Written, PlanError> {
+        let mut written = Written::default();
         let last = plan.segments.len().saturating_sub(1);
         for (place, piece) in plan.segments.iter().enumerate() {
-            let record = self.segment(piece.seq).await?;
-            let is_known = |origin: &Origin| origin.server_uuid == record.server_uuid;
+            let entry = self.entry(piece.seq).await?;
+            // The last file is cut where the plan ends.
+            if place != last && written.torn.is_none() && self.is_torn(&entry).await? {
+                written.torn = Some(piece.file.to_owned());
+            }
+            let server_uuid = entry.segment.as_ref().and_then(|s| s.server_uuid);
+            let is_known = |origin: &Origin| origin.server_uuid == server_uuid;
             // Of one server the first file is looked into, and the last: somebody may have changed its server_id.
-            if place != last && origins.iter().any(is_known) {
+            if place != last && written.origins.iter().any(is_known) {
                 continue;
             }
-            let segment = self.archived(piece.seq).await?;
+            let segment = ArchivedSegment::of_entry(&entry)?;
             let origin = Origin {
                 server_id: self.head(&segment).await?.server_id,
-                server_uuid: record.server_uuid,
+                server_uuid,
             };
-            if !origins.contains(&origin) {
-                origins.push(origin);
+            if !written.origins.contains(&origin) {
+                written.origins.push(origin);
             }
         }
-        Ok(origins)
+        Ok(written)
     }
 }
 
@@ -131,6 +148,7 @@ impl PlanStream<'_> {
             let skipped = bytes.split_to(self.skip.min(bytes.len()));
             self.skip -= skipped.len();
             if !bytes.is_empty() {
+                self.begun = true;
                 return Ok(Some(bytes));
             }
         }
@@ -166,13 +184,19 @@ impl PlanStream<'_> {
             return Ok(None);
         };
         self.place += 1;
-        self.skip = match (self.place, self.plan.flavour) {
-            (1, _) | (_, Flavour::MySql) => 0,
-            (_, Flavour::MariaDb) => MAGIC_BYTES,
+        self.skip = match (self.begun, self.plan.flavour) {
+            (false, _) | (_, Flavour::MySql) => 0,
+            (true, Flavour::MariaDb) => MAGIC_BYTES,
         };
-        let (whole, range) = (piece.is_whole(), piece.range.clone());
-        let segment = self.planner.archived(piece.seq).await?;
-        if whole {
+        let mut range = piece.range.clone();
+        let entry = self.planner.entry(piece.seq).await?;
+        let segment = ArchivedSegment::of_entry(&entry)?;
+        if range.end == piece.size
+            && let Some(end) = self.planner.crashed_at(&entry).await?
+        {
+            range.end = end.clamp(range.start, range.end);
+        }
+        if range == (0..piece.size) {
             let stream = self.planner.reader.stream(&segment).await?;
             return Ok(Some(Open::Whole(Box::new(stream))));
         }

@@ -6,7 +6,7 @@ use super::relay;
 use super::start_options::{Restart, command_line};
 use super::target::TargetFacts;
 use super::unfit::{Unfit, UnfitKind};
-use crate::recover::{Origin, Plan};
+use crate::recover::{Plan, Written};
 
 /// The engine, why that one, and the start that it needs first.
 pub(super) type Choice = (Engine, String, Option<Restart>);
@@ -18,14 +18,14 @@ pub(super) type Choice = (Engine, String, Option<Restart>);
 pub(super) fn choose(
     plan: &Plan,
     facts: &TargetFacts,
-    origins: &[Origin],
+    written: &Written,
     request: &Request,
 ) -> Result<Choice, Unfit> {
     if plan.segments.is_empty() {
         let why = "there is nothing to replay".to_owned();
         return Ok((Engine::Pipe, why, None));
     }
-    let parallel = || match engine::obstacle(plan, facts, origins, request.mount_dir.as_deref()) {
+    let parallel = || match engine::obstacle(plan, facts, written, request.mount_dir.as_deref()) {
         None => Ok(None),
         Some(Obstacle::Fixed(why)) => Err(why),
         Some(Obstacle::Start(restart)) => may_restart(restart, facts, request).map(Some),

@@ -5,7 +5,7 @@ use super::start_options::{self, Restart};
 use super::target::TargetFacts;
 use crate::binlog::Flavour;
 use crate::model::GtidSource;
-use crate::recover::{Origin, Plan};
+use crate::recover::{Origin, Plan, Written};
 use std::path::Path;
 use uuid::Uuid;
 
@@ -58,10 +58,10 @@ pub enum Obstacle {
 pub fn obstacle(
     plan: &Plan,
     facts: &TargetFacts,
-    origins: &[Origin],
+    written: &Written,
     mount_dir: Option<&Path>,
 ) -> Option<Obstacle> {
-    if let Some(why) = fixed(plan, facts, origins).or_else(|| host::obstacle(facts, mount_dir)) {
+    if let Some(why) = fixed(plan, facts, written).or_else(|| host::obstacle(facts, mount_dir)) {
         return Some(Obstacle::Fixed(why));
     }
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
@@ -73,7 +73,8 @@ pub fn obstacle(
 }
 
 /// What no start of the server changes, and nothing on this host.
-fn fixed(plan: &Plan, facts: &TargetFacts, origins: &[Origin]) -> Option<String> {
+fn fixed(plan: &Plan, facts: &TargetFacts, written: &Written) -> Option<String> {
+    let origins = written.origins.as_slice();
     if facts.flavour == Flavour::MariaDb {
         return Some("MariaDB's applier does not take files that are somewhere else".to_owned());
     }
@@ -91,6 +92,11 @@ fn fixed(plan: &Plan, facts: &TargetFacts, origins: &[Origin]) -> Option<String>
         return Some(format!(
             "there are transactions of {uuid}, of which no file is archived: whether the target has that server's server_id, and would \
              pass over them, is not known"
+        ));
+    }
+    if let Some(file) = &written.torn {
+        return Some(format!(
+            "a crash tore {file} in the middle of a transaction, and more files come behind it: an applier would stop there"
         ));
     }
     if !is_recent(&facts.version) {

@@ -130,9 +130,9 @@ pub async fn prepare(
     if !plan.segments.is_empty() {
         check_mode(&facts, &plan)?;
     }
-    let origins = planner.origins(&plan).await?;
-    check_source(&facts, &plan, &origins)?;
-    let (engine, why, restart) = choose(&plan, &facts, &origins, request)?;
+    let written = planner.written(&plan).await?;
+    check_source(&facts, &plan, &written.origins)?;
+    let (engine, why, restart) = choose(&plan, &facts, &written, request)?;
     if engine == Engine::Pipe && !plan.segments.is_empty() {
         notes.extend(check_pipe(&facts)?);
     } else if facts.event_scheduler && facts.has_events {

@@ -5,6 +5,7 @@ mod refusals;
 mod replay;
 mod targets;
 mod timelines;
+mod torn;
 
 use crate::archive::Archive;
 use serde_json::Value;
