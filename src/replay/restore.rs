@@ -2,8 +2,10 @@
 
 use super::scratch::{Scratch, ScratchError, copy_dir};
 use crate::backup::Tool;
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -170,7 +172,7 @@ fn shell(scratch: &Scratch, script: &str, from: &Path, stop: &Stop) -> Result<()
     run(&mut command, "the restore command", stop)
 }
 
-/// Runs a program to its end, or kills it when somebody asks to stop.
+/// Runs a program to its end, or kills it, with all that it has started, when somebody asks to stop.
 fn run(command: &mut Command, what: &str, stop: &Stop) -> Result<(), RestoreError> {
     let failed = |how: String| RestoreError::Failed {
         what: what.to_owned(),
@@ -179,6 +181,8 @@ fn run(command: &mut Command, what: &str, stop: &Stop) -> Result<(), RestoreErro
     let mut child = command
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
+        // A shell's pipelines would go on without it, and write into a directory that is being removed.
+        .process_group(0)
         .spawn()
         .map_err(|error| failed(error.to_string()))?;
     let mut from = child.stderr.take().expect("it is piped");
@@ -190,7 +194,7 @@ fn run(command: &mut Command, what: &str, stop: &Stop) -> Result<(), RestoreErro
     });
     let status = loop {
         if *stop.borrow() {
-            let _ = child.kill();
+            let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
             let _ = child.wait();
             return Err(RestoreError::Stopped);
         }
@@ -209,4 +213,42 @@ fn run(command: &mut Command, what: &str, stop: &Stop) -> Result<(), RestoreErro
         "{status}: {}",
         said.trim().replace('\n', "; ")
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn what_a_restore_command_has_started_ends_with_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("started");
+        let (ask, stop) = watch::channel(false);
+        let script = format!("sleep 600 & echo $! > '{}'; wait", file.display());
+        let running = std::thread::spawn(move || {
+            let mut command = Command::new("sh");
+            run(command.args(["-c", &script]), "the restore command", &stop)
+        });
+        let begun = Instant::now();
+        let wait = || {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it takes long");
+            std::thread::sleep(LOOK_EVERY);
+        };
+        let started: u32 = loop {
+            let told = std::fs::read_to_string(&file).unwrap_or_default();
+            match told.trim().parse() {
+                Ok(pid) => break pid,
+                Err(_) => wait(),
+            }
+        };
+        ask.send_replace(true);
+        let ended = running.join().expect("it does not panic");
+        assert!(matches!(ended, Err(RestoreError::Stopped)), "{ended:?}");
+        // Whoever has to ask how it ended may not have done so.
+        let stat = format!("/proc/{started}/stat");
+        while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            wait();
+        }
+    }
 }
