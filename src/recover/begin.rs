@@ -76,7 +76,7 @@ async fn by_gtids(
     let name = planner
         .ask(move |index| {
             let is_had = |previous: &GtidSet| previous.is_subset(&base);
-            coverage::last(index, timeline, Some(&last), is_had)
+            coverage::last_of_servers(index, timeline, last, is_had)
         })
         .await?;
     let Some(name) = name else {

@@ -1,7 +1,7 @@
 //! Which files a base has all of: a binary search, because what was executed before a file only grows.
 //!
 //! But for the first files of a server that took over, which may say again what others have said before: what was executed before them may be
-//! less. The search then ends at one of several files of which it is true, and each of them will do.
+//! less. Over several servers the search ends at one of several files of which it is true; so where it counts, each is looked at alone.
 
 use crate::index::{Index, IndexError};
 use crate::model::{GtidSet, MountName, Timeline};
@@ -9,16 +9,18 @@ use crate::model::{GtidSet, MountName, Timeline};
 /// Rows looked at in one round.
 const PAGE_ROWS: usize = 2048;
 
-/// The last file of a timeline, up to one of this name if it is given, of which what was executed before it `is_had`; `None` if there is
-/// no such file. What is had before a file must be had before all earlier ones of its server. Files of which it is not known are passed
-/// over.
+/// The last file of a timeline, behind and up to files of these names if they are given, of which what was executed before it `is_had`;
+/// `None` if there is no such file. What is had before a file must be had before all earlier ones of its server. Files of which it is not
+/// known are passed over.
 pub(super) fn last(
     index: &Index,
     timeline: Timeline,
-    up_to: Option<&MountName>,
+    (behind, up_to): (Option<&MountName>, Option<&MountName>),
     is_had: impl Fn(&GtidSet) -> bool,
 ) -> Result<Option<MountName>, IndexError> {
-    let is_in = |name: &MountName| up_to.is_none_or(|last| name <= last);
+    let is_in = |name: &MountName| {
+        behind.is_none_or(|first| first < name) && up_to.is_none_or(|last| name <= last)
+    };
     let had = |name: &MountName| -> Result<Option<bool>, IndexError> {
         let entry = index.entry(timeline, name)?;
         let previous = entry.and_then(|entry| entry.previous_gtids);
@@ -31,7 +33,7 @@ pub(super) fn last(
     loop {
         let rows = match &from {
             Some(name) => index.following(timeline, name, PAGE_ROWS)?,
-            None => index.rows(timeline, None, PAGE_ROWS)?,
+            None => index.rows(timeline, behind, PAGE_ROWS)?,
         };
         let names = rows.into_iter().map(|row| row.mount_name);
         let names: Vec<MountName> = names.filter(is_in).collect();
@@ -44,6 +46,31 @@ pub(super) fn last(
         }
         from = names.into_iter().nth(place);
     }
+}
+
+/// The same up to `last_name`, of the last server that has such a file: what is missing in the files of those that it took over from may
+/// stand in its own.
+pub(super) fn last_of_servers(
+    index: &Index,
+    timeline: Timeline,
+    last_name: MountName,
+    is_had: impl Fn(&GtidSet) -> bool,
+) -> Result<Option<MountName>, IndexError> {
+    let mut up_to = Some(last_name);
+    while let Some(name) = up_to {
+        let row = index.following(timeline, &name, 1)?.pop();
+        let border = row.and_then(|row| row.mount_name.before_incarnation(row.incarnation));
+        let found = last(index, timeline, (border.as_ref(), Some(&name)), &is_had)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        up_to = match border {
+            Some(border) => index.neighbours(timeline, &border)?.0,
+            None => None,
+        }
+        .map(|row| row.mount_name);
+    }
+    Ok(None)
 }
 
 /// The last place of which `is` says true, where it says true of all before it of which it says anything.

@@ -184,7 +184,7 @@ impl Planner {
                 let (timeline, wanted) = (ground.timeline, gtid.clone());
                 let last = self
                     .ask(move |index| {
-                        coverage::last(index, timeline, None, |set| !set.contains(&wanted))
+                        coverage::last(index, timeline, (None, None), |set| !set.contains(&wanted))
                     })
                     .await?;
                 if let Some(name) = last {

@@ -87,6 +87,32 @@ fn what_the_successors_files_do_not_say_again_is_replayed_from_those_of_the_firs
 }
 
 #[test]
+fn a_hole_of_the_first_server_is_in_nobodys_way_where_its_successor_says_all_of_it_again() {
+    let archive = Archive::encrypted();
+    let mut first = SyntheticServer::new(&archive.data(), 1, "binlog");
+    (0..2).for_each(|_| first.rotate(4, 100));
+    archive.archive(first.dir());
+    (0..2).for_each(|_| first.rotate(4, 100));
+    first.purge(3);
+    archive.archive(first.dir());
+    let dir = archive.path("second");
+    std::fs::create_dir(&dir).expect("writable");
+    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, gtids("1-4"));
+    second.replicate(first.executed());
+    archive.archive(second.dir());
+    let listed = archive.ls(&[]);
+    let states: Vec<String> = listed.iter().map(|entry| text(&entry["state"])).collect();
+    assert_eq!(
+        states,
+        ["archived", "archived", "hole", "archived", "archived"]
+    );
+    let base = set("1-6");
+    let plan = planned(&archive, &["--to-end", "--from-gtid-set", &base]);
+    assert_eq!(text(&plan["gtids"]["adds"]), set("7-16"), "{plan:#}");
+    assert_eq!(files(&plan), [text(&listed[4]["name"])], "{plan:#}");
+}
+
+#[test]
 fn what_stands_twice_is_left_out_twice() {
     let (archive, joined) = archived(gtids("1-4"));
     let legs = legs(&archive);
