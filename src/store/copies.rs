@@ -11,6 +11,7 @@
 mod away;
 mod counts;
 mod list;
+mod own;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +41,9 @@ pub const PATIENCE: Duration = Duration::from_secs(8);
 /// Other copies of what a store has, for whoever found that it gave wrong bytes.
 #[derive(Clone)]
 pub struct Copies {
+    first: SharedStore,
+    /// Whether the first store did not answer a while ago.
+    first_away: Arc<Away>,
     stores: Vec<SharedStore>,
     counts: Arc<CopyCounts>,
 }
@@ -64,6 +68,8 @@ impl Copies {
     #[must_use]
     pub(super) fn each(&self, of: impl Fn(&SharedStore) -> SharedStore) -> Copies {
         Copies {
+            first: of(&self.first),
+            first_away: Arc::clone(&self.first_away),
             stores: self.stores.iter().map(of).collect(),
             counts: Arc::clone(&self.counts),
         }
@@ -75,21 +81,24 @@ pub struct CopiesStore {
     first: SharedStore,
     copies: Copies,
     /// Whether the first store did not answer a while ago, and each copy.
-    first_away: Away,
+    first_away: Arc<Away>,
     copies_away: Vec<Away>,
 }
 
 impl CopiesStore {
     /// `first`, and behind it the stores with copies of its objects.
     pub fn new(first: SharedStore, copies: Vec<SharedStore>) -> CopiesStore {
+        let first_away = Arc::<Away>::default();
         CopiesStore {
-            first,
             copies_away: copies.iter().map(|_| Away::default()).collect(),
             copies: Copies {
+                first: Arc::clone(&first),
+                first_away: Arc::clone(&first_away),
                 stores: copies,
                 counts: Arc::default(),
             },
-            first_away: Away::default(),
+            first,
+            first_away,
         }
     }
 

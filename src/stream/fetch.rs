@@ -3,9 +3,9 @@
 use super::aside::aside;
 use super::plan::Chunk;
 use crate::ledger::page::{PAGE_MAX_BYTES, page_key, page_start, read_page};
-use crate::ledger::{Line, LineError, RECORD_MAX_BYTES, record_key};
-use crate::model::Seq;
-use crate::store::{self, CopyReason, ErrorKind, SharedStore};
+use crate::ledger::{Line, LineError, RECORD_MAX_BYTES, RECORDS_PREFIX, record_key, seq_of_key};
+use crate::model::{ObjectKey, Seq};
+use crate::store::{self, Copies, CopyReason, ErrorKind, SharedStore};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use std::sync::Arc;
@@ -24,10 +24,12 @@ const SMALL_RECORD_BYTES: u64 = 1 << 20;
 
 /// What was found at a record's place.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every one is a line")]
 pub(super) enum Found {
-    /// The record.
+    /// The record, as the stream's own store has it.
     Line(Line),
+    /// A record that only a copy of the ledger has: nothing shows yet that it is this ledger's. Why that of the own store cannot be
+    /// read, if there is one.
+    Copied(Line, Option<String>),
     /// Nothing.
     Missing,
     /// Bytes that are no record, twice.
@@ -42,17 +44,77 @@ pub(super) async fn record(store: &SharedStore, seq: Seq) -> store::Result<Found
 }
 
 async fn single(store: &SharedStore, seq: Seq, max_bytes: u64) -> store::Result<Found> {
-    let mut found = once(store, seq, max_bytes).await?;
-    if matches!(found, Found::Bad(_)) {
-        found = once(store, seq, max_bytes).await?;
-    }
-    Ok(match found {
-        Found::Bad(reason) => match of_copies(store, seq, |_| true).await {
-            Some(line) => Found::Line(line),
+    let Some(copies) = store.copies() else {
+        return twice(store, seq, max_bytes).await;
+    };
+    match copies.own(twice(copies.first(), seq, max_bytes)).await {
+        Some(Ok(Found::Bad(reason))) => Ok(match of_copies(store, seq, |_| true).await {
+            Some(line) => Found::Copied(line, Some(reason)),
             None => Found::Bad(reason),
-        },
-        Found::Line(_) | Found::Missing | Found::Newer(_) => found,
-    })
+        }),
+        // What is no record says nothing of a place that is empty here.
+        Some(Ok(Found::Missing)) => Ok(match once(store, seq, RECORD_MAX_BYTES).await? {
+            Found::Line(line) => Found::Copied(line, None),
+            _ => Found::Missing,
+        }),
+        Some(Ok(found)) => Ok(found),
+        Some(Err(error)) if error.kind == ErrorKind::TooLarge => Err(error),
+        // Should it answer now, its record passes for a copy's: that is proven, not believed.
+        Some(Err(_)) | None => Ok(match twice(store, seq, max_bytes).await? {
+            Found::Line(line) => Found::Copied(line, None),
+            found => found,
+        }),
+    }
+}
+
+/// What `store` has at the place of record `seq`, asked again if it cannot be read.
+async fn twice(store: &SharedStore, seq: Seq, max_bytes: u64) -> store::Result<Found> {
+    match once(store, seq, max_bytes).await? {
+        Found::Bad(_) => once(store, seq, max_bytes).await,
+        found => Ok(found),
+    }
+}
+
+/// Record `seq` as the first store itself has it, if that answers and it can be read.
+pub(super) async fn own(store: &SharedStore, seq: Seq) -> Option<Line> {
+    let found = match store.copies() {
+        None => twice(store, seq, RECORD_MAX_BYTES).await,
+        Some(copies) => {
+            let ask = twice(copies.first(), seq, RECORD_MAX_BYTES);
+            copies.own(ask).await?
+        }
+    };
+    match found {
+        Ok(Found::Line(line)) => Some(line),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Whether the first store itself has records after one.
+pub(super) enum Later {
+    /// It has: the last of those that one listing shows.
+    At(Seq),
+    /// It has none.
+    Nowhere,
+    /// It does not answer.
+    Unknown,
+}
+
+/// Whether the first store of `copies` itself has records after `seq`, up to `until`.
+pub(super) async fn own_later(copies: &Copies, seq: Seq, until: Seq) -> Later {
+    let after = record_key(seq);
+    let ask = copies.first().list(RECORDS_PREFIX, Some(&after));
+    let Some(Ok(listing)) = copies.own(ask).await else {
+        return Later::Unknown;
+    };
+    let later = listing
+        .objects
+        .iter()
+        .filter_map(|(key, _)| seq_of_key(key));
+    match later.filter(|later| seq < *later && *later <= until).max() {
+        Some(last) => Later::At(last),
+        None => Later::Nowhere,
+    }
 }
 
 /// Record `seq` out of another copy of the ledger that has one which is `right`.
@@ -115,13 +177,25 @@ pub(super) async fn from_page(store: &SharedStore, seq: Seq) -> Option<Line> {
 /// A page under way to being decoded; its share of [`PAGES_HELD_BYTES`] goes with it.
 struct Fetched {
     chunk: Chunk,
-    page: Result<(Bytes, OwnedSemaphorePermit), Option<String>>,
+    page: Result<(PageBytes, OwnedSemaphorePermit), Option<String>>,
+}
+
+/// A page, and whether it is a copy's.
+struct PageBytes {
+    bytes: Bytes,
+    copied: bool,
 }
 
 /// A chunk, as far as its page gave it.
 pub(super) enum Decoded {
-    /// Its records, each naming the one before it, and the bytes of the page if these are all of its records.
-    Lines(Vec<Line>, Option<Bytes>),
+    /// Its records, each naming the one before it.
+    Lines {
+        lines: Vec<Line>,
+        /// The bytes of the page, if these are all of its records.
+        bytes: Option<Bytes>,
+        /// Only a copy of the stream gave this page.
+        copied: bool,
+    },
     /// There is no good page: its records are to be fetched with [`singles`]. What is wrong with the page, if there is one.
     NoPage(Chunk, Option<String>),
 }
@@ -178,9 +252,9 @@ async fn fetch_page(store: SharedStore, chunk: Chunk, held: Arc<Semaphore>) -> F
             let permit = permit.expect("nobody closes this semaphore");
             let key = page_key(page_start(chunk.from));
             // A task of its own, so that the request goes on while the index is busy.
-            let get = tokio::spawn(async move { store.get_all(&key, size).await });
+            let get = tokio::spawn(async move { page_bytes(&store, &key, size).await });
             match get.await {
-                Ok(Ok(bytes)) => Ok((bytes, permit)),
+                Ok(Ok(page)) => Ok((page, permit)),
                 Ok(Err(error)) => Err(Some(error.to_string())),
                 Err(error) => Err(Some(error.to_string())),
             }
@@ -189,9 +263,25 @@ async fn fetch_page(store: SharedStore, chunk: Chunk, held: Arc<Semaphore>) -> F
     Fetched { chunk, page }
 }
 
+async fn page_bytes(store: &SharedStore, key: &ObjectKey, size: u64) -> store::Result<PageBytes> {
+    let own = match store.copies() {
+        None => Some(store.get_all(key, size).await),
+        Some(copies) => {
+            let own = copies.own(copies.first().get_all(key, size)).await;
+            own.filter(Result::is_ok)
+        }
+    };
+    let copied = own.is_none();
+    let bytes = match own {
+        Some(own) => own?,
+        None => store.get_all(key, size).await?,
+    };
+    Ok(PageBytes { bytes, copied })
+}
+
 async fn decode(fetched: Fetched) -> Decoded {
     let Fetched { chunk, page } = fetched;
-    let (bytes, permit) = match page {
+    let (PageBytes { bytes, copied }, permit) = match page {
         Ok(page) => page,
         Err(why) => return Decoded::NoPage(chunk, why),
     };
@@ -215,7 +305,11 @@ async fn decode(fetched: Fetched) -> Decoded {
         Ok((lines, whole.then_some(bytes)))
     });
     match task.await {
-        Ok(Ok((lines, bytes))) => Decoded::Lines(lines, bytes),
+        Ok(Ok((lines, bytes))) => Decoded::Lines {
+            lines,
+            bytes,
+            copied,
+        },
         Ok(Err(why)) => Decoded::NoPage(chunk, Some(why)),
         Err(error) => Decoded::NoPage(chunk, Some(error.to_string())),
     }

@@ -1,20 +1,22 @@
 //! Records on their way from the bucket into the index.
 
-use super::aside::aside;
+mod copied;
+mod paged;
+
 use super::extent::Extent;
 use super::fetch::{self, Decoded, Found};
 use super::follow::Followed;
 use super::plan::{Chunk, chunks};
-use super::{Stream, StreamError, blocking, unless_cancelled};
-use crate::index::{Applied, Foreseen, IndexError, Step};
-use crate::ledger::page::{page_key, page_start};
-use crate::ledger::{ChainError, LedgerState, Line};
+use super::{Stream, StreamError, blocking};
+use crate::index::{Applied, IndexError, Step};
+use crate::ledger::{ChainError, LedgerState};
 use crate::model::{Seq, Sha256};
-use bytes::Bytes;
+use copied::{Copied, Standing};
 use futures::{StreamExt as _, TryStreamExt as _};
+use paged::UnderWay;
 use std::pin::pin;
 use std::sync::Arc;
-use tokio::task::{JoinHandle, spawn_blocking};
+use std::sync::atomic::Ordering;
 
 /// New records that are asked for one after another before a listing tells how many there are.
 const PROBES: u32 = 4;
@@ -36,13 +38,11 @@ pub(super) struct Intake<'a> {
     bad_pages: u64,
     /// A page that the index is taking in, and the state that it will have then.
     under_way: Option<UnderWay>,
+    /// Here ends what is known to be this ledger: what copies have behind it, nothing can prove.
+    ended: bool,
+    /// A record that the first store itself has, so that those before it must have been.
+    own_later: Option<Seq>,
     pub(super) told: Followed,
-}
-
-/// A page on its way into the index.
-struct UnderWay {
-    applied: JoinHandle<Result<Applied, IndexError>>,
-    after: Arc<LedgerState>,
 }
 
 impl<'a> Intake<'a> {
@@ -66,6 +66,8 @@ impl<'a> Intake<'a> {
             paged: false,
             bad_pages: 0,
             under_way: None,
+            ended: false,
+            own_later: None,
             told,
         })
     }
@@ -104,6 +106,18 @@ impl<'a> Intake<'a> {
                     break;
                 }
                 Found::Line(line) => self.push(Step::Line(line)).await?,
+                Found::Copied(line, bad) => {
+                    let seq = self.next();
+                    let copied = Copied { line, bad };
+                    match self.copied(copied, Seq(u64::MAX), true).await {
+                        Standing::Ours(line) => self.push(Step::Line(line)).await?,
+                        Standing::Lost(_) => break,
+                        Standing::End => {
+                            self.end_before(seq);
+                            return Ok(true);
+                        }
+                    }
+                }
                 Found::Missing => return Ok(true),
                 // A listing tells whether later ones exist.
                 Found::Bad(_) | Found::Newer(_) => break,
@@ -123,6 +137,7 @@ impl<'a> Intake<'a> {
 
     async fn all_listed(&mut self, use_pages: bool) -> Result<(), StreamError> {
         self.told.state = self.stream.known().await?;
+        self.ended = false;
         let next = self.next();
         let stream = self.stream;
         let mut extent = stream.extent(next, use_pages).await?;
@@ -164,26 +179,34 @@ impl<'a> Intake<'a> {
         newest: Seq,
         use_pages: bool,
     ) -> Result<(), StreamError> {
+        if self.ended {
+            return Ok(());
+        }
         let mut decoded = pin!(fetch::pages(Arc::clone(&self.stream.store), chunks));
-        while let Some(decoded) = decoded.next().await {
+        while !self.ended
+            && let Some(decoded) = decoded.next().await
+        {
             match decoded {
-                Decoded::Lines(lines, bytes) if self.is_continued_by(&lines) => {
-                    self.page(lines, bytes).await?;
-                }
-                Decoded::Lines(lines, _) => {
-                    let ends = lines.first().zip(lines.last());
-                    let Some((from, to)) = ends.map(|(from, to)| (from.seq(), to.seq())) else {
-                        continue;
-                    };
-                    let why = "its first record does not continue the one before it".to_owned();
-                    self.bad_page(from, why);
-                    let chunk = Chunk {
-                        from,
-                        to,
-                        page_bytes: None,
-                    };
-                    self.singly(&chunk, newest, use_pages).await?;
-                }
+                Decoded::Lines {
+                    lines,
+                    bytes,
+                    copied,
+                } => match self.refused(&lines, copied).await {
+                    None => self.page(lines, bytes).await?,
+                    Some(why) => {
+                        let ends = lines.first().zip(lines.last());
+                        let Some((from, to)) = ends.map(|(from, to)| (from.seq(), to.seq())) else {
+                            continue;
+                        };
+                        self.bad_page(from, why);
+                        let chunk = Chunk {
+                            from,
+                            to,
+                            page_bytes: None,
+                        };
+                        self.singly(&chunk, newest, use_pages).await?;
+                    }
+                },
                 Decoded::NoPage(chunk, why) => {
                     if let Some(why) = why {
                         self.bad_page(chunk.from, why);
@@ -195,70 +218,6 @@ impl<'a> Intake<'a> {
         self.flush().await
     }
 
-    fn is_continued_by(&self, lines: &[Line]) -> bool {
-        let last = self.last_hash();
-        let first = lines.first();
-        first.is_none_or(|first| last.is_none_or(|hash| hash == first.record().prev))
-    }
-
-    /// Takes in the records of a page.
-    async fn page(&mut self, lines: Vec<Line>, bytes: Option<Bytes>) -> Result<(), StreamError> {
-        // A page is a batch of its own: the index keeps its bytes.
-        self.flush().await?;
-        self.paged = true;
-        let steps: Vec<Step> = lines.into_iter().map(Step::Line).collect();
-        let Some(bytes) = bytes else {
-            return self.apply(steps).await;
-        };
-        // While the index takes in the page before, it is worked out what this one does.
-        let state = Arc::clone(self.state());
-        let (steps, foreseen) = unless_cancelled(spawn_blocking(move || {
-            let foreseen = Foreseen::of(&state, &steps);
-            (steps, foreseen)
-        }))
-        .await;
-        self.settle().await?;
-        let after = foreseen.as_ref().map(|known| Arc::clone(known.state()));
-        let index = Arc::clone(&self.stream.index);
-        let applied = spawn_blocking(move || {
-            let applied = index.apply_page(&steps, &bytes, foreseen);
-            // The next page need not wait until the memory of a thousand records is given back.
-            drop(aside(move || drop(steps)));
-            applied
-        });
-        match after {
-            Some(after) => {
-                self.under_way = Some(UnderWay { applied, after });
-                Ok(())
-            }
-            None => {
-                let applied = unless_cancelled(applied).await?;
-                self.tell(applied);
-                Ok(())
-            }
-        }
-    }
-
-    /// Waits for the page that is on its way into the index.
-    async fn settle(&mut self) -> Result<(), StreamError> {
-        if let Some(page) = &mut self.under_way {
-            // Asked for in place: whoever gives up waiting here leaves it to be waited for.
-            let applied = unless_cancelled(&mut page.applied).await;
-            self.under_way = None;
-            self.tell(applied?);
-        }
-        Ok(())
-    }
-
-    /// Says that a page cannot be used: of the first in full, of others how many they are.
-    fn bad_page(&mut self, from: Seq, why: String) {
-        if self.bad_pages == 0 {
-            let key = page_key(page_start(from));
-            tracing::warn!(%key, why, "a ledger page cannot be used; its records are read one by one");
-        }
-        self.bad_pages += 1;
-    }
-
     /// Takes in the records of a chunk, one by one.
     async fn singly(
         &mut self,
@@ -266,9 +225,20 @@ impl<'a> Intake<'a> {
         newest: Seq,
         use_pages: bool,
     ) -> Result<(), StreamError> {
-        let mut singles = pin!(fetch::singles(&self.stream.store, chunk));
-        while let Some((seq, found)) = singles.try_next().await? {
-            self.single(seq, found, newest, use_pages).await?;
+        let mut singles = pin!(fetch::singles(&self.stream.store, chunk).peekable());
+        while !self.ended
+            && let Some((seq, found)) = singles.try_next().await?
+        {
+            // Where the first store lacks the next one too, it need not be asked for it: of a ledger that it lost, for each.
+            let ask_after = match matches!(found, Found::Copied(..)) {
+                true => !matches!(
+                    singles.as_mut().peek().await,
+                    Some(Ok((_, Found::Copied(..) | Found::Missing)))
+                ),
+                false => true,
+            };
+            self.single(seq, found, (newest, use_pages), ask_after)
+                .await?;
         }
         Ok(())
     }
@@ -277,8 +247,8 @@ impl<'a> Intake<'a> {
         &mut self,
         seq: Seq,
         found: Found,
-        newest: Seq,
-        use_pages: bool,
+        (newest, use_pages): (Seq, bool),
+        ask_after: bool,
     ) -> Result<(), StreamError> {
         let last_paged = std::mem::take(&mut self.paged);
         let reason = match found {
@@ -296,6 +266,17 @@ impl<'a> Intake<'a> {
                 None => return self.push(Step::Line(line)).await,
                 Some(reason) => reason,
             },
+            Found::Copied(line, bad) => {
+                let copied = Copied { line, bad };
+                match self.copied(copied, newest, ask_after).await {
+                    Standing::Ours(line) => return self.push(Step::Line(line)).await,
+                    Standing::Lost(reason) => reason,
+                    Standing::End => {
+                        self.end_before(seq);
+                        return Ok(());
+                    }
+                }
+            }
             Found::Newer(reason) => {
                 self.flush().await?;
                 return Err(StreamError::NewerFormat {
@@ -306,20 +287,13 @@ impl<'a> Intake<'a> {
             }
             // Listed, and gone a moment later: the next call finds out what it means.
             Found::Missing if seq == newest => return Ok(()),
-            Found::Missing => "it is missing, and later ones exist".to_owned(),
+            Found::Missing => match self.missing(seq, newest).await {
+                Some(reason) => reason,
+                None => return Ok(()),
+            },
             Found::Bad(reason) => reason,
         };
-        let last = self.last_hash();
-        let continues = |line: &Line| last.is_none_or(|hash| hash == line.record().prev);
-        if let Some(line) = fetch::of_copies(&self.stream.store, seq, continues).await {
-            return self.push(Step::Line(line)).await;
-        }
-        let copy = match use_pages {
-            true => fetch::from_page(&self.stream.store, seq).await,
-            false => None,
-        };
-        if let Some(line) = copy.filter(|line| last.is_none_or(|hash| hash == line.record().prev)) {
-            tracing::warn!(%seq, reason, "a ledger record cannot be read; its page has it");
+        if let Some(line) = self.elsewhere(seq, &reason, use_pages).await {
             return self.push(Step::Line(line)).await;
         }
         tracing::error!(%seq, reason, "a ledger record cannot be read: it is passed over as lost");
@@ -376,6 +350,9 @@ impl<'a> Intake<'a> {
     pub(super) async fn finish(mut self) -> Result<Followed, StreamError> {
         self.flush().await?;
         self.settle().await?;
+        if !self.ended {
+            self.stream.unproven_told.store(false, Ordering::Relaxed);
+        }
         let state = &self.told.state;
         let damaged = state.last_hash.is_none() && state.last_seq.0 > 0;
         self.told.tail_damaged = damaged.then_some(state.last_seq);

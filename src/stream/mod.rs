@@ -19,6 +19,11 @@
 //! record at the very end is told apart ([`Followed::tail_damaged`]), because nobody may append to it. It is read again by
 //! every call, and others by the calls that list; once one can be read, the index is built anew from the start.
 //!
+//! **What a copy of the ledger gives** ([`Store::copies`](crate::store::Store::copies)) is believed only if it is chained to what is
+//! known of this ledger: it names the record before it, or is named by the record after it that the first store has, and neither
+//! says otherwise. Whatever else a copy has does not count as there: its place is passed over as lost if the first store has later
+//! records, and is the end if not, also while that store does not answer. So nothing of a copy that went another way is shown.
+//!
 //! **A record that breaks a rule** is no damage: it says by its own hash that it was meant so. Following ends there with
 //! an error, and what was before stays readable. The same holds for a record of a newer format.
 //!
@@ -35,6 +40,7 @@ mod follow;
 mod intake;
 mod newest;
 mod plan;
+mod proof;
 #[cfg(test)]
 mod tests;
 
@@ -49,6 +55,7 @@ use crate::ledger::stream_file::STREAM_FILE_MAX_BYTES;
 use crate::store::{self, CopyReason, SharedStore};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::Mutex;
 use tokio::task::JoinError;
 
@@ -67,6 +74,8 @@ pub struct Stream {
     use_pages: bool,
     /// Calls of `follow` so far. Also keeps them one at a time.
     follows: Mutex<u64>,
+    /// It was told that a copy has records which nothing proves, and that is still so.
+    unproven_told: AtomicBool,
 }
 
 impl Stream {
@@ -97,6 +106,7 @@ impl Stream {
             bytes,
             use_pages: true,
             follows: Mutex::new(0),
+            unproven_told: AtomicBool::new(false),
         })
     }
 
@@ -121,6 +131,7 @@ impl Stream {
             use_pages: true,
             // It was listed when it was opened.
             follows: Mutex::new(1),
+            unproven_told: AtomicBool::new(false),
         }))
     }
 

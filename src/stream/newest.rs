@@ -2,7 +2,7 @@
 
 use super::fetch::{self, Found};
 use super::{Followed, Stream, StreamError, blocking};
-use crate::ledger::{Line, StreamFile};
+use crate::ledger::Line;
 use crate::model::{Seq, Sha256};
 use std::sync::Arc;
 
@@ -50,25 +50,37 @@ impl Stream {
             return Ok(match found {
                 Found::Line(line) if self.is_misplaced(&line).await? => Newest::Same,
                 Found::Line(_) | Found::Newer(_) => Newest::Healed,
+                Found::Copied(line, _) => match self.is_proven(line).await? {
+                    true => Newest::Healed,
+                    false => Newest::Same,
+                },
                 Found::Bad(_) => Newest::Same,
                 Found::Missing => match fetch::record(&self.store, state.next_seq()).await? {
                     Found::Missing => Newest::Healed,
-                    Found::Line(_) | Found::Bad(_) | Found::Newer(_) => Newest::Same,
+                    Found::Line(_) | Found::Copied(..) | Found::Bad(_) | Found::Newer(_) => {
+                        Newest::Same
+                    }
                 },
             });
         };
         let what = match found {
-            Found::Line(line) if line.hash() == hash => return Ok(Newest::Same),
+            Found::Line(line) | Found::Copied(line, _) if line.hash() == hash => {
+                return Ok(Newest::Same);
+            }
             // Another copy of the ledger still has it: then it is this one that was changed.
-            Found::Line(_) if self.copy_has(seq, hash).await => return Ok(Newest::Same),
-            Found::Line(_) | Found::Newer(_) => {
+            Found::Line(_) | Found::Copied(..) if self.copy_has(seq, hash).await => {
+                return Ok(Newest::Same);
+            }
+            Found::Line(_) | Found::Copied(_, None) | Found::Newer(_) => {
                 format!("another record stands in the place of record {seq}")
             }
             Found::Missing => format!("record {seq} was there, and is gone"),
-            Found::Bad(reason) => {
+            Found::Bad(reason) | Found::Copied(_, Some(reason)) => {
                 // Damaged after it was read: a successor that names it shows that the ledger goes on.
                 match fetch::record(&self.store, state.next_seq()).await? {
-                    Found::Line(next) if next.record().prev == hash => return Ok(Newest::Same),
+                    Found::Line(next) | Found::Copied(next, _) if next.record().prev == hash => {
+                        return Ok(Newest::Same);
+                    }
                     _ => format!("record {seq} was right, and is not any more ({reason})"),
                 }
             }
@@ -90,9 +102,12 @@ impl Stream {
     pub(super) async fn is_healed(&self) -> Result<bool, StreamError> {
         let index = Arc::clone(&self.index);
         for seq in blocking(move || index.lost(LOST_READ_AGAIN)).await? {
-            if let Found::Line(line) = fetch::record(&self.store, seq).await?
-                && !self.is_misplaced(&line).await?
-            {
+            let healed = match fetch::record(&self.store, seq).await? {
+                Found::Line(line) => !self.is_misplaced(&line).await?,
+                Found::Copied(line, _) => self.is_proven(line).await?,
+                Found::Missing | Found::Bad(_) | Found::Newer(_) => false,
+            };
+            if healed {
                 return Ok(true);
             }
         }
@@ -101,13 +116,7 @@ impl Stream {
 
     /// Whether a record that was passed over as lost is there, and still does not continue the one before it.
     async fn is_misplaced(&self, line: &Line) -> Result<bool, StreamError> {
-        let (index, before) = (Arc::clone(&self.index), Seq(line.seq().0 - 1));
-        let before = match before.0 {
-            0 => Some(StreamFile::hash(&self.bytes)),
-            _ => blocking(move || index.line(before))
-                .await?
-                .map(|text| Sha256::of(text.as_bytes())),
-        };
+        let before = self.hash_before(line.seq()).await?;
         Ok(self.replaced(before, line).await?.is_some())
     }
 
@@ -140,13 +149,15 @@ impl Stream {
             let index = Arc::clone(&self.index);
             if let Some(text) = blocking(move || index.line(seq)).await? {
                 let what = match fetch::record(&self.store, seq).await? {
-                    Found::Line(line) if line.text() == text => return Ok(()),
-                    Found::Line(_) | Found::Newer(_) => {
+                    Found::Line(line) | Found::Copied(line, _) if line.text() == text => {
+                        return Ok(());
+                    }
+                    Found::Line(_) | Found::Copied(_, None) | Found::Newer(_) => {
                         format!("another record stands in the place of record {seq}")
                     }
                     Found::Missing => format!("record {seq} was there, and is gone"),
                     // Lost as well by now: an older one has the word.
-                    Found::Bad(_) => String::new(),
+                    Found::Bad(_) | Found::Copied(_, Some(_)) => String::new(),
                 };
                 if !what.is_empty() {
                     return Err(StreamError::Rollback {

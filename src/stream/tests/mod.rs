@@ -3,6 +3,7 @@
 mod alarms;
 mod lost;
 mod pages;
+mod replicas;
 
 use super::*;
 use crate::index::Opened;
