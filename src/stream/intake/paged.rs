@@ -6,7 +6,8 @@ use crate::ledger::page::{page_key, page_start};
 use crate::ledger::{LedgerState, Line};
 use crate::model::Seq;
 use crate::stream::aside::aside;
-use crate::stream::{StreamError, fetch, unless_cancelled};
+use crate::stream::fetch::{self, Later};
+use crate::stream::{StreamError, unless_cancelled};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -29,15 +30,21 @@ impl Intake<'_> {
         None
     }
 
-    /// Whether a page that only a copy gave is this ledger's. If the first store has its last record, that has the word: its hash
-    /// stands for all before it. If not, the record before the page has it.
+    /// Whether a page that only a copy gave is this ledger's. The last of its records that the first store has too has the word: its
+    /// hash stands for all before it. If that has none of them, or does not answer, the record before the page has it.
     async fn is_proven(&self, lines: &[Line]) -> bool {
-        let Some(last) = lines.last() else {
+        let store = &self.stream.store;
+        let ends = lines.first().zip(lines.last());
+        let (Some((from, to)), Some(copies)) = (ends, store.copies()) else {
             return true;
         };
-        match fetch::own(&self.stream.store, last.seq()).await {
-            Some(own) => own.hash() == last.hash(),
-            None => self.last_hash().is_some(),
+        match fetch::own_later(copies, Seq(from.seq().0 - 1), to.seq()).await {
+            Later::At(seq) => {
+                let own = fetch::own(store, seq).await.map(|own| own.hash());
+                let there = lines.iter().find(|line| line.seq() == seq);
+                own.is_some() && own == there.map(Line::hash)
+            }
+            Later::Nowhere | Later::Unknown => self.last_hash().is_some(),
         }
     }
 

@@ -164,3 +164,19 @@ async fn a_page_of_a_replica_is_taken_where_the_records_prove_it() {
     let line = index.line(Seq(1500)).expect("reads").expect("known");
     assert_eq!(line, bucket.lines[1499].text());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_goes_another_way_is_denied_by_a_record_in_its_middle() {
+    let bucket = Bucket::with(1990).await;
+    let others = apart(bucket.lines[999].hash(), 1001..2001);
+    let copy = copy_of(&others);
+    let page = write_page(&others).expect("a page");
+    copy.tamper(&page_key(Seq(1001)), page);
+    let index = Arc::new(Index::in_memory().expect("opens"));
+    let stream = opened(backed(bucket.shared(), &copy), &index).await;
+    for _ in 0..2 {
+        let followed = stream.follow().await.expect("follows");
+        assert_eq!(followed.state.last_hash, Some(bucket.lines[1989].hash()));
+        assert_eq!((followed.tail_damaged, lost(&index)), (None, vec![]));
+    }
+}
