@@ -43,7 +43,8 @@ pub struct ArchiveArgs {
     /// Archive the streams of this configuration file instead ('binlogfs config example' prints one).
     #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "to"])]
     config: Option<PathBuf>,
-    /// Archive what is closed now, and end, with exit code 3 if a hole, a gap or damage was recorded. Without it, go on until SIGTERM.
+    /// Archive what is closed now, and end, with exit code 3 if a hole, a gap, damage or a new timeline was recorded. Without it, go on
+    /// until SIGTERM.
     #[arg(long)]
     once: bool,
     #[command(flatten)]
@@ -211,7 +212,10 @@ fn dead_letters(settings: &Settings) -> Result<Vec<DeadLetter>> {
 fn print(global: &Global, outcome: &Outcome, filled: &[Filled], unencrypted: bool) -> Result<Exit> {
     let exit = if !outcome.orphans_left.is_empty() {
         Exit::Failed
-    } else if !outcome.damaged.is_empty() || !outcome.missing.is_empty() {
+    } else if !(outcome.damaged.is_empty()
+        && outcome.missing.is_empty()
+        && outcome.branches.is_empty())
+    {
         Exit::Findings
     } else {
         Exit::Done
@@ -233,6 +237,7 @@ fn print(global: &Global, outcome: &Outcome, filled: &[Filled], unencrypted: boo
             "orphans_left": outcome.orphans_left,
             "damaged": outcome.damaged,
             "missing": outcome.missing,
+            "new_timelines": outcome.branches,
             "notices": outcome.notices,
             "replicas": filled,
         }))?;
@@ -249,6 +254,9 @@ fn print(global: &Global, outcome: &Outcome, filled: &[Filled], unencrypted: boo
                 "binlogfs: history is missing before what was archived ({first}{more}): no recovery goes past that; 'binlogfs status' names it, \
                  and a base backup made now can be recovered from"
             );
+        }
+        for branch in &outcome.branches {
+            eprintln!("binlogfs: {branch}");
         }
         if unencrypted && !outcome.archived.is_empty() {
             eprintln!(

@@ -7,6 +7,7 @@ use super::footing::Footing;
 use super::journal::{Interrupt, Journal, Uninterrupted};
 use super::listed::{Batch, HeadOfFile, clear_suspects, executed_in_active, look_up};
 use super::manifest;
+use super::new_timeline::NewTimeline;
 use super::pace::Pace;
 use super::place::{Consent, Refusal, first_basename, flavour_name};
 use super::plan::plan;
@@ -126,6 +127,8 @@ pub struct Outcome {
     pub damaged: Vec<String>,
     /// Names of the holes and gaps right before what it archived.
     pub missing: Vec<String>,
+    /// Timelines that it began, each of which leaves another.
+    pub branches: Vec<NewTimeline>,
     /// Holes and gaps, new timelines, crash-closed files: what a person should know.
     pub notices: Vec<String>,
 }

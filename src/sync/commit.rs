@@ -5,6 +5,7 @@ use super::clock::Clock;
 use super::footing::Footing;
 use super::journal::{Interrupt, Journal, around};
 use super::likeness::{Likeness, likeness};
+use super::new_timeline::NewTimeline;
 use super::pipeline::Uploaded;
 use super::place::{Arrival, Consent, HOLES_MAX, Place, Provenance, Signature, place};
 use crate::binlog::{Ending, Summary};
@@ -59,6 +60,8 @@ pub struct Committed {
     pub by_another: bool,
     /// Names of the holes and gaps right before it.
     pub missing: Vec<String>,
+    /// The timeline that it began, if it began one that leaves another.
+    pub branch: Option<NewTimeline>,
     /// What a person should know.
     pub notices: Vec<String>,
 }
@@ -122,13 +125,14 @@ impl Committer {
         closed_by: ClosedBy,
     ) -> Result<Committed> {
         let mut state = self.known()?;
-        let (mut notices, mut missing) = (Vec::new(), Vec::new());
+        let (mut notices, mut missing, mut branch) = (Vec::new(), Vec::new(), None);
         let (mut races_lost, mut appended, mut is_new) = (0, 0, false);
         while races_lost < RACES_MAX {
             if let Some(done) = self.already_there(uploaded, arrival.file).await? {
                 return Ok(Committed {
                     notices,
                     missing,
+                    branch,
                     ..done
                 });
             }
@@ -173,6 +177,7 @@ impl Committer {
                 (races_lost, appended) = (0, appended + 1);
                 // A hole or gap in front is placed again with what now holds: its notices stand with the last placement.
                 if placed.before.is_empty() {
+                    branch = NewTimeline::of(&placed, arrival.file);
                     notices.extend(placed.notices);
                 } else if notices.is_empty() {
                     notices.extend(placed.notices.iter().cloned());
@@ -279,6 +284,7 @@ impl Committer {
             incarnation: entry.incarnation,
             by_another: !ours,
             missing: Vec::new(),
+            branch: None,
             notices: Vec::new(),
         }))
     }

@@ -68,6 +68,7 @@ mod lock;
 pub mod manifest;
 pub mod migrate;
 mod missing;
+pub mod new_timeline;
 pub mod pace;
 mod pages;
 pub mod pipeline;

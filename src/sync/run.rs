@@ -212,6 +212,7 @@ impl Outcome {
         let name = file.listed.file.to_string();
         self.notices.extend(committed.notices);
         self.missing.extend(committed.missing);
+        self.branches.extend(committed.branch);
         if committed.by_another {
             self.by_another += 1;
             return;

@@ -285,8 +285,13 @@ fn what_was_in_a_hole_behind_a_fence_leaves_with_it() {
         .expect("a GTID set");
     let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, executed);
     second.rotate(2, 200);
-    let output = tools::output(&mut archive.archive_command(second.dir()));
+    let output = tools::output(archive.archive_command(second.dir()).arg("--json"));
     let said = tools::excerpt(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("goes on behind the fence"), "{said}");
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let notice = told["notices"][0].as_str().expect("text");
+    assert!(notice.contains("goes on behind the fence"), "{told:#}");
+    let begun =
+        serde_json::json!([{ "file": "binlog.000001", "timeline": 2, "left": 1, "late": true }]);
+    assert_eq!(told["new_timelines"], begun);
 }

@@ -26,11 +26,17 @@ fn promoted(archive: &Archive, executed: GtidSet) -> SyntheticServer {
     SyntheticServer::starting_at(&dir, 2, "binlog", 1, executed)
 }
 
-/// What `archive` says on stderr.
+/// What `archive` says on stderr. Its exit code is that of a finding if a timeline begins, and only then.
+#[track_caller]
 fn archived(archive: &Archive, server: &SyntheticServer) -> String {
     let output = tools::output(&mut archive.archive_command(server.dir()));
     let said = tools::excerpt(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let code = if said.contains(" begins timeline ") {
+        3
+    } else {
+        0
+    };
+    assert_eq!(output.status.code(), Some(code), "{said}");
     said
 }
 
@@ -51,6 +57,8 @@ fn behind_a_fence_the_new_primary_joins_and_the_old_one_is_kept_apart() {
     let said = archived(&archive, &first);
     assert!(said.contains("goes on behind the fence"), "{said}");
     assert!(said.contains("kept as timeline 2"), "{said}");
+    let finding = "binlog.000004 begins timeline 2, beside timeline 1, which goes on without it";
+    assert!(said.contains(finding), "{said}");
     let said = archived(&archive, &second);
     assert!(said.contains("continues timeline 1"), "{said}");
     // Both go on where they are.
@@ -153,6 +161,8 @@ fn what_another_history_goes_on_from_is_not_cut_off() {
     second.rotate(3, 100);
     let said = archived(&archive, &second);
     assert!(said.contains("timeline 2 begins"), "{said}");
+    let finding = "binlog.000001 begins timeline 2, which does not go on from timeline 1";
+    assert!(said.contains(finding), "{said}");
     let (_, said) = status(&archive);
     let lost = format!("has left timeline 1, and lacks its {}:9-10", uuid_of(1));
     assert!(said.contains(&lost), "{said}");
