@@ -11,7 +11,7 @@ use crate::model::Micros;
 use crate::source::SourceError;
 use crate::sync::Outcome;
 use crate::telemetry;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,14 @@ impl Tending {
         let breaker = Arc::clone(&self.agent.breaker);
         self.note_breaker();
         let poll = self.agent.policy.poll;
+        let result = match result {
+            // What came before a file that blocks is archived, and the run has failed all the same.
+            Ok(Some(outcome)) if outcome.blocked.is_some() => {
+                self.done(&outcome, begun_at);
+                Err(anyhow!(outcome.blocked.unwrap_or_default()))
+            }
+            other => other,
+        };
         match result {
             Err(error) => {
                 let absent = error
@@ -70,7 +78,9 @@ impl Tending {
         totals.stored_bytes += outcome.stored_bytes;
         self.news_for_replicas();
         if outcome.left == 0 {
-            self.health.last_success_at = Some(begun_at);
+            if outcome.blocked.is_none() {
+                self.health.last_success_at = Some(begun_at);
+            }
             // What cannot be counted now is counted by the next look, which tells why.
             self.health.backlog = self.closed_since().unwrap_or_default();
         } else {

@@ -19,6 +19,7 @@
 //! | calls in a row | the circuit breaker opens ([`crate::store::breaker`]); alarm `store_down`; tried again after growing pauses |
 //! | a run, for another reason | the next one after a growing pause; alarm `run_failing` after the third |
 //! | a run, because of one file, for ten minutes | the file is put aside ([`crate::sync::dead_letter`]); alarm `dead_letter`; what follows is archived |
+//! | a file that the server has encrypted | what is before it is archived, and the run has failed; it is never put aside |
 //! | the server does not answer | archiving goes on from its files; alarm `server_unreachable`; nothing is rotated |
 //! | a replica | it falls behind; alarm `replica`; the archiver goes on ([`replicas`]) |
 //! | a hook | tried again for ten minutes, then only logged |

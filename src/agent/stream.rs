@@ -330,7 +330,8 @@ impl Tending {
     async fn archive(&mut self, seen: Seen) -> Result<Option<Outcome>> {
         let mut outcome = None;
         let first = self.health.totals.runs == 0;
-        if self.health.backlog.segments > 0 || first || self.health.failed_in_a_row > 0 {
+        let has_failed = self.health.failed_in_a_row > 0 || seen.batch.is_blocked();
+        if self.health.backlog.segments > 0 || first || has_failed {
             outcome = Some(match self.run_and_look(seen).await {
                 Ok(outcome) => outcome,
                 Err(error) => {
@@ -339,7 +340,12 @@ impl Tending {
                 }
             });
         }
-        self.rotate().await;
+        if outcome
+            .as_ref()
+            .is_none_or(|outcome| outcome.blocked.is_none())
+        {
+            self.rotate().await;
+        }
         Ok(outcome)
     }
 

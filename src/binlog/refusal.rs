@@ -40,6 +40,20 @@ pub enum Refusal {
     RelayLog,
 }
 
+impl Refusal {
+    /// Whether it is for what the server is set to, and not for what the file is.
+    pub fn is_encryption(&self) -> bool {
+        match self {
+            Refusal::Encrypted | Refusal::StartEncryption => true,
+            Refusal::NotABinlog
+            | Refusal::MariaDbIbb
+            | Refusal::OldVersion(_)
+            | Refusal::UnknownVersion(_)
+            | Refusal::RelayLog => false,
+        }
+    }
+}
+
 /// First bytes of every binlog.
 pub(super) const MAGIC: [u8; 4] = *b"\xfebin";
 /// First bytes of a file that MySQL encrypted (`Rpl_encryption_header::ENCRYPTION_MAGIC`).

@@ -194,6 +194,9 @@ async fn archive(global: &Global, orders: &Orders) -> Result<Exit> {
     let outcome = outcome?;
     let filled = replicate::fill_all(&store, stream, &settings).await;
     let exit = print(global, &outcome, &filled, settings.recipients.is_empty())?;
+    if let Some(why) = &outcome.blocked {
+        bail!("{why}; nothing was archived from there on");
+    }
     Ok(match filled.iter().all(Filled::is_whole) {
         false if exit == Exit::Done => Exit::Findings,
         _ => exit,
@@ -238,6 +241,7 @@ fn print(global: &Global, outcome: &Outcome, filled: &[Filled], unencrypted: boo
             "damaged": outcome.damaged,
             "missing": outcome.missing,
             "new_timelines": outcome.branches,
+            "blocked": outcome.blocked,
             "notices": outcome.notices,
             "replicas": filled,
         }))?;
@@ -268,9 +272,10 @@ fn print(global: &Global, outcome: &Outcome, filled: &[Filled], unencrypted: boo
             [(only, _)] => only.clone(),
             [(first, _), .., (last, _)] => format!("{first} to {last}"),
         };
-        output::print(&match names.is_empty() {
-            true => "archived 0 segments: nothing new\n".to_owned(),
-            false => format!(
+        output::print(&match (names.is_empty(), outcome.blocked.is_some()) {
+            (true, false) => "archived 0 segments: nothing new\n".to_owned(),
+            (true, true) => "archived 0 segments\n".to_owned(),
+            (false, _) => format!(
                 "archived {} ({names}): {} as {}\n",
                 output::count(outcome.archived.len() as u64, "segment"),
                 output::size(outcome.bytes),

@@ -129,14 +129,18 @@ pub struct Outcome {
     pub missing: Vec<String>,
     /// Timelines that it began, each of which leaves another.
     pub branches: Vec<NewTimeline>,
+    /// Why it could not archive what comes after that: a file that is waited for.
+    pub blocked: Option<String>,
     /// Holes and gaps, new timelines, crash-closed files: what a person should know.
     pub notices: Vec<String>,
 }
 
-/// Archives every closed file of `batch` that `store` does not have.
+/// Archives every closed file of `batch` that `store` does not have. If a file ends the batch early, the outcome says so
+/// ([`Outcome::blocked`]).
 ///
 /// # Errors
-/// When anything cannot be archived; what was archived before it stays archived.
+/// When anything of the batch cannot be archived, what was archived before it stays archived; or when a file blocks, and nothing is
+/// before it.
 pub async fn archive_once(
     source: &Source,
     batch: Batch,
@@ -152,13 +156,17 @@ pub async fn archive_once(
 /// As [`archive_once`].
 pub async fn archive_again(
     source: &Source,
-    batch: Batch,
+    mut batch: Batch,
     store: SharedStore,
     settings: &Settings,
     footing: &mut Footing,
 ) -> Result<Outcome> {
+    let blocked = batch.blocked.take().map(|blocked| blocked.error);
     let closed: Vec<&HeadOfFile> = batch.heads.iter().filter(|file| file.0.closed).collect();
     if closed.is_empty() {
+        if let Some(error) = blocked {
+            return Err(error.into());
+        }
         return Ok(Outcome {
             notices: vec!["no file is closed yet: nothing to archive".to_owned()],
             ..Outcome::default()
@@ -175,6 +183,13 @@ pub async fn archive_again(
     let mut plan = plan(&seen);
     if state.last_seq.0 > 0 && seen.iter().all(|file| file.archived.is_none()) {
         // Another server's files, it may be: whether it lost anything is decided by all that it has.
+        if let Some(error) = &blocked
+            && !is_known(&state, batch.listing.server_uuid)
+        {
+            bail!(
+                "{error}; what this server has executed cannot be told without that file, so that none of its files has a place in this stream"
+            );
+        }
         plan.history.union_with(&executed_in_active(source, &seen)?);
     }
     let mut run = Run {
@@ -184,9 +199,16 @@ pub async fn archive_again(
     };
     run.note_older(&seen, &plan);
     run.archive(&seen, &plan).await?;
-    let (outcome, stands) = finish(run).await?;
+    let (mut outcome, stands) = finish(run).await?;
     *footing = stands;
+    outcome.blocked = blocked.map(|error| error.to_string());
     Ok(outcome)
+}
+
+/// Whether files of this server are archived.
+fn is_known(state: &LedgerState, server_uuid: Option<uuid::Uuid>) -> bool {
+    let mut servers = state.incarnations().map(|(_, known)| known.server_uuid);
+    server_uuid.is_some() && servers.any(|known| known == server_uuid)
 }
 
 /// A `--recipient` that is forgotten once must not put plaintext beside what was encrypted with care.

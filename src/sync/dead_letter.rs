@@ -8,7 +8,6 @@
 
 use super::journal::{Journal, JournalError};
 use super::pipeline::PipelineError;
-use crate::binlog::Refusal;
 use crate::index::Index;
 use crate::model::{FileName, Micros};
 use crate::source::{Listed, SourceError, SourceFile};
@@ -82,7 +81,7 @@ pub fn fault_of_file(error: &anyhow::Error) -> Option<(&Path, String)> {
     })?;
     let at_fault = match source {
         SourceError::Io { source, .. } => !is_fault_of_host(source),
-        SourceError::Refused { source, .. } => !matches!(source, Refusal::Encrypted),
+        SourceError::Refused { source, .. } => !source.is_encryption(),
         SourceError::NoIndex(_)
         | SourceError::ManyIndexes { .. }
         | SourceError::NotAnIndex { .. }
@@ -254,7 +253,7 @@ impl Journal {
 mod tests {
     use super::*;
     use crate::binlog::testing::BinlogBuilder;
-    use crate::binlog::{ChecksumAlgorithm, Flavour};
+    use crate::binlog::{ChecksumAlgorithm, Flavour, Refusal};
     use crate::model::GtidSet;
 
     #[test]
@@ -277,6 +276,18 @@ mod tests {
         ] {
             assert!(!is_at_fault(errno), "{errno:?}");
         }
+    }
+
+    #[test]
+    fn what_the_server_encrypts_is_no_fault_of_a_file() {
+        let is_at_fault = |source: Refusal| {
+            let path = PathBuf::from("/var/lib/mysql/binlog.000007");
+            let error = anyhow::Error::from(SourceError::Refused { path, source });
+            fault_of_file(&error).is_some()
+        };
+        assert!(!is_at_fault(Refusal::Encrypted));
+        assert!(!is_at_fault(Refusal::StartEncryption));
+        assert!(is_at_fault(Refusal::NotABinlog));
     }
 
     #[test]

@@ -21,15 +21,47 @@ pub struct Batch {
     pub(super) heads: Vec<HeadOfFile>,
     /// Files that were put aside, each with the reason: as if they were not there.
     pub(super) put_aside: Vec<(FileName, String)>,
+    /// What ends it before the listing does.
+    pub(super) blocked: Option<Blocked>,
+}
+
+/// A file that is waited for, and what comes after it: none of them is in the batch, and those before it are.
+pub(super) struct Blocked {
+    /// The file.
+    pub(super) file: FileName,
+    /// What is wrong with it.
+    pub(super) error: SourceError,
+    /// It and those after it that are there, each with its length in bytes.
+    files: Vec<(Listed, u64)>,
+}
+
+impl Blocked {
+    fn at(listed: &[Listed], error: SourceError) -> Option<Blocked> {
+        let first = listed.first()?;
+        let sized = |listed: &Listed| {
+            let meta = std::fs::metadata(&listed.path).ok()?;
+            Some((listed.clone(), meta.len()))
+        };
+        Some(Blocked {
+            file: first.file.clone(),
+            error,
+            files: listed.iter().filter_map(sized).collect(),
+        })
+    }
+
+    /// How many files there are from it on.
+    pub(super) fn count(&self) -> usize {
+        self.files.len()
+    }
 }
 
 /// A listed file, its head, and its length in bytes.
 pub(super) type HeadOfFile = (Listed, Head, u64);
 
-/// Lists the files of `source` and reads the head of each.
+/// Lists the files of `source` and reads the head of each. What the server encrypts ends it: what is before that can be archived.
 ///
 /// # Errors
-/// When a file cannot be read, or is no binlog that can be archived: it is refused by name, and nothing was written.
+/// When another file cannot be read, or is no binlog that can be archived: it is refused by name, and nothing was written.
 pub fn read_batch(source: &Source) -> Result<Batch> {
     read_batch_with(source, &mut Heads::default(), &[])
 }
@@ -43,14 +75,36 @@ pub fn read_batch_with(
     known: &mut Heads,
     put_aside: &[DeadLetter],
 ) -> Result<Batch> {
+    let is_encrypted = |error: &SourceError| match error {
+        SourceError::Refused { source, .. } => source.is_encryption(),
+        _ => false,
+    };
+    read_until(source, known, put_aside, is_encrypted)
+}
+
+/// The same, ended by the first file whose head cannot be had, for whoever archives nothing of it.
+pub(super) fn read_batch_before_fault(source: &Source) -> Result<Batch> {
+    let is_of_head =
+        |error: &SourceError| matches!(error, SourceError::Io { .. } | SourceError::Refused { .. });
+    read_until(source, &mut Heads::default(), &[], is_of_head)
+}
+
+/// Reads heads up to the first file with an error that `ends` it.
+fn read_until(
+    source: &Source,
+    known: &mut Heads,
+    put_aside: &[DeadLetter],
+    ends: impl Fn(&SourceError) -> bool,
+) -> Result<Batch> {
     let listing = source.list()?;
     let mut batch = Batch {
         heads: Vec::with_capacity(listing.files.len()),
         put_aside: Vec::new(),
+        blocked: None,
         listing,
     };
     let mut now = HashMap::with_capacity(batch.listing.files.len());
-    for listed in &batch.listing.files {
+    for (n, listed) in batch.listing.files.iter().enumerate() {
         if let Some(letter) = put_aside.iter().find(|letter| letter.is(listed)) {
             let reason = letter.reason.clone();
             batch.put_aside.push((listed.file.clone(), reason));
@@ -72,6 +126,10 @@ pub fn read_batch_with(
             }
             // The active file may be in the making: nothing is taken from it but its PREVIOUS_GTIDS.
             Err(SourceError::Io { .. }) if !listed.closed => {}
+            Err(e) if ends(&e) => {
+                batch.blocked = Blocked::at(&batch.listing.files[n..], e);
+                break;
+            }
             Err(e) => return Err(e.into()),
         }
     }
@@ -90,24 +148,43 @@ impl Batch {
     /// When the index cannot be read.
     pub fn waiting(&self, index: &Index) -> Result<(u64, u64, Option<Micros>)> {
         let (mut files, mut bytes, mut oldest) = (0, 0, None::<Micros>);
+        let mut count = |listed: &Listed, size: u64| {
+            files += 1;
+            bytes += size;
+            let closed_at = SourceFile::modified_at(&listed.path);
+            oldest = [oldest, closed_at].into_iter().flatten().min();
+        };
+        // From a file on that blocks, none is archived.
+        for (listed, size) in self.beyond().filter(|file| file.0.closed) {
+            count(listed, *size);
+        }
         // What is older than the newest archived file is not waited for.
         for (listed, head, size) in self.heads.iter().rev().filter(|file| file.0.closed) {
             if !index.find(&head.head, listed.file.number())?.is_empty() {
                 break;
             }
-            files += 1;
-            bytes += size;
-            let closed_at = SourceFile::modified_at(&listed.path);
-            oldest = [oldest, closed_at].into_iter().flatten().min();
+            count(listed, *size);
         }
         Ok((files, bytes, oldest))
     }
 
+    /// Whether a file is waited for that cannot be archived.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.is_some()
+    }
+
+    /// The file that is waited for, and those after it.
+    fn beyond(&self) -> impl Iterator<Item = &(Listed, u64)> {
+        self.blocked.iter().flat_map(|blocked| &blocked.files)
+    }
+
     /// The names and sizes of the files, and which of them are closed, oldest first.
     pub fn files(&self) -> impl Iterator<Item = (&FileName, u64, bool)> {
-        self.heads
-            .iter()
-            .map(|(listed, _, size)| (&listed.file, *size, listed.closed))
+        let listed = self.heads.iter().map(|(listed, _, size)| (listed, *size));
+        let beyond = self.beyond().map(|(listed, size)| (listed, *size));
+        listed
+            .chain(beyond)
+            .map(|(listed, size)| (&listed.file, size, listed.closed))
     }
 
     /// The directory of the newest file.

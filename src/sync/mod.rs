@@ -1,8 +1,9 @@
 //! Archiving: a server's closed binlogs into a stream, exactly once and in order.
 //!
 //! # One run
-//! 1. List the server's files and read the head of each. What cannot be archived (encrypted, relay log, text) is refused
-//!    here, by name, before anything is written anywhere.
+//! 1. List the server's files and read the head of each. What cannot be archived (relay log, text) is refused here, by name,
+//!    before anything is written anywhere. A file that the server has encrypted ends the batch: the files before it are archived,
+//!    then it is refused by name.
 //! 2. Lock the state directory: one archiver per directory. Follow the ledger into the index, and tidy up what an earlier
 //!    run left (journal).
 //! 3. [`plan`]: which files are archived already, which come next.

@@ -4,7 +4,7 @@
 //! objects are looked at in the store now, and the server says who it is on the connection that purges. Only the oldest
 //! files, without a break, are ever named. They go in small steps, and before each step all of it is asked again.
 
-use super::listed::{clear_suspects, look_up, read_batch};
+use super::listed::{Blocked, clear_suspects, look_up, read_batch_before_fault};
 use super::plan::Seen;
 use crate::index::Index;
 use crate::ledger::record::ObjectRecord;
@@ -90,15 +90,19 @@ impl Purge<'_> {
     pub async fn plan(&self) -> Result<(PurgePlan, Identity)> {
         let facts = self.server.facts().await?;
         let mismatches = self.look_twice().await?;
-        let batch = read_batch(self.source)?;
+        let batch = read_batch_before_fault(self.source)?;
         check_same_server(self.source, batch.listing.server_uuid, &facts)?;
-        if let Some(mismatch) = mismatches.first() {
+        // One that is encrypted is not covered, and needs no more than that: its head says so too.
+        let is_other = |mismatch: &&Mismatch| !matches!(mismatch, Mismatch::Encrypted(_));
+        if let Some(mismatch) = mismatches.iter().find(is_other) {
             bail!("{mismatch}; nothing was purged");
         }
         let server_uuid = facts.server_uuid();
         let mut seen = look_up(self.index, self.state, batch.heads)?;
         clear_suspects(self.source, self.index, &mut seen)?;
-        let old = seen.len().saturating_sub(self.keep.max(1));
+        let keep = self.keep.max(1);
+        let beyond = batch.blocked.as_ref().map_or(0, Blocked::count);
+        let old = seen.len().saturating_sub(keep.saturating_sub(beyond));
         let mut plan = PurgePlan::default();
         let reasons: Vec<Option<String>> = futures::stream::iter(&seen[..old])
             .map(|file| self.not_covered(file, server_uuid))
@@ -117,7 +121,15 @@ impl Purge<'_> {
                 None => {}
             }
         }
-        let at = |n: usize| seen.get(n).map(|file| file.listed.file.clone());
+        if let Some(blocked) = batch.blocked.as_ref().filter(|_| beyond > keep) {
+            plan.not_covered.push(NotCovered {
+                file: blocked.file.clone(),
+                reason: format!("cannot be looked into: {}", blocked.error),
+            });
+        }
+        let names = seen.iter().map(|file| &file.listed.file);
+        let names = names.chain(batch.blocked.as_ref().map(|blocked| &blocked.file));
+        let at = |n: usize| names.clone().nth(n).cloned();
         if !plan.files.is_empty() {
             plan.to = at(plan.files.len());
             plan.step_to = at(plan.files.len().min(STEP_FILES));

@@ -10,3 +10,4 @@ mod long_run;
 pub mod manners;
 pub mod outage;
 mod rolling;
+mod unarchived;

@@ -25,19 +25,67 @@ fn with_second_file(bytes: &[u8], says: &[&str]) {
     refused(&archive, server.dir(), 1, &says);
 }
 
+/// A server that has encrypted its second file, its last closed one, or the active one: what is before it is archived, and no more.
+fn encrypted_from(bytes: &[u8], says: &[&str]) {
+    for (number, archived) in [(2, 1), (3, 2), (4, 3)] {
+        let archive = Archive::plain();
+        let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+        (0..3).for_each(|_| server.rotate(1, 100));
+        let name = format!("binlog.{number:06}");
+        fs::write(archive.data().join(&name), bytes).expect("writable");
+        let says: Vec<&str> = [name.as_str()].iter().chain(says).copied().collect();
+        for _ in 0..2 {
+            tools::refused(&mut archive.archive_command(server.dir()), 1, &says);
+            assert_eq!(archive.keys("ledger").len(), archived, "before {name}");
+            assert_eq!(archive.keys("segments").len(), archived, "before {name}");
+        }
+    }
+}
+
+/// The first bytes of a file that MySQL has encrypted.
+const ENCRYPTED: &[u8] = b"\xfdbin\x01\x01\x00\x00\x00\x00\x00\x00";
+
 #[test]
-fn a_binlog_encrypted_by_the_server_is_refused() {
-    with_second_file(
-        b"\xfdbin\x01\x01\x00\x00\x00\x00\x00\x00",
-        &["encrypted", "binlog_encryption"],
-    );
+fn a_binlog_encrypted_by_the_server_is_refused_and_what_is_before_it_is_archived() {
+    encrypted_from(ENCRYPTED, &["encrypted", "binlog_encryption"]);
 }
 
 #[test]
-fn a_binlog_encrypted_by_mariadb_or_percona_is_refused() {
+fn a_binlog_encrypted_by_mariadb_or_percona_is_refused_and_what_is_before_it_is_archived() {
     let mut builder = BinlogBuilder::mariadb();
     builder.event(164, 0, &[1; 17]);
-    with_second_file(&builder.finish(), &["encrypt"]);
+    encrypted_from(&builder.finish(), &["encrypt"]);
+}
+
+#[test]
+fn a_server_that_has_encrypted_all_its_binlogs_begins_no_stream() {
+    let archive = Archive::plain();
+    let mut server = SyntheticServer::new(&archive.data(), 1, "binlog");
+    server.rotate(1, 100);
+    fs::write(&server.closed()[0], ENCRYPTED).expect("writable");
+    refused(&archive, server.dir(), 1, &["binlog.000001", "encrypted"]);
+}
+
+#[test]
+fn of_another_server_nothing_is_placed_while_what_it_has_executed_is_encrypted() {
+    let archive = Archive::plain();
+    let mut first = SyntheticServer::new(&archive.data(), 1, "binlog");
+    first.rotate(2, 100);
+    let before = first.executed().clone();
+    first.rotate(2, 100);
+    archive.archive(first.dir());
+    let dir = archive.path("second");
+    fs::create_dir(&dir).expect("writable");
+    // It may have the rest of the history in its active file, and then leaves no timeline.
+    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, before);
+    second.rotate(1, 100);
+    fs::write(dir.join("binlog.000002"), ENCRYPTED).expect("writable");
+    let says = [
+        "binlog.000002",
+        "what this server has executed cannot be told",
+    ];
+    tools::refused(&mut archive.archive_command(&dir), 1, &says);
+    assert_eq!(archive.keys("ledger").len(), 2, "nothing was added");
 }
 
 #[test]

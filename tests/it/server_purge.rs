@@ -203,6 +203,53 @@ fn neither_a_changed_file_nor_one_whose_object_is_gone_is_purged() {
 }
 
 #[test]
+fn a_file_that_cannot_be_looked_into_ends_what_is_purged_and_is_named() {
+    let (mysql, archive) = archived(5);
+    let third = &mysql.binlogs()[2];
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(third)
+        .expect("opens");
+    let mut magic = [0; 4];
+    file.read_exact_at(&mut magic, 0).expect("reads");
+    file.write_all_at(&[0; 4], 0).expect("writes");
+    let plan = |keep: &str| {
+        let more = ["--keep", keep];
+        purge_safe(&archive, &mysql.datadir(), &mysql.socket(), &more)
+    };
+    let (code, told, stderr) = plan("2");
+    assert_eq!(
+        (code, &told["purge_to"]),
+        (Some(3), &Value::from("binlog.000003")),
+        "{told:#} {stderr}"
+    );
+    assert_eq!(told["not_covered"][0]["file"], "binlog.000003");
+    let reason = told["not_covered"][0]["reason"].to_string();
+    assert!(reason.contains("not a binary log"), "{reason}");
+    // Of those that stay in any case nothing need be known.
+    let (code, told, stderr) = plan("4");
+    assert_eq!(
+        (code, &told["purge_to"]),
+        (Some(0), &Value::from("binlog.000003")),
+        "{told:#} {stderr}"
+    );
+    let (code, told, stderr) = plan("5");
+    assert_eq!(
+        (code, &told["purge_to"]),
+        (Some(0), &Value::from("binlog.000002")),
+        "{told:#} {stderr}"
+    );
+    file.write_all_at(&magic, 0).expect("writes");
+    let (code, told, stderr) = plan("2");
+    assert_eq!(
+        (code, &told["purge_to"]),
+        (Some(0), &Value::from("binlog.000005")),
+        "{told:#} {stderr}"
+    );
+}
+
+#[test]
 fn another_servers_files_are_refused() {
     let (mysql, archive) = archived(3);
     let other = MySql::new();
