@@ -38,8 +38,11 @@ impl Tending {
                 self.health.failed_in_a_row = self.health.failed_in_a_row.saturating_add(1);
                 self.health.totals.runs += 1;
                 self.health.totals.failed_runs += 1;
+                // What failed before this process began keeps nobody waiting who has begun it.
+                let failed_here = u32::try_from(self.health.totals.failed_runs).unwrap_or(u32::MAX);
+                let failed = self.health.failed_in_a_row.min(failed_here);
                 let random = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
-                let mut pause = schedule::pause_after(self.health.failed_in_a_row, random);
+                let mut pause = schedule::pause_after(failed, random);
                 if absent {
                     // A server that begins is not kept waiting.
                     pause = pause.min(poll);

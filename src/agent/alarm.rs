@@ -78,6 +78,43 @@ impl AlarmKind {
             AlarmKind::Replica => "replica",
         }
     }
+
+    /// Whether the server itself says it: while it does not answer, nobody knows whether it is over.
+    pub fn is_of_server(self) -> bool {
+        match self {
+            AlarmKind::LogBinOff
+            | AlarmKind::IgnoreError
+            | AlarmKind::Encryption
+            | AlarmKind::ExpiryBySize
+            | AlarmKind::SizeMismatch
+            | AlarmKind::ServerSettings => true,
+            AlarmKind::Lag
+            | AlarmKind::Expiry
+            | AlarmKind::DiskFull
+            | AlarmKind::StoreDown
+            | AlarmKind::RunFailing
+            | AlarmKind::Hole
+            | AlarmKind::Gap
+            | AlarmKind::Damage
+            | AlarmKind::DeadLetter
+            | AlarmKind::Branch
+            | AlarmKind::ServerUnreachable
+            | AlarmKind::Replica => false,
+        }
+    }
+
+    /// Whether a look finds it, at the server or in the history.
+    pub fn is_found(self) -> bool {
+        self.is_of_server()
+            || matches!(
+                self,
+                AlarmKind::Hole
+                    | AlarmKind::Gap
+                    | AlarmKind::Damage
+                    | AlarmKind::Branch
+                    | AlarmKind::ServerUnreachable
+            )
+    }
 }
 
 /// How bad it is.

@@ -20,7 +20,7 @@
 //! | a run, for another reason | the next one after a growing pause; alarm `run_failing` after the third |
 //! | a run, because of one file, for ten minutes | the file is put aside ([`crate::sync::dead_letter`]); alarm `dead_letter`; what follows is archived |
 //! | a file that the server has encrypted | what is before it is archived, and the run has failed; it is never put aside |
-//! | the server does not answer | archiving goes on from its files; alarm `server_unreachable`; nothing is rotated |
+//! | the server does not answer | archiving goes on from its files; alarm `server_unreachable`; nothing is rotated; what was alarming of its settings stays so |
 //! | a replica | it falls behind; alarm `replica`; the archiver goes on ([`replicas`]) |
 //! | a hook | tried again for ten minutes, then only logged |
 //! | this process | the next one finds out everything anew; `health.json` keeps it from telling the same alarms again |
@@ -43,6 +43,7 @@ pub mod mysql;
 pub mod nice;
 pub mod replicas;
 pub mod roster;
+mod rotation;
 pub mod schedule;
 pub mod service;
 pub mod sight;

@@ -1,16 +1,16 @@
 //! The archiver of one stream, for as long as the process lives: it looks, decides, archives, and tells how it is.
 
-use super::alarm::{AlarmBook, Thresholds};
+use super::alarm::{Alarm, AlarmBook, AlarmKind, Thresholds};
 use super::disk::DiskTrend;
 use super::health::{self, Health};
 use super::hooks::Message;
 use super::replicas::{ArchivedWhen, Replica, Replicas};
 use super::schedule::{self, Decision, Moment, Policy};
-use super::sight::{Ask, RotationRule, Sight};
+use super::sight::{Ask, Sight};
 use super::wake::{Watch, Watches};
 use crate::model::Micros;
 use crate::source::Source;
-use crate::store::{Breaker, SharedStore};
+use crate::store::{Breaker, BreakerState, SharedStore};
 use crate::sync::{Batch, Footing, Heads, Outcome, Settings, archive_again};
 use anyhow::Result;
 use futures::FutureExt as _;
@@ -91,6 +91,12 @@ pub struct Tending {
     pub(super) sight: Option<(Instant, Result<Sight, String>)>,
     /// After how long the server purges, as it said last: it goes on doing so when it does not answer.
     pub(super) purges_after: Option<Duration>,
+    /// What of its settings is alarming, as it said last, to this process or the one before: that is so until it says otherwise.
+    pub(super) server_alarms: Vec<Alarm>,
+    /// When the oldest of the files that were put aside was closed.
+    pub(super) put_aside_since: Option<Micros>,
+    /// Why the active file was last not closed, though it was time to.
+    pub(super) not_rotated: Option<String>,
     pub(super) yielding_since: Option<Instant>,
     pub(super) alive: Option<std::fs::File>,
     pub(super) replicas: Vec<Arc<Replica>>,
@@ -125,6 +131,15 @@ impl Tending {
             // Until it is known how far they are.
             agent.settings.archived_through.store(0, Ordering::Relaxed);
         }
+        let found = |is_it: fn(AlarmKind) -> bool| -> Vec<Alarm> {
+            let raised = before.alarms.iter().map(|raised| &raised.alarm);
+            raised.filter(|alarm| is_it(alarm.kind)).cloned().collect()
+        };
+        // A store that was down is another alarm than runs that fail: that begins anew with the breaker.
+        let failed_in_a_row = match before.breaker {
+            BreakerState::Closed => before.failed_in_a_row,
+            BreakerState::Open | BreakerState::HalfOpen => 0,
+        };
         let health = Health {
             stream: agent.name.clone(),
             url: agent.url.clone(),
@@ -132,11 +147,16 @@ impl Tending {
             last_success_at: before.last_success_at,
             last_archived_at: before.last_archived_at,
             waits_for_replicas: waits,
+            failed_in_a_row,
+            // Until the files can be looked at.
+            findings: found(AlarmKind::is_found),
+            dead_letters: before.dead_letters,
             alarms: before.alarms.clone(),
             next_word_by: Some(std::time::Instant::now() + WORD_GRACE),
             ..Health::default()
         };
         let (told, hear) = watch::channel(health.clone());
+        let server_alarms = found(AlarmKind::is_of_server);
         let tending = Tending {
             book: AlarmBook::of(before.alarms),
             agent,
@@ -148,6 +168,9 @@ impl Tending {
             told,
             sight: None,
             purges_after: None,
+            server_alarms,
+            put_aside_since: None,
+            not_rotated: None,
             yielding_since: None,
             alive: None,
             replicas,
@@ -298,7 +321,7 @@ impl Tending {
     }
 
     /// The time of day here.
-    fn time_of_day(&self) -> jiff::civil::Time {
+    pub(super) fn time_of_day(&self) -> jiff::civil::Time {
         jiff::Timestamp::from_microsecond(self.now().0)
             .unwrap_or_default()
             .to_zoned(jiff::tz::TimeZone::system())
@@ -370,33 +393,5 @@ impl Tending {
         self.store = opened.or(self.store.take());
         self.footing = footing;
         done
-    }
-
-    /// Closes the active file if that is due. Not in quiet hours: it would only wait then, and FLUSH waits for backup locks.
-    async fn rotate(&mut self) {
-        let (Some(ask), Some(after)) = (&self.agent.ask, self.agent.policy.rotate_after) else {
-            return;
-        };
-        if !self.is_urgent() && self.agent.policy.quiet_window(self.time_of_day()).is_some() {
-            return;
-        }
-        let waiting = self.health.lag_seconds(self.now());
-        let rule = RotationRule {
-            after,
-            oldest_waiting_age: waiting.map(Duration::from_secs),
-        };
-        match ask.rotate(&rule).await {
-            Ok(true) => {
-                tracing::info!(stream = self.agent.name, "FLUSH BINARY LOGS (rotate_after)")
-            }
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(
-                    stream = self.agent.name,
-                    error,
-                    "the binlog was not rotated"
-                );
-            }
-        }
     }
 }

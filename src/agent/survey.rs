@@ -141,6 +141,7 @@ impl Tending {
     fn count(&mut self, batch: &Batch) -> Result<()> {
         let index = self.index()?;
         self.health.backlog = backlog(batch, &index)?;
+        self.put_aside_since = batch.put_aside_since();
         let mut blemishes = Blemishes {
             timelines: index.state()?.map_or(0, |state| state.timelines().count()) as u64,
             ..Blemishes::default()
@@ -178,26 +179,28 @@ impl Tending {
             let seen = ask.look(files).await;
             if let Ok(sight) = &seen {
                 self.purges_after = sight.expire_after;
+                self.server_alarms.clone_from(&sight.alarms);
             }
             self.sight = Some((Instant::now(), seen));
         }
     }
 
-    /// Adds what the server said last to the findings.
+    /// Adds what the server said last to the findings, whether or not it answers now.
     fn note_sight(&mut self) {
         let Some((_, sight)) = &self.sight else {
             return;
         };
         self.health.server_up = Some(sight.is_ok());
-        match sight {
-            Ok(sight) => self.health.findings.extend(sight.alarms.iter().cloned()),
-            Err(error) => self.health.findings.push(Alarm {
+        let findings = &mut self.health.findings;
+        findings.extend(self.server_alarms.iter().cloned());
+        if let Err(error) = sight {
+            findings.push(Alarm {
                 kind: AlarmKind::ServerUnreachable,
                 severity: Severity::Warning,
                 text: format!(
                     "the server cannot be asked ({error}): archiving goes on from its files; nothing is rotated, and its settings are not watched"
                 ),
-            }),
+            });
         }
     }
 

@@ -168,6 +168,18 @@ impl Batch {
         Ok((files, bytes, oldest))
     }
 
+    /// When the oldest closed file was closed of those that were put aside.
+    pub fn put_aside_since(&self) -> Option<Micros> {
+        let is_aside = |listed: &&Listed| {
+            let mut aside = self.put_aside.iter();
+            listed.closed && aside.any(|(file, _)| *file == listed.file)
+        };
+        let aside = self.listing.files.iter().filter(is_aside);
+        aside
+            .filter_map(|listed| SourceFile::modified_at(&listed.path))
+            .min()
+    }
+
     /// Whether a file is waited for that cannot be archived.
     pub fn is_blocked(&self) -> bool {
         self.blocked.is_some()

@@ -11,3 +11,4 @@ pub mod manners;
 pub mod outage;
 mod rolling;
 mod unarchived;
+mod unknown;

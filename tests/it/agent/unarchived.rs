@@ -1,21 +1,27 @@
-//! Files that cannot be archived: those that the server encrypts block.
+//! Files that cannot be archived: those that the server encrypts block, and those that were put aside are not flushed away.
 
 use super::outage::agent_of;
 use crate::sweep::memory_dir;
 use crate::synthetic::SyntheticServer;
+use async_trait::async_trait;
 use binlogfs::agent::alarm::AlarmKind;
 use binlogfs::agent::schedule::Policy;
-use binlogfs::agent::sight::Ask;
+use binlogfs::agent::sight::{Ask, FileSeen, RotationRule, Sight};
 use binlogfs::agent::stream::{StreamAgent, Tending};
+use binlogfs::model::Micros;
 use binlogfs::store::{Breaker, BreakerPolicy, MemoryStore, SharedStore};
 use binlogfs::sync::Settings;
+use binlogfs::sync::dead_letter::DeadLetter;
+use binlogfs::sync::journal::{Journal, Uninterrupted};
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 /// The first bytes of a file that MySQL has encrypted.
 const ENCRYPTED: &[u8] = b"\xfdbin\x01\x01\x00\x00\x00\x00\x00\x00";
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// A server, and where its stream is.
 struct Scene {
@@ -97,4 +103,67 @@ async fn what_is_before_an_encrypted_binlog_is_archived_and_it_blocks_without_be
     assert_eq!(health.failed_in_a_row, 3);
     let mut raised = health.alarms.iter().map(|raised| raised.alarm.kind);
     assert!(raised.any(|kind| kind == AlarmKind::RunFailing));
+}
+
+/// A server that notes what it is asked to rotate by.
+#[derive(Default)]
+struct Noting(Mutex<Vec<Option<Duration>>>);
+
+#[async_trait]
+impl Ask for Noting {
+    async fn look(&self, _files: &[FileSeen]) -> Result<Sight, String> {
+        Ok(Sight::default())
+    }
+
+    async fn rotate(&self, rule: &RotationRule) -> Result<bool, String> {
+        let mut noted = self.0.lock().expect("nobody has panicked");
+        noted.push(rule.oldest_waiting_age);
+        Ok(false)
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_put_aside_is_one_that_a_flush_would_purge_unarchived() {
+    let mut scene = Scene::new();
+    (0..3).for_each(|_| scene.server.rotate(2, 100));
+    let second = scene.server.closed()[1].clone();
+    let right = fs::read(&second).expect("readable");
+    fs::write(&second, vec![0; right.len()]).expect("writable");
+    fs::File::options()
+        .write(true)
+        .open(&second)
+        .and_then(|file| file.set_modified(SystemTime::now() - 40 * HOUR))
+        .expect("its time can be set");
+    let journal = Journal::open(&scene.state_dir, Arc::new(Uninterrupted)).expect("opens");
+    let letter = DeadLetter {
+        file: "binlog.000002".to_owned(),
+        inode: second.metadata().expect("there").ino(),
+        path: second.clone(),
+        reason: "it is a test".to_owned(),
+        failed_runs: 3,
+        first_failed_at: Micros::now(),
+        put_aside_at: Some(Micros::now()),
+    };
+    journal.note_failure(&letter).expect("noted");
+    let server = Arc::new(Noting::default());
+    let policy = Policy {
+        rotate_after: Some(Duration::from_secs(300)),
+        ..Policy::default()
+    };
+    let mut tending = scene.tending(Some(Arc::clone(&server) as Arc<dyn Ask>), policy);
+    let noted = || server.0.lock().expect("nobody has panicked").pop();
+    tending.cycle().await;
+    assert_eq!(tending.health().last_error, None);
+    assert_eq!(
+        (scene.archived(), tending.health().backlog.segments),
+        (2, 0)
+    );
+    let age = noted().expect("it was asked").expect("one is not archived");
+    assert!((40 * HOUR..41 * HOUR).contains(&age), "{age:?}");
+    // Its hole was filled, and it is none of them any more.
+    fs::write(&second, right).expect("writable");
+    journal.forget_failure(&letter).expect("forgotten");
+    tending.cycle().await;
+    assert_eq!(tending.health().last_error, None);
+    assert_eq!(noted().expect("it was asked"), None);
 }
