@@ -2,12 +2,15 @@
 
 use super::alarm::{Alarm, Raised};
 use super::replicas::ReplicaHealth;
+use crate::index::Index;
 use crate::model::Micros;
 use crate::store::BreakerState;
+use crate::sync::Batch;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Its name in the state directory.
 pub const HEALTH_NAME: &str = "health.json";
@@ -24,6 +27,19 @@ pub struct Backlog {
 }
 
 impl Backlog {
+    /// What of a batch waits.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn of(batch: &Batch, index: &Index) -> Result<Backlog> {
+        let (segments, bytes, oldest_closed_at) = batch.waiting(index)?;
+        Ok(Backlog {
+            segments,
+            bytes,
+            oldest_closed_at,
+        })
+    }
+
     /// Age of the oldest of them in seconds. `None` when nothing waits.
     pub fn lag_seconds(&self, now: Micros) -> Option<u64> {
         let micros = now.0.saturating_sub(self.oldest_closed_at?.0);
@@ -136,6 +152,15 @@ impl Health {
             false => None,
         };
         self.backlog.lag_seconds(now).max(replicas)
+    }
+
+    /// Finds out how long it is until the server purges what waits, if it purges what was closed so long ago.
+    pub fn expire(&mut self, after: Option<Duration>, now: Micros) {
+        let age = self.lag_seconds(now).unwrap_or(0);
+        self.time_to_expiry_seconds = after.map(|after| {
+            let after = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
+            after.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX))
+        });
     }
 
     /// Age of the record that a replica lacks the longest, in seconds. `None` when none lacks any.

@@ -140,7 +140,7 @@ impl Tending {
     /// Counts what waits, and what is wrong with the history, by the local index.
     fn count(&mut self, batch: &Batch) -> Result<()> {
         let index = self.index()?;
-        self.health.backlog = backlog(batch, &index)?;
+        self.health.backlog = Backlog::of(batch, &index)?;
         self.put_aside_since = batch.put_aside_since();
         let mut blemishes = Blemishes {
             timelines: index.state()?.map_or(0, |state| state.timelines().count()) as u64,
@@ -166,7 +166,7 @@ impl Tending {
         let source = Source::open(&self.agent.source)?;
         let letters = self.journal()?.dead_letters()?;
         let batch = read_batch_with(&source, &mut self.heads, &letters)?;
-        backlog(&batch, &self.index()?)
+        Backlog::of(&batch, &self.index()?)
     }
 
     async fn ask(&mut self, files: &[FileSeen]) {
@@ -217,11 +217,8 @@ impl Tending {
     }
 
     pub(super) fn expire(&mut self, now: Micros) {
-        let age = self.health.lag_seconds(now).unwrap_or(0);
-        self.health.time_to_expiry_seconds = self.expire_after().map(|after| {
-            let after = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
-            after.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX))
-        });
+        let after = self.expire_after();
+        self.health.expire(after, now);
     }
 
     /// Whether waiting would endanger what waits.
@@ -234,15 +231,6 @@ impl Tending {
             && (under(health.time_to_expiry_seconds, limits.expiry_warning)
                 || under(health.time_to_disk_full_seconds, limits.disk_full_warning))
     }
-}
-
-fn backlog(batch: &Batch, index: &Index) -> Result<Backlog> {
-    let (segments, bytes, oldest_closed_at) = batch.waiting(index)?;
-    Ok(Backlog {
-        segments,
-        bytes,
-        oldest_closed_at,
-    })
 }
 
 /// Alarms for what was recorded lately.

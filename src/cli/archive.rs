@@ -1,20 +1,24 @@
 //! `binlogfs archive`: a server's closed binlogs into a stream, once or for as long as the process lives.
 
+mod told;
+
 use super::agent::{self, Orders};
 use super::exit::Exit;
 use super::output::{self, ArchivedBar};
 use super::replicate::{self, Filled};
 use super::storing::{ConsentArgs, StoringArgs};
 use super::{Global, fleet};
+use crate::agent::alarm::Alarm;
 use crate::agent::replicas::ArchivedWhen;
 use crate::agent::schedule::Policy;
 use crate::config::{self, AgentConfig, MysqlAccess, StreamConfig};
 use crate::model::{Seq, StoreUrl};
 use crate::source::Source;
-use crate::store::{LockMode, Protection};
+use crate::store::{LockMode, Protection, SharedStore};
 use crate::sync::dead_letter::DeadLetter;
 use crate::sync::journal::{JOURNAL_NAME, Journal, Uninterrupted};
-use crate::sync::{Outcome, Settings, archive_once, read_batch_with};
+use crate::sync::{Batch, Heads, Outcome, Settings, archive_once, read_batch_with};
+use crate::telemetry;
 use anyhow::{Result, anyhow, bail};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,8 +47,8 @@ pub struct ArchiveArgs {
     /// Archive the streams of this configuration file instead ('binlogfs config example' prints one).
     #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "to"])]
     config: Option<PathBuf>,
-    /// Archive what is closed now, and end, with exit code 3 if a hole, a gap, damage or a new timeline was recorded. Without it, go on
-    /// until SIGTERM.
+    /// Archive what is closed now, and end, with exit code 3 if a hole, a gap, damage or a new timeline was recorded, or an alarm is told.
+    /// Without it, go on until SIGTERM.
     #[arg(long)]
     once: bool,
     #[command(flatten)]
@@ -184,23 +188,48 @@ async fn archive(global: &Global, orders: &Orders) -> Result<Exit> {
     let bar = output::byte_bar(0);
     let mut settings = agent::settings(global, stream, &orders.consent)?;
     settings.progress = Arc::new(ArchivedBar(bar.clone()));
-    let batch = read_batch_with(&source, &mut Default::default(), &dead_letters(&settings)?)?;
-    let store = agent::open_store(stream, &settings).await?;
+    let mut heads = Heads::default();
+    let batch = read_batch_with(&source, &mut heads, &dead_letters(&settings)?)?;
+    let sight = told::ask(stream, &batch).await?;
     if stream.archived_when == ArchivedWhen::All && !stream.replicas.is_empty() {
         settings.archived_through.store(0, Ordering::Relaxed);
     }
-    let outcome = archive_once(&source, batch, Arc::clone(&store), &settings).await;
+    let done = archive_to(&source, batch, stream, &settings).await;
     bar.finish_and_clear();
-    let outcome = outcome?;
+    let error = match &done {
+        Ok((_, outcome)) => outcome.blocked.clone(),
+        Err(error) => Some(telemetry::message(error)),
+    };
+    let alarms = told::alarming(sight, &source, &mut heads, stream, &settings, error);
+    if !global.json {
+        for alarm in &alarms {
+            let (severity, kind) = (alarm.severity.name(), alarm.kind.name());
+            eprintln!("binlogfs: {severity} ({kind}): {}", alarm.text);
+        }
+    }
+    let (store, outcome) = done?;
     let filled = replicate::fill_all(&store, stream, &settings).await;
-    let exit = print(global, &outcome, &filled, settings.recipients.is_empty())?;
+    let unencrypted = settings.recipients.is_empty();
+    let exit = print(global, &outcome, &filled, &alarms, unencrypted)?;
     if let Some(why) = &outcome.blocked {
         bail!("{why}; nothing was archived from there on");
     }
-    Ok(match filled.iter().all(Filled::is_whole) {
-        false if exit == Exit::Done => Exit::Findings,
-        _ => exit,
+    let is_well = alarms.is_empty() && filled.iter().all(Filled::is_whole);
+    Ok(match exit {
+        Exit::Done if !is_well => Exit::Findings,
+        exit => exit,
     })
+}
+
+async fn archive_to(
+    source: &Source,
+    batch: Batch,
+    stream: &StreamConfig,
+    settings: &Settings,
+) -> Result<(SharedStore, Outcome)> {
+    let store = agent::open_store(stream, settings).await?;
+    let outcome = archive_once(source, batch, Arc::clone(&store), settings).await?;
+    Ok((store, outcome))
 }
 
 /// What the daemon put aside stays aside.
@@ -212,7 +241,13 @@ fn dead_letters(settings: &Settings) -> Result<Vec<DeadLetter>> {
     Ok(journal.dead_letters()?)
 }
 
-fn print(global: &Global, outcome: &Outcome, filled: &[Filled], unencrypted: bool) -> Result<Exit> {
+fn print(
+    global: &Global,
+    outcome: &Outcome,
+    filled: &[Filled],
+    alarms: &[Alarm],
+    unencrypted: bool,
+) -> Result<Exit> {
     let exit = if !outcome.orphans_left.is_empty() {
         Exit::Failed
     } else if !(outcome.damaged.is_empty()
@@ -242,6 +277,7 @@ fn print(global: &Global, outcome: &Outcome, filled: &[Filled], unencrypted: boo
             "missing": outcome.missing,
             "new_timelines": outcome.branches,
             "blocked": outcome.blocked,
+            "alarms": alarms,
             "notices": outcome.notices,
             "replicas": filled,
         }))?;

@@ -2,6 +2,7 @@
 
 mod agent;
 mod archive;
+mod archive_once;
 mod backup;
 mod commands;
 mod corpus;
