@@ -1,6 +1,7 @@
 //! `binlogfs recover`: a server brought to the target.
 
 mod begun;
+mod left_out;
 mod mounting;
 mod report;
 mod restarts;
@@ -44,7 +45,7 @@ pub struct RecoverArgs {
     /// MySQL option file whose groups [client] and [binlogfs] name the server to recover, the account and its password.
     #[arg(long, value_name = "FILE")]
     defaults_file: Option<PathBuf>,
-    /// Leave out this transaction, or this set of them; may be repeated.
+    /// Leave out this transaction, or this set of them, for good: the target gets an empty one in its place; may be repeated.
     #[arg(long, value_name = "GTID")]
     skip_gtid: Vec<GtidSet>,
     /// Only this database; may be repeated.
@@ -157,6 +158,8 @@ async fn prepare<'a>(global: &'a Global, args: &'a RecoverArgs) -> Result<Prepar
         );
     }
     let mut target = Target::open(options).await?;
+    let state_dir = reading::state_dir(global, &args.url);
+    let left_out = left_out::before(&state_dir, &mut target, &mut request).await?;
     let mut ready = match replay::prepare(&planner, &mut target, &request).await {
         Ok(ready) => ready,
         Err(error) => return refused(global, &request, error).map(Prepared::Told),
@@ -182,7 +185,8 @@ async fn prepare<'a>(global: &'a Global, args: &'a RecoverArgs) -> Result<Prepar
         }
     }
     ready.notes.extend(args.route.notes(&reading, timeline)?);
-    let (state_dir, identity) = (reading::state_dir(global, &args.url), &ready.facts.identity);
+    ready.notes.extend(left_out);
+    let identity = &ready.facts.identity;
     let note = notes::path(&state_dir, About::Recovery, identity);
     let restarts = Restarts::find(&state_dir, identity, &mut target).await?;
     let recovery = Recovery {
@@ -311,6 +315,7 @@ impl Recovery<'_> {
             self.restart_for(&restart, &stopped).await?;
         }
         report::begins(self.global, &self.ready, &self.target);
+        self.leave_out().await.context("nothing was applied")?;
         self.note(false)?;
         let disabled_events = match self.apply(stopped).await {
             Ok(disabled_events) => disabled_events,

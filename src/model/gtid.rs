@@ -163,6 +163,17 @@ impl GtidSet {
         self.0.iter()
     }
 
+    /// Its GTIDs, one by one.
+    pub fn each(&self) -> impl Iterator<Item = Gtid> {
+        self.0.iter().flat_map(|(source, intervals)| {
+            let numbers = intervals.0.iter().flat_map(|&(first, last)| first..=last);
+            numbers.map(move |number| Gtid {
+                source: source.clone(),
+                number,
+            })
+        })
+    }
+
     /// The set as a position says it: MariaDB's servers tell only the last sequence number of each (domain, server), so
     /// those sources are filled from 1 to it. MySQL's sets are exact and stay as they are.
     #[must_use]

@@ -113,6 +113,13 @@ impl Known {
             "recover to right before it (--before-gtid), and then from right behind it (--from-position)"
                 .to_owned(),
         );
+        if skip.intersects(&self.has) {
+            refusal.instead.push(
+                "what the server has already it has as an empty transaction if an earlier run has left it out: then this one needs no \
+                 --skip-gtid. Else take an older base"
+                    .to_owned(),
+            );
+        }
         Err(refusal.into())
     }
 }

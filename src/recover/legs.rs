@@ -40,16 +40,9 @@ impl Planner {
     /// [`PlanError::Failed`].
     pub async fn legs(&self, plan: &Plan) -> Result<Vec<Leg>, PlanError> {
         let mut cuts = Vec::new();
-        for (source, intervals) in plan.question.skip.minus(&plan.has).iter() {
-            for &(first, last) in intervals.runs() {
-                for number in first..=last {
-                    let gtid = Gtid {
-                        source: source.clone(),
-                        number,
-                    };
-                    cuts.extend(self.cuts(plan, &gtid).await?);
-                }
-            }
+        let skipped: Vec<Gtid> = plan.question.skip.minus(&plan.has).each().collect();
+        for gtid in &skipped {
+            cuts.extend(self.cuts(plan, gtid).await?);
         }
         cuts.sort_by_key(|cut| (cut.piece, cut.start));
         let at = |place: &Place| (place.file.clone(), place.position);

@@ -3,6 +3,7 @@
 use super::plan::Plan;
 use super::target::Start;
 use crate::binlog::Flavour;
+use crate::model::{Gtid, GtidSet};
 use std::fmt::Write as _;
 
 /// More files than this are not named on a command line: the system allows some 50 000 names, and long ones fewer.
@@ -53,6 +54,28 @@ fn options(plan: &Plan) -> Vec<String> {
     options
 }
 
+/// GTIDs as words of bash, one for each.
+fn words(gtids: &GtidSet) -> String {
+    let mut words = Vec::new();
+    for (source, intervals) in gtids.iter() {
+        for &(number, last) in intervals.runs() {
+            let source = source.clone();
+            let first = Gtid { source, number }.to_string();
+            words.push(match first.rsplit_once(':') {
+                Some((stem, _)) if last > number => format!("{stem}:{{{number}..{last}}}"),
+                _ => first,
+            });
+        }
+    }
+    words.join(" ")
+}
+
+/// A command of bash that prints an empty transaction for each of these, for a server that shall never apply them.
+fn empty_transactions(gtids: &GtidSet) -> String {
+    let words = words(gtids);
+    format!(r#"printf "SET SESSION gtid_next = '%s'; BEGIN; COMMIT;\n" {words}"#)
+}
+
 impl Plan {
     /// The commands that replay it with stock tools, over a mount at `dir`; none if there is nothing to replay.
     pub fn commands(&self, url: &str, dir: &str) -> Vec<String> {
@@ -92,7 +115,13 @@ impl Plan {
                 )
             }
         };
-        vec![mount, "set -o pipefail".to_owned(), replay]
+        let mut commands = vec![mount, "set -o pipefail".to_owned()];
+        let skip = &self.question.skip;
+        if !skip.is_empty() {
+            commands.push(format!("{} | {apply}", empty_transactions(skip)));
+        }
+        commands.push(replay);
+        commands
     }
 
     /// The directory of a mount that shows just what is replayed.
@@ -182,6 +211,14 @@ impl Plan {
     }
 
     fn script_replay(&self, text: &mut String, reader: &str) {
+        if !self.question.skip.is_empty() {
+            let _ = write!(
+                text,
+                "\n# What is left out: empty transactions instead, so that nothing applies it later.\n\
+                 {} | run_client || die \"the server does not take what is left out\"\n",
+                empty_transactions(&self.question.skip)
+            );
+        }
         let mut options = options(self);
         let many = self.segments.len() > NAMED_FILES_MAX;
         if many {
@@ -274,6 +311,19 @@ mod tests {
             let output = bash.args(["-c", &script]).arg(dir.path()).output();
             assert_eq!(output.expect("bash").stdout, wanted, "{flavour:?}");
         }
+    }
+
+    #[test]
+    fn each_transaction_that_is_skipped_becomes_an_empty_one() {
+        let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        let set: GtidSet = format!("{uuid}:3:7-9:t1:4-5").parse().expect("a set");
+        let mut bash = Command::new("bash");
+        let output = bash.args(["-c", &empty_transactions(&set)]).output();
+        let printed = String::from_utf8(output.expect("bash").stdout).expect("text");
+        let numbers = ["3", "7", "8", "9", "t1:4", "t1:5"];
+        let wanted =
+            numbers.map(|n| format!("SET SESSION gtid_next = '{uuid}:{n}'; BEGIN; COMMIT;\n"));
+        assert_eq!(printed, wanted.concat());
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Notes of what nobody else knows: that a replay without GTIDs was begun, that a server was restarted for one.
+//! Notes of what nobody else knows: that a replay without GTIDs was begun, that a server was restarted for one, what was left out of it.
 
-use crate::model::Sha256;
+use crate::model::{GtidSet, Sha256};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write as _};
@@ -19,6 +19,15 @@ pub struct Note {
     pub done: bool,
 }
 
+/// What was left out of a server, which has empty transactions instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The server.
+    pub target: String,
+    /// The GTIDs.
+    pub gtids: GtidSet,
+}
+
 /// What a note is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
@@ -26,6 +35,8 @@ pub enum About {
     Recovery,
     /// A restart: [`super::restart::RestartNote`].
     Restart,
+    /// Transactions that were left out: [`LeftOut`].
+    LeftOut,
 }
 
 /// Where the note of a server is, in a directory that outlives this run.
@@ -34,6 +45,7 @@ pub fn path(dir: &Path, about: About, target: &str) -> PathBuf {
     let about = match about {
         About::Recovery => "recovery",
         About::Restart => "restart",
+        About::LeftOut => "left-out",
     };
     dir.join(format!("{about}-{}.json", &digest[..16]))
 }

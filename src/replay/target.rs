@@ -2,7 +2,7 @@
 
 use super::start_options::{self, ApplierSettings};
 use crate::binlog::Flavour;
-use crate::model::GtidSet;
+use crate::model::{Gtid, GtidSet};
 use crate::source::server::{ClientLogin, Connection, ServerError, ServerOptions, Table};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -219,6 +219,27 @@ impl Target {
             redo_log_bytes: get("innodb_redo_log_capacity").and_then(|size| size.parse().ok()),
             version,
         })
+    }
+
+    /// Commits an empty transaction for each of these: it has their GTIDs then, and applies none of them, whoever brings it. One that it
+    /// has stays as it is.
+    ///
+    /// # Errors
+    /// [`ServerError`].
+    pub async fn pass_over(&mut self, gtids: &GtidSet) -> Result<(), ServerError> {
+        if gtids.is_empty() {
+            return Ok(());
+        }
+        let each: Vec<Gtid> = gtids.each().collect();
+        for gtid in each {
+            let next = format!("SET SESSION gtid_next = '{gtid}'");
+            for statement in [next.as_str(), "BEGIN", "COMMIT"] {
+                self.connection.run(statement).await?;
+            }
+        }
+        self.connection
+            .run("SET SESSION gtid_next = 'AUTOMATIC'")
+            .await
     }
 
     /// What it has executed.

@@ -127,7 +127,9 @@ fn without_a_base_everything_is_replayed_and_with_all_of_it_nothing() {
         ],
     );
     assert_eq!(plan["gtids"]["adds"], format!("{}:9:11-12", uuid_of(1)));
-    assert!(text(&plan["commands"][2]).contains(&format!("--exclude-gtids={}", gtid(10))));
+    assert_eq!(plan["gtids"]["after"], up_to(12));
+    assert!(text(&plan["commands"][2]).contains(&format!("{} | mysql", gtid(10))));
+    assert!(text(&plan["commands"][3]).contains(&format!("--exclude-gtids={}", gtid(10))));
 }
 
 #[test]

@@ -148,14 +148,14 @@ fn a_transaction_that_is_skipped_is_left_out_and_what_follows_is_not() {
     let script = script(&archive, &["--to-end", "--skip-gtid", &bad]);
     let target = Server::new();
     let bin = stock_tools(&archive, &target, "bin");
-    replay(&bin, &[&script, mounted.dir().to_str().expect("text")]);
-    let (tables, executed) = state(&target);
-    assert_eq!((&tables[0], &tables[1]), (&end.0[0], &middle.0[1]));
-    let last = last_number(&end.1);
-    assert_eq!(
-        executed,
-        format!("{}:1-{count}:{}-{last}", source.uuid(), count + 2)
-    );
+    // Run again it has nothing to do.
+    for _ in 0..2 {
+        replay(&bin, &[&script, mounted.dir().to_str().expect("text")]);
+        let (tables, executed) = state(&target);
+        assert_eq!((&tables[0], &tables[1]), (&end.0[0], &middle.0[1]));
+        // With an empty transaction in its place.
+        assert_eq!(executed, end.1);
+    }
 }
 
 #[test]

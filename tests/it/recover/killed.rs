@@ -57,8 +57,13 @@ impl Scene {
 
     /// A recovery that is in its middle, and cannot go on.
     fn stuck(&self, recovery: &Recovery<'_>, engine: &str) -> (Running, Gate) {
+        self.stuck_with(recovery, engine, &[])
+    }
+
+    /// The same with more options.
+    fn stuck_with(&self, recovery: &Recovery<'_>, engine: &str, more: &[&str]) -> (Running, Gate) {
         let gate = Gate::shut(&self.target);
-        let mut running = recovery.spawn(&["--to-end", "--engine", engine]);
+        let mut running = recovery.spawn(&[more, &["--to-end", "--engine", engine]].concat());
         gate::is_reached(&self.target, || running.is_running());
         // It comes to the gate before what stands before it is all committed.
         tools::eventually("some of it was applied", || {
@@ -109,6 +114,46 @@ fn what_a_killed_run_left_is_taken_away_by_the_other_engine_and_a_setting_is_wha
     assert_eq!(State::of(&scene.target), scene.truth);
     let left = recovery.left_behind(&scene.target);
     assert_eq!(left, ["relay_log_purge is off"]);
+}
+
+/// A run that leaves out the last transaction of all is killed long before that, and gone on with, with or `without` the option.
+fn killed_before_what_is_left_out(engine: &str, without: bool) {
+    let scene = Scene::new();
+    let recovery = scene.recovery();
+    let all = scene.truth.executed.as_str();
+    let (uuid, _) = all.split_once(':').expect("a set");
+    let (_, last) = all.rsplit_once('-').expect("a set of one run");
+    let bad = format!("{uuid}:{last}");
+    let skip = ["--skip-gtid", bad.as_str()];
+    let (mut running, gate) = scene.stuck_with(&recovery, engine, &skip);
+    running.kill();
+    gate.open();
+    let again: &[&str] = if without { &[] } else { &skip };
+    // If the server went on by itself, there may be nothing to do.
+    recovery.run(&[again, &["--to-end", "--engine", engine]].concat());
+    assert_eq!(executed(&scene.target), all);
+    let lengths = "SELECT LENGTH(v), COUNT(*) FROM k.t GROUP BY 1 ORDER BY 1";
+    let updated = (TRANSACTIONS - 1).to_string();
+    assert_eq!(
+        scene.target.sql(lengths),
+        [["1000", "1"], ["1024", updated.as_str()]]
+    );
+    assert_eq!(recovery.left_behind(&scene.target), [""; 0]);
+}
+
+#[test]
+fn what_a_killed_pipe_was_to_leave_out_is_left_out_by_a_run_that_does_not_say_so() {
+    killed_before_what_is_left_out("pipe", true);
+}
+
+#[test]
+fn what_a_killed_run_of_the_applier_was_to_leave_out_is_left_out_by_a_run_that_does_not_say_so() {
+    killed_before_what_is_left_out("parallel", true);
+}
+
+#[test]
+fn a_killed_run_that_leaves_something_out_is_gone_on_with_by_the_same_command() {
+    killed_before_what_is_left_out("pipe", false);
 }
 
 fn asked_to_end(engine: &str) {

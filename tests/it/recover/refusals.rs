@@ -70,6 +70,20 @@ fn what_no_plan_leads_to_is_refused_and_nothing_is_applied() {
 }
 
 #[test]
+fn what_the_target_has_itself_cannot_be_left_out_any_more() {
+    let (archive, source) = archived();
+    let had = format!("{}:15", source.uuid());
+    drop(source);
+    let target = target();
+    let recovery = Recovery::onto(&archive, &target);
+    recovery.run(&["--to-end"]);
+    let route = ["--to-end", "--skip-gtid", &had];
+    let refusal = recovery.leaves_alone(&target, &route, "skip");
+    let instead = refusal["instead"].to_string();
+    assert!(instead.contains("needs no --skip-gtid"), "{refusal:#}");
+}
+
+#[test]
 fn a_base_that_lacks_the_beginning_of_the_history_is_refused() {
     let archive = Archive::encrypted();
     let source = started(Options::new());
