@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Version of the tables below. Another version's index is rebuilt, never converted.
-pub const SCHEMA_VERSION: i32 = 7;
+pub const SCHEMA_VERSION: i32 = 8;
 /// `application_id` of our databases ("blfs"): another program's is never deleted.
 const APPLICATION_ID: i32 = 0x626c_6673;
 /// Up to this size, in bytes, the whole file is checked when it is opened (about 0.1 s). Larger ones would make every
@@ -80,6 +80,9 @@ CREATE TABLE runs (
 
 -- Entries whose GTID set is longer than an extended attribute can be.
 CREATE TABLE long_sets (entry INTEGER PRIMARY KEY);
+
+-- Entries with transactions that have no GTID.
+CREATE TABLE anonymous (entry INTEGER PRIMARY KEY);
 
 -- What is visible of a timeline: names after `after`.
 CREATE TABLE bounds (timeline INTEGER PRIMARY KEY, after TEXT NOT NULL);

@@ -1,4 +1,4 @@
-//! Questions that few ask: by the server's own file names, and for sets that are too long.
+//! Questions that few ask: by the server's own file names, for sets that are too long, and for transactions that are in none.
 
 use super::error::Fault;
 use super::query::limit;
@@ -6,8 +6,8 @@ use super::rows::{self, EntryRow};
 use super::texts::Texts;
 use super::{Index, IndexError, bounds, build};
 use crate::ledger::Entry;
-use crate::model::{FileName, MountName, Timeline};
-use rusqlite::params;
+use crate::model::{FileName, MountName, Seq, Timeline};
+use rusqlite::{OptionalExtension as _, params};
 
 /// Incarnations of one timeline that are looked through for a file name.
 const SAME_NUMBER_MAX: usize = 1000;
@@ -78,6 +78,34 @@ impl Index {
             found.append(&mut its);
         }
         Ok(found)
+    }
+
+    /// The first entry of a timeline from the one that record `first` introduced to that of `last`, both included, that has transactions
+    /// without GTIDs. Entries of a timeline that have a segment were introduced in replay order.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn without_gtids(
+        &self,
+        timeline: Timeline,
+        (first, last): (Seq, Seq),
+    ) -> Result<Option<MountName>, IndexError> {
+        self.with(|inner| {
+            // From the few of them to their entries.
+            let mut query = inner.conn.prepare_cached(
+                "SELECT e.seq FROM anonymous a CROSS JOIN entries e ON e.seq = a.entry
+                 WHERE a.entry BETWEEN ?2 AND ?3 AND e.timeline = ?1 ORDER BY a.entry LIMIT 1",
+            )?;
+            let found = query
+                .query_row(params![timeline.0, first.0 as i64, last.0 as i64], |row| {
+                    rows::unsigned(row, 0).map(Seq)
+                });
+            let row = match found.optional()? {
+                Some(seq) => rows::introduced_by(&inner.conn, seq)?,
+                None => None,
+            };
+            Ok(row.map(|row| row.mount_name))
+        })
     }
 
     /// Up to `count` segments whose GTID set is longer than an extended attribute can be, newest first.

@@ -110,6 +110,10 @@ pub(super) fn file(
         conn.prepare_cached("INSERT OR IGNORE INTO long_sets (entry) VALUES (?1)")?
             .execute([entry.0 as i64])?;
     }
+    if segment.transactions > segment.gtids.count() {
+        conn.prepare_cached("INSERT OR IGNORE INTO anonymous (entry) VALUES (?1)")?
+            .execute([entry.0 as i64])?;
+    }
     match times(segment) {
         Some(times) => runs.add_time(conn, timeline, times, entry),
         None => Ok(()),
@@ -125,6 +129,8 @@ pub(super) fn unfile(
 ) -> Result<(), Fault> {
     intervals::remove_gtids(conn, &segment.gtids, entry)?;
     conn.prepare_cached("DELETE FROM long_sets WHERE entry = ?1")?
+        .execute([entry.0 as i64])?;
+    conn.prepare_cached("DELETE FROM anonymous WHERE entry = ?1")?
         .execute([entry.0 as i64])?;
     match times(segment) {
         Some(times) => intervals::remove_time(conn, timeline, times, entry),

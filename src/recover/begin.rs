@@ -5,6 +5,7 @@ use super::plan::{Begin, Place};
 use super::planner::{Ground, PlanError, Planner};
 use super::refusal::{Refusal, RefusalKind};
 use super::target::Start;
+use crate::binlog::Flavour;
 use crate::ledger::Entry;
 use crate::locate::Located;
 use crate::model::{GtidSet, MountName};
@@ -95,7 +96,16 @@ async fn by_gtids(
     if segment.transactions > segment.gtids.count() {
         return Err(no_gtids(&name));
     }
-    let needed = entry.gtids().unwrap_or(&segment.gtids).minus(set);
+    let gtids = entry.gtids().unwrap_or(&segment.gtids);
+    // A base that has a transaction of this file has all that stands before it. One that has none may end in the middle of what has no GTIDs.
+    if ground.flavour == Flavour::MySql
+        && !gtids.intersects(set)
+        && let Some(before) = planner.last_with_transactions(ground, &name).await?
+        && before.transactions() > before.gtids().map_or(0, GtidSet::count)
+    {
+        return Err(no_gtids(&before.mount_name));
+    }
+    let needed = gtids.minus(set);
     let located = match needed.is_empty() {
         true => None,
         false => planner.locator.first_of(entry.seq, needed).await?,
@@ -197,6 +207,22 @@ impl Planner {
                 .await?,
             first: located.transaction,
         })
+    }
+
+    /// The last entry before a name that has transactions.
+    async fn last_with_transactions(
+        &self,
+        ground: &Ground,
+        name: &MountName,
+    ) -> Result<Option<Entry>, PlanError> {
+        let (timeline, name) = (ground.timeline, name.clone());
+        self.ask(
+            move |index| match index.with_transactions_around(timeline, &name)?.0 {
+                Some(row) => index.entry_by_seq(row.seq),
+                None => Ok(None),
+            },
+        )
+        .await
     }
 
     /// The entry of a name.

@@ -21,6 +21,8 @@ pub(super) struct Known {
     pub(super) executed: GtidSet,
     /// What a server has can be told by its GTIDs.
     pub(super) by_gtid: bool,
+    /// The first file of the replay with transactions that have none.
+    without_gtids: Option<MountName>,
 }
 
 impl Ground {
@@ -64,14 +66,17 @@ impl Known {
             Start::Gtids(set) => ground.base(set),
             Start::Position(_) => planner.executed_at(&at_begin, &begin.place).await?,
         };
-        let by_gtid = ground.flavour == Flavour::MySql
-            && [&at_begin, &at_stop].into_iter().all(has_gtids)
-            && !executed.is_empty();
+        let is_mysql = ground.flavour == Flavour::MySql;
+        let without_gtids = match is_mysql {
+            true => planner.without_gtids(&at_begin, &at_stop).await?,
+            false => None,
+        };
         Ok(Known {
             adds: executed.minus(&has).minus(&question.skip),
+            by_gtid: is_mysql && without_gtids.is_none() && !executed.is_empty(),
             has,
             executed,
-            by_gtid,
+            without_gtids,
         })
     }
 
@@ -89,7 +94,8 @@ impl Known {
         }
         let by_set = matches!(&question.start, Start::Gtids(set) if !set.is_empty());
         if by_set && !self.by_gtid && ground.flavour == Flavour::MySql {
-            return Err(no_gtids(&ending.stop.place.file));
+            let file = self.without_gtids.as_ref();
+            return Err(no_gtids(file.unwrap_or(&ending.stop.place.file)));
         }
         self.check_skip(ground, &question.skip)
     }
@@ -179,6 +185,21 @@ async fn too_new(
 }
 
 impl Planner {
+    /// The first of the files from one to another, both included, with transactions that have no GTID. A server may have been told to write
+    /// such in between (`gtid_mode`).
+    async fn without_gtids(
+        &self,
+        first: &Entry,
+        last: &Entry,
+    ) -> Result<Option<MountName>, PlanError> {
+        if let Some(entry) = [first, last].into_iter().find(|entry| !has_gtids(entry)) {
+            return Ok(Some(entry.mount_name.clone()));
+        }
+        let (timeline, range) = (last.timeline, (first.seq, last.seq));
+        self.ask(move |index| index.without_gtids(timeline, range))
+            .await
+    }
+
     /// What the timeline had executed at a place of an entry, as far as its files tell.
     pub(super) async fn executed_at(
         &self,

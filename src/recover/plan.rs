@@ -94,7 +94,7 @@ pub struct Plan {
     /// What the replay adds: without what is skipped, and without what the server has. Transactions without a GTID are in
     /// no set.
     pub adds: GtidSet,
-    /// Every transaction of the first and of the last file has a GTID: what was applied can be told by `gtid_executed`, and
+    /// Every transaction of its files has a GTID: what was applied can be told by `gtid_executed`, and
     /// a transaction that is replayed twice is skipped.
     pub by_gtid: bool,
     /// What `mysqlbinlog --stop-datetime` would have done: of a target that is a moment, if there is something to replay.

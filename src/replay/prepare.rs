@@ -347,9 +347,16 @@ fn check_mode(facts: &TargetFacts, plan: &Plan) -> Result<(), Unfit> {
 
 /// The base is the target: what is wrong with it is told as that.
 fn told_of_target(error: PlanError) -> NotReady {
-    let PlanError::Refused(refusal) = error else {
+    let PlanError::Refused(mut refusal) = error else {
         return error.into();
     };
+    if refusal.kind == RefusalKind::NoGtids {
+        refusal.instead.push(
+            "a target that goes by GTIDs is not asked for a place: SET GLOBAL gtid_mode = OFF_PERMISSIVE on it first, if it is known where it \
+             stands, or restore a base from behind those transactions to it"
+                .to_owned(),
+        );
+    }
     if !matches!(
         refusal.kind,
         RefusalKind::BaseForeign | RefusalKind::BaseTooNew

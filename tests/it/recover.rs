@@ -10,6 +10,7 @@ mod history;
 mod host;
 mod killed;
 mod maria;
+mod mixed;
 mod positions;
 mod refusals;
 mod restart;

@@ -276,3 +276,32 @@ fn an_object_that_is_named_again_or_whose_record_is_lost_is_not_superseded() {
     assert_eq!(standing(&index, 1), Standing::Unnamed);
     assert_eq!(standing(&index, 2), Standing::InForce);
 }
+
+#[test]
+fn files_with_transactions_that_have_no_gtid_are_found_between_others() {
+    let anonymous = |number: u64| {
+        let mut segment = segment(number);
+        segment.transactions += 1;
+        boxed(segment)
+    };
+    let index = with(vec![
+        seg(1),
+        seg(2),
+        anonymous(3),
+        seg(4),
+        anonymous(5),
+        seg(6),
+    ]);
+    let found = |first: u64, last: u64| {
+        let found = index.without_gtids(T1, (Seq(first), Seq(last)));
+        found.expect("reads").map(|name| name.to_string())
+    };
+    assert_eq!(found(1, 6).as_deref(), Some("binlog.000003"));
+    assert_eq!(found(3, 4).as_deref(), Some("binlog.000003"));
+    assert_eq!(found(4, 5).as_deref(), Some("binlog.000005"));
+    for (first, last) in [(1, 2), (4, 4), (6, 6), (6, 1)] {
+        assert_eq!(found(first, last), None, "{first} {last}");
+    }
+    let other = index.without_gtids(Timeline(2), (Seq(1), Seq(6)));
+    assert_eq!(other.expect("reads"), None);
+}
