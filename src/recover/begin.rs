@@ -8,7 +8,7 @@ use super::target::Start;
 use crate::binlog::Flavour;
 use crate::ledger::Entry;
 use crate::locate::Located;
-use crate::model::{GtidSet, MountName};
+use crate::model::{GtidSet, MountName, Timeline};
 
 /// Where a replay to a server that has `start` begins, which ends at `stop`.
 pub(super) async fn find(
@@ -100,7 +100,7 @@ async fn by_gtids(
     // A base that has a transaction of this file has all that stands before it. One that has none may end in the middle of what has no GTIDs.
     if ground.flavour == Flavour::MySql
         && !gtids.intersects(set)
-        && let Some(before) = planner.last_with_transactions(ground, &name).await?
+        && let Some(before) = planner.last_with_transactions(timeline, &name).await?
         && before.transactions() > before.gtids().map_or(0, GtidSet::count)
     {
         return Err(no_gtids(&before.mount_name));
@@ -210,12 +210,12 @@ impl Planner {
     }
 
     /// The last entry before a name that has transactions.
-    async fn last_with_transactions(
+    pub(super) async fn last_with_transactions(
         &self,
-        ground: &Ground,
+        timeline: Timeline,
         name: &MountName,
     ) -> Result<Option<Entry>, PlanError> {
-        let (timeline, name) = (ground.timeline, name.clone());
+        let name = name.clone();
         self.ask(
             move |index| match index.with_transactions_around(timeline, &name)?.0 {
                 Some(row) => index.entry_by_seq(row.seq),

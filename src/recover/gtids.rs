@@ -238,7 +238,7 @@ impl Planner {
             if executed.is_subset(&told) {
                 break;
             }
-            told.union_with(&executed_through(&before));
+            told.union_with(&self.executed_through(&before).await?);
             last = before.mount_name.clone();
             earlier = self.last_before_it_joined(&before).await?;
             entry = before;
@@ -265,7 +265,7 @@ impl Planner {
         let mut executed = GtidSet::new();
         let mut earlier = self.last_before_it_joined(entry).await?;
         while let Some(last) = earlier {
-            executed.union_with(&executed_through(&last));
+            executed.union_with(&self.executed_through(&last).await?);
             earlier = self.last_before_it_joined(&last).await?;
         }
         Ok(executed)
@@ -283,10 +283,23 @@ impl Planner {
         })
         .await
     }
+
+    /// What the server of its last entry had executed at the end of that, as far as its files tell. A hole or a gap there tells of none of
+    /// those before it.
+    async fn executed_through(&self, last: &Entry) -> Result<GtidSet, PlanError> {
+        let mut executed = told_through(last);
+        if last.segment.is_none() {
+            let before = self.last_with_transactions(last.timeline, &last.mount_name);
+            if let Some(before) = before.await? {
+                executed.union_with(&told_through(&before));
+            }
+        }
+        Ok(executed)
+    }
 }
 
 /// What an entry's server had executed at its end, as far as the entry tells.
-fn executed_through(entry: &Entry) -> GtidSet {
+fn told_through(entry: &Entry) -> GtidSet {
     let mut executed = entry.previous_gtids.clone().unwrap_or_default();
     if let Some(gtids) = entry.gtids() {
         executed.union_with(gtids);

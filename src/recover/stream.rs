@@ -74,7 +74,7 @@ impl Planner {
     }
 
     /// The head of a file: its format description, and what was executed before it.
-    async fn head(&self, segment: &ArchivedSegment) -> Result<Box<Head>, PlanError> {
+    pub(super) async fn head(&self, segment: &ArchivedSegment) -> Result<Box<Head>, PlanError> {
         let mut wanted = HEAD_GUESS_BYTES;
         loop {
             let first = self.reader.read(segment, 0, wanted).await?;

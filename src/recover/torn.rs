@@ -5,6 +5,7 @@
 //! event, or of a transaction, to the next file.
 
 use super::planner::{PlanError, Planner};
+use crate::cache::ArchivedSegment;
 use crate::ledger::Entry;
 use crate::ledger::record::ClosedBy;
 
@@ -26,6 +27,11 @@ impl Planner {
         };
         let whole_until = entry.segment.as_ref().and_then(|s| s.whole_until);
         let in_event = whole_until.is_some_and(|whole| whole < entry.end());
-        Ok(in_event || (end > 0 && end < entry.end()))
+        if in_event || end > 0 {
+            return Ok(in_event || end < entry.end());
+        }
+        // No transaction: whatever stands behind its head is the beginning of one.
+        let head = self.head(&ArchivedSegment::of_entry(entry)?).await?;
+        Ok(head.end < entry.end())
     }
 }

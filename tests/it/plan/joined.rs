@@ -1,6 +1,6 @@
 //! Plans over a server's place in a history that it took over: its first files say again what others have said before.
 
-use super::{files, planned, text};
+use super::{files, planned, refused, text};
 use crate::archive::Archive;
 use crate::locate::opened;
 use crate::synthetic::{SyntheticServer, uuid_of};
@@ -110,6 +110,35 @@ fn a_hole_of_the_first_server_is_in_nobodys_way_where_its_successor_says_all_of_
     let plan = planned(&archive, &["--to-end", "--from-gtid-set", &base]);
     assert_eq!(text(&plan["gtids"]["adds"]), set("7-16"), "{plan:#}");
     assert_eq!(files(&plan), [text(&listed[4]["name"])], "{plan:#}");
+}
+
+#[test]
+fn a_gap_before_the_successors_files_does_not_hide_what_the_first_server_had_executed() {
+    // The successor has something that stands in no file, and says again less than the first server had.
+    let other = format!("{}:1-5", uuid_of(9));
+    let with = |numbers: &str| format!("{},{other}", set(numbers));
+    let before: GtidSet = with("1-4").parse().expect("a GTID set");
+    let archive = Archive::encrypted();
+    let mut first = SyntheticServer::new(&archive.data(), 1, "binlog");
+    (0..2).for_each(|_| first.rotate(4, 100));
+    archive.archive(first.dir());
+    let dir = archive.path("second");
+    std::fs::create_dir(&dir).expect("writable");
+    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, before);
+    second.replicate(&gtids("1-7"));
+    second.replicate_into_active(first.executed());
+    archive.archive(second.dir());
+    let listed = archive.ls(&[]);
+    let states: Vec<String> = listed.iter().map(|entry| text(&entry["state"])).collect();
+    assert_eq!(states, ["archived", "archived", "gap", "archived"]);
+    // A base that has what the first server executed last is not ahead of the end.
+    let base = with("1-6:8");
+    let plan = planned(&archive, &["--to-end", "--from-gtid-set", &base]);
+    assert_eq!(text(&plan["gtids"]["adds"]), set("7"), "{plan:#}");
+    assert_eq!(files(&plan), [text(&listed[3]["name"])], "{plan:#}");
+    // And one that lacks it is not brought there without it.
+    let base = with("1-4");
+    refused(&archive, &["--to-end", "--from-gtid-set", &base], "missing");
 }
 
 #[test]

@@ -38,8 +38,8 @@ fn crashed() -> (Vec<u8>, usize) {
     (builder.finish(), whole)
 }
 
-/// The files of a server that is gone, the last of them `torn`, and one of its successor.
-fn archived(torn: &[u8]) -> (Archive, [Vec<u8>; 2]) {
+/// The files of a server that is gone, the last of them `torn`, and one of its successor, which has `executed` of it.
+fn archived(torn: &[u8], executed: &str) -> (Archive, [Vec<u8>; 2]) {
     let archive = Archive::encrypted();
     let mut first = SyntheticServer::new(&archive.data(), 1, "binlog");
     first.rotate(4, 100);
@@ -57,7 +57,7 @@ fn archived(torn: &[u8]) -> (Archive, [Vec<u8>; 2]) {
     tools::run(&mut import);
     let dir = archive.path("second");
     fs::create_dir(&dir).expect("writable");
-    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, gtids("1-7"));
+    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, gtids(executed));
     second.rotate(2, 100);
     archive.archive(second.dir());
     let listed = archive.ls(&[]);
@@ -88,7 +88,7 @@ fn what_a_crash_left_of_a_transaction_is_not_given_before_the_files_of_a_success
     let (all, whole) = crashed();
     // In the middle of the transaction, and in the middle of an event.
     for len in [all.len(), all.len() - 100] {
-        let (archive, [before, behind]) = archived(&all[..len]);
+        let (archive, [before, behind]) = archived(&all[..len], "1-7");
         let plan = planned(&archive, &["--to-end"]);
         let stop = plan["stop"]["position"].as_u64().expect("a number") as usize;
         let output = archive.output(&["cat", &archive.url(), "--to-end"]);
@@ -113,6 +113,20 @@ fn what_a_crash_left_of_a_transaction_is_not_given_before_the_files_of_a_success
 #[test]
 fn a_file_that_a_crash_left_open_behind_a_transaction_is_given_whole() {
     let (all, whole) = crashed();
-    let (archive, _) = archived(&all[..whole]);
+    let (archive, _) = archived(&all[..whole], "1-7");
     assert_eq!(written(&archive).torn, None);
+}
+
+#[test]
+fn a_file_with_no_more_than_part_of_its_first_transaction_is_torn_and_one_without_that_is_not() {
+    let mut builder = BinlogBuilder::mysql();
+    builder.in_use().previous_gtids(&gtids("1-4"));
+    let head = builder.position() as usize;
+    builder.gtid(&mysql_gtid(1, 5), None);
+    builder.query("", "BEGIN").table_map(90, "shop", "orders");
+    let all = builder.finish();
+    for (len, torn) in [(all.len(), Some(TORN)), (head, None)] {
+        let (archive, _) = archived(&all[..len], "1-4");
+        assert_eq!(written(&archive).torn.as_deref(), torn, "{len}");
+    }
 }
