@@ -1,5 +1,6 @@
 //! `binlogfs drill`: proof that a backup and the archive make a server.
 
+mod draw;
 mod report;
 
 use super::exit::Exit;
@@ -9,7 +10,7 @@ use super::signals::Signals;
 use super::{Global, plan, reading};
 use crate::backup::{self, Backup, Tool};
 use crate::binlog::Flavour;
-use crate::model::{GtidSet, Micros, StoreUrl, Timeline};
+use crate::model::{GtidSet, StoreUrl};
 use crate::recover::{self, Plan, PlanError, Planner, Question, Start};
 use crate::replay::relay::Mounting;
 use crate::replay::restore::{self, Restore};
@@ -153,7 +154,7 @@ async fn drill(global: &Global, args: &DrillArgs) -> Result<Outcome> {
         .transpose()?;
     let target = match args.route.target() {
         Some(target) => Ok(target),
-        None => draw(&planner, timeline, &base).await,
+        None => draw::draw(&planner, timeline, &base).await,
     };
     let target = match target {
         Ok(target) => target,
@@ -197,32 +198,6 @@ async fn drill(global: &Global, args: &DrillArgs) -> Result<Outcome> {
     };
     let report = work.run(reference.as_ref(), stopped).await?;
     Ok(report)
-}
-
-/// A moment of those that the backup can reach.
-async fn draw(
-    planner: &Planner,
-    timeline: Timeline,
-    base: &GtidSet,
-) -> Result<recover::Target, PlanError> {
-    let question = Question {
-        timeline,
-        start: Start::Gtids(base.clone()),
-        target: recover::Target::End,
-        skip: GtidSet::new(),
-    };
-    let plan = planner.plan(&question).await?;
-    let first = plan.begin.first.as_ref().map(|found| found.commit_time);
-    let last = plan.left_out.last_commit.or(plan.stop.latest);
-    let (Some(Micros(first)), Some(Micros(last))) = (first, last) else {
-        return Ok(recover::Target::End);
-    };
-    let width = u128::try_from(last.saturating_sub(first)).unwrap_or(0) + 1;
-    // As random as the UUIDs of the standard are, and that is random enough.
-    let drawn = uuid::Uuid::new_v4().as_u128() % width;
-    Ok(recover::Target::Time(Micros(
-        first + i64::try_from(drawn).unwrap_or(0),
-    )))
 }
 
 fn refused(global: &Global, target: &recover::Target, error: NotReady) -> Result<Exit> {

@@ -5,6 +5,7 @@ use crate::backup;
 use crate::mysql::{Server, copying_wrapper, mysqld_wrapper};
 use crate::recover::clients;
 use crate::tools;
+use binlogfs::model::GtidSet;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -172,6 +173,31 @@ fn a_drill_draws_a_moment_and_tells_which() {
     for member in ["stop", "transactions", "tables", "gtid_executed"] {
         assert_eq!(report[member], again[member], "{member}");
     }
+}
+
+#[test]
+fn a_drill_draws_a_moment_before_a_hole_and_is_not_refused_for_it() {
+    let drilled = Drilled::new();
+    let executed = || -> GtidSet {
+        let text = drilled.source.sql_value("SELECT @@GLOBAL.gtid_executed");
+        text.parse().expect("a GTID set")
+    };
+    let reached = executed();
+    for _ in 0..2 {
+        drilled.source.sql("INSERT INTO d.t (v) VALUES ('behind')");
+        drilled.source.flush_logs();
+    }
+    let purge = "PURGE BINARY LOGS TO 'binlog.000005'";
+    drilled.source.sql(purge);
+    drilled.archive.archive(&drilled.source.index_file());
+    let report = drilled.run(&[]);
+    assert_eq!(report["proven"], true, "{report:#}");
+    let made = report["gtid_executed"].as_str().expect("text");
+    let made: GtidSet = made.parse().expect("a GTID set");
+    assert!(made.is_subset(&reached), "{made}");
+    let output = drilled.output(&["--to-end"]);
+    let said = tools::excerpt(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
 }
 
 #[test]
