@@ -20,7 +20,8 @@ pub struct Window {
     pub earliest: Option<Micros>,
     /// Whether that is the moment of the backup itself. Otherwise it may lie earlier, by less than a file.
     pub earliest_is_exact: bool,
-    /// Up to this moment: the last commit that can be replayed.
+    /// Up to this moment: the last commit that can be replayed without a moment in between that cannot be reached. A plan may get past
+    /// what ends it, in the files of a successor that says again all of that; the moments in it stay unknown.
     #[serde(serialize_with = "time")]
     pub latest: Option<Micros>,
     /// What ends it; `None`: the end of all that is archived.

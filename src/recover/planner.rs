@@ -8,7 +8,7 @@ use super::pieces::Pieces;
 use super::plan::{Begin, LeftOut, Plan, Question, Stop};
 use super::reach::Reach;
 use super::refusal::{Refusal, RefusalKind};
-use super::stop;
+use super::stop::{self, Ending};
 use super::target::Target;
 use crate::binlog::Flavour;
 use crate::cache::{ArchivedSegment, ReadError, SegmentReader};
@@ -80,20 +80,49 @@ impl Planner {
     pub async fn plan(&self, question: &Question) -> Result<Plan, PlanError> {
         let ground = self.ground(question.timeline).await?;
         let ending = stop::find(self, &ground, &question.target).await?;
+        let place = ending.stop.place.clone();
+        let refused = match self.plan_to(&ground, question, ending).await {
+            Err(PlanError::Refused(refused)) if refused.kind == RefusalKind::Missing => refused,
+            planned => return planned,
+        };
+        // A server that took over may say the target again, with nothing missing before that: if it leads to the same.
+        let again = stop::again(self, &ground, &question.target).await?;
+        if !again.is_empty() {
+            let entry = self.entry(place.seq).await?;
+            let mut wanted = self.executed_at(&entry, &place).await?;
+            wanted.union_with(&question.skip);
+            for ending in again {
+                match self.plan_to(&ground, question, ending).await {
+                    Ok(plan) if plan.executed() == wanted => return Ok(plan),
+                    Ok(_) | Err(PlanError::Refused(_)) => {}
+                    Err(failed) => return Err(failed),
+                }
+            }
+        }
+        Err(PlanError::Refused(refused))
+    }
+
+    /// The plan for `question` that stops at `ending`.
+    async fn plan_to(
+        &self,
+        ground: &Ground,
+        question: &Question,
+        ending: Ending,
+    ) -> Result<Plan, PlanError> {
         let stop = &ending.stop.place;
-        let mut begin = begin::find(self, &ground, &question.start, stop).await?;
-        let mut known = Known::gather(self, &ground, question, &begin, &ending).await?;
-        known.check(self, &ground, question, &ending).await?;
-        let way = obstacle::check(self, &ground, (&begin, &ending), &known.has).await?;
+        let mut begin = begin::find(self, ground, &question.start, stop).await?;
+        let mut known = Known::gather(self, ground, question, &begin, &ending).await?;
+        known.check(self, ground, question, &ending).await?;
+        let way = obstacle::check(self, ground, (&begin, &ending), &known.has).await?;
         let stop_datetime = match (&way, &question.target) {
             (Way::Whole, Target::Time(time)) => {
-                clock::stop_datetime(self, &ground, (&begin, &ending), *time).await?
+                clock::stop_datetime(self, ground, (&begin, &ending), *time).await?
             }
             _ => None,
         };
         let stop = ending.stop;
         let segments = match way {
-            Way::Whole => self.segments(&ground, &begin, &stop).await?,
+            Way::Whole => self.segments(ground, &begin, &stop).await?,
             Way::Nothing => {
                 begin.place = stop.place.clone();
                 begin.first = stop.next.clone();
@@ -101,7 +130,7 @@ impl Planner {
             }
         };
         let fetch_bytes = self.fetch_bytes(&segments).await?;
-        let left_out = self.left_out(&ground, &known).await?;
+        let left_out = self.left_out(ground, &known).await?;
         let last = self.segment(stop.place.seq).await?;
         Ok(Plan {
             stream_id: ground.stream_id,

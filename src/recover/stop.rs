@@ -7,7 +7,7 @@ use super::refusal::{Refusal, RefusalKind};
 use super::target::Target;
 use crate::ledger::EntryState;
 use crate::locate::{self, FilePosition, Found, LocateError, Located};
-use crate::model::{Gtid, Micros, MountName, Seq};
+use crate::model::{Gtid, GtidSet, Micros, MountName, Seq};
 
 /// Files without transactions that are passed to tell what is left out first.
 const EMPTY_FILES_MAX: usize = 64;
@@ -32,6 +32,32 @@ pub(super) async fn find(
         Target::End => end(planner, ground).await?,
     };
     ending(planner, ground, located).await
+}
+
+/// The other ends of a replay whose last transaction is named, in replay order: each server that took over may say it again.
+pub(super) async fn again(
+    planner: &Planner,
+    ground: &Ground,
+    target: &Target,
+) -> Result<Vec<Ending>, PlanError> {
+    let mut endings = Vec::new();
+    // What is to be left out stands before any place where it is said again.
+    let Target::After(gtid) = target else {
+        return Ok(endings);
+    };
+    let wanted = gtid.clone();
+    let mut holding = planner.ask(move |index| index.holding(&wanted)).await?;
+    holding.retain(|entry| entry.timeline == ground.timeline);
+    let mut alone = GtidSet::new();
+    alone.insert(gtid);
+    for entry in holding.iter().skip(1) {
+        let located = planner.locator.first_of(entry.seq, alone.clone()).await?;
+        if let Some(located) = located {
+            let located = behind(planner, located).await?;
+            endings.push(ending(planner, ground, located).await?);
+        }
+    }
+    Ok(endings)
 }
 
 /// The boundary behind the transaction that was found.

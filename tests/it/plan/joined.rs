@@ -110,6 +110,16 @@ fn a_hole_of_the_first_server_is_in_nobodys_way_where_its_successor_says_all_of_
     let plan = planned(&archive, &["--to-end", "--from-gtid-set", &base]);
     assert_eq!(text(&plan["gtids"]["adds"]), set("7-16"), "{plan:#}");
     assert_eq!(files(&plan), [text(&listed[4]["name"])], "{plan:#}");
+    // The last transaction of the first server stands behind the hole, and in the successor's file.
+    let last = set("16");
+    let after = ["--after-gtid", &last, "--from-gtid-set", &base];
+    let plan = planned(&archive, &after);
+    assert_eq!(text(&plan["gtids"]["adds"]), set("7-16"), "{plan:#}");
+    assert_eq!(files(&plan), [text(&listed[4]["name"])], "{plan:#}");
+    // Of one before that the successor's file tells nothing else than that the first server had more.
+    let earlier = set("15");
+    let after = ["--after-gtid", &earlier, "--from-gtid-set", &base];
+    refused(&archive, &after, "missing");
 }
 
 #[test]
