@@ -13,23 +13,28 @@ use std::fs;
 
 /// The file that was torn.
 const TORN: &str = "binlog.000002";
+/// When it was begun: when the one before it was closed, by the clock of a [`SyntheticServer`] after four transactions.
+const BEGUN_SECONDS: u32 = 1_700_000_005;
 
 fn gtids(numbers: &str) -> GtidSet {
     let set = format!("{}:{numbers}", uuid_of(1));
     set.parse().expect("a GTID set")
 }
 
+/// The beginning of a file that was never closed.
+fn begun() -> BinlogBuilder {
+    let checksums = ChecksumAlgorithm::Crc32;
+    let mut builder = BinlogBuilder::new(Flavour::MySql, "9.7.4", checksums, BEGUN_SECONDS);
+    builder.in_use().previous_gtids(&gtids("1-4"));
+    builder
+}
+
 /// A file with three transactions and the first events of a fourth; and where the third ends.
 fn crashed() -> (Vec<u8>, usize) {
-    // After the file before it, as the server's clock has it.
-    let born = 1_700_000_100;
-    let mut builder = BinlogBuilder::new(Flavour::MySql, "9.7.4", ChecksumAlgorithm::Crc32, born);
-    builder.in_use().previous_gtids(&gtids("1-4"));
+    let mut builder = begun();
     for number in 5..=7 {
-        let commit = Micros(Micros::from_seconds(born).0 + number as i64);
-        builder
-            .time(born)
-            .transaction(&mysql_gtid(1, number), Some(commit), 100);
+        let commit = Micros(Micros::from_seconds(BEGUN_SECONDS).0 + number as i64);
+        builder.transaction(&mysql_gtid(1, number), Some(commit), 100);
     }
     let whole = builder.position() as usize;
     builder.gtid(&mysql_gtid(1, 8), None);
@@ -119,8 +124,7 @@ fn a_file_that_a_crash_left_open_behind_a_transaction_is_given_whole() {
 
 #[test]
 fn a_file_with_no_more_than_part_of_its_first_transaction_is_torn_and_one_without_that_is_not() {
-    let mut builder = BinlogBuilder::mysql();
-    builder.in_use().previous_gtids(&gtids("1-4"));
+    let mut builder = begun();
     let head = builder.position() as usize;
     builder.gtid(&mysql_gtid(1, 5), None);
     builder.query("", "BEGIN").table_map(90, "shop", "orders");
