@@ -227,6 +227,8 @@ async fn archive_to(
     stream: &StreamConfig,
     settings: &Settings,
 ) -> Result<(SharedStore, Outcome)> {
+    // Before anything is made in the store's place.
+    let batch = batch.unless_all_is_blocked()?;
     let store = agent::open_store(stream, settings).await?;
     let outcome = archive_once(source, batch, Arc::clone(&store), settings).await?;
     Ok((store, outcome))

@@ -156,17 +156,15 @@ pub async fn archive_once(
 /// As [`archive_once`].
 pub async fn archive_again(
     source: &Source,
-    mut batch: Batch,
+    batch: Batch,
     store: SharedStore,
     settings: &Settings,
     footing: &mut Footing,
 ) -> Result<Outcome> {
+    let mut batch = batch.unless_all_is_blocked()?;
     let blocked = batch.blocked.take().map(|blocked| blocked.error);
     let closed: Vec<&HeadOfFile> = batch.heads.iter().filter(|file| file.0.closed).collect();
     if closed.is_empty() {
-        if let Some(error) = blocked {
-            return Err(error.into());
-        }
         return Ok(Outcome {
             notices: vec!["no file is closed yet: nothing to archive".to_owned()],
             ..Outcome::default()

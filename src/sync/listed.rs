@@ -185,6 +185,21 @@ impl Batch {
         self.blocked.is_some()
     }
 
+    /// The batch again, if there is a closed file before one that blocks.
+    ///
+    /// # Errors
+    /// What blocks, if nothing is before it.
+    pub fn unless_all_is_blocked(mut self) -> Result<Batch> {
+        let is_any_closed = self.heads.iter().any(|file| file.0.closed);
+        match self.blocked.take() {
+            Some(blocked) if !is_any_closed => Err(blocked.error.into()),
+            blocked => {
+                self.blocked = blocked;
+                Ok(self)
+            }
+        }
+    }
+
     /// The file that is waited for, and those after it.
     fn beyond(&self) -> impl Iterator<Item = &(Listed, u64)> {
         self.blocked.iter().flat_map(|blocked| &blocked.files)
