@@ -87,8 +87,8 @@ impl Executed {
         let ends = inside.iter().skip(1).map(|next| next.position);
         for (point, end) in whole.iter().zip(ends) {
             match &point.gtids {
-                Some(hull) if !any && !common(hull, gtids).intersects(&later) => {
-                    self.known.union_with(&common(hull, gtids));
+                Some(hull) if !any && !hull.common(gtids).intersects(&later) => {
+                    self.known.union_with(&hull.common(gtids));
                 }
                 _ => self.stretches.push_back(point.position..end),
             }
@@ -144,11 +144,6 @@ impl Executed {
             self.end = 0;
         }
     }
-}
-
-/// What is in both.
-fn common(a: &GtidSet, b: &GtidSet) -> GtidSet {
-    a.minus(&a.minus(b))
 }
 
 impl Sink for Gather {

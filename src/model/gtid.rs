@@ -104,6 +104,12 @@ impl GtidSet {
         }
     }
 
+    /// What is in both.
+    #[must_use]
+    pub fn common(&self, other: &GtidSet) -> GtidSet {
+        self.minus(&self.minus(other))
+    }
+
     /// What is in `self` and not in `other`.
     pub fn minus(&self, other: &GtidSet) -> GtidSet {
         let difference = self.0.iter().filter_map(|(source, intervals)| {

@@ -279,7 +279,7 @@ impl Fencing<'_> {
                 .server_uuid
                 .is_some_and(|uuid| !servers.contains(&uuid));
             let left_here = segment.branch.is_some_and(|branch| branch.timeline == from);
-            let common = lost.minus(&lost.minus(&known.executed));
+            let common = lost.common(&known.executed);
             if left_here && others && !common.is_empty() {
                 return Err(Refused(format!(
                     "timeline {id} left timeline {from} after that, and its history has {common}: end timeline {from} behind those"

@@ -23,7 +23,7 @@ pub(super) async fn before(
     }
     let facts = target.facts().await?;
     let noted = noted(&notes::path(dir, About::LeftOut, &facts.identity))?;
-    let mut before = common(&common(&noted, &facts.executed), &request.skip);
+    let mut before = noted.common(&facts.executed).common(&request.skip);
     // It was restored since, from a base that has the transaction itself.
     if let Some(base) = &request.base.gtids {
         before = before.minus(base);
@@ -43,11 +43,6 @@ fn noted(path: &Path) -> Result<GtidSet> {
     Ok(note.map(|note| note.gtids).unwrap_or_default())
 }
 
-/// What is in both.
-fn common(a: &GtidSet, b: &GtidSet) -> GtidSet {
-    a.minus(&a.minus(b))
-}
-
 impl Recovery<'_> {
     /// Has the target pass over what is left out, now and later.
     pub(super) async fn leave_out(&mut self) -> Result<()> {
@@ -59,7 +54,7 @@ impl Recovery<'_> {
         let path = notes::path(&dir, About::LeftOut, &facts.identity);
         let before = noted(&path)?;
         // What it has no more it was restored without.
-        let mut gtids = common(&before, &facts.executed);
+        let mut gtids = before.common(&facts.executed);
         gtids.union_with(skip);
         if gtids != before {
             let written = match gtids.is_empty() {
