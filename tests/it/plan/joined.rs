@@ -16,6 +16,16 @@ fn gtids(numbers: &str) -> GtidSet {
     set(numbers).parse().expect("a GTID set")
 }
 
+/// Archives the files of a successor that says again what `first` has after `before`, as far as it has closed them: up to the seventh.
+fn succeed(archive: &Archive, first: &SyntheticServer, before: GtidSet) {
+    let dir = archive.path("second");
+    std::fs::create_dir(&dir).expect("writable");
+    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, before);
+    second.replicate(&gtids("1-7"));
+    second.replicate_into_active(first.executed());
+    archive.archive(second.dir());
+}
+
 /// Eight transactions of one server, in two files, and those from behind `before` to 7 once more as its successor has them. What that
 /// replicated last is in the file that it still writes.
 fn archived(before: GtidSet) -> (Archive, String) {
@@ -24,12 +34,7 @@ fn archived(before: GtidSet) -> (Archive, String) {
     first.rotate(4, 100);
     first.rotate(4, 100);
     archive.archive(first.dir());
-    let dir = archive.path("second");
-    std::fs::create_dir(&dir).expect("writable");
-    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, before);
-    second.replicate(&gtids("1-7"));
-    second.replicate_into_active(first.executed());
-    archive.archive(second.dir());
+    succeed(&archive, &first, before);
     let listed = archive.ls(&[]);
     assert_eq!(listed.len(), 3, "one timeline has all: {listed:#?}");
     let joined = text(&listed[2]["name"]);
@@ -132,12 +137,7 @@ fn a_gap_before_the_successors_files_does_not_hide_what_the_first_server_had_exe
     let mut first = SyntheticServer::new(&archive.data(), 1, "binlog");
     (0..2).for_each(|_| first.rotate(4, 100));
     archive.archive(first.dir());
-    let dir = archive.path("second");
-    std::fs::create_dir(&dir).expect("writable");
-    let mut second = SyntheticServer::starting_at(&dir, 2, "binlog", 1, before);
-    second.replicate(&gtids("1-7"));
-    second.replicate_into_active(first.executed());
-    archive.archive(second.dir());
+    succeed(&archive, &first, before);
     let listed = archive.ls(&[]);
     let states: Vec<String> = listed.iter().map(|entry| text(&entry["state"])).collect();
     assert_eq!(states, ["archived", "archived", "gap", "archived"]);
